@@ -1,0 +1,135 @@
+/** What kind of mistake an error reports; stable, for programs to branch on. */
+export type BertkitErrorCode =
+  | 'ERR_ARGUMENT'
+  | 'ERR_CONFIG'
+  | 'ERR_WEIGHTS'
+  | 'ERR_DATA'
+  | 'ERR_USAGE'
+  | 'ERR_NON_FINITE'
+  | 'ERR_DISPOSED'
+  | 'ERR_BUSY'
+  | 'ERR_ABORTED'
+  | 'ERR_BACKEND'
+  | 'ERR_PLAN'
+  | 'ERR_IO'
+
+/** Every error that a user of bertkit can cause. `message` says what was expected, what came, and where. */
+export class BertkitError extends Error {
+  override readonly name: string = 'BertkitError'
+  constructor(
+    readonly code: BertkitErrorCode,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options)
+  }
+}
+
+/** A value passed to a function of the API is wrong: shape, range, type or an unknown option. */
+export class ArgumentError extends BertkitError {
+  override readonly name = 'ArgumentError'
+  constructor(message: string, options?: ErrorOptions) {
+    super('ERR_ARGUMENT', message, options)
+  }
+}
+
+/** config.json or a BertConfig field describes a model that cannot be built. */
+export class ConfigError extends BertkitError {
+  override readonly name = 'ConfigError'
+  constructor(message: string, options?: ErrorOptions) {
+    super('ERR_CONFIG', message, options)
+  }
+}
+
+/** A weights file is missing, truncated, malformed, or does not fit the model. */
+export class WeightsError extends BertkitError {
+  override readonly name = 'WeightsError'
+  constructor(message: string, options?: ErrorOptions) {
+    super('ERR_WEIGHTS', message, options)
+  }
+}
+
+/** A data file or one row of it is wrong; `file` and the 1-based `line` say where. */
+export class DataError extends BertkitError {
+  override readonly name = 'DataError'
+  constructor(
+    message: string,
+    readonly file?: string,
+    readonly line?: number,
+    options?: ErrorOptions,
+  ) {
+    super('ERR_DATA', file === undefined ? message : `${file}${line === undefined ? '' : `:${line}`}: ${message}`, options)
+  }
+}
+
+/** The command line was used wrongly; the process exits with 2. */
+export class UsageError extends BertkitError {
+  override readonly name = 'UsageError'
+  constructor(message: string, options?: ErrorOptions) {
+    super('ERR_USAGE', message, options)
+  }
+}
+
+/** A loss or a gradient became NaN or infinite; the weights are as they were before the step. */
+export class NonFiniteError extends BertkitError {
+  override readonly name = 'NonFiniteError'
+  constructor(
+    message: string,
+    readonly step: number,
+    readonly tensor: string,
+  ) {
+    super('ERR_NON_FINITE', message)
+  }
+}
+
+/** The model was disposed before the call. */
+export class DisposedError extends BertkitError {
+  override readonly name = 'DisposedError'
+  constructor(message: string) {
+    super('ERR_DISPOSED', message)
+  }
+}
+
+/** The model is running; what was asked would pull its memory away from the run. */
+export class BusyError extends BertkitError {
+  override readonly name = 'BusyError'
+  constructor(message: string) {
+    super('ERR_BUSY', message)
+  }
+}
+
+/** An AbortSignal stopped the run; no weight was changed. */
+export class AbortedError extends BertkitError {
+  override readonly name = 'AbortedError'
+  constructor(message = 'The run was aborted by its signal; no weight was changed') {
+    super('ERR_ABORTED', message)
+  }
+}
+
+/** No backend could be opened, or the opened one refused the work. */
+export class BackendError extends BertkitError {
+  override readonly name = 'BackendError'
+  constructor(message: string, options?: ErrorOptions) {
+    super('ERR_BACKEND', message, options)
+  }
+}
+
+/** A recorded plan failed the backend's validation: a defect of bertkit, not of the input. */
+export class PlanError extends BertkitError {
+  override readonly name = 'PlanError'
+  constructor(message: string) {
+    super('ERR_PLAN', message)
+  }
+}
+
+/** The file system refused a read or a write; `errno` is its code, such as ENOSPC. */
+export class FileError extends BertkitError {
+  override readonly name = 'FileError'
+  constructor(
+    message: string,
+    readonly errno?: string,
+    options?: ErrorOptions,
+  ) {
+    super('ERR_IO', message, options)
+  }
+}
