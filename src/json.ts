@@ -1,0 +1,65 @@
+/** Any value that JSON can hold. */
+export type JsonValue = string | number | boolean | null | JsonValue[] | { [key: string]: JsonValue }
+export type JsonObject = { [key: string]: JsonValue }
+
+export const isJsonObject = (value: unknown): value is JsonObject =>
+  typeof value === 'object' && value !== null && !Array.isArray(value)
+
+/** Names the kind of a JSON value for an error message. */
+export function kindOf(value: unknown): string {
+  if (value === null) return 'null'
+  if (Array.isArray(value)) return 'a list'
+  return typeof value === 'object' ? 'an object' : `a ${typeof value}`
+}
+
+/** Quotes a value from a file for an error message, cut so that a message never echoes a file. */
+export function quote(value: unknown, limit = 80): string {
+  const text = JSON.stringify(value) ?? String(value)
+  return text.length <= limit ? text : `${text.slice(0, limit)}...`
+}
+
+/** Counts the keys and the nesting of well-formed JSON without recursion. */
+function scan(text: string): { keys: number; depth: number } {
+  let keys = 0
+  let depth = 0
+  let deepest = 0
+  for (let i = 0; i < text.length; i++) {
+    const char = text[i]
+    if (char === '"') {
+      for (i++; i < text.length && text[i] !== '"'; i++) if (text[i] === '\\') i++
+    } else if (char === ':') keys++
+    else if (char === '{' || char === '[') deepest = Math.max(deepest, ++depth)
+    else if (char === '}' || char === ']') depth--
+  }
+  return { keys, depth: deepest }
+}
+
+function countKeys(value: JsonValue): number {
+  if (typeof value !== 'object' || value === null) return 0
+  const inner = Object.values(value)
+  return inner.reduce<number>((sum, each) => sum + countKeys(each), Array.isArray(value) ? 0 : inner.length)
+}
+
+/**
+ * Parses JSON from a file nobody vouches for. `fail` makes the error to throw from a reason.
+ * Nesting beyond `maxDepth` is refused because later recursion (JSON.stringify too) would overflow the stack;
+ * `uniqueKeys` refuses duplicate keys, of which JSON.parse would silently keep the last.
+ */
+export function parseJson(
+  text: string,
+  fail: (reason: string) => Error,
+  { maxDepth = 32, uniqueKeys = false }: { maxDepth?: number; uniqueKeys?: boolean } = {},
+): JsonValue {
+  const { keys, depth } = scan(text)
+  if (depth > maxDepth) throw fail(`JSON nested ${depth} deep; at most ${maxDepth} is accepted`)
+  let value: JsonValue
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    // V8's message quotes the text around the fault; the position alone is enough and shows no content.
+    const at = error instanceof Error ? /at position \d+/.exec(error.message)?.[0] : undefined
+    throw fail(`not valid JSON${at === undefined ? '' : ` (${at})`}`)
+  }
+  if (uniqueKeys && countKeys(value) !== keys) throw fail('a JSON key appears twice')
+  return value
+}
