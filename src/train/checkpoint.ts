@@ -1,0 +1,148 @@
+import * as path from 'node:path'
+import { ArgumentError } from '../errors.ts'
+import { exists, makeFolder, readText, writeText } from '../formats/files.ts'
+import { listFolder, modifiedAt, removeFolder, renameFolder, syncFolder } from './folders.ts'
+import { readTensors, writeTensors } from './tensors.ts'
+import type { SavableTokenizer, StateDict, TrainableModel, TrainableOptimizer } from './types.ts'
+
+// A checkpoint folder holds model.safetensors, config.json and the tokenizer (a Hugging Face folder), and what training needs besides:
+// optimizer.safetensors and trainer_state.json. It is written under a temporary name, synced, and renamed: `checkpoint-<step>` is
+// always complete, also after a crash. Replacing one of the same name moves the old one away first; `recoverCheckpoints` undoes
+// that if the process dies in between.
+
+const STATE_FILE = 'trainer_state.json'
+const OPTIMIZER_FILE = 'optimizer.safetensors'
+const TEMPORARY = '.tmp'
+const REPLACED = '.old'
+const NAME = /^checkpoint-(\d+)$/
+
+export interface CheckpointContents {
+  readonly model: TrainableModel
+  /** Absent: the folder can be used, not resumed. */
+  readonly optimizer?: TrainableOptimizer
+  readonly tokenizer?: SavableTokenizer
+  /** The text of trainer_state.json. */
+  readonly state: string
+}
+
+export const checkpointFolder = (outputDir: string, step: number): string => path.join(outputDir, `checkpoint-${step}`)
+
+/**
+ * Writes a checkpoint folder. A failure (a full disk, say) removes what was written, leaves an older checkpoint of that name as it
+ * was, and throws FileError.
+ */
+export async function saveCheckpoint(folder: string, contents: CheckpointContents): Promise<void> {
+  const temporary = folder + TEMPORARY
+  await removeFolder(temporary)
+  try {
+    await makeFolder(temporary)
+    await contents.model.savePretrained(temporary)
+    await contents.tokenizer?.savePretrained(temporary)
+    if (contents.optimizer !== undefined) {
+      await writeTensors(path.join(temporary, OPTIMIZER_FILE), await contents.optimizer.stateDict())
+    }
+    await writeText(path.join(temporary, STATE_FILE), contents.state)
+    await syncFolder(temporary)
+    const replaces = await exists(folder)
+    if (replaces) await renameFolder(folder, folder + REPLACED)
+    await renameFolder(temporary, folder)
+    await syncFolder(path.dirname(folder))
+    if (replaces) await removeFolder(folder + REPLACED)
+  } catch (error) {
+    // The first error is the one to report, also where cleaning up fails too.
+    await removeFolder(temporary).catch(() => undefined)
+    throw error
+  }
+}
+
+/** Undoes what a process that died while saving left behind: temporaries go, a checkpoint that was being replaced comes back. */
+export async function recoverCheckpoints(outputDir: string): Promise<void> {
+  for (const name of await listFolder(outputDir)) {
+    const whole = path.join(outputDir, name)
+    const stem = name.replace(/\.(tmp|old)$/, '')
+    if (stem === name || !NAME.test(stem)) continue
+    const target = path.join(outputDir, stem)
+    if (name.endsWith(REPLACED) && !(await exists(target))) await renameFolder(whole, target)
+    else await removeFolder(whole)
+  }
+}
+
+/** The checkpoints of `outputDir`, by step. */
+export async function listCheckpoints(outputDir: string): Promise<{ step: number; folder: string }[]> {
+  const found: { step: number; folder: string }[] = []
+  for (const name of await listFolder(outputDir)) {
+    const step = NAME.exec(name)?.[1]
+    if (step !== undefined) found.push({ step: Number(step), folder: path.join(outputDir, name) })
+  }
+  return found.sort((a, b) => a.step - b.step)
+}
+
+/** The checkpoint of the highest step that can be resumed. Throws ArgumentError where there is none. */
+export async function latestCheckpoint(outputDir: string): Promise<string> {
+  const candidates = (await listCheckpoints(outputDir)).reverse()
+  for (const { folder } of candidates) if (await exists(path.join(folder, STATE_FILE))) return folder
+  throw new ArgumentError(
+    `Expected ${outputDir} to hold a checkpoint to resume from but there is no checkpoint-<step> in it`,
+  )
+}
+
+/**
+ * Deletes the oldest checkpoints until `limit` are left. `kept` (the best one) is never deleted; it counts, and where the limit is 1
+ * the newest stays beside it (Transformers' trainer_utils.py, sort_checkpoints and rotate_checkpoints).
+ */
+export async function rotateCheckpoints(
+  outputDir: string,
+  limit: number,
+  newest: string,
+  kept: string | null,
+): Promise<void> {
+  const checkpoints = await listCheckpoints(outputDir)
+  const aged = await Promise.all(
+    checkpoints.map(async ({ folder, step }) => ({ folder, step, modified: await modifiedAt(folder) })),
+  )
+  aged.sort((a, b) => a.modified - b.modified || a.step - b.step)
+  const protectedFolders = new Set([newest, ...(kept === null ? [] : [kept])].map((folder) => path.resolve(folder)))
+  let excess = aged.length - limit
+  for (const { folder } of aged) {
+    if (excess <= 0) return
+    if (protectedFolders.has(path.resolve(folder))) continue
+    await removeFolder(folder)
+    excess--
+  }
+}
+
+/** A checkpoint that can be resumed; the tensors are read when asked for, one after the other, to hold only one of them. */
+export interface OpenCheckpoint {
+  readonly stateFile: string
+  readonly stateText: string
+  readonly weights: () => Promise<StateDict>
+  readonly optimizer: () => Promise<StateDict>
+}
+
+export const readWeights = (folder: string): Promise<StateDict> => readTensors(path.join(folder, 'model.safetensors'))
+
+/** Throws ArgumentError where the folder cannot be resumed; reading throws WeightsError or FileError where a file is bad. */
+export async function openCheckpoint(folder: string): Promise<OpenCheckpoint> {
+  const stateFile = path.join(folder, STATE_FILE)
+  if (!(await exists(stateFile)))
+    throw new ArgumentError(`Expected a checkpoint folder but there is no ${STATE_FILE} in ${folder}`)
+  const optimizerFile = path.join(folder, OPTIMIZER_FILE)
+  if (!(await exists(optimizerFile))) {
+    throw new ArgumentError(
+      `Expected ${folder} to hold ${OPTIMIZER_FILE}: it was saved with saveOnlyModel and cannot be resumed`,
+    )
+  }
+  return {
+    stateFile,
+    stateText: await readText(stateFile),
+    weights: () => readWeights(folder),
+    optimizer: () => readTensors(optimizerFile),
+  }
+}
+
+/** `recorded`, or the folder of that name in `outputDir` where the output folder was moved; null where neither exists. */
+export async function findCheckpoint(recorded: string, outputDir: string): Promise<string | null> {
+  for (const folder of [recorded, path.join(outputDir, path.basename(recorded))])
+    if (await exists(folder)) return folder
+  return null
+}

@@ -1,0 +1,84 @@
+import { AbortedError } from '../errors.ts'
+
+/** One line of the training log: Hugging Face's names and values; times in seconds. */
+export type LogRecord = Record<string, number>
+
+/** What `trainer.train()` yields. Steps count updates from 1; `epoch` is a fraction. */
+export type TrainEvent =
+  | {
+      readonly type: 'step'
+      readonly step: number
+      readonly maxSteps: number
+      readonly epoch: number
+      /** Mean over the micro-batches of this update. */
+      readonly loss: number
+      /** L2 norm of the gradients before clipping. */
+      readonly gradNorm: number
+      /** The rate that this update used. */
+      readonly learningRate: number
+      /** Real tokens of this update. */
+      readonly tokens: number
+      readonly seconds: number
+    }
+  | { readonly type: 'log'; readonly step: number; readonly epoch: number; readonly logs: LogRecord }
+  | {
+      readonly type: 'evaluate'
+      readonly step: number
+      readonly epoch: number
+      readonly metrics: LogRecord
+      readonly isBest: boolean
+    }
+  | { readonly type: 'save'; readonly step: number; readonly epoch: number; readonly checkpoint: string }
+  | { readonly type: 'warning'; readonly step: number; readonly message: string }
+  | { readonly type: 'end'; readonly step: number; readonly epoch: number; readonly output: TrainOutput }
+
+export interface TrainOutput {
+  readonly globalStep: number
+  /** Mean loss over all updates, those before a resume included. */
+  readonly trainingLoss: number
+  /** train_runtime, train_samples_per_second, train_steps_per_second, train_loss, epoch: of this call. */
+  readonly metrics: LogRecord
+  /** The checkpoint with the best metric, or null where none was saved. */
+  readonly bestModelCheckpoint: string | null
+  readonly bestMetric: number | null
+}
+
+/**
+ * A training run: iterate it for its events, or await it for its result. It starts when either is first asked for, and runs once.
+ * Leaving the loop early stops after the current event and saves nothing; an AbortSignal stops within a step and saves.
+ */
+export class TrainingRun implements AsyncIterable<TrainEvent>, PromiseLike<TrainOutput> {
+  readonly #events: AsyncGenerator<TrainEvent, TrainOutput>
+  #result: Promise<TrainOutput> | undefined
+
+  constructor(events: AsyncGenerator<TrainEvent, TrainOutput>) {
+    this.#events = events
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<TrainEvent, TrainOutput> {
+    const output = yield* this.#events
+    this.#result = Promise.resolve(output)
+    return output
+  }
+
+  // biome-ignore lint/suspicious/noThenProperty: a run is awaited for its result
+  then<Fulfilled = TrainOutput, Rejected = never>(
+    onFulfilled?: ((output: TrainOutput) => Fulfilled | PromiseLike<Fulfilled>) | null,
+    onRejected?: ((reason: unknown) => Rejected | PromiseLike<Rejected>) | null,
+  ): Promise<Fulfilled | Rejected> {
+    this.#result ??= this.#drain()
+    return this.#result.then(onFulfilled, onRejected)
+  }
+
+  async #drain(): Promise<TrainOutput> {
+    for (;;) {
+      const item = await this.#events.next()
+      if (!item.done) continue
+      // A generator that was left early is done without a value.
+      if ((item.value as TrainOutput | undefined) === undefined) {
+        throw new AbortedError('This training run has no result: it failed, or its loop was left before the end')
+      }
+      return item.value
+    }
+  }
+}

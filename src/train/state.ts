@@ -1,0 +1,169 @@
+import { DataError } from '../errors.ts'
+import { isJsonObject, type JsonObject, parseJson, quote } from '../json.ts'
+import type { TrainingArguments, TrainingPlan } from './arguments.ts'
+import type { LogRecord } from './events.ts'
+
+/** Everything that a run has to remember besides weights and optimiser; saved whole, so that a resumed run logs what an unbroken one logs. */
+export interface TrainerState {
+  /** Updates made so far. */
+  globalStep: number
+  logHistory: LogRecord[]
+  bestMetric: number | null
+  bestGlobalStep: number | null
+  bestModelCheckpoint: string | null
+  /** Real tokens seen. */
+  inputTokens: number
+  /** Sum of the losses of all updates. */
+  totalLoss: number
+  /** Since the last log line. */
+  lossSinceLog: number
+  stepsSinceLog: number
+  tokensSinceLog: number
+  secondsSinceLog: number
+  /** The gradient norm and learning rate of the last update, for the next log line. */
+  gradNorm: number
+  learningRate: number
+  /** The last step that was evaluated: an interrupted evaluation is made up for after a resume. */
+  evaluatedStep: number
+}
+
+/** What decides the order of the data and the schedule; a resumed run must have the same. */
+export interface RunIdentity {
+  readonly examples: number
+  readonly trainBatchSize: number
+  readonly gradientAccumulationSteps: number
+  readonly dataSeed: number
+  readonly maxSteps: number
+}
+
+export const initialState = (): TrainerState => ({
+  globalStep: 0,
+  logHistory: [],
+  bestMetric: null,
+  bestGlobalStep: null,
+  bestModelCheckpoint: null,
+  inputTokens: 0,
+  totalLoss: 0,
+  lossSinceLog: 0,
+  stepsSinceLog: 0,
+  tokensSinceLog: 0,
+  secondsSinceLog: 0,
+  gradNorm: 0,
+  learningRate: 0,
+  evaluatedStep: 0,
+})
+
+export const identityOf = (args: TrainingArguments, plan: TrainingPlan, examples: number): RunIdentity => ({
+  examples,
+  trainBatchSize: args.perDeviceTrainBatchSize,
+  gradientAccumulationSteps: args.gradientAccumulationSteps,
+  dataSeed: args.dataSeed ?? args.seed,
+  maxSteps: plan.maxSteps,
+})
+
+/** The numbers of a state that Transformers has no field for, under their names in trainer_state.json's `bertkit`. */
+const OWN_NUMBERS = {
+  evaluated_step: 'evaluatedStep',
+  grad_norm: 'gradNorm',
+  learning_rate: 'learningRate',
+  loss_since_log: 'lossSinceLog',
+  seconds_since_log: 'secondsSinceLog',
+  steps_since_log: 'stepsSinceLog',
+  tokens_since_log: 'tokensSinceLog',
+  total_loss: 'totalLoss',
+} as const satisfies Record<string, keyof TrainerState>
+
+const IDENTITY_NUMBERS = {
+  data_seed: 'dataSeed',
+  examples: 'examples',
+  gradient_accumulation_steps: 'gradientAccumulationSteps',
+  max_steps: 'maxSteps',
+  train_batch_size: 'trainBatchSize',
+} as const satisfies Record<string, keyof RunIdentity>
+
+const sorted = (record: Record<string, unknown>): Record<string, unknown> =>
+  Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)))
+
+/** The text of trainer_state.json: Transformers' fields (trainer_callback.py, TrainerState), sorted, and ours under `bertkit`. */
+export function stringifyState(
+  state: TrainerState,
+  identity: RunIdentity,
+  args: TrainingArguments,
+  plan: TrainingPlan,
+): string {
+  const own: Record<string, number> = {}
+  for (const [name, field] of Object.entries(OWN_NUMBERS)) own[name] = state[field]
+  for (const [name, field] of Object.entries(IDENTITY_NUMBERS)) own[name] = identity[field]
+  const file = {
+    best_global_step: state.bestGlobalStep,
+    best_metric: state.bestMetric,
+    best_model_checkpoint: state.bestModelCheckpoint,
+    bertkit: sorted(own),
+    epoch: state.globalStep / plan.updatesPerEpoch,
+    eval_steps: plan.evalSteps,
+    global_step: state.globalStep,
+    is_hyper_param_search: false,
+    is_local_process_zero: true,
+    is_world_process_zero: true,
+    log_history: state.logHistory.map(sorted),
+    logging_steps: plan.loggingSteps,
+    max_steps: plan.maxSteps,
+    num_input_tokens_seen: state.inputTokens,
+    num_train_epochs: args.numTrainEpochs,
+    save_steps: plan.saveSteps,
+    stateful_callbacks: {},
+    total_flos: 0,
+    train_batch_size: args.perDeviceTrainBatchSize,
+    trial_name: null,
+    trial_params: null,
+  }
+  return `${JSON.stringify(sorted(file), null, 2)}\n`
+}
+
+/** JSON has no NaN: a metric that is not a number is written as null. */
+type StoredLog = Record<string, number | null>
+const isLog = (line: unknown): line is StoredLog =>
+  isJsonObject(line) && Object.values(line).every((value) => value === null || typeof value === 'number')
+const restoreNaN = (line: StoredLog): LogRecord =>
+  Object.fromEntries(Object.entries(line).map(([name, value]) => [name, value ?? Number.NaN]))
+
+/** Reads trainer_state.json. Throws DataError, naming the field, where it is not what stringifyState writes. */
+export function parseState(text: string, file: string): { state: TrainerState; identity: RunIdentity } {
+  const json = parseJson(text, (reason) => new DataError(reason, file))
+  const fail = (field: string, expected: string, value: unknown): never => {
+    throw new DataError(`Expected ${field} to be ${expected} but received ${quote(value)}`, file)
+  }
+  if (!isJsonObject(json)) return fail('the file', 'an object', json)
+  const own = json.bertkit
+  if (!isJsonObject(own))
+    return fail('bertkit', 'an object, as bertkit writes it (a folder of another program cannot be resumed)', own)
+
+  const numberIn = (record: JsonObject, field: string): number => {
+    const value = record[field]
+    return typeof value === 'number' ? value : fail(field, 'a number', value)
+  }
+  const orNull = <Value>(field: string, read: (value: unknown) => Value): Value | null =>
+    json[field] === null ? null : read(json[field])
+  const textIn = (field: string) => (value: unknown) =>
+    typeof value === 'string' ? value : fail(field, 'a text or null', value)
+  const globalStep = numberIn(json, 'global_step')
+  if (!Number.isSafeInteger(globalStep) || globalStep < 0) fail('global_step', 'an integer of at least 0', globalStep)
+  const history = json.log_history
+  if (!Array.isArray(history) || !history.every(isLog))
+    return fail('log_history', 'a list of objects of numbers', history)
+
+  const state: TrainerState = {
+    ...initialState(),
+    globalStep,
+    logHistory: history.map(restoreNaN),
+    bestMetric: orNull('best_metric', () => numberIn(json, 'best_metric')),
+    bestGlobalStep: orNull('best_global_step', () => numberIn(json, 'best_global_step')),
+    bestModelCheckpoint: orNull('best_model_checkpoint', textIn('best_model_checkpoint')),
+    inputTokens: numberIn(json, 'num_input_tokens_seen'),
+  }
+  for (const [name, field] of Object.entries(OWN_NUMBERS)) state[field] = numberIn(own, name)
+  const identity = Object.fromEntries(
+    Object.entries(IDENTITY_NUMBERS).map(([name, field]) => [field, numberIn(own, name)]),
+  ) as unknown as RunIdentity
+  return { state, identity }
+}
