@@ -8,6 +8,7 @@ export const isJsonObject = (value: unknown): value is JsonObject =>
 /** Names the kind of a JSON value for an error message. */
 export function kindOf(value: unknown): string {
   if (value === null) return 'null'
+  if (value === undefined) return 'nothing'
   if (Array.isArray(value)) return 'a list'
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`
 }

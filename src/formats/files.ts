@@ -2,7 +2,7 @@
 import { constants, createReadStream } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import * as path from 'node:path'
-import { FileError } from '../errors.ts'
+import { BertkitError, FileError } from '../errors.ts'
 
 const errnoOf = (error: unknown): string | undefined =>
   error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
@@ -13,7 +13,7 @@ export async function guarded<Result>(action: string, file: string, call: () => 
     return await call()
   } catch (error) {
     const errno = errnoOf(error)
-    if (errno === undefined) throw error
+    if (errno === undefined || error instanceof BertkitError) throw error
     const reason = errno === 'ENOENT' ? 'no such file or folder' : errno
     throw new FileError(`Cannot ${action} ${file}: ${reason}`, errno, { cause: error })
   }
@@ -38,11 +38,37 @@ export const readText = (file: string): Promise<string> => guarded('read', file,
 export const makeFolder = (folder: string): Promise<unknown> =>
   guarded('create', folder, () => fs.mkdir(folder, { recursive: true }))
 
-/** Opens for reading at given positions; the caller closes it. */
-export const openFile = (file: string): Promise<fs.FileHandle> => guarded('open', file, () => fs.open(file, 'r'))
+/**
+ * Opens a regular file for reading at given positions; the caller closes it. A pipe, a device or a folder is refused:
+ * where a file of a model is expected it could only block or never end.
+ */
+export const openFile = (file: string): Promise<fs.FileHandle> =>
+  guarded('open', file, async () => {
+    // Without O_NONBLOCK the open itself would wait for a pipe's writer. It has no effect on a regular file.
+    const handle = await fs.open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0))
+    try {
+      const stats = await handle.stat()
+      if (!stats.isFile()) throw new FileError(`Cannot open ${file}: it is not a regular file`)
+      return handle
+    } catch (error) {
+      await handle.close()
+      throw error
+    }
+  })
 
-/** Streams a file's bytes. Errors surface from the iterator. */
-export const streamBytes = (file: string): AsyncIterable<Uint8Array> => createReadStream(file)
+/** Streams a file's bytes; a failure surfaces from the iterator as a FileError. */
+export async function* streamBytes(file: string): AsyncGenerator<Uint8Array> {
+  const chunks: AsyncIterator<Uint8Array> = createReadStream(file)[Symbol.asyncIterator]()
+  try {
+    for (;;) {
+      const { done, value } = await guarded('read', file, () => chunks.next())
+      if (done) return
+      yield value
+    }
+  } finally {
+    await chunks.return?.()
+  }
+}
 
 async function syncFolder(folder: string): Promise<void> {
   if (process.platform === 'win32') return // a folder cannot be opened for sync there
@@ -58,7 +84,10 @@ async function syncFolder(folder: string): Promise<void> {
  * Replaces `file` atomically: temporary beside it, write, sync, rename, sync the folder.
  * A failure removes the temporary and leaves the old file as it was.
  */
-export async function writeAtomic(file: string, chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>): Promise<void> {
+export async function writeAtomic(
+  file: string,
+  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<void> {
   const temporary = `${file}.${process.pid}.tmp`
   await guarded('write', file, async () => {
     const handle = await fs.open(temporary, 'w')
