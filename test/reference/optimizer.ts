@@ -1,0 +1,55 @@
+// The global norm of the gradients, clipping, and AdamW (Loshchilov and Hutter 2019) in PyTorch's order.
+
+/** coefficient = min(1, maxGradNorm / (norm + 1e-6)); maxGradNorm 0 clips nothing. */
+export function gradientNorm({ g, maxGradNorm }: { g: Float64Array; maxGradNorm: number }): {
+  norm: number
+  coefficient: number
+} {
+  const norm = Math.sqrt(g.reduce((sum, value) => sum + value * value, 0))
+  return { norm, coefficient: maxGradNorm === 0 ? 1 : Math.min(1, maxGradNorm / (norm + 1e-6)) }
+}
+
+export interface AdamW {
+  w: Float64Array
+  g: Float64Array
+  expAvg: Float64Array
+  expAvgSq: Float64Array
+  /** Of gradientNorm; a norm that is not finite leaves everything as it was. */
+  norm: number
+  coefficient: number
+  lr: number
+  weightDecay: number
+  beta1: number
+  beta2: number
+  eps: number
+  /** 1 in the first update. */
+  step: number
+}
+
+/** The weights and moments after one update; the arguments keep their values. */
+export function adamw({
+  w,
+  g,
+  expAvg,
+  expAvgSq,
+  norm,
+  coefficient,
+  lr,
+  weightDecay,
+  beta1,
+  beta2,
+  eps,
+  step,
+}: AdamW): Pick<AdamW, 'w' | 'expAvg' | 'expAvgSq'> {
+  if (!Number.isFinite(norm)) return { w: w.slice(), expAvg: expAvg.slice(), expAvgSq: expAvgSq.slice() }
+  const clipped = g.map((value) => value * coefficient)
+  const m = expAvg.map((old, i) => beta1 * old + (1 - beta1) * clipped[i])
+  const v = expAvgSq.map((old, i) => beta2 * old + (1 - beta2) * clipped[i] ** 2)
+  const biasCorrection1 = 1 - beta1 ** step
+  const biasCorrection2 = 1 - beta2 ** step
+  const updated = w.map((old, i) => {
+    const decayed = old * (1 - lr * weightDecay)
+    return decayed - ((lr / biasCorrection1) * m[i]) / (Math.sqrt(v[i]) / Math.sqrt(biasCorrection2) + eps)
+  })
+  return { w: updated, expAvg: m, expAvgSq: v }
+}
