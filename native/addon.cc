@@ -1,0 +1,303 @@
+// node-addon-api around api.h: three classes, Engine, Memory and Program, and nothing that computes. The only file that includes
+// napi.h. TypeScript checks arguments and words the errors that users see (src/backend/native.ts); the checks here only keep a wrong
+// call from becoming a crash.
+#include <napi.h>
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+
+#if !defined(_WIN32)
+#include <dlfcn.h>
+#endif
+
+#include "api.h"
+
+namespace {
+
+using EngineHandle = std::shared_ptr<bk_engine>;
+using MemoryHandle = std::shared_ptr<bk_memory>;
+using ProgramHandle = std::shared_ptr<bk_program>;
+
+struct Job;
+
+/** What one JavaScript environment (the main thread or a worker) owns. */
+struct Instance {
+  Napi::FunctionReference engine, memory, program;
+  Napi::ThreadSafeFunction deliver;
+  std::mutex mutex;
+  std::condition_variable ended;
+  std::set<Job*> jobs;
+  double next_id = 1;
+};
+
+/** A run in flight. Handles keep what it uses alive even when JavaScript disposes of it meanwhile. */
+struct Job {
+  Instance* instance;
+  double id;
+  EngineHandle engine;
+  ProgramHandle program;
+  MemoryHandle memory;
+  std::shared_ptr<int> busy;  // runs on the memory
+  Napi::FunctionReference callback;
+  bk_run* run = nullptr;
+  bool ended = false;
+  int error = 0;
+  std::string message;
+};
+
+Instance& instance(Napi::Env env) { return *env.GetInstanceData<Instance>(); }
+
+/** Throws an Error whose `number` is a bk_error. */
+[[noreturn]] void raise(Napi::Env env, int number, const std::string& message) {
+  Napi::Error error = Napi::Error::New(env, message);
+  error.Set("number", Napi::Number::New(env, number));
+  throw error;
+}
+
+template <class T>
+T* unwrap(Napi::Env env, const Napi::Value& value, const Napi::FunctionReference& constructor, const char* expected) {
+  if (!value.IsObject() || !value.As<Napi::Object>().InstanceOf(constructor.Value())) raise(env, BK_ARGUMENT, std::string("Expected ") + expected);
+  return T::Unwrap(value.As<Napi::Object>());
+}
+
+double number(const Napi::CallbackInfo& info, size_t index) {
+  if (!info[index].IsNumber()) raise(info.Env(), BK_ARGUMENT, "Expected a number as argument " + std::to_string(index));
+  return info[index].As<Napi::Number>().DoubleValue();
+}
+
+template <class Array>
+Array typed_array(const Napi::CallbackInfo& info, size_t index, napi_typedarray_type type) {
+  if (!info[index].IsTypedArray() || info[index].As<Napi::TypedArray>().TypedArrayType() != type)
+    raise(info.Env(), BK_ARGUMENT, "Expected another typed array as argument " + std::to_string(index));
+  return info[index].As<Array>();
+}
+
+class Engine : public Napi::ObjectWrap<Engine> {
+ public:
+  static Napi::Function Init(Napi::Env env) {
+    return DefineClass(env, "Engine", {InstanceMethod<&Engine::Describe>("describe"), InstanceMethod<&Engine::MeasurePeak>("measurePeak"), InstanceMethod<&Engine::Cancel>("cancel")});
+  }
+
+  explicit Engine(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine>(info) {
+    const std::string isa = info[0].IsString() ? info[0].As<Napi::String>().Utf8Value() : "";
+    char message[256];
+    bk_engine* engine;
+    if (const int error = bk_open(isa.empty() ? nullptr : isa.c_str(), (int)number(info, 1), &engine, message, sizeof message)) raise(info.Env(), error, message);
+    handle = EngineHandle(engine, bk_close);
+  }
+
+  EngineHandle handle;
+
+ private:
+  Napi::Value Describe(const Napi::CallbackInfo& info) {
+    char json[512];
+    bk_describe(handle.get(), json, sizeof json);
+    return Napi::String::New(info.Env(), json);
+  }
+
+  Napi::Value MeasurePeak(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), bk_measure_peak(handle.get(), number(info, 0))); }
+
+  void Cancel(const Napi::CallbackInfo& info) {
+    Instance& own = instance(info.Env());
+    const double id = number(info, 0);
+    std::lock_guard<std::mutex> lock(own.mutex);
+    for (Job* job : own.jobs)
+      if (job->id == id && !job->ended) bk_run_cancel(job->run);
+  }
+};
+
+class Memory : public Napi::ObjectWrap<Memory> {
+ public:
+  static Napi::Function Init(Napi::Env env) {
+    return DefineClass(env, "Memory",
+                       {InstanceMethod<&Memory::Reserve>("reserve"), InstanceMethod<&Memory::Write>("write"), InstanceMethod<&Memory::Read>("read"),
+                        InstanceMethod<&Memory::Dispose>("dispose")});
+  }
+
+  explicit Memory(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Memory>(info), busy(std::make_shared<int>(0)) {
+    const Engine* engine = unwrap<Engine>(info.Env(), info[0], instance(info.Env()).engine, "an Engine");
+    bk_memory* memory;
+    if (const int error = bk_memory_create(engine->handle.get(), &memory)) raise(info.Env(), error, "No memory for a model");
+    handle = MemoryHandle(memory, bk_memory_free);
+  }
+
+  void Finalize(Napi::Env env) override { release(env); }
+
+  MemoryHandle handle;
+  std::shared_ptr<int> busy;
+
+ private:
+  bk_memory* idle(const Napi::CallbackInfo& info) {
+    if (!handle) raise(info.Env(), BK_ARGUMENT, "The memory was disposed");
+    if (*busy) raise(info.Env(), BK_ARGUMENT, "The memory is in use by a run");
+    return handle.get();
+  }
+
+  void Reserve(const Napi::CallbackInfo& info) {
+    bk_memory* memory = idle(info);
+    const int arena = (int)number(info, 0);
+    const double bytes = number(info, 1);
+    if (!(bytes >= 0 && bytes <= 9e15)) raise(info.Env(), BK_ARGUMENT, "Expected a number of bytes");
+    if (const int error = bk_memory_reserve(memory, arena, (uint64_t)bytes)) raise(info.Env(), error, "No memory for an arena of " + std::to_string((uint64_t)bytes) + " bytes");
+    const int64_t grown = (int64_t)bytes - sizes_[arena];
+    if (grown > 0) {  // tell V8 about native bytes, so that garbage is collected in time
+      sizes_[arena] += grown;
+      Napi::MemoryManagement::AdjustExternalMemory(info.Env(), grown);
+    }
+  }
+
+  void Write(const Napi::CallbackInfo& info) {
+    bk_memory* memory = idle(info);
+    if (!info[2].IsTypedArray()) raise(info.Env(), BK_ARGUMENT, "Expected a typed array");
+    const Napi::TypedArray view = info[2].As<Napi::TypedArray>();
+    const char* data = (const char*)view.ArrayBuffer().Data() + view.ByteOffset();
+    if (const int error = bk_memory_write(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength())) raise(info.Env(), error, "The range lies outside the arena");
+  }
+
+  void Read(const Napi::CallbackInfo& info) {
+    bk_memory* memory = idle(info);
+    if (!info[2].IsTypedArray()) raise(info.Env(), BK_ARGUMENT, "Expected a typed array");
+    const Napi::TypedArray view = info[2].As<Napi::TypedArray>();
+    char* data = (char*)view.ArrayBuffer().Data() + view.ByteOffset();
+    if (const int error = bk_memory_read(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength())) raise(info.Env(), error, "The range lies outside the arena");
+  }
+
+  /** The pages go back at once, or when the run that uses them has ended. */
+  void Dispose(const Napi::CallbackInfo& info) { release(info.Env()); }
+
+  void release(Napi::Env env) {
+    if (!handle) return;
+    handle.reset();
+    for (int64_t& size : sizes_) {
+      if (size) Napi::MemoryManagement::AdjustExternalMemory(env, -size);
+      size = 0;
+    }
+  }
+
+  int64_t sizes_[6] = {};
+};
+
+class Program : public Napi::ObjectWrap<Program> {
+ public:
+  static Napi::Function Init(Napi::Env env) { return DefineClass(env, "Program", {InstanceMethod<&Program::Run>("run"), InstanceMethod<&Program::Dispose>("dispose")}); }
+
+  explicit Program(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Program>(info) {
+    const Engine* engine = unwrap<Engine>(info.Env(), info[0], instance(info.Env()).engine, "an Engine");
+    const Napi::Int32Array plan = typed_array<Napi::Int32Array>(info, 1, napi_int32_array);
+    char message[256];
+    bk_program* program;
+    if (const int error = bk_program_create(engine->handle.get(), plan.Data(), plan.ElementLength(), &program, message, sizeof message)) raise(info.Env(), error, message);
+    engine_ = engine->handle;
+    handle_ = ProgramHandle(program, bk_program_free);
+  }
+
+ private:
+  /** run(memory, scalars, callback(error number, message)) -> id, for Engine.cancel. */
+  Napi::Value Run(const Napi::CallbackInfo& info);
+  void Dispose(const Napi::CallbackInfo&) { handle_.reset(); }
+
+  EngineHandle engine_;
+  ProgramHandle handle_;
+};
+
+/** On the engine's thread: hand the job to its environment. */
+void job_ended(void* user, int error, const char* message) {
+  Job* job = (Job*)user;
+  Instance* own = job->instance;
+  std::lock_guard<std::mutex> lock(own->mutex);
+  job->error = error;
+  job->message = message;
+  job->ended = true;
+  own->deliver.NonBlockingCall(job, [](Napi::Env env, Napi::Function, Job* ended) {
+    Instance* at = ended->instance;
+    {
+      std::lock_guard<std::mutex> inner(at->mutex);  // job_ended has left its lock: the job is nobody's but ours
+      at->jobs.erase(ended);
+      if (at->jobs.empty()) at->deliver.Unref(env);
+    }
+    const std::unique_ptr<Job> own_job(ended);
+    --*own_job->busy;
+    own_job->callback.Call({Napi::Number::New(env, own_job->error), Napi::String::New(env, own_job->message)});
+  });
+  own->ended.notify_all();
+}
+
+Napi::Value Program::Run(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  Instance& own = instance(env);
+  const Memory* memory = unwrap<Memory>(env, info[0], own.memory, "a Memory");
+  const Napi::Float64Array scalars = typed_array<Napi::Float64Array>(info, 1, napi_float64_array);
+  if (!info[2].IsFunction()) raise(env, BK_ARGUMENT, "Expected a function as argument 2");
+  if (!handle_ || !memory->handle) raise(env, BK_ARGUMENT, "The program or the memory was disposed");
+  std::unique_ptr<Job> job(new Job);
+  job->instance = &own;
+  job->id = own.next_id++;
+  job->engine = engine_;
+  job->program = handle_;
+  job->memory = memory->handle;
+  job->busy = memory->busy;
+  job->callback = Napi::Persistent(info[2].As<Napi::Function>());
+  char message[256] = "";
+  int error;
+  {
+    std::lock_guard<std::mutex> lock(own.mutex);
+    error = bk_run_start(handle_.get(), memory->handle.get(), scalars.Data(), scalars.ElementLength(), job_ended, job.get(), &job->run, message, sizeof message);
+    if (!error) {
+      if (own.jobs.empty()) own.deliver.Ref(env);
+      own.jobs.insert(job.get());
+    }
+  }
+  if (error) raise(env, error, message);
+  ++*job->busy;
+  return Napi::Number::New(env, job.release()->id);
+}
+
+/** The environment goes away: stop its runs before what they use is freed. Registered after `deliver`, so it runs before it ends. */
+void stop_jobs(Instance* own) {
+  std::unique_lock<std::mutex> lock(own->mutex);
+  for (Job* job : own->jobs)
+    if (!job->ended) bk_run_cancel(job->run);
+  own->ended.wait(lock, [&] {
+    for (Job* job : own->jobs)
+      if (!job->ended) return false;
+    return true;
+  });
+  for (Job* job : own->jobs) {
+    job->callback.Reset();
+    delete job;
+  }
+  own->jobs.clear();
+}
+
+/** Keeps this library loaded: its threads must never outlive its code, whatever environment unloads it. */
+void pin_library() {
+#if !defined(_WIN32)
+  Dl_info library;
+  if (dladdr((void*)&pin_library, &library) && library.dli_fname) dlopen(library.dli_fname, RTLD_NOW | RTLD_NODELETE | RTLD_NOLOAD);
+#endif
+}
+
+Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  pin_library();
+  Instance* own = new Instance;
+  env.SetInstanceData(own);
+  const Napi::Function engine = Engine::Init(env), memory = Memory::Init(env), program = Program::Init(env);
+  own->engine = Napi::Persistent(engine);
+  own->memory = Napi::Persistent(memory);
+  own->program = Napi::Persistent(program);
+  own->deliver = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "bertkit run", 0, 1);
+  own->deliver.Unref(env);
+  env.AddCleanupHook(stop_jobs, own);
+  exports.Set("Engine", engine);
+  exports.Set("Memory", memory);
+  exports.Set("Program", program);
+  exports.Set("opsHash", Napi::BigInt::New(env, bk_ops_hash()));
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(bertkit, Init)

@@ -1,0 +1,77 @@
+// The whole boundary between bertkit's TypeScript and its kernels. addon.cc, the CUDA library and the WebAssembly exports speak this.
+//
+// Rules. Handles are opaque and owned by the caller, who frees them. Functions return 0 or a positive error number; the error's
+// text is written to `message` (at most `capacity` bytes, always terminated). No C++ exception leaves this interface. Calls on one
+// handle come from one thread at a time; different handles may be used from different threads.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define BK_EXPORT
+#else
+#define BK_EXPORT __attribute__((visibility("default")))
+#endif
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+enum bk_error {
+  BK_OK = 0,
+  BK_PLAN = 1,      // the plan is malformed
+  BK_MEMORY = 2,    // memory could not be had
+  BK_DATA = 3,      // an index in the data is out of range: id, label, sequence border
+  BK_CANCELLED = 4, // bk_cancel was called
+  BK_ARGUMENT = 5,  // an argument of the call is out of range
+};
+
+typedef struct bk_engine bk_engine;    // an instruction set, a number of threads; kernels run on one pool per process
+typedef struct bk_memory bk_memory;    // the arenas of one model (ARENA in ops.def)
+typedef struct bk_program bk_program;  // a validated plan
+typedef struct bk_run bk_run;          // a queued or running execution
+
+/** Hash of ops.def as compiled in; the TypeScript side compares it with the hash of the list it was generated from. */
+BK_EXPORT uint64_t bk_ops_hash(void);
+
+/** Opens an engine. isa: a name of `bk_describe`'s isas, or null for the best; threads: 0 for as many CPUs as the process may use. */
+BK_EXPORT int bk_open(const char* isa, int threads, bk_engine** engine, char* message, size_t capacity);
+/** Waits for the engine's runs to end, then frees it. */
+BK_EXPORT void bk_close(bk_engine*);
+/** Writes a JSON object: isa, isas (that this CPU has), cpu, threads, kernels. */
+BK_EXPORT void bk_describe(bk_engine*, char* json, size_t capacity);
+
+BK_EXPORT int bk_memory_create(bk_engine*, bk_memory**);
+BK_EXPORT void bk_memory_free(bk_memory*);
+/**
+ * Makes an arena at least `bytes` large, zero-filled where it is new. Contents are kept, but not those of activations and io.
+ * Never during a run on this memory.
+ */
+BK_EXPORT int bk_memory_reserve(bk_memory*, int arena, uint64_t bytes);
+/** Copies bytes in or out of an arena; BK_ARGUMENT if the range does not lie inside it. Never during a run on this memory. */
+BK_EXPORT int bk_memory_write(bk_memory*, int arena, uint64_t offset, const void* source, uint64_t bytes);
+BK_EXPORT int bk_memory_read(const bk_memory*, int arena, uint64_t offset, void* target, uint64_t bytes);
+
+/**
+ * Validates a plan (layout in runtime/plan.h) and makes it a program. Whatever the numbers are, the result is an error or a program
+ * whose runs touch nothing outside the arenas.
+ */
+BK_EXPORT int bk_program_create(bk_engine*, const int32_t* plan, size_t length, bk_program**, char* message, size_t capacity);
+BK_EXPORT void bk_program_free(bk_program*);
+
+/** Called on the engine's thread when a run has ended. */
+typedef void (*bk_done)(void* user, int error, const char* message);
+/**
+ * Queues a run: all runs of the process go in order, one at a time. `scalars` (ROW and SCALAR of ops.def) are copied. The program
+ * and the memory must outlive the run. With `done` null the call returns when the run has ended, with its error and message.
+ */
+BK_EXPORT int bk_run_start(bk_program*, bk_memory*, const double* scalars, size_t count, bk_done done, void* user, bk_run** run, char* message, size_t capacity);
+/** Asks a run to stop before its next record; `done` is still called. The handle is valid until then. */
+BK_EXPORT void bk_run_cancel(bk_run*);
+
+/** Flops per second that `threads` threads of the engine reach in registers, measured for about `seconds`. */
+BK_EXPORT double bk_measure_peak(bk_engine*, double seconds);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,63 @@
+// embedding: y = word[ids] + type[type_ids] + position[position_ids], in that order of addition (Transformers' BertEmbeddings).
+
+static Status check_indices(const char* where, const int32_t* index, int64_t n, int64_t high) {
+  for (int64_t i = 0; i < n; i++)
+    if (index[i] < 0 || index[i] >= high) return {where, i, index[i], 0, high};
+  return kOk;
+}
+
+static Status embedding(Run& run, const Call& call) {
+  Cursor c(call);
+  const int32_t *ids = c.i32(), *type_ids = c.i32(), *position_ids = c.i32();
+  const float *word = c.f32(), *type = c.f32(), *position = c.f32();
+  float* y = c.f32();
+  const int64_t rows = c.dim(), H = c.dim(), V = c.dim(), Y = c.dim(), P = c.dim();
+  Status s = check_indices("ids", ids, rows, V);
+  if (!s.where) s = check_indices("type_ids", type_ids, rows, Y);
+  if (!s.where) s = check_indices("position_ids", position_ids, rows, P);
+  if (s.where) return s;
+  parallel_ranges(run, rows, row_grain(H), [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; r++) {
+      const float *w = word + ids[r] * H, *t = type + type_ids[r] * H, *p = position + position_ids[r] * H;
+      float* out = y + r * H;
+      for (int64_t j = 0; j < H; j += W) {
+        const int n = (int)smaller(W, H - j);
+        if (n == W)
+          store(out + j, load(w + j) + load(t + j) + load(p + j));
+        else
+          store_n(out + j, load_n(w + j, n) + load_n(t + j, n) + load_n(p + j, n), n);
+      }
+    }
+  });
+  return kOk;
+}
+static constexpr Scratch (*embedding_scratch)(const Call&) = nullptr;
+
+/** dtable[ids] += dy. A task takes 64 columns and all rows in turn: no two threads meet, and the order of sums is fixed. */
+static Status embedding_backward(Run& run, const Call& call) {
+  Cursor c(call);
+  const int32_t* ids = c.i32();
+  const float* dy = c.f32();
+  float* dtable = c.f32();
+  const int64_t rows = c.dim(), H = c.dim(), V = c.dim();
+  const int padding_idx = c.integer();
+  const bool add = accumulates(run, c.integer());
+  const Status s = check_indices("ids", ids, rows, V);
+  if (s.where) return s;
+  if (!add) parallel_ranges(run, V * H, 1 << 20, [&](int64_t begin, int64_t end, int) { memset(dtable + begin, 0, (size_t)(end - begin) * 4); });
+  parallel_ranges(run, H, 64, [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = 0; r < rows; r++) {
+      if (ids[r] == padding_idx) continue;
+      float* out = dtable + ids[r] * H;
+      for (int64_t j = begin; j < end; j += W) {
+        const int n = (int)smaller(W, end - j);
+        if (n == W)
+          store(out + j, load(out + j) + load(dy + r * H + j));
+        else
+          store_n(out + j, load_n(out + j, n) + load_n(dy + r * H + j, n), n);
+      }
+    }
+  });
+  return kOk;
+}
+static constexpr Scratch (*embedding_backward_scratch)(const Call&) = nullptr;

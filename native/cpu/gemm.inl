@@ -1,0 +1,162 @@
+// C = A B, float32, packed and blocked (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008).
+//
+// A (M x K) is packed into strips of MR rows, B (K x N) into panels of NR columns, both K-major and zero-padded, so one micro-kernel
+// serves every shape and transposition and an element's sum always runs over k in the same order: first within blocks of KC, then the
+// blocks in turn. Nothing about a row depends on the rows beside it.
+//
+// The tile: AVX2 has 16 registers: 6 x 2 vectors of sums + 2 of B + a broadcast; AVX-512 has 32: 14 x 2; NEON has 32: 6 x 4; each has
+// at least latency (4) x throughput (2) independent sums. KC: a panel of B (KC x NR) and a strip of A (KC x MR) stay in a 32 KiB L1.
+// MC: a block of A (MC x KC) takes at most a third of a 512 KiB L2.
+#if defined(BK_ISA_AVX512)
+constexpr int MR = 14, NV = 2;
+#elif defined(BK_ISA_AVX2)
+constexpr int MR = 6, NV = 2;
+#elif defined(__aarch64__)
+constexpr int MR = 6, NV = 4;
+#else
+constexpr int MR = 4, NV = 2;
+#endif
+constexpr int NR = NV * W;
+constexpr int64_t KC = 256, MC = (96 / MR) * MR;
+
+/** Element (i, j) is data[i * row + j * column]; one of the strides is usually 1. */
+struct Matrix {
+  const float* data;
+  int64_t row, column;
+};
+
+/** One strip: out[k * MR + i] = a(i, k) for i < m, 0 up to MR. */
+static void pack_strip(Matrix a, int64_t m, int64_t kc, float* out) {
+  if (m == MR && a.row == 1) {
+    for (int64_t k = 0; k < kc; k++, out += MR)
+      for (int i = 0; i < MR; i++) out[i] = a.data[k * a.column + i];
+  } else if (m == MR && a.column == 1) {
+    const float* rows[MR];
+    for (int i = 0; i < MR; i++) rows[i] = a.data + i * a.row;
+    for (int64_t k = 0; k < kc; k++, out += MR)
+      for (int i = 0; i < MR; i++) out[i] = rows[i][k];
+  } else {
+    for (int64_t k = 0; k < kc; k++, out += MR)
+      for (int i = 0; i < MR; i++) out[i] = i < m ? a.data[i * a.row + k * a.column] : 0;
+  }
+}
+
+/** One panel: out[k * NR + j] = b(k, j) for j < n, 0 up to NR. */
+static void pack_panel(Matrix b, int64_t kc, int64_t n, float* out) {
+  if (n == NR && b.column == 1) {
+    for (int64_t k = 0; k < kc; k++, out += NR)
+      for (int v = 0; v < NV; v++) store(out + v * W, load(b.data + k * b.row + v * W));
+  } else if (b.row == 1) {
+    // read along k, where memory is contiguous; the panel's rows stay in the cache
+    for (int64_t k0 = 0; k0 < kc; k0 += 16) {
+      const int64_t k1 = smaller(k0 + 16, kc);
+      for (int j = 0; j < NR; j++) {
+        const float* column = b.data + j * b.column;
+        for (int64_t k = k0; k < k1; k++) out[k * NR + j] = j < n ? column[k] : 0;
+      }
+    }
+  } else {
+    for (int64_t k = 0; k < kc; k++, out += NR)
+      for (int j = 0; j < NR; j++) out[j] = j < n ? b.data[k * b.row + j * b.column] : 0;
+  }
+}
+
+/** All strips of an m x kc block; the result has round_up(m, MR) * kc elements. */
+static void pack_a(Matrix a, int64_t m, int64_t kc, float* out) {
+  for (int64_t i = 0; i < m; i += MR) pack_strip({a.data + i * a.row, a.row, a.column}, smaller(MR, m - i), kc, out + i * kc);
+}
+
+/** All panels of a kc x n block; the result has kc * round_up(n, NR) elements. */
+static void pack_b(Matrix b, int64_t kc, int64_t n, float* out) {
+  for (int64_t j = 0; j < n; j += NR) pack_panel({b.data + j * b.column, b.row, b.column}, kc, smaller(NR, n - j), out + j * kc);
+}
+
+/** c[MR x NR] = (add ? c : 0) + a b over one strip and one panel. */
+BK_INLINE void micro_kernel(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool add) {
+  f32 sum[MR][NV] = {};
+  for (int64_t k = 0; k < kc; k++, a += MR, b += NR) {
+    f32 bv[NV];
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; v++) bv[v] = load(b + v * W);
+#pragma GCC unroll 16
+    for (int i = 0; i < MR; i++) {
+      const f32 av = set1(a[i]);
+#pragma GCC unroll 8
+      for (int v = 0; v < NV; v++) sum[i][v] = fma(av, bv[v], sum[i][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; i++)
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; v++) {
+      float* p = c + i * ldc + v * W;
+      store(p, add ? load(p) + sum[i][v] : sum[i][v]);
+    }
+}
+
+struct NoEpilogue {
+  void operator()(int64_t, int64_t, int64_t, int64_t) const {}
+};
+
+/**
+ * C (m x n, leading dimension ldc) from a packed block of A and packed panels of B, on the calling thread.
+ * epilogue(i, rows, j, columns) is called for each finished tile, which is still in the L1.
+ */
+template <class Epilogue>
+static inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool add, const Epilogue& epilogue) {
+  for (int64_t j = 0; j < n; j += NR) {
+    const int64_t columns = smaller(NR, n - j);
+    for (int64_t i = 0; i < m; i += MR) {
+      const int64_t rows = smaller(MR, m - i);
+      float* tile = c + i * ldc + j;
+      if (rows == MR && columns == NR) {
+        micro_kernel(kc, a + i * kc, b + j * kc, tile, ldc, add);
+      } else {
+        float edge[MR * NR];
+        micro_kernel(kc, a + i * kc, b + j * kc, edge, NR, false);
+        for (int64_t r = 0; r < rows; r++)
+          for (int64_t k = 0; k < columns; k++) tile[r * ldc + k] = add ? tile[r * ldc + k] + edge[r * NR + k] : edge[r * NR + k];
+      }
+      epilogue(i, rows, j, columns);
+    }
+  }
+}
+
+/** Columns of C that a task takes: few tasks where there are many rows, more where there are few. */
+static int64_t task_columns(int64_t m, int64_t n) {
+  const int64_t wanted = larger(1, 24 / ceil_div(m, MC));
+  return larger(4 * NR, round_up(ceil_div(n, wanted), NR));
+}
+
+static Scratch gemm_scratch(int64_t n, int64_t k) {
+  const int64_t kc = smaller(k, KC);
+  return {(size_t)(kc * round_up(n, NR)) * 4, (size_t)(kc * MC) * 4};
+}
+
+/** C (M x N) = (add ? C : 0) + A B on all threads; epilogue as in multiply_packed, with indices of the whole C. */
+template <class Epilogue>
+static void gemm(Run& run, int64_t M, int64_t N, int64_t K, Matrix a, Matrix b, float* c, int64_t ldc, bool add, const Epilogue& epilogue) {
+  float* panels = (float*)run.shared;
+  const int64_t columns = task_columns(M, N), across = ceil_div(N, columns), down = ceil_div(M, MC);
+  for (int64_t k = 0; k < K; k += KC) {
+    const int64_t kc = smaller(KC, K - k);
+    const Matrix bk = {b.data + k * b.row, b.row, b.column};
+    const int64_t grain = NR * larger(1, 32768 / (kc * NR));
+    parallel_ranges(run, N, grain, [&](int64_t begin, int64_t end, int) {
+      pack_b({bk.data + begin * bk.column, bk.row, bk.column}, kc, end - begin, panels + begin * kc);
+    });
+    const bool last = k + kc == K;
+    parallel(run, down * across, [&](int index, int thread) {
+      const int64_t i = (index / across) * MC, j = (index % across) * columns;
+      const int64_t m = smaller(MC, M - i), n = smaller(columns, N - j);
+      float* block = (float*)run.local[thread];
+      pack_a({a.data + i * a.row + k * a.column, a.row, a.column}, m, kc, block);
+      float* tile = c + i * ldc + j;
+      if (last)
+        multiply_packed(m, n, kc, block, panels + j * kc, tile, ldc, add || k > 0,
+                        [&](int64_t ti, int64_t rows, int64_t tj, int64_t cols) { epilogue(i + ti, rows, j + tj, cols); });
+      else
+        multiply_packed(m, n, kc, block, panels + j * kc, tile, ldc, add || k > 0, NoEpilogue());
+    });
+  }
+}

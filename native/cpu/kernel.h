@@ -1,0 +1,74 @@
+// What a kernel sees of a run, and the table of kernels that each instruction set exports. Plain data only: this header is compiled
+// both into the baseline runtime and into every instruction set, so nothing here may emit a weak symbol.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+namespace bk {
+
+constexpr int kMaxOperands = 12, kMaxAttributes = 12, kMaxOps = 64;
+
+/** What went wrong in a kernel; `where` is null when nothing did. Texts are made in runtime/engine.cc. */
+struct Status {
+  const char* where;     // operand, such as "ids"
+  int64_t row, value;    // value found at that row
+  int64_t low, high;     // expected low <= value < high
+};
+constexpr Status kOk = {nullptr, 0, 0, 0, 0};
+
+struct Run;
+typedef void (*Task)(void* argument, int index, int thread);
+
+/** One execution of one program. */
+struct Run {
+  const double* scalars;
+  void (*parallel)(Run*, int tasks, Task, void* argument);  // any thread takes any task; returns when all are done
+  char* shared;                                             // scratch of the record, at least what its kernel asked for
+  char* const* local;                                       // scratch of each thread
+};
+
+/** One record of the program, its operands resolved for this run (null: absent), its row symbols replaced by their counts. */
+struct Call {
+  void* operands[kMaxOperands];
+  int32_t attributes[kMaxAttributes];
+};
+
+/** Reads a call's operands and attributes in the order of ops.def. */
+class Cursor {
+ public:
+  explicit Cursor(const Call& call) : call_(call) {}
+  float* f32() { return (float*)call_.operands[operand_++]; }
+  int32_t* i32() { return (int32_t*)call_.operands[operand_++]; }
+  int64_t dim() { return call_.attributes[attribute_++]; }
+  int integer() { return call_.attributes[attribute_++]; }
+  float real() {
+    union { int32_t i; float f; } bits;
+    bits.i = call_.attributes[attribute_++];
+    return bits.f;
+  }
+
+ private:
+  const Call& call_;
+  int operand_ = 0, attribute_ = 0;
+};
+
+/** Bytes of scratch that a record needs at its capacity. */
+struct Scratch {
+  size_t shared, local;
+};
+
+struct Kernel {
+  Status (*run)(Run&, const Call&);
+  Scratch (*scratch)(const Call&);  // null: none
+};
+
+struct KernelTable {
+  const char* isa;
+  const char* gemm;  // the micro-kernel's shape, for `bertkit info`
+  Kernel kernels[kMaxOps];
+  double (*fma_peak)(int64_t iterations);  // runs independent fused multiply-adds in registers; returns the flops done
+};
+
+extern const KernelTable kernels_scalar, kernels_avx2, kernels_avx512, kernels_neon, kernels_wide;
+
+}  // namespace bk

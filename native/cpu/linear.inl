@@ -1,0 +1,79 @@
+// linear: y = act(x w^T + bias), and its three gradients. w is [N, K] as in PyTorch's nn.Linear.
+
+/** z = tile + bias (kept if z is given), tile = act(z): runs on each finished tile of the product. */
+template <class Act>
+struct BiasActivation {
+  float *y, *z;
+  const float* bias;
+  int64_t N;
+
+  void operator()(int64_t i, int64_t rows, int64_t j, int64_t columns) const {
+    for (int64_t r = i; r < i + rows; r++)
+      for (int64_t k = j; k < j + columns; k += W) {
+        const int n = (int)smaller(W, j + columns - k);
+        float* p = y + r * N + k;
+        f32 v = n == W ? load(p) : load_n(p, n);
+        if (bias) v = v + (n == W ? load(bias + k) : load_n(bias + k, n));
+        if (z) n == W ? store(z + r * N + k, v) : store_n(z + r * N + k, v, n);
+        v = Act::value(v);
+        n == W ? store(p, v) : store_n(p, v, n);
+      }
+  }
+};
+
+static Status linear(Run& run, const Call& call) {
+  Cursor c(call);
+  const float *x = c.f32(), *w = c.f32(), *bias = c.f32();
+  float *y = c.f32(), *z = c.f32();
+  const int64_t rows = c.dim(), K = c.dim(), N = c.dim();
+  with_activation(c.integer(), [&](auto act) {
+    gemm(run, rows, N, K, {x, K, 1}, {w, 1, K}, y, N, false, BiasActivation<decltype(act)>{y, z, bias, N});
+  });
+  return kOk;
+}
+static Scratch linear_scratch(const Call& call) { return gemm_scratch(call.attributes[2], call.attributes[1]); }
+
+/** dx = dy w */
+static Status linear_backward_data(Run& run, const Call& call) {
+  Cursor c(call);
+  const float *dy = c.f32(), *w = c.f32();
+  float* dx = c.f32();
+  const int64_t rows = c.dim(), K = c.dim(), N = c.dim();
+  gemm(run, rows, K, N, {dy, N, 1}, {w, K, 1}, dx, K, c.integer() != 0, NoEpilogue());
+  return kOk;
+}
+static Scratch linear_backward_data_scratch(const Call& call) { return gemm_scratch(call.attributes[1], call.attributes[2]); }
+
+BK_INLINE bool accumulates(const Run& run, int accumulate) { return accumulate || run.scalars[7] != 0; }
+
+/** out[n] = (add ? out : 0) + the sum of x's rows; sums of 64 rows are added to the total, so rounding grows with rows / 64. */
+static void sum_rows(Run& run, const float* x, int64_t rows, int64_t N, float* out, bool add) {
+  parallel_ranges(run, N, 64, [&](int64_t begin, int64_t end, int) {
+    for (int64_t j = begin; j < end; j += W) {
+      const int n = (int)smaller(W, end - j);
+      f32 total = {};
+      for (int64_t r0 = 0; r0 < rows; r0 += 64) {
+        f32 part = {};
+        const int64_t r1 = smaller(r0 + 64, rows);
+        for (int64_t r = r0; r < r1; r++) part = part + (n == W ? load(x + r * N + j) : load_n(x + r * N + j, n));
+        total = total + part;
+      }
+      if (add) total = total + load_n(out + j, n);
+      store_n(out + j, total, n);
+    }
+  });
+}
+
+/** dw = dy^T x, dbias = column sums of dy */
+static Status linear_backward_weight(Run& run, const Call& call) {
+  Cursor c(call);
+  const float *dy = c.f32(), *x = c.f32();
+  float *dw = c.f32(), *dbias = c.f32();
+  const int64_t rows = c.dim(), K = c.dim(), N = c.dim();
+  const bool add = accumulates(run, c.integer());
+  if (rows == 0 && !add) memset(dw, 0, (size_t)(N * K) * 4);
+  gemm(run, N, K, rows, {dy, 1, N}, {x, K, 1}, dw, K, add, NoEpilogue());
+  if (dbias) sum_rows(run, dy, rows, N, dbias, add);
+  return kOk;
+}
+static Scratch linear_backward_weight_scratch(const Call& call) { return gemm_scratch(call.attributes[1], call.attributes[0]); }

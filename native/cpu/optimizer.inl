@@ -1,0 +1,67 @@
+// Global gradient norm with PyTorch's clip coefficient, and AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization",
+// 2019) in the order of PyTorch's fused implementation, one pass over the flat buffers.
+
+constexpr int64_t kNormChunk = 65536;
+
+/** Sum of squares: vectors over 512 elements, then float64, so the error does not grow with n. */
+static double sum_of_squares(const float* g, int64_t n) {
+  double total = 0;
+  for (int64_t i = 0; i < n; i += 512) {
+    const int64_t m = smaller(512, n - i);
+    f32 part = {};
+    int64_t j = 0;
+    for (; j + W <= m; j += W) {
+      const f32 v = load(g + i + j);
+      part = fma(v, v, part);
+    }
+    if (j < m) {
+      const f32 v = load_n(g + i + j, (int)(m - j));
+      part = fma(v, v, part);
+    }
+    total += (double)reduce_add(part);
+  }
+  return total;
+}
+
+static Status gradient_norm(Run& run, const Call& call) {
+  Cursor c(call);
+  const float* g = c.f32();
+  float* norm = c.f32();
+  const int64_t n = c.dim();
+  double* parts = (double*)run.shared;
+  parallel_ranges(run, n, kNormChunk, [&](int64_t begin, int64_t end, int) { parts[begin / kNormChunk] = sum_of_squares(g + begin, end - begin); });
+  double total = 0;
+  for (int64_t i = 0; i < ceil_div(n, kNormChunk); i++) total += parts[i];
+  const double length = __builtin_sqrt(total), limit = run.scalars[8], coefficient = limit / (length + 1e-6);
+  norm[0] = (float)length;
+  norm[1] = limit > 0 && coefficient < 1 ? (float)coefficient : 1.0f;
+  return kOk;
+}
+static Scratch gradient_norm_scratch(const Call& call) { return {(size_t)ceil_div(call.attributes[0], kNormChunk) * 8, 0}; }
+
+static Status adamw(Run& run, const Call& call) {
+  Cursor c(call);
+  const float *g = c.f32(), *norm = c.f32();
+  float *w = c.f32(), *exp_avg = c.f32(), *exp_avg_sq = c.f32();
+  const int64_t n = c.dim();
+  const double* group = run.scalars + c.integer();
+  const double lr = group[0], decay = group[1], beta1 = run.scalars[9], beta2 = run.scalars[10];
+  if (!(norm[0] - norm[0] == 0)) return kOk;  // NaN or inf: the step is refused, nothing changes
+  const f32 clip = set1(norm[1]), keep = set1((float)(1 - lr * decay)), b1 = set1((float)(1 - beta1)), b2 = set1((float)beta2), b2c = set1((float)(1 - beta2));
+  const f32 eps = set1((float)run.scalars[11]), step = set1((float)(lr / run.scalars[12])), root = set1((float)run.scalars[13]);
+  parallel_ranges(run, n, 32768, [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; i += W) {
+      const int k = (int)smaller(W, end - i);
+      const f32 gi = load_columns(g + i, k) * clip;
+      const f32 m0 = load_columns(exp_avg + i, k), v0 = load_columns(exp_avg_sq + i, k);
+      const f32 m = fma(gi - m0, b1, m0);
+      const f32 v = fma(gi * gi, b2c, v0 * b2);
+      const f32 p = load_columns(w + i, k) * keep;
+      store_columns(exp_avg + i, m, k);
+      store_columns(exp_avg_sq + i, v, k);
+      store_columns(w + i, p - step * (m / (sqrt(v) / root + eps)), k);
+    }
+  });
+  return kOk;
+}
+static constexpr Scratch (*adamw_scratch)(const Call&) = nullptr;

@@ -1,0 +1,52 @@
+// Dropout masks (../philox.h has the mapping from element to bit).
+
+/** The random stream of one dropout site in one micro-step, and what to do with its draws. */
+struct Dropout {
+  uint32_t seed, site, step, micro_step, threshold;
+  float scale;
+
+  static Dropout of(const Run& run, float p, int site) {
+    return {(uint32_t)(int64_t)run.scalars[4], (uint32_t)site, (uint32_t)(int64_t)run.scalars[5], (uint32_t)(int64_t)run.scalars[6],
+            (uint32_t)((double)p * 4294967296.0), 1.0f / (1.0f - p)};
+  }
+
+  /** Draws of columns 64 * block .. + 64 of a row, in column order. */
+  void draws(int64_t row, int64_t block, u32 out[64 / W]) const {
+    for (int v = 0; v < 16 / W; v++) {
+      u32 c0, c1 = set1_u32((uint32_t)row), c2 = set1_u32(step), c3 = set1_u32(micro_step);
+      for (int i = 0; i < W; i++) c0[i] = (uint32_t)(block * 16 + v * W + i);
+      uint32_t k0 = seed, k1 = site;
+      for (int r = 0; r < kPhiloxRounds; r++) {
+        u32 hi0, lo0, hi1, lo1;
+        mul_wide(c0, kPhiloxMultiplier0, hi0, lo0);
+        mul_wide(c2, kPhiloxMultiplier1, hi1, lo1);
+        c0 = hi1 ^ c1 ^ k0;
+        c1 = lo1;
+        c2 = hi0 ^ c3 ^ k1;
+        c3 = lo0;
+        k0 += kPhiloxWeyl0;
+        k1 += kPhiloxWeyl1;
+      }
+      out[v] = c0;
+      out[16 / W + v] = c1;
+      out[2 * (16 / W) + v] = c2;
+      out[3 * (16 / W) + v] = c3;
+    }
+  }
+
+  /** y[c] = keep(row, c) ? x[c] * scale : 0 for c < n; y may be x. */
+  void apply(const float* x, float* y, int64_t row, int64_t n) const {
+    for (int64_t c = 0; c < n; c += 64) {
+      u32 u[64 / W];
+      draws(row, c / 64, u);
+      for (int v = 0; v < 64 / W && c + v * W < n; v++) {
+        const int64_t at = c + v * W;
+        const i32 keep = (i32)(u[v] >= threshold);
+        if (at + W <= n)
+          store(y + at, select(keep, load(x + at) * scale, f32{}));
+        else
+          store_n(y + at, select(keep, load_n(x + at, (int)(n - at)) * scale, f32{}), (int)(n - at));
+      }
+    }
+  }
+};

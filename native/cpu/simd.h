@@ -1,0 +1,139 @@
+// A float vector and its verbs, the only file that knows an instruction set. Kernels are written once over these; isa.cc is
+// compiled once for each value of BK_ISA with that set's flags. Compiler vectors (GCC, Clang) give the arithmetic, + - * / and
+// comparisons, on every target; the verbs below are what they lack.
+#pragma once
+#include <stdint.h>
+#include <string.h>
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+namespace bk {
+namespace BK_ISA {
+namespace {
+
+#if defined(BK_ISA_AVX512)
+constexpr int W = 16;
+#elif defined(BK_ISA_AVX2)
+constexpr int W = 8;
+#else
+constexpr int W = BK_GENERIC_WIDTH;  // any compiler vector: 128-bit SSE2, NEON and WASM, or a wider one built of narrower parts
+#endif
+
+typedef float f32 __attribute__((vector_size(W * 4)));
+typedef int32_t i32 __attribute__((vector_size(W * 4)));
+typedef uint32_t u32 __attribute__((vector_size(W * 4)));
+typedef uint64_t u64 __attribute__((vector_size(W * 8)));
+typedef float f32_unaligned __attribute__((vector_size(W * 4), aligned(4), may_alias));
+
+#define BK_INLINE static inline __attribute__((always_inline))
+
+BK_INLINE f32 load(const float* p) { return *(const f32_unaligned*)p; }
+BK_INLINE void store(float* p, f32 v) { *(f32_unaligned*)p = v; }
+BK_INLINE f32 set1(float x) { return x - f32{}; }
+BK_INLINE i32 set1_i32(int32_t x) { return x - i32{}; }
+BK_INLINE u32 set1_u32(uint32_t x) { return x - u32{}; }
+BK_INLINE i32 bits_of(f32 v) { return (i32)v; }
+BK_INLINE f32 of_bits(i32 v) { return (f32)v; }
+BK_INLINE f32 select(i32 mask, f32 a, f32 b) { return of_bits((mask & bits_of(a)) | (~mask & bits_of(b))); }
+BK_INLINE f32 abs(f32 v) { return of_bits(bits_of(v) & 0x7fffffff); }
+
+/** The first n < W elements; the others are `fill`. */
+BK_INLINE f32 load_n(const float* p, int n, float fill = 0) {
+  float t[W];
+  for (int i = 0; i < W; i++) t[i] = i < n ? p[i] : fill;
+  return load(t);
+}
+BK_INLINE void store_n(float* p, f32 v, int n) {
+  for (int i = 0; i < n; i++) p[i] = v[i];
+}
+
+#if defined(BK_ISA_AVX512)
+BK_INLINE f32 fma(f32 a, f32 b, f32 c) { return _mm512_fmadd_ps(a, b, c); }
+BK_INLINE f32 sqrt(f32 v) { return _mm512_sqrt_ps(v); }
+BK_INLINE f32 max(f32 a, f32 b) { return _mm512_max_ps(a, b); }
+BK_INLINE f32 min(f32 a, f32 b) { return _mm512_min_ps(a, b); }
+BK_INLINE i32 round_i32(f32 v) { return (i32)_mm512_cvtps_epi32(v); }
+BK_INLINE void mul_wide(u32 a, uint32_t b, u32& hi, u32& lo) {
+  const __m512i even = _mm512_mul_epu32((__m512i)a, _mm512_set1_epi32((int)b));
+  const __m512i odd = _mm512_mul_epu32(_mm512_srli_epi64((__m512i)a, 32), _mm512_set1_epi32((int)b));
+  hi = (u32)_mm512_mask_blend_epi32(0xAAAA, _mm512_srli_epi64(even, 32), odd);
+  lo = (u32)_mm512_mask_blend_epi32(0xAAAA, even, _mm512_slli_epi64(odd, 32));
+}
+#elif defined(BK_ISA_AVX2)
+BK_INLINE f32 fma(f32 a, f32 b, f32 c) { return _mm256_fmadd_ps(a, b, c); }
+BK_INLINE f32 sqrt(f32 v) { return _mm256_sqrt_ps(v); }
+BK_INLINE f32 max(f32 a, f32 b) { return _mm256_max_ps(a, b); }
+BK_INLINE f32 min(f32 a, f32 b) { return _mm256_min_ps(a, b); }
+BK_INLINE i32 round_i32(f32 v) { return (i32)_mm256_cvtps_epi32(v); }
+BK_INLINE void mul_wide(u32 a, uint32_t b, u32& hi, u32& lo) {
+  const __m256i even = _mm256_mul_epu32((__m256i)a, _mm256_set1_epi32((int)b));
+  const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64((__m256i)a, 32), _mm256_set1_epi32((int)b));
+  hi = (u32)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
+  lo = (u32)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
+}
+#else
+#if defined(__aarch64__) && BK_GENERIC_WIDTH == 4
+BK_INLINE f32 fma(f32 a, f32 b, f32 c) { return (f32)vfmaq_f32((float32x4_t)c, (float32x4_t)a, (float32x4_t)b); }
+#else
+BK_INLINE f32 fma(f32 a, f32 b, f32 c) { return a * b + c; }
+#endif
+BK_INLINE f32 sqrt(f32 v) {
+  f32 r;
+  for (int i = 0; i < W; i++) r[i] = __builtin_sqrtf(v[i]);
+  return r;
+}
+BK_INLINE f32 max(f32 a, f32 b) { return select(a > b, a, b); }
+BK_INLINE f32 min(f32 a, f32 b) { return select(a < b, a, b); }
+/** Nearest, ties to even, for |v| < 2^22: the sum with 1.5 * 2^23 leaves the integer in the low bits. */
+BK_INLINE i32 round_i32(f32 v) { return bits_of(v + 12582912.0f) - 0x4B400000; }
+BK_INLINE void mul_wide(u32 a, uint32_t b, u32& hi, u32& lo) {
+  for (int i = 0; i < W; i++) {
+    const uint64_t p = (uint64_t)a[i] * b;
+    hi[i] = (uint32_t)(p >> 32);
+    lo[i] = (uint32_t)p;
+  }
+}
+#endif
+
+/** Sums the lanes as a binary tree, the same tree for every element count. */
+BK_INLINE float reduce_add(f32 v) {
+  float t[W];
+  store(t, v);
+  for (int n = W / 2; n > 0; n /= 2)
+    for (int i = 0; i < n; i++) t[i] += t[i + n];
+  return t[0];
+}
+BK_INLINE float reduce_max(f32 v) {
+  float t[W];
+  store(t, v);
+  for (int n = W / 2; n > 0; n /= 2)
+    for (int i = 0; i < n; i++) t[i] = t[i] > t[i + n] ? t[i] : t[i + n];
+  return t[0];
+}
+
+
+/** Loads and stores of n <= W columns at the end of a row. */
+BK_INLINE f32 load_columns(const float* p, int n) { return n == W ? load(p) : load_n(p, n); }
+BK_INLINE void store_columns(float* p, f32 v, int n) { n == W ? store(p, v) : store_n(p, v, n); }
+/** v in the first n lanes, 0 in the others. */
+BK_INLINE f32 first(f32 v, int n) {
+  for (int i = n; i < W; i++) v[i] = 0;
+  return v;
+}
+
+/** value(j, n) summed over columns j < H, n lanes at a time; lanes beyond n must be 0. */
+template <class Value>
+BK_INLINE float sum_columns(int64_t H, Value value) {
+  f32 total = {};
+  int64_t j = 0;
+  for (; j + W <= H; j += W) total = total + value(j, W);
+  if (j < H) total = total + value(j, (int)(H - j));
+  return reduce_add(total);
+}
+
+}  // namespace
+}  // namespace BK_ISA
+}  // namespace bk

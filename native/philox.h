@@ -1,0 +1,17 @@
+// Counter-based random numbers: Philox4x32-10 of Salmon, Moraes, Dror and Shaw, "Parallel Random Numbers: As Easy as 1, 2, 3"
+// (SC 2011). The same bits on every backend; nothing is stored, every mask is computed again where it is needed.
+//
+// Element (row, column) of dropout site `site`: key = (seed, site), counter = (group, row, step, micro-step), where the columns are
+// taken in blocks of 64: group = (column / 64) * 16 + column % 16, and word (column % 64) / 16 of the four outputs is the draw u.
+// So 16 consecutive columns are 16 consecutive counters, for every vector width that divides 16.
+// The element is kept when u >= floor(p * 2^32).
+#pragma once
+#include <stdint.h>
+
+namespace bk {
+
+constexpr uint32_t kPhiloxMultiplier0 = 0xD2511F53u, kPhiloxMultiplier1 = 0xCD9E8D57u;
+constexpr uint32_t kPhiloxWeyl0 = 0x9E3779B9u, kPhiloxWeyl1 = 0xBB67AE85u;
+constexpr int kPhiloxRounds = 10;
+
+}  // namespace bk

@@ -1,0 +1,16 @@
+// What the CPU under us is and may use.
+#pragma once
+#include "../cpu/kernel.h"
+
+namespace bk {
+
+constexpr int kMaxIsas = 8;
+
+/** Tables that this CPU can run, best first; returns their number. */
+int cpu_tables(const KernelTable* tables[kMaxIsas]);
+/** The processor's own name, or "unknown". */
+void cpu_name(char* name, size_t capacity);
+/** CPUs that this process may use: its affinity mask and the control group's quota. */
+int cpu_count();
+
+}  // namespace bk

@@ -1,0 +1,45 @@
+import type { Arena } from '../graph/op-table.ts'
+import type { Plan } from '../graph/plan.ts'
+
+export type BackendName = 'cpu'
+export type BackendChoice = 'auto' | BackendName | 'cuda' | 'wasm'
+
+/** What runs the plans, for `bertkit info`. */
+export interface BackendDescription {
+  readonly backend: BackendName
+  /** Instruction set in use. */
+  readonly isa: string
+  /** Instruction sets that this machine has, best first. */
+  readonly isas: readonly string[]
+  readonly cpu: string
+  readonly threads: number
+  readonly kernels: Readonly<Record<string, string>>
+}
+
+/** The arenas of one model. Offsets are in bytes. Nothing here may be called while a run uses the memory. */
+export interface BackendMemory {
+  /** Makes an arena at least this large. New bytes are zero; activations and io lose their contents when they grow. */
+  reserve(arena: Arena, bytes: number): void
+  write(arena: Arena, offset: number, source: Float32Array | Int32Array): void
+  read(arena: Arena, offset: number, target: Float32Array | Int32Array): void
+  /** Gives the memory back, at once or when the run that uses it has ended. */
+  dispose(): void
+}
+
+/** A validated plan. */
+export interface Program {
+  /**
+   * Executes the plan on the backend's own thread; runs go in the order of the calls. `scalars`: ROW and SCALAR of ops.def.
+   * Rejects with AbortedError when `signal` fires before the last record.
+   */
+  run(memory: BackendMemory, scalars: Float64Array, signal?: AbortSignal): Promise<void>
+  dispose(): void
+}
+
+export interface Backend {
+  readonly description: BackendDescription
+  createMemory(): BackendMemory
+  compile(plan: Plan): Program
+  /** Multiply-adds in registers, in flops per second, measured for about `seconds`. */
+  measurePeak(seconds: number): number
+}

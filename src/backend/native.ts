@@ -1,0 +1,191 @@
+// The CPU backend: the addon behind the Backend interface.
+import { createRequire } from 'node:module'
+import * as path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import {
+  AbortedError,
+  ArgumentError,
+  BackendError,
+  type BertkitError,
+  BusyError,
+  DisposedError,
+  PlanError,
+} from '../errors.ts'
+import { type Arena, opsHash } from '../graph/op-table.ts'
+import type { Plan } from '../graph/plan.ts'
+import type { Backend, BackendDescription, BackendMemory, Program } from './backend.ts'
+
+/** bk_error of native/api.h */
+const ErrorNumber = { plan: 1, memory: 2, data: 3, cancelled: 4, argument: 5 } as const
+
+/** The addon's exports (native/addon.cc). */
+interface Addon {
+  readonly opsHash: bigint
+  readonly Engine: new (isa: string, threads: number) => NativeEngine
+  readonly Memory: new (engine: NativeEngine) => NativeMemory
+  readonly Program: new (engine: NativeEngine, plan: Int32Array) => NativeProgram
+}
+interface NativeEngine {
+  describe(): string
+  measurePeak(seconds: number): number
+  cancel(run: number): void
+}
+interface NativeMemory {
+  reserve(arena: number, bytes: number): void
+  write(arena: number, offset: number, source: NodeJS.TypedArray): void
+  read(arena: number, offset: number, target: NodeJS.TypedArray): void
+  dispose(): void
+}
+interface NativeProgram {
+  run(memory: NativeMemory, scalars: Float64Array, done: (error: number, message: string) => void): number
+  dispose(): void
+}
+
+/** Where a build leaves the addon, from src/backend and from dist/backend alike. */
+const ADDON = '../../build/Release/bertkit.node'
+
+let loaded: Addon | undefined
+function loadAddon(): Addon {
+  if (loaded) return loaded
+  let addon: Addon
+  try {
+    addon = createRequire(import.meta.url)(ADDON) as Addon
+  } catch (cause) {
+    const file = path.resolve(path.dirname(fileURLToPath(import.meta.url)), ADDON)
+    const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause)
+    throw new BackendError(`Cannot load the native kernels from ${file}: ${reason}. Build them with: npm run build`, {
+      cause,
+    })
+  }
+  if (addon.opsHash !== opsHash)
+    throw new BackendError(
+      'The native kernels were built from another list of ops. Build them again with: npm run build',
+    )
+  loaded = addon
+  return addon
+}
+
+/** Turns an error of the addon into the typed one. */
+function translate(error: unknown): BertkitError {
+  const text = error instanceof Error ? error.message : String(error)
+  const number = error instanceof Error && 'number' in error ? error.number : undefined
+  return typed(typeof number === 'number' ? number : 0, text)
+}
+
+function typed(number: number, message: string): BertkitError {
+  switch (number) {
+    case ErrorNumber.plan:
+      return new PlanError(message)
+    case ErrorNumber.data:
+      return new ArgumentError(message)
+    case ErrorNumber.cancelled:
+      return new AbortedError()
+    default:
+      return new BackendError(message)
+  }
+}
+
+function translated<Result>(call: () => Result): Result {
+  try {
+    return call()
+  } catch (error) {
+    throw translate(error)
+  }
+}
+
+class NativeBackendMemory implements BackendMemory {
+  #native: NativeMemory | undefined
+  #runs = 0
+
+  constructor(native: NativeMemory) {
+    this.#native = native
+  }
+
+  reserve(arena: Arena, bytes: number): void {
+    const native = this.idle()
+    translated(() => native.reserve(arena, bytes))
+  }
+
+  write(arena: Arena, offset: number, source: Float32Array | Int32Array): void {
+    const native = this.idle()
+    translated(() => native.write(arena, offset, source))
+  }
+
+  read(arena: Arena, offset: number, target: Float32Array | Int32Array): void {
+    const native = this.idle()
+    translated(() => native.read(arena, offset, target))
+  }
+
+  dispose(): void {
+    this.#native?.dispose()
+    this.#native = undefined
+  }
+
+  get native(): NativeMemory {
+    if (!this.#native) throw new DisposedError('The memory of this model was disposed')
+    return this.#native
+  }
+
+  idle(): NativeMemory {
+    if (this.#runs > 0) throw new BusyError('The memory of this model is in use by a run')
+    return this.native
+  }
+
+  begin(): void {
+    this.#runs++
+  }
+
+  end(): void {
+    this.#runs--
+  }
+}
+
+class NativeBackendProgram implements Program {
+  constructor(
+    private readonly engine: NativeEngine,
+    private readonly native: NativeProgram,
+  ) {}
+
+  run(memory: BackendMemory, scalars: Float64Array, signal?: AbortSignal): Promise<void> {
+    if (!(memory instanceof NativeBackendMemory)) throw new BackendError('The memory belongs to another backend')
+    if (signal?.aborted) return Promise.reject(new AbortedError())
+    return new Promise((resolve, reject) => {
+      let cancel: (() => void) | undefined
+      const done = (error: number, message: string) => {
+        memory.end()
+        if (cancel) signal?.removeEventListener('abort', cancel)
+        if (error) reject(typed(error, message))
+        else resolve()
+      }
+      const id = translated(() => this.native.run(memory.native, scalars, done))
+      memory.begin()
+      if (signal) {
+        cancel = () => this.engine.cancel(id)
+        signal.addEventListener('abort', cancel, { once: true })
+      }
+    })
+  }
+
+  dispose(): void {
+    this.native.dispose()
+  }
+}
+
+/**
+ * Opens the CPU backend. `isa` (an instruction set that the machine has) and `threads` default to the best and to the CPUs that the
+ * process may use. A BackendError says what is missing.
+ */
+export function openNative(options: { isa?: string; threads?: number } = {}): Backend {
+  const addon = loadAddon()
+  const engine = translated(() => new addon.Engine(options.isa ?? '', options.threads ?? 0))
+  return {
+    description: JSON.parse(engine.describe()) as BackendDescription,
+    createMemory: () => new NativeBackendMemory(translated(() => new addon.Memory(engine))),
+    compile: (plan: Plan) =>
+      new NativeBackendProgram(
+        engine,
+        translated(() => new addon.Program(engine, plan.words)),
+      ),
+    measurePeak: (seconds) => engine.measurePeak(seconds),
+  }
+}

@@ -1,0 +1,45 @@
+// Chooses a backend and says why another one cannot be had.
+import { ArgumentError, BackendError } from '../errors.ts'
+import type { Backend, BackendChoice, BackendDescription } from './backend.ts'
+import { openNative } from './native.ts'
+
+const CHOICES: readonly BackendChoice[] = ['auto', 'cpu', 'cuda', 'wasm']
+
+export interface BackendOptions {
+  readonly backend?: BackendChoice
+  /** Size of the thread pool; BERTKIT_THREADS, else the CPUs that the process may use. */
+  readonly threads?: number
+}
+
+function threadsOf(value: number | undefined): number {
+  const text = process.env.BERTKIT_THREADS
+  const threads = value ?? (text ? Number(text) : 0)
+  if (!Number.isInteger(threads) || threads < 0 || threads > 256 || (value === 0 && value !== undefined))
+    throw new ArgumentError(
+      `Expected threads to be an integer from 1 to 256 but received ${value ?? `BERTKIT_THREADS=${text}`}`,
+    )
+  return threads
+}
+
+// An engine is a handle on the one pool of the process: models with the same settings share it.
+const opened = new Map<string, Backend>()
+
+/** The backend for these options, opened at the first call. Explicit choices never fall back to another one silently. */
+export function openBackend({ backend = 'auto', threads }: BackendOptions = {}): Backend {
+  if (!CHOICES.includes(backend))
+    throw new ArgumentError(`Expected backend to be one of ${CHOICES.join(', ')} but received ${String(backend)}`)
+  if (backend === 'cuda' || backend === 'wasm')
+    throw new BackendError(`The ${backend} backend is not part of this build; use backend 'cpu' or 'auto'`)
+  const isa = process.env.BERTKIT_ISA || undefined
+  const count = threadsOf(threads)
+  const key = `${isa ?? ''}/${count}`
+  let open = opened.get(key)
+  if (!open) {
+    open = openNative({ isa, threads: count })
+    opened.set(key, open)
+  }
+  return open
+}
+
+/** What would run a model with these options. */
+export const describeBackend = (options: BackendOptions = {}): BackendDescription => openBackend(options).description

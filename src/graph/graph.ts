@@ -1,0 +1,259 @@
+import { PlanError } from '../errors.ts'
+import { Activation, type ActivationName, Arena, type OpName, type OpSpec, ops, Row } from './op-table.ts'
+
+/**
+ * A buffer that a record reads or writes: `rows` x `width` elements of 4 bytes, or `width` alone without a row dimension.
+ * Lives at a fixed place (weights, gradients, io) or, `offset` undefined, where the planner puts it in the activations.
+ */
+export interface Value {
+  readonly name: string
+  readonly rows: Row | undefined
+  readonly width: number
+  readonly integer: boolean
+  readonly arena: Arena
+  /** In bytes, a multiple of 64. */
+  offset: number | undefined
+  /** Whether the loss depends on it through something trainable. */
+  readonly requiresGrad: boolean
+  /** The parameter behind it, for its gradient. */
+  readonly parameter?: ParameterSlot
+}
+
+/** Where a parameter lies: byte offsets in the weights and, unless it is frozen, in the gradients. */
+export interface ParameterSlot {
+  readonly name: string
+  readonly width: number
+  readonly weights: number
+  readonly gradients: number | undefined
+}
+
+/** A recorded op; operands and attributes in the order of ops.def. */
+export interface OpRecord {
+  readonly op: OpSpec
+  readonly path: string
+  readonly operands: readonly (Value | undefined)[]
+  readonly attributes: Int32Array
+}
+
+type Spec<Name extends OpName> = (typeof ops)[Name]
+/** Operands by their names in ops.def. */
+export type OperandsOf<Name extends OpName> = Partial<Record<Spec<Name>['operands'][number]['name'], Value | undefined>>
+/** Attributes by their names in ops.def: rows by symbol, numbers, flags, activations by name. */
+export type AttributesOf<Name extends OpName> = Record<
+  Spec<Name>['attributes'][number]['name'],
+  number | boolean | ActivationName
+>
+
+/** The largest row counts that a plan is made for. */
+export type Capacity = Readonly<Record<keyof typeof Row, number>>
+
+/** A value's gradient to write, and whether to add to it because someone has written before. */
+export interface GradientTarget {
+  readonly value: Value
+  readonly add: boolean
+}
+
+const UNIT = 64
+export const roundUp = (bytes: number): number => Math.ceil(bytes / UNIT) * UNIT
+const rowName = (row: Row): keyof typeof Row => (Object.keys(Row) as (keyof typeof Row)[]).find((k) => Row[k] === row)!
+
+/**
+ * Records a step. Calling an op computes nothing: it appends a record and, when training, a closure that appends its backward
+ * records; `backward` runs the closures in reverse. What is not asked for is not recorded: a frozen parameter's gradient, the
+ * gradient of an input.
+ */
+export class Graph {
+  readonly records: OpRecord[] = []
+  /** Values whose contents the caller reads after the run. */
+  readonly kept = new Set<Value>()
+  private readonly tape: (() => void)[] = []
+  private readonly gradients = new Map<Value, Value>()
+  private readonly written = new Set<Value>()
+  private readonly parameters = new Map<ParameterSlot, Value>()
+  private readonly accumulated = new Set<ParameterSlot>()
+  private path: string[] = []
+  private ioBytes = 0
+
+  /** `differentiate`: keep what backward needs. `training`: dropout is on. */
+  constructor(
+    readonly capacity: Capacity,
+    readonly options: { readonly differentiate: boolean; readonly training: boolean },
+  ) {}
+
+  /** Names the records of `body` after a module, as in the model's parameter names. */
+  scope<Result>(name: string, body: () => Result): Result {
+    this.path.push(name)
+    try {
+      return body()
+    } finally {
+      this.path.pop()
+    }
+  }
+
+  get scopePath(): string {
+    return this.path.join('.')
+  }
+
+  /** The dropout site of the current module: a hash of its path, so it stays the same whatever else is recorded. */
+  site(suffix = ''): number {
+    let hash = 2166136261
+    for (const c of `${this.scopePath}${suffix}`) hash = Math.imul(hash ^ c.charCodeAt(0), 16777619)
+    return hash | 0
+  }
+
+  /** A planned activation. */
+  value(name: string, rows: Row | undefined, width: number, requiresGrad = false): Value {
+    return {
+      name: this.named(name),
+      rows,
+      width,
+      integer: false,
+      arena: Arena.activations,
+      offset: undefined,
+      requiresGrad,
+    }
+  }
+
+  /** A buffer that the caller fills before each run. */
+  input(name: string, rows: Row | undefined, width: number, integer: boolean, extra = 0): Value {
+    const offset = this.ioBytes
+    const value: Value = { name, rows, width, integer, arena: Arena.io, offset, requiresGrad: false }
+    this.ioBytes += roundUp((this.elements(value) + extra) * 4)
+    return value
+  }
+
+  parameter(slot: ParameterSlot): Value {
+    let value = this.parameters.get(slot)
+    if (!value) {
+      const requiresGrad = this.options.differentiate && slot.gradients !== undefined
+      const { name, width, weights } = slot
+      value = {
+        name,
+        rows: undefined,
+        width,
+        integer: false,
+        arena: Arena.weights,
+        offset: weights,
+        requiresGrad,
+        parameter: slot,
+      }
+      this.parameters.set(slot, value)
+    }
+    return value
+  }
+
+  /** Elements of a value at the plan's capacity. */
+  elements(value: Value): number {
+    return (value.rows === undefined ? 1 : this.capacity[rowName(value.rows)]) * value.width
+  }
+
+  /** Marks a value that the caller will read after the run. */
+  keep(value: Value): Value {
+    this.kept.add(value)
+    return value
+  }
+
+  emit<Name extends OpName>(name: Name, operands: OperandsOf<Name>, attributes: AttributesOf<Name>): void {
+    const op: OpSpec = ops[name]
+    const values = operands as Readonly<Record<string, Value | undefined>>
+    const given = attributes as Readonly<Record<string, number | boolean | ActivationName>>
+    this.records.push({
+      op,
+      path: this.scopePath,
+      operands: op.operands.map((spec) => {
+        const value = values[spec.name]
+        if (value === undefined && !spec.optional)
+          throw new PlanError(`${op.name} at ${this.scopePath}: ${spec.name} is missing`)
+        return value
+      }),
+      attributes: Int32Array.from(op.attributes, ({ name: attribute, kind }) => encode(given[attribute], kind)),
+    })
+  }
+
+  /** Registers the backward of what was just recorded. */
+  onBackward(append: () => void): void {
+    if (!this.options.differentiate) return
+    const path = [...this.path]
+    this.tape.push(() => {
+      const before = this.path
+      this.path = path
+      append()
+      this.path = before
+    })
+  }
+
+  /** The gradient to add to for a value that needs one. The first writer overwrites: decided here, while recording. */
+  gradientTarget(value: Value): GradientTarget | undefined {
+    if (!value.requiresGrad) return undefined
+    if (value.parameter) {
+      const slot = value.parameter
+      const add = this.accumulated.has(slot)
+      this.accumulated.add(slot)
+      return { value: this.parameterGradient(slot), add }
+    }
+    let gradient = this.gradients.get(value)
+    if (!gradient) {
+      gradient = { ...value, name: `d ${value.name}`, arena: Arena.activations, offset: undefined, requiresGrad: false }
+      this.gradients.set(value, gradient)
+    }
+    const add = this.written.has(value)
+    this.written.add(value)
+    return { value: gradient, add }
+  }
+
+  /** The finished gradient of a value, or undefined if nothing that follows depends on it. */
+  gradientOf(value: Value): Value | undefined {
+    return this.gradients.get(value)
+  }
+
+  /** Lets `gradient`, already written, stand for the gradient of `value`, which nobody has written yet. */
+  setGradient(value: Value, gradient: Value): void {
+    this.gradients.set(value, gradient)
+    this.written.add(value)
+  }
+
+  /** Appends the backward of everything recorded. */
+  backward(): void {
+    for (let append = this.tape.pop(); append; append = this.tape.pop()) append()
+  }
+
+  /** Trainable parameters that no record wrote a gradient for; the update must not read what is not there. */
+  hasGradient(slot: ParameterSlot): boolean {
+    return this.accumulated.has(slot)
+  }
+
+  get inputBytes(): number {
+    return this.ioBytes
+  }
+
+  private parameterGradient(slot: ParameterSlot): Value {
+    return {
+      name: `d ${slot.name}`,
+      rows: undefined,
+      width: slot.width,
+      integer: false,
+      arena: Arena.gradients,
+      offset: slot.gradients,
+      requiresGrad: false,
+    }
+  }
+
+  private named(name: string): string {
+    return this.path.length ? `${this.scopePath}.${name}` : name
+  }
+}
+
+const floatBits = (() => {
+  const real = new Float32Array(1)
+  const bits = new Int32Array(real.buffer)
+  return (value: number): number => {
+    real[0] = value
+    return bits[0]
+  }
+})()
+
+function encode(value: number | boolean | ActivationName, kind: string): number {
+  if (typeof value === 'string') return Activation[value]
+  if (typeof value === 'boolean') return value ? 1 : 0
+  return kind === 'f' ? floatBits(value) : value
+}

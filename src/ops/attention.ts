@@ -1,0 +1,50 @@
+import type { Graph, Value } from '../graph/graph.ts'
+import { Row } from '../graph/op-table.ts'
+import { defineOp, rowsOf } from './op.ts'
+
+export interface AttentionInputs {
+  /** [rows, 3, A, D]: queries, keys and values of each token side by side. */
+  readonly qkv: Value
+  /** Borders of the sequences, [sequences + 1]. */
+  readonly cuSeqlens: Value
+  /** 0 hides a token as a key, [rows]; undefined: nothing is hidden. */
+  readonly keyMask: Value | undefined
+}
+
+export interface AttentionOptions {
+  readonly heads: number
+  readonly causal: boolean
+  /** Dropout on the probabilities. */
+  readonly dropout: number
+  /** Takes the probabilities of each sequence, [A, L, L] one after another, when the caller wants to see them. */
+  readonly onProbabilities?: (probs: Value) => void
+}
+
+/** softmax(q k^T / sqrt(D)) v inside each sequence -> [rows, A * D]. Saves lse. Vaswani et al., "Attention Is All You Need" (2017). */
+export const attention = defineOp({
+  record(graph: Graph, { qkv, cuSeqlens, keyMask }: AttentionInputs, options: AttentionOptions) {
+    const rows = rowsOf(qkv)
+    const A = options.heads
+    const D = qkv.width / 3 / A
+    const p = graph.options.training ? options.dropout : 0
+    const attributes = { rows, seqs: Row.sequences, A, D, causal: options.causal, p, site: graph.site() }
+    const y = graph.value('context', rows, A * D, graph.options.differentiate && qkv.requiresGrad)
+    const lse = graph.value('lse', rows, A)
+    graph.emit('attention', { qkv, cuSeqlens, keyMask, context: y, lse }, attributes)
+    if (options.onProbabilities) {
+      const probs = graph.value('probs', Row.pairs, A)
+      graph.emit('attentionProbs', { qkv, lse, cuSeqlens, keyMask, probs }, { ...attributes, pairs: Row.pairs })
+      options.onProbabilities(probs)
+    }
+    return { y, lse, attributes }
+  },
+  backward(graph, dcontext, { y, lse, attributes }, { qkv, cuSeqlens, keyMask }) {
+    const target = graph.gradientTarget(qkv)
+    if (target)
+      graph.emit(
+        'attentionBackward',
+        { dcontext, qkv, context: y, lse, cuSeqlens, keyMask, dqkv: target.value },
+        attributes,
+      )
+  },
+})

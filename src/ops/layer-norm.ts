@@ -1,0 +1,56 @@
+import type { Graph, Value } from '../graph/graph.ts'
+import { defineOp, rowsOf } from './op.ts'
+
+export interface LayerNormOptions {
+  readonly eps: number
+  /** Dropout on `x` before the residual is added. */
+  readonly dropout: number
+}
+
+/**
+ * y = LayerNorm(dropout(x) + residual) * gamma + beta over [rows, H]. The sum takes x's place: nothing else reads x.
+ * Saves the sum, and mean and rstd of each row.
+ */
+export const layerNorm = defineOp({
+  record(
+    graph: Graph,
+    x: Value,
+    residual: Value | undefined,
+    gamma: Value,
+    beta: Value,
+    { eps, dropout }: LayerNormOptions,
+  ) {
+    const rows = rowsOf(x)
+    const H = x.width
+    const p = graph.options.training ? dropout : 0
+    const site = graph.site()
+    const requiresGrad =
+      graph.options.differentiate &&
+      (x.requiresGrad || !!residual?.requiresGrad || gamma.requiresGrad || beta.requiresGrad)
+    const y = graph.value('output', rows, H, requiresGrad)
+    const mean = graph.value('mean', rows, 1)
+    const rstd = graph.value('rstd', rows, 1)
+    graph.emit('layerNorm', { x, residual, gamma, beta, sum: x, y, mean, rstd }, { rows, H, eps, p, site })
+    return { y, mean, rstd, p, site }
+  },
+  backward(graph, dy, { mean, rstd, p, site }, x, residual, gamma, beta) {
+    const rows = rowsOf(x)
+    const H = x.width
+    const dgamma = graph.gradientTarget(gamma)
+    const dbeta = graph.gradientTarget(beta)
+    if (dgamma && dbeta)
+      graph.emit(
+        'layerNormBackwardWeight',
+        { dy, sum: x, mean, rstd, dgamma: dgamma.value, dbeta: dbeta.value },
+        { rows, H, accumulate: dgamma.add },
+      )
+    const dx = graph.gradientTarget(x)
+    const dresidual = residual && graph.gradientTarget(residual)
+    if (dx || dresidual)
+      graph.emit(
+        'layerNormBackward',
+        { dy, sum: x, mean, rstd, gamma, dx: dx?.value, dresidual: dresidual?.value },
+        { rows, H, p, site, add: dresidual?.add ?? false },
+      )
+  },
+})

@@ -1,0 +1,61 @@
+import type { Graph, Value } from '../graph/graph.ts'
+import { Scalar } from '../graph/op-table.ts'
+import { rowsOf } from './op.ts'
+
+/** A loss under construction: terms add up in one number that the caller reads after the run. */
+export class Loss {
+  readonly value: Value
+  private terms = 0
+
+  constructor(private readonly graph: Graph) {
+    this.value = graph.keep(graph.value('loss', undefined, 1))
+  }
+
+  /** The next term: the scalar that holds its denominator, and whether it adds to the terms before. */
+  private term(): { denominator: number; add: boolean } {
+    const denominators = Scalar.denominator3 - Scalar.denominator0 + 1
+    if (this.terms === denominators) throw new RangeError(`A loss has at most ${denominators} terms`)
+    const index = this.terms++
+    return { denominator: Scalar.denominator0 + index, add: index > 0 }
+  }
+
+  /** -log softmax(logits [rows, C])[labels [rows]], rows labelled -100 left out. torch.nn.CrossEntropyLoss. */
+  crossEntropy(logits: Value, labels: Value): void {
+    const { graph, value: loss } = this
+    const rows = rowsOf(logits)
+    const C = logits.width
+    const { denominator, add } = this.term()
+    const lse = graph.value('lse', rows, 1)
+    graph.emit('crossEntropy', { logits, labels, lse, loss }, { rows, C, denominator, add })
+    this.onBackward(logits, (dlogits) =>
+      graph.emit('crossEntropyBackward', { logits, labels, lse, dlogits }, { rows, C, denominator }),
+    )
+  }
+
+  /** (logits - targets)^2 over [rows, C]. torch.nn.MSELoss. */
+  meanSquaredError(logits: Value, targets: Value): void {
+    const { graph, value: loss } = this
+    const { denominator, add } = this.term()
+    const shape = { rows: rowsOf(logits), C: logits.width, denominator }
+    graph.emit('meanSquaredError', { logits, targets, loss }, { ...shape, add })
+    this.onBackward(logits, (dlogits) => graph.emit('meanSquaredErrorBackward', { logits, targets, dlogits }, shape))
+  }
+
+  /** Binary cross-entropy of sigmoid(logits) over [rows, C]. torch.nn.BCEWithLogitsLoss. */
+  binaryCrossEntropy(logits: Value, targets: Value): void {
+    const { graph, value: loss } = this
+    const { denominator, add } = this.term()
+    const shape = { rows: rowsOf(logits), C: logits.width, denominator }
+    graph.emit('binaryCrossEntropy', { logits, targets, loss }, { ...shape, add })
+    this.onBackward(logits, (dlogits) => graph.emit('binaryCrossEntropyBackward', { logits, targets, dlogits }, shape))
+  }
+
+  private onBackward(logits: Value, append: (dlogits: Value) => void): void {
+    if (!logits.requiresGrad) return
+    this.graph.onBackward(() => {
+      const target = this.graph.gradientTarget(logits)
+      if (target?.add) throw new TypeError(`${logits.name} is read by another op as well as a loss`)
+      if (target) append(target.value)
+    })
+  }
+}
