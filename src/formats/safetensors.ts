@@ -89,7 +89,7 @@ export function parseHeader(bytes: Uint8Array, dataLength: number, where: string
   } catch {
     throw fail('the header is not valid UTF-8')
   }
-  const json = parseJson(text, (reason) => fail(`the header is ${reason}`), {
+  const json = parseJson(text, (reason) => fail(`the header: ${reason}`), {
     maxDepth: MAX_NESTING,
     uniqueKeys: true,
   })

@@ -1,0 +1,103 @@
+import { ArgumentError, DataError } from '../../errors.ts'
+import type { JsonValue } from '../../json.ts'
+import { quote } from '../../json.ts'
+import type { TableRecord } from './records.ts'
+
+/** One example of a data file. */
+export interface Row {
+  /** By column name; strings in tables, any JSON in JSON lines. It has no prototype. */
+  readonly fields: Readonly<Record<string, JsonValue>>
+  /** The 1-based line where it begins. */
+  readonly line: number
+}
+
+/** Which columns a table has. Without either option the first line is a header. */
+export interface TableOptions {
+  /** Names from the left; `_` skips a column, further columns on the right are ignored. Needs `header`. */
+  columns?: readonly string[]
+  /** false: the first line is a row already; true: it is a header, which `columns` replaces where given. */
+  header?: boolean
+  /** Columns that have to be there. */
+  required?: readonly string[]
+}
+
+const SKIPPED = '_'
+
+interface Layout {
+  /** A name for each column; SKIPPED or a repeated unwanted name is not read. */
+  names: readonly string[]
+  /** Whether cells on the right that have no name are a mistake. */
+  exact: boolean
+}
+
+function layoutOfColumns(columns: readonly string[], required: readonly string[]): Layout {
+  const named = columns.filter((name) => name !== SKIPPED)
+  const repeated = named.find((name, i) => named.indexOf(name) !== i)
+  if (repeated !== undefined) throw new ArgumentError(`columns: ${quote(repeated)} is named twice`)
+  const missing = required.filter((name) => !named.includes(name))
+  if (missing.length > 0) {
+    throw new ArgumentError(`columns: expected ${list(missing)} among them, but they are ${list(columns)}`)
+  }
+  return { names: columns, exact: false }
+}
+
+const list = (names: readonly string[]): string =>
+  names
+    .slice(0, 20)
+    .map((name) => quote(name))
+    .join(', ')
+
+function layoutOfHeader({ cells, line }: TableRecord, required: readonly string[], file: string | undefined): Layout {
+  const missing = required.filter((name) => !cells.includes(name))
+  if (missing.length > 0) {
+    throw new DataError(
+      `expected a header line with ${list(missing)}, but found ${list(cells)}; say which columns to use ` +
+        '(--text-column, --label-column, ...), or name them all with --columns and --no-header if this line is a row',
+      file,
+      line,
+    )
+  }
+  const repeated = required.find((name) => cells.indexOf(name) !== cells.lastIndexOf(name))
+  if (repeated !== undefined) throw new DataError(`the header has ${quote(repeated)} twice`, file, line)
+  return { names: cells, exact: true }
+}
+
+/** Gives the cells of records their names. A row with too few cells is a DataError at its line. */
+export async function* tableRows(
+  records: AsyncIterable<TableRecord>,
+  { columns, header, required = [] }: TableOptions,
+  file?: string,
+): AsyncGenerator<Row> {
+  if (columns !== undefined && header === undefined) {
+    throw new ArgumentError(
+      'columns needs header: false if the first line is a row (--no-header), or true if it is not',
+    )
+  }
+  if (columns === undefined && header === false) {
+    throw new ArgumentError('a file without a header line needs the names of its columns (--columns)')
+  }
+  let layout = columns && layoutOfColumns(columns, required)
+  let skip = header !== false
+  for await (const record of records) {
+    layout ??= layoutOfHeader(record, required, file)
+    if (skip) skip = false
+    else yield nameCells(record, layout, file)
+  }
+}
+
+function nameCells({ cells, line }: TableRecord, { names, exact }: Layout, file: string | undefined): Row {
+  if (cells.length < names.length) {
+    const tabs = cells.some((cell) => cell.includes('\t')) ? '; the cells hold tabs: is it TSV?' : ''
+    throw new DataError(`expected ${names.length} columns, but found ${cells.length}${tabs}`, file, line)
+  }
+  if (exact && cells.length > names.length && cells.slice(names.length).some((cell) => cell !== '')) {
+    throw new DataError(
+      `expected ${names.length} columns, but found ${cells.length}; is a separator within a cell?`,
+      file,
+      line,
+    )
+  }
+  const fields: Record<string, JsonValue> = Object.create(null)
+  for (let i = 0; i < names.length; i++) if (names[i] !== SKIPPED) fields[names[i]] = cells[i]
+  return { fields, line }
+}
