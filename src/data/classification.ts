@@ -23,6 +23,8 @@ export interface ClassificationExamples {
   examples: ClassificationExample[]
   hasPairs: boolean
   hasLabels: boolean
+  /** The different names among the labels, in no order; empty for regression. */
+  labelNames: ReadonlySet<string>
 }
 
 export interface ClassificationOptions extends Omit<ReadOptions, 'required'> {
@@ -57,6 +59,7 @@ export async function readClassificationExamples(
   const required = [textColumn, ...(textPairColumn === undefined ? [] : [textPairColumn])]
   if (hasLabels) required.push(labelColumn)
   const examples: ClassificationExample[] = []
+  const labelNames = new Set<string>()
   let hasPairs = false
   for await (const row of readRows(source, { ...options, required })) {
     const example: ClassificationExample = { text: textOf(row, textColumn, file), line: row.line }
@@ -65,11 +68,17 @@ export async function readClassificationExamples(
       example.textPair = textOf(row, textPairColumn ?? 'text_pair', file)
       hasPairs = true
     }
-    if (hasLabels) example.label = labelOf(row, labelColumn, problemType, file)
+    if (hasLabels) {
+      example.label = labelOf(row, labelColumn, problemType, file)
+      if (problemType !== 'regression') for (const name of partsOfLabel(example.label)) labelNames.add(String(name))
+    }
     examples.push(example)
   }
-  return { file, problemType, examples, hasPairs, hasLabels }
+  return { file, problemType, examples, hasPairs, hasLabels, labelNames }
 }
+
+const partsOfLabel = (label: string | string[] | number | number[]): readonly (string | number)[] =>
+  Array.isArray(label) ? label : [label]
 
 /** A field that JSON lines may lack; tables have been checked by their header. */
 function fieldOf({ fields, line }: Row, column: string, file: string): JsonValue {
@@ -155,12 +164,12 @@ export function sortLabels(names: Iterable<string>): string[] {
  * The label set of a training file. Regression has one column for each number of a label, called LABEL_0, LABEL_1, ...
  * as Transformers does. A DataError where there are fewer than two classes, or rows have different numbers of columns.
  */
-export function inferLabels({ examples, problemType, file }: ClassificationExamples): LabelSet {
+export function inferLabels({ examples, problemType, file, labelNames }: ClassificationExamples): LabelSet {
   if (problemType === 'regression') {
     const columns = Math.max(1, columnsOf(examples[0]))
     return { problemType, names: Array.from({ length: columns }, (_, column) => `LABEL_${column}`) }
   }
-  const names = sortLabels(examples.flatMap(({ label }) => (label === undefined ? [] : [label].flat().map(String))))
+  const names = sortLabels(labelNames)
   if (names.length < 2) {
     const only = names.length === 0 ? 'none' : `only ${quote(names[0])}`
     throw new DataError(`expected at least two different labels, but found ${only}`, file)
@@ -171,11 +180,16 @@ export function inferLabels({ examples, problemType, file }: ClassificationExamp
 const columnsOf = (example: ClassificationExample | undefined): number =>
   Array.isArray(example?.label) ? example.label.length : 1
 
-/**
- * Each example's label as the model takes it, by the names of `labels`. Where no name is a number (LABEL_0, ...), a label
- * may be an id too. A label that is neither is a DataError at its line.
- */
+/** Every example's label as the model takes it; see `labelEncoder`, which does one at a time. */
 export function encodeLabels({ examples, file }: ClassificationExamples, labels: LabelSet): EncodedLabel[] {
+  return examples.map(labelEncoder(labels, file))
+}
+
+/**
+ * Turns an example's label into what the model takes, by the names of `labels`. Where no name is a number (LABEL_0, ...),
+ * a label may be an id too. A label that is neither is a DataError at its line.
+ */
+export function labelEncoder(labels: LabelSet, file: string): (example: ClassificationExample) => EncodedLabel {
   const { names, problemType } = labels
   const ids = new Map(names.map((name, id) => [name, id]))
   const acceptsIds = !names.some(isNumeric)
@@ -191,7 +205,7 @@ export function encodeLabels({ examples, file }: ClassificationExamples, labels:
     const more = names.length > 10 ? `, ... (${names.length} in all)` : ''
     throw new DataError(`label ${quote(name)} is not one of ${known}${more}`, file, line)
   }
-  return examples.map((example): EncodedLabel => {
+  return (example) => {
     const { label, line } = example
     if (label === undefined) throw new DataError('expected a label, but labels were not read', file, line)
     if (problemType === 'regression') return numbersOf(example, names.length, file)
@@ -200,9 +214,9 @@ export function encodeLabels({ examples, file }: ClassificationExamples, labels:
       throw new DataError(`expected one label, but found ${label.length}`, file, line)
     }
     const hot = new Array<number>(names.length).fill(0)
-    for (const each of [label].flat()) hot[idOf(each, line)] = 1
+    for (const each of partsOfLabel(label)) hot[idOf(each, line)] = 1
     return hot
-  })
+  }
 }
 
 function numbersOf(example: ClassificationExample, columns: number, file: string): EncodedLabel {
@@ -211,7 +225,7 @@ function numbersOf(example: ClassificationExample, columns: number, file: string
   if (found !== columns) {
     throw fail(`expected ${columns} ${columns === 1 ? 'number' : 'numbers'} as the label, but found ${found}`)
   }
-  const numbers = [example.label].flat().map(Number)
+  const numbers = partsOfLabel(example.label ?? []).map(Number)
   if (!numbers.every(Number.isFinite)) throw fail(`expected a number as the label, but found ${quote(example.label)}`)
   return columns === 1 ? numbers[0] : numbers
 }

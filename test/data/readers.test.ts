@@ -21,7 +21,7 @@ async function put(extension: string, content: string | Uint8Array): Promise<str
   return file
 }
 const rowsOf = async (file: string, options?: ReadOptions) => {
-  const rows = []
+  const rows: [number, Record<string, unknown>][] = []
   for await (const { fields, line } of readRows(file, options)) rows.push([line, { ...fields }])
   return rows
 }
@@ -107,6 +107,12 @@ describe('csv', () => {
     })
     await refuses('.csv', 'x\ty\n', 1, /hold tabs: is it TSV/, { columns: ['a', 'b'], header: false })
     await refuses('.csv', Buffer.of(0x61, 0x0a, 0xff), 2, /not valid UTF-8/)
+  })
+
+  it('keeps characters of several bytes whole wherever they lie', async () => {
+    const texts = Array.from({ length: 9 }, (_, i) => `${'x'.repeat(i)}${'😀é漢'.repeat(20_000)}`)
+    const rows = await read('.csv', `text\n${texts.join('\n')}\n`)
+    expect(rows.map(([, { text }]) => text)).toEqual(texts)
   })
 
   it('ignores empty cells beyond the header', async () => {

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { DataError } from '../../errors.ts'
 import { extensionOf, openData } from './bytes.ts'
 import { jsonlRows } from './jsonl.ts'
@@ -19,6 +20,9 @@ export interface NamedBytes {
   name: string
 }
 
+// How long rows may follow each other before other work of the process has its turn.
+const SLICE_MILLISECONDS = 4
+
 const FORMATS: readonly string[] = ['csv', 'tsv', 'jsonl'] satisfies RowFormat[]
 
 function formatOf(name: string): RowFormat {
@@ -39,9 +43,14 @@ export async function* readRows(source: string | NamedBytes, options: ReadOption
   const format = options.format ?? formatOf(name)
   const bytes = typeof source === 'string' ? openData(source) : source.bytes
   let empty = true
+  let resumed = performance.now()
   for await (const row of rowsOf(bytes, format, options, name)) {
     empty = false
     yield row
+    if (performance.now() - resumed > SLICE_MILLISECONDS) {
+      await setImmediate()
+      resumed = performance.now()
+    }
   }
   if (empty) throw new DataError('expected at least one row, but the file has none', name)
 }
