@@ -5,6 +5,7 @@ import { describe, expect, it } from 'vitest'
 import { ConfigError, FileError } from '../../src/errors.ts'
 import type { JsonObject } from '../../src/json.ts'
 import { activationOf, BertConfig, type BertConfigFields, isConfigField } from '../../src/model/config.ts'
+import { Random } from '../formats/helpers.ts'
 
 const reference = process.env.BERTKIT_REFERENCE_DIR
 const needsReference = reference ? '' : ' (skipped: BERTKIT_REFERENCE_DIR is not set)'
@@ -220,6 +221,42 @@ describe('a config that cannot be built', () => {
     expect('polluted' in config).toBe(false)
     expect(Object.hasOwn(config.toJSON(), '__proto__')).toBe(true)
     expect(Object.getOwnPropertyNames(Object.prototype)).toEqual(before)
+  })
+})
+
+describe('a mutated config', () => {
+  it('is refused with a ConfigError, or can be written and read again', () => {
+    const random = new Random(11)
+    const values = [0, 1, 2, -1, 0.5, 2 ** 31, 1e308, null, '', 'bert', 'gelu', true, [], [1], {}, { 0: 'a' }, { a: 0 }]
+    const labels = { id2label: { 0: 'a', 1: 'b', 2: 'c' }, label2id: { a: 0, b: 1, c: 2 } }
+    const start = {
+      ...new BertConfig().toJSON(),
+      ...labels,
+      problem_type: null,
+      num_labels: 3,
+      torch_dtype: 'x',
+      mine: 1,
+    }
+    const keys = [...Object.keys(start), 'position_embedding_type', '__proto__', 'constructor', 'architectures']
+    const outcomes = { read: 0, refused: 0 }
+    for (let round = 0; round < 5000; round++) {
+      const json = new Map<string, unknown>(Object.entries(start))
+      for (let times = 1 + random.below(2); times > 0; times--) {
+        if (random.below(4) === 0) json.delete(random.pick(keys))
+        else json.set(random.pick(keys), random.pick(values))
+      }
+      try {
+        const config = BertConfig.fromJSON(Object.fromEntries(json))
+        expect(Object.keys(config.id2label).length).toBe(config.numLabels)
+        expect(config.hiddenSize % config.numAttentionHeads).toBe(0)
+        expect(BertConfig.fromJSON(JSON.parse(config.toText())).toText()).toBe(config.toText())
+        outcomes.read++
+      } catch (error) {
+        if (!(error instanceof ConfigError)) throw error
+        outcomes.refused++
+      }
+    }
+    expect(Math.min(outcomes.read, outcomes.refused)).toBeGreaterThan(500)
   })
 })
 
