@@ -5,6 +5,8 @@ import { ArgumentError } from '../errors.ts'
 export interface ScheduledOptimizer {
   readonly paramGroups: readonly { lr: number; initialLr?: number }[]
   readonly defaults: { readonly lr: number }
+  /** A rate in the precision that the update computes with; absent: exactly as given. */
+  roundLr?(lr: number): number
 }
 
 /** The multiplier of the base learning rate for step t = 0, 1, 2, … */
@@ -43,9 +45,9 @@ export class Scheduler {
     this.#apply()
   }
 
-  /** The learning rate of each group for the coming optimiser step. */
+  /** The learning rate of each group for the coming optimiser step, as the optimiser will use it. */
   getLastLr(): number[] {
-    return this.#rates()
+    return this.#rates().map((lr) => this.#optimizer.roundLr?.(lr) ?? lr)
   }
 
   /** Moves on by one; call it after each optimiser step. */

@@ -1,0 +1,65 @@
+import type { Graph, ParameterSlot, Value } from '../graph/graph.ts'
+
+/** How a new parameter is filled: N(0, initializer_range), 0 or 1 (Transformers' _init_weights). */
+export type Initializer = 'normal' | 'zeros' | 'ones'
+
+/** One tensor as Hugging Face names and shapes it. */
+export interface ParameterPart {
+  readonly name: string
+  readonly shape: readonly number[]
+  readonly initializer: Initializer
+  /** A row that starts as zeros: torch.nn.Embedding's padding_idx. */
+  readonly zeroRow?: number
+}
+
+export const elementsOf = (shape: readonly number[]): number => shape.reduce((n, dim) => n * dim, 1)
+
+/** A parameter as the kernels see it: one tensor, or several stacked so that one GEMM serves them all. */
+export class Parameter {
+  /** Set by the session, which gives every parameter its place, before anything is recorded. */
+  slot: ParameterSlot | undefined
+
+  constructor(
+    readonly name: string,
+    readonly parts: readonly ParameterPart[],
+  ) {}
+
+  get width(): number {
+    return this.parts.reduce((n, part) => n + elementsOf(part.shape), 0)
+  }
+
+  value(graph: Graph): Value {
+    if (!this.slot) throw new TypeError(`${this.name} has no place yet`)
+    return graph.parameter(this.slot)
+  }
+}
+
+/** Declares parameters under a module path, so that names follow from construction, as in the model's own files. */
+export class ParameterScope {
+  constructor(
+    readonly parameters: Parameter[] = [],
+    private readonly prefix = '',
+  ) {}
+
+  child(name: string): ParameterScope {
+    return new ParameterScope(this.parameters, `${this.prefix}${name}.`)
+  }
+
+  declare(name: string, shape: readonly number[], initializer: Initializer, zeroRow?: number): Parameter {
+    return this.add(name, [{ name: `${this.prefix}${name}`, shape, initializer, zeroRow }])
+  }
+
+  /** Several tensors of the same shape in one stretch of memory, in this order. */
+  stack(name: string, tensors: readonly string[], shape: readonly number[], initializer: Initializer): Parameter {
+    return this.add(
+      name,
+      tensors.map((tensor) => ({ name: `${this.prefix}${tensor}`, shape, initializer })),
+    )
+  }
+
+  private add(name: string, parts: readonly ParameterPart[]): Parameter {
+    const parameter = new Parameter(`${this.prefix}${name}`, parts)
+    this.parameters.push(parameter)
+    return parameter
+  }
+}

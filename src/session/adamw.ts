@@ -1,0 +1,162 @@
+import { ArgumentError } from '../errors.ts'
+import { roundUp } from '../graph/graph.ts'
+import { Arena } from '../graph/op-table.ts'
+import type { Labels } from '../heads/head.ts'
+import type { UpdateRange } from '../ops/optimizer.ts'
+import { defaultParamGroups, type ParamGroup } from '../optim/param-groups.ts'
+import type { Tensor } from '../tensor.ts'
+import type { ModelInputs } from './batch.ts'
+import type { PreTrainedModel } from './pretrained.ts'
+
+export interface AdamWOptions {
+  /** 1e-3 */
+  readonly lr?: number
+  /** [0.9, 0.999] */
+  readonly betas?: readonly [number, number]
+  /** 1e-8 */
+  readonly eps?: number
+  /** 0.01; biases and LayerNorm never decay */
+  readonly weightDecay?: number
+}
+
+export interface StepOptions {
+  /** Gradients are scaled down to this global norm; 0 (the default): never. */
+  readonly maxGradNorm?: number
+  readonly signal?: AbortSignal
+}
+
+const MAX_GROUPS = 64
+
+function checkOptions({ lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: AdamWOptions) {
+  const check = (name: string, value: number, valid: boolean, expected: string) => {
+    if (!valid) throw new ArgumentError(`AdamW: expected ${name} ${expected} but received ${value}`)
+  }
+  const atLeastZero = (value: number) => Number.isFinite(value) && value >= 0
+  check('lr', lr, atLeastZero(lr), 'of at least 0')
+  check('eps', eps, atLeastZero(eps), 'of at least 0')
+  check('weightDecay', weightDecay, atLeastZero(weightDecay), 'of at least 0')
+  for (const [i, beta] of betas.entries()) check(`betas[${i}]`, beta, beta >= 0 && beta < 1, 'from 0 to below 1')
+  return { lr, betas, eps, weightDecay }
+}
+
+/**
+ * AdamW with decoupled weight decay and bias correction, PyTorch's torch.optim.AdamW, fused into one sweep over the model's flat
+ * buffers. `paramGroups` may be changed between steps: each names parameters, and has its own lr and weightDecay.
+ */
+export class AdamW {
+  readonly defaults: Readonly<{ lr: number; betas: readonly [number, number]; eps: number; weightDecay: number }>
+  readonly paramGroups: ParamGroup[]
+  readonly #model: PreTrainedModel
+
+  constructor(model: PreTrainedModel, options: AdamWOptions = {}) {
+    this.defaults = checkOptions(options)
+    this.#model = model
+    this.paramGroups = defaultParamGroups(model.runtime.layout.tensors.keys(), this.defaults)
+  }
+
+  /**
+   * One update from one batch or from several micro-batches, whose gradients add up to that of the whole. Returns the loss over all
+   * of them and the gradient norm before clipping. A NonFiniteError or AbortedError leaves weights and state as they were.
+   */
+  async step(
+    batches: (ModelInputs & { labels?: Labels }) | readonly (ModelInputs & { labels?: Labels })[],
+    { maxGradNorm = 0, signal }: StepOptions = {},
+  ): Promise<{ loss: number; gradNorm: number }> {
+    if (!Number.isFinite(maxGradNorm) || maxGradNorm < 0)
+      throw new ArgumentError(`Expected maxGradNorm of at least 0 but received ${maxGradNorm}`)
+    const model = this.#model
+    const list = Array.isArray(batches) ? batches : [batches as ModelInputs & { labels?: Labels }]
+    const ranges = this.#ranges()
+    const groups = this.paramGroups.map(({ lr, weightDecay }) => ({ lr: this.roundLr(lr), weightDecay }))
+    const { loss, result } = await model.accumulate(list, signal, async (value) => {
+      if (!Number.isFinite(value)) throw model.nonFinite(value)
+      const { betas, eps } = this.defaults
+      const norm = await model.runtime.runUpdate(ranges, {
+        maxGradNorm,
+        betas,
+        eps,
+        step: model.optimizerSteps + 1,
+        groups,
+      })
+      if (!Number.isFinite(norm)) throw model.nonFinite(value)
+      model.optimizerSteps++
+      return norm
+    })
+    return { loss, gradNorm: result }
+  }
+
+  /** The update computes in float32, with the learning rate in float32 too. */
+  roundLr(lr: number): number {
+    return Math.fround(lr)
+  }
+
+  /** `<parameter>.exp_avg`, `<parameter>.exp_avg_sq` and `step`, as copies. */
+  async stateDict(): Promise<Map<string, Tensor>> {
+    const { runtime } = this.#model
+    return runtime.exclusive(async () => {
+      const state = new Map<string, Tensor>([
+        ['step', { data: Float32Array.of(this.#model.optimizerSteps), shape: [] }],
+      ])
+      for (const [name, place] of runtime.layout.tensors) {
+        const moment = (arena: Arena): Tensor => {
+          const data =
+            this.#model.optimizerSteps === 0 ? new Float32Array(place.elements) : runtime.readLike(arena, place)
+          return { data, shape: [...place.shape] }
+        }
+        state.set(`${name}.exp_avg`, moment(Arena.expAvg))
+        state.set(`${name}.exp_avg_sq`, moment(Arena.expAvgSq))
+      }
+      return state
+    })
+  }
+
+  /** Continues from a saved state; an ArgumentError names the first tensor that is missing or has another shape. */
+  async loadStateDict(state: ReadonlyMap<string, Tensor<ArrayLike<number>>>): Promise<void> {
+    const { runtime } = this.#model
+    runtime.requireIdle('loadStateDict()')
+    const step = state.get('step')?.data[0]
+    if (step === undefined || !Number.isInteger(step) || step < 0)
+      throw new ArgumentError(`Expected step, an integer of at least 0, in the optimizer's state but received ${step}`)
+    const find = (name: string, shape: readonly number[]) => {
+      const tensor = state.get(name)
+      if (!tensor || String(tensor.shape) !== String(shape))
+        throw new ArgumentError(
+          `Expected ${name} of shape [${shape}] in the optimizer's state but found ${tensor ? `[${tensor.shape}]` : 'none'}`,
+        )
+      return tensor.data instanceof Float32Array ? tensor.data : Float32Array.from(tensor.data)
+    }
+    const { tensors } = runtime.layout
+    for (const { name, shape } of tensors.values())
+      for (const moment of ['exp_avg', 'exp_avg_sq']) find(`${name}.${moment}`, shape)
+    await runtime.exclusive(async () => {
+      for (const place of tensors.values()) {
+        runtime.writeLike(Arena.expAvg, place, find(`${place.name}.exp_avg`, place.shape))
+        runtime.writeLike(Arena.expAvgSq, place, find(`${place.name}.exp_avg_sq`, place.shape))
+      }
+      this.#model.optimizerSteps = step
+    })
+  }
+
+  /** The stretches of the flat buffers that each group owns: neighbours of the same group become one. */
+  #ranges(): UpdateRange[] {
+    if (this.paramGroups.length > MAX_GROUPS)
+      throw new ArgumentError(`Expected at most ${MAX_GROUPS} parameter groups but received ${this.paramGroups.length}`)
+    const groupOf = new Map(this.paramGroups.flatMap(({ params }, g) => params.map((name) => [name, g] as const)))
+    const ranges: UpdateRange[] = []
+    for (const { parts, slot, name, width } of this.#model.runtime.layout.parameters) {
+      const owners = new Set(parts.map((part) => groupOf.get(part.name)))
+      if (owners.size > 1)
+        throw new ArgumentError(
+          `${name} is one block of memory: its parts ${parts.map((p) => p.name).join(', ')} must be in one parameter group`,
+        )
+      const [group] = owners
+      if (group === undefined || slot?.gradients === undefined) continue
+      const length = roundUp(width * 4) / 4
+      const last = ranges.at(-1)
+      if (last && last.group === group && last.weights + last.length * 4 === slot.weights)
+        ranges[ranges.length - 1] = { ...last, length: last.length + length }
+      else ranges.push({ weights: slot.weights, gradients: slot.gradients, length, group })
+    }
+    return ranges
+  }
+}

@@ -1,0 +1,77 @@
+import type { BertConfig } from '../model/config.ts'
+import type { TensorPlace } from './layout.ts'
+
+/** Elements made at a time: some milliseconds of work, so that the event loop stays free. */
+const CHUNK = 1 << 16
+
+/** sfc32 (Doty-Humphrey, PractRand), started from a 32-bit seed: uniform 32-bit integers. */
+function sfc32(seed: number): () => number {
+  let a = 0x9e3779b9
+  let b = seed | 0
+  let c = 0x243f6a88
+  let counter = 1
+  const next = () => {
+    const t = (((a + b) | 0) + counter++) | 0
+    a = b ^ (b >>> 9)
+    b = (c + (c << 3)) | 0
+    c = (((c << 21) | (c >>> 11)) + t) | 0
+    return t >>> 0
+  }
+  for (let i = 0; i < 16; i++) next()
+  return next
+}
+
+/** N(0, 1) by Marsaglia's polar method. */
+function normals(seed: number): () => number {
+  const uniform = sfc32(seed)
+  let spare: number | undefined
+  return () => {
+    if (spare !== undefined) {
+      const value = spare
+      spare = undefined
+      return value
+    }
+    for (;;) {
+      const u = uniform() * 2 ** -31 - 1
+      const v = uniform() * 2 ** -31 - 1
+      const s = u * u + v * v
+      if (s >= 1 || s === 0) continue
+      const factor = Math.sqrt((-2 * Math.log(s)) / s)
+      spare = v * factor
+      return u * factor
+    }
+  }
+}
+
+/** A seed of its own for each tensor, so that one tensor's values do not depend on which others are initialised. */
+function tensorSeed(seed: number, name: string): number {
+  let hash = seed >>> 0
+  for (const c of name) hash = Math.imul(hash ^ c.charCodeAt(0), 16777619) ^ (hash >>> 15)
+  return hash
+}
+
+/**
+ * The initial values of a new tensor, chunk by chunk: N(0, initializer_range), zeros or ones, the padding row zero
+ * (Transformers' BertPreTrainedModel._init_weights). The same seed gives the same values.
+ */
+export async function* initialValues(
+  place: TensorPlace,
+  config: BertConfig,
+  seed: number,
+): AsyncGenerator<{ start: number; values: Float32Array }> {
+  const normal = normals(tensorSeed(seed, place.name))
+  const width = place.shape[place.shape.length - 1]
+  const zeroFrom = place.zeroRow === undefined ? -1 : place.zeroRow * width
+  for (let start = 0; start < place.elements; start += CHUNK) {
+    const values = new Float32Array(Math.min(CHUNK, place.elements - start))
+    if (place.initializer === 'ones') values.fill(1)
+    else if (place.initializer === 'normal')
+      for (let i = 0; i < values.length; i++) {
+        const value = normal() * config.initializerRange
+        const at = start + i
+        values[i] = zeroFrom >= 0 && at >= zeroFrom && at < zeroFrom + width ? 0 : value
+      }
+    yield { start, values }
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+}
