@@ -46,6 +46,9 @@ const steps = (fallback: number, help: string): ArgumentRule<number> =>
     (value) => value > 0 && (value < 1 || Number.isInteger(value)),
   )
 
+const seed = (help: string): ArgumentRule<number> =>
+  number(42, 'an integer from 0 to 2^32 - 1', help, (value) => Number.isInteger(value) && value >= 0 && value < 2 ** 32)
+
 const flag = (help: string): ArgumentRule<boolean> => ({
   fallback: false,
   expects: 'true or false',
@@ -168,8 +171,8 @@ export const argumentRules = {
     placeholder: 'true|false',
     parse: (value) => (value === 'true' ? true : value === 'false' ? false : value),
   }),
-  seed: integer(42, 0, 'seed of the new weights, dropout and the order of the data'),
-  dataSeed: optional(integer(42, 0, 'seed of the order of the data (default: --seed)')),
+  seed: seed('seed of the order of the data; on the command line also of new weights and dropout'),
+  dataSeed: optional(seed('seed of the order of the data (default: --seed)')),
   dataloaderDropLast: flag('leave out the last batch of an epoch where it is not full'),
   trainSamplingStrategy: choice('random', ['random', 'sequential'], 'order of the training data'),
   resumeFromCheckpoint: {

@@ -1,6 +1,8 @@
-import { AbortedError, ArgumentError, BertkitError } from '../errors.ts'
+import { AbortedError, ArgumentError } from '../errors.ts'
 import type { Scheduler } from '../optim/scheduler.ts'
 import { getScheduler } from '../optim/schedules.ts'
+import { AdamW } from '../session/adamw.ts'
+import { PreTrainedModel } from '../session/pretrained.ts'
 import {
   planTraining,
   resolveTrainingArguments,
@@ -356,6 +358,15 @@ export class Trainer {
   }
 }
 
-function createOptimizer(_model: TrainableModel, _args: TrainingArguments): TrainableOptimizer {
-  throw new BertkitError('ERR_ARGUMENT', 'Expected an optimizer')
+/** AdamW with the arguments' settings; biases and LayerNorm do not decay (Transformers' trainer.py, create_optimizer). */
+function createOptimizer(model: TrainableModel, args: TrainingArguments): TrainableOptimizer {
+  if (!(model instanceof PreTrainedModel)) {
+    throw new ArgumentError('Expected a model of bertkit, or an optimizer of your own, but received neither')
+  }
+  return new AdamW(model, {
+    lr: args.learningRate,
+    betas: [args.adamBeta1, args.adamBeta2],
+    eps: args.adamEpsilon,
+    weightDecay: args.weightDecay,
+  })
 }

@@ -1,0 +1,189 @@
+import { type Command, Option } from 'commander'
+import type { ClassificationProblem } from '../data/classification.ts'
+import type { RowFormat } from '../data/readers/rows.ts'
+import { ArgumentError, UsageError } from '../errors.ts'
+import {
+  type ArgumentRule,
+  argumentRules,
+  flagOf,
+  refusedArguments,
+  resolveTrainingArguments,
+  type TrainingArgumentsInput,
+} from '../train/arguments.ts'
+
+/** Options that every command which runs a model has. */
+export interface ModelOptions {
+  readonly backend: 'auto' | 'cpu' | 'cuda' | 'wasm'
+  readonly dtype: 'float32' | 'auto'
+  readonly threads?: number
+  readonly json?: boolean
+}
+
+const TASKS_TO_COME = [
+  'token-classification',
+  'question-answering',
+  'multiple-choice',
+  'masked-lm',
+  'causal-lm',
+  'next-sentence',
+  'pretraining',
+]
+const TASKS = ['sequence-classification', ...TASKS_TO_COME]
+
+export function parseTask(task: string): string {
+  if (TASKS_TO_COME.includes(task))
+    throw new UsageError(`not available yet: --task ${task}; sequence-classification is`)
+  if (!TASKS.includes(task))
+    throw new UsageError(`Expected --task to be one of ${TASKS.join(', ')} but received '${task}'`)
+  return task
+}
+
+/** A parser for commander that accepts integers of at least `least`. */
+export const integerOption =
+  (flag: string, least: number) =>
+  (text: string): number => {
+    const value = text.trim() === '' ? Number.NaN : Number(text)
+    if (Number.isSafeInteger(value) && value >= least) return value
+    throw new UsageError(`Expected ${flag} to be an integer of at least ${least} but received '${text}'`)
+  }
+
+const FILE_FORMATS: readonly RowFormat[] = ['csv', 'tsv', 'jsonl']
+const PROBLEM_TYPES: readonly ClassificationProblem[] = [
+  'single_label_classification',
+  'multi_label_classification',
+  'regression',
+]
+
+export function oneOf<Name extends string>(
+  flag: string,
+  available: readonly Name[],
+  later: Readonly<Record<string, string>> = {},
+) {
+  return (text: string): Name => {
+    const found = available.find((name) => name === text)
+    if (found !== undefined) return found
+    if (Object.hasOwn(later, text)) throw new UsageError(`not available yet: ${flag} ${text}; ${later[text]}`)
+    throw new UsageError(
+      `Expected ${flag} to be one of ${[...available, ...Object.keys(later)].join(', ')} but received '${text}'`,
+    )
+  }
+}
+
+/** --backend, --dtype, --bf16, --threads and --json. */
+export function addModelOptions(command: Command): Command {
+  const later = 'the CPU is'
+  return command
+    .option(
+      '--backend <name>',
+      'where to run: auto, cpu',
+      oneOf('--backend', ['auto', 'cpu'], { cuda: later, wasm: later }),
+      'auto',
+    )
+    .option(
+      '--dtype <name>',
+      'arithmetic: float32, or auto for what is fastest here',
+      oneOf('--dtype', ['float32', 'auto'], { bfloat16: 'float32 is' }),
+      'float32',
+    )
+    .option('--threads <integer>', 'threads (default: the CPUs that may be used)', integerOption('--threads', 1))
+    .option('--json', 'write one JSON object a line to standard output and nothing else')
+    .addOption(new Option('--bf16').hideHelp())
+    .on('option:bf16', () => {
+      throw new UsageError('not available yet: --bf16 (--dtype bfloat16); float32 is')
+    })
+}
+
+/** Options that say how a data file is read. */
+export interface DataOptions {
+  readonly fileFormat?: RowFormat
+  readonly columns?: string
+  readonly header: boolean
+  readonly textColumn?: string
+  readonly textPairColumn?: string
+  readonly labelColumn?: string
+  readonly maxLength?: number
+}
+
+export function addDataOptions(command: Command): Command {
+  return command
+    .option(
+      '--file-format <name>',
+      'csv, tsv or jsonl (default: by the name of the file)',
+      oneOf('--file-format', FILE_FORMATS),
+    )
+    .option('--columns <names>', 'names of the columns, separated by commas; _ skips one')
+    .option('--no-header', 'the first line is data (with --columns)')
+    .option('--text-column <name>', "column of the text (default: 'text')")
+    .option('--text-pair-column <name>', "column of the second text (default: 'text_pair' where there is one)")
+    .option('--label-column <name>', "column of the label (default: 'label')")
+    .option(
+      '--max-length <integer>',
+      "longest sequence in tokens (default: the model's)",
+      integerOption('--max-length', 3),
+    )
+}
+
+/** Throws UsageError for a combination that cannot be read. */
+export function checkDataOptions({ columns, header }: DataOptions): void {
+  if (!header && columns === undefined)
+    throw new UsageError('Expected --columns because of --no-header but received none')
+}
+
+export function addProblemType(command: Command): Command {
+  const names = PROBLEM_TYPES.join(', ')
+  const parse = oneOf('--problem-type', PROBLEM_TYPES)
+  return command.option('--problem-type <name>', `${names} (default: the first)`, parse)
+}
+
+/** Names of the Trainer's arguments in a message become the flags that were typed. */
+function withFlags(message: string): string {
+  const names = [...Object.keys(argumentRules), 'warmupRatio'].join('|')
+  return message.replace(new RegExp(`\\b(${names})\\b`, 'g'), flagOf)
+}
+
+function trainingOption(name: string, rule: ArgumentRule<unknown>): Option {
+  const flag = flagOf(name)
+  const isFlag = rule.placeholder === undefined
+  const valueMayMiss = isFlag || name === 'resumeFromCheckpoint'
+  const placeholder = rule.placeholder ?? 'true|false'
+  const fallback = rule.fallback === null || rule.fallback === false ? '' : ` (default: ${String(rule.fallback)})`
+  const option = new Option(`${flag} ${valueMayMiss ? `[${placeholder}]` : `<${placeholder}>`}`, rule.help + fallback)
+  return option.argParser((text: string) => {
+    const value = isFlag ? ({ true: true, false: false }[text.toLowerCase()] ?? text) : rule.parse(text)
+    if (rule.accepts(value)) return value
+    throw new UsageError(`Expected ${flag} to be ${rule.expects} but received '${text}'`)
+  })
+}
+
+/** One flag for each argument of the Trainer; those of Transformers that are refused say why. */
+export function addTrainingOptions(command: Command, omitted: readonly string[] = []): Command {
+  for (const [name, rule] of Object.entries(argumentRules)) {
+    if (!omitted.includes(name)) command.addOption(trainingOption(name, rule))
+  }
+  command.addOption(new Option('--warmup-ratio <number>').hideHelp().argParser(Number))
+  for (const [name, reason] of Object.entries(refusedArguments)) {
+    const flag = flagOf(name)
+    command.addOption(new Option(`${flag} [value]`).hideHelp())
+    command.on(`option:${flag.slice(2)}`, () => {
+      throw new UsageError(`${flag} is not available: ${reason}`)
+    })
+  }
+  return command
+}
+
+/** The Trainer's arguments that were given among a command's options, not yet checked together. */
+export function givenArguments(options: Readonly<Record<string, unknown>>): TrainingArgumentsInput {
+  const names = [...Object.keys(argumentRules), 'warmupRatio'].filter((name) => options[name] !== undefined)
+  return Object.fromEntries(names.map((name) => [name, options[name]]))
+}
+
+/** Throws UsageError where the arguments cannot work together. */
+export function checkArguments(args: TrainingArgumentsInput): TrainingArgumentsInput {
+  try {
+    resolveTrainingArguments(args)
+    return args
+  } catch (error) {
+    if (error instanceof ArgumentError) throw new UsageError(withFlags(error.message), { cause: error })
+    throw error
+  }
+}

@@ -1,0 +1,53 @@
+import { Command, CommanderError } from 'commander'
+import { AbortedError, BertkitError, UsageError } from '../errors.ts'
+import { addDemo } from './demo.ts'
+import { addEvaluate } from './evaluate.ts'
+import { addInfo } from './info.ts'
+import type { Io } from './io.ts'
+import { addPredict } from './predict.ts'
+import { addTrain } from './train.ts'
+import { version } from './version.ts'
+
+export const EXIT = { done: 0, failed: 1, usage: 2, interrupted: 130 } as const
+
+function createProgram(io: Io): Command {
+  const program = new Command('bertkit')
+    .description('Fine-tunes and runs BERT, natively.')
+    .version(version())
+    .exitOverride()
+    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
+    .configureOutput({
+      writeOut: (text) => io.stdout.write(text),
+      writeErr: (text) => io.stderr.write(text),
+      outputError: (text, write) => write(text.replace(/^error: /, 'bertkit: ')),
+    })
+    .showSuggestionAfterError(true)
+  for (const add of [addTrain, addEvaluate, addPredict, addInfo, addDemo]) add(program, io)
+  return program
+}
+
+function exitCodeFor(error: unknown, io: Io): number {
+  // Commander has already written its message.
+  if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT.done : EXIT.usage
+  if (!(error instanceof BertkitError)) {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    io.stderr.write(`bertkit: internal error, please report it: ${text}\n`)
+    return EXIT.failed
+  }
+  io.stderr.write(`bertkit: ${error.message}\n`)
+  if (error instanceof UsageError) return EXIT.usage
+  return error instanceof AbortedError ? EXIT.interrupted : EXIT.failed
+}
+
+/**
+ * Runs one command, for example `run(['train', '--model', 'dir', …], io)`, and returns the exit code: 0 done, 1 failed, 2 bad usage,
+ * 130 interrupted. Errors are written to `io.stderr`, one line each; none is thrown.
+ */
+export async function run(argv: readonly string[], io: Io): Promise<number> {
+  try {
+    await createProgram(io).parseAsync(argv, { from: 'user' })
+    return EXIT.done
+  } catch (error) {
+    return exitCodeFor(error, io)
+  }
+}

@@ -1,0 +1,169 @@
+import type { Command } from 'commander'
+import { type ClassificationProblem, inferLabels, type LabelSet } from '../data/classification.ts'
+import { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
+import { ArgumentError, ConfigError, DataError, UsageError } from '../errors.ts'
+import { readText } from '../formats/files.ts'
+import { parseJson } from '../json.ts'
+import { BertConfig } from '../model/config.ts'
+import { BertForSequenceClassification } from '../session/models.ts'
+import type { TrainingArgumentsInput } from '../train/arguments.ts'
+import type { LogRecord, TrainEvent } from '../train/events.ts'
+import { Trainer } from '../train/trainer.ts'
+import { encodeLabelled, HEADLINE_METRIC, maxLengthOf, metricsFor, readData } from './classification.ts'
+import { grouped, type Io, metricRows, writeJsonLine, writeTable } from './io.ts'
+import {
+  addDataOptions,
+  addModelOptions,
+  addProblemType,
+  addTrainingOptions,
+  checkArguments,
+  checkDataOptions,
+  type DataOptions,
+  givenArguments,
+  type ModelOptions,
+  parseTask,
+} from './options.ts'
+import { createProgress } from './progress.ts'
+
+interface TrainOptions extends ModelOptions, DataOptions {
+  readonly model?: string
+  readonly config?: string
+  readonly vocab?: string
+  readonly trainFile: string
+  readonly evalFile?: string
+  readonly outputDir: string
+  readonly problemType?: ClassificationProblem
+}
+
+/** The Trainer's arguments; by default it evaluates and saves each epoch, and keeps the best model. Throws UsageError. */
+function argumentsOf(options: TrainOptions): TrainingArgumentsInput {
+  const given = givenArguments({ ...options })
+  const evalStrategy = given.evalStrategy ?? (options.evalFile === undefined ? 'no' : 'epoch')
+  if (evalStrategy !== 'no' && options.evalFile === undefined) {
+    throw new UsageError(`Expected --eval-file because --eval-strategy is '${evalStrategy}' but received none`)
+  }
+  const saveStrategy = given.saveStrategy ?? (evalStrategy === 'no' ? 'epoch' : evalStrategy)
+  const loadBestModelAtEnd = evalStrategy !== 'no' && (saveStrategy === evalStrategy || saveStrategy === 'best')
+  const metricForBestModel = loadBestModelAtEnd ? HEADLINE_METRIC[problemOf(options)] : null
+  const defaults = { evalStrategy, saveStrategy, loadBestModelAtEnd, metricForBestModel, saveTotalLimit: 1 }
+  return checkArguments({ ...defaults, ...given })
+}
+
+const problemOf = (options: TrainOptions): ClassificationProblem => options.problemType ?? 'single_label_classification'
+
+function checkModelSource({ config, model, vocab }: TrainOptions): void {
+  const fromScratch = config !== undefined && vocab !== undefined
+  const half = (config === undefined) !== (vocab === undefined)
+  if (half || fromScratch === (model !== undefined)) {
+    throw new UsageError('Expected --model, or --config and --vocab to train from scratch')
+  }
+}
+
+async function readVocabulary(file: string): Promise<BertTokenizer> {
+  const tokens = (await readText(file)).replace(/\r?\n$/, '').split(/\r?\n/)
+  try {
+    return BertTokenizer.fromVocab(tokens)
+  } catch (error) {
+    throw error instanceof ArgumentError ? new DataError(error.message, file, undefined, { cause: error }) : error
+  }
+}
+
+async function createFromScratch(options: TrainOptions, labels: LabelSet, seed: number | undefined) {
+  const { backend, config: configFile = '', dtype, threads, vocab = '' } = options
+  const tokenizer = await readVocabulary(vocab)
+  const json = parseJson(await readText(configFile), (reason) => new ConfigError(`${configFile}: ${reason}`))
+  const config = BertConfig.fromJSON(json, configFile).with(labelFields(labels), configFile)
+  if (tokenizer.vocabSize > config.vocabSize) {
+    const found = `${vocab} has ${tokenizer.vocabSize} tokens, but vocab_size in ${configFile} is ${config.vocabSize}`
+    throw new ConfigError(found)
+  }
+  return { model: new BertForSequenceClassification(config, { backend, dtype, seed, threads }), tokenizer }
+}
+
+const labelFields = ({ names, problemType }: LabelSet) => ({
+  numLabels: names.length,
+  id2label: { ...names },
+  problemType,
+})
+
+async function createModel(options: TrainOptions, labels: LabelSet, seed: number | undefined) {
+  const { backend, dtype, model: folder, threads } = options
+  if (folder === undefined) return createFromScratch(options, labels, seed)
+  const tokenizer = await BertTokenizer.fromPretrained(folder)
+  const settings = { ...labelFields(labels), backend, dtype, seed, threads }
+  return { model: await BertForSequenceClassification.fromPretrained(folder, settings), tokenizer }
+}
+
+/** One JSON line for each event that a program may want; steps are only for the bar. */
+function writeEvent(event: TrainEvent, io: Io): void {
+  if (event.type === 'log') writeJsonLine(io.stdout, event.logs)
+  else if (event.type === 'evaluate') writeJsonLine(io.stdout, { ...event.metrics, best: event.isBest })
+  else if (event.type === 'save')
+    writeJsonLine(io.stdout, { checkpoint: event.checkpoint, epoch: event.epoch, step: event.step })
+  else if (event.type === 'warning') writeJsonLine(io.stdout, { warning: event.message, step: event.step })
+}
+
+/** Shows the events of the run and returns the numbers of the whole run and of the model that it ends with. */
+async function watch(trainer: Trainer, json: boolean, io: Io): Promise<LogRecord> {
+  const progress = createProgress(io, { quiet: json })
+  let kept: LogRecord = {}
+  let whole: LogRecord = {}
+  try {
+    for await (const event of trainer.train()) {
+      progress.show(event)
+      if (json) writeEvent(event, io)
+      if (event.type === 'evaluate' && (event.isBest || !trainer.args.loadBestModelAtEnd)) kept = event.metrics
+      if (event.type === 'end') whole = event.output.metrics
+    }
+  } finally {
+    progress.stop()
+  }
+  return { ...whole, ...kept }
+}
+
+async function train(options: TrainOptions, io: Io): Promise<void> {
+  checkModelSource(options)
+  checkDataOptions(options)
+  const args = argumentsOf(options)
+  const json = options.json === true
+  const problemType = problemOf(options)
+  const trainData = await readData(options.trainFile, options, 'required', problemType)
+  const evalData = options.evalFile && (await readData(options.evalFile, options, 'required', problemType))
+  const labels = inferLabels(trainData)
+  const { model, tokenizer } = await createModel(options, labels, args.seed)
+  using _ = model
+  const maxLength = maxLengthOf(options, model.config)
+  const trainDataset = await encodeLabelled(trainData, labels, tokenizer, maxLength, io.signal)
+  const evalDataset = evalData ? await encodeLabelled(evalData, labels, tokenizer, maxLength, io.signal) : undefined
+  if (!json) {
+    const tested = evalDataset === undefined ? '' : ` and ${grouped(evalDataset.length)} evaluation`
+    io.stderr.write(
+      `${grouped(trainDataset.length)} training${tested} examples, ${problemType}, ${labels.names.length} labels\n`,
+    )
+    const { missing = [] } = model.loadReport ?? {}
+    if (missing.length > 0) io.stderr.write(`new weights: ${missing.join(', ')}\n`)
+  }
+  const { signal } = io
+  const computeMetrics = metricsFor(problemType)
+  const trainer = new Trainer({ model, args, trainDataset, evalDataset, tokenizer, computeMetrics, signal })
+  const result = await watch(trainer, json, io)
+  await model.savePretrained(options.outputDir)
+  await tokenizer.savePretrained(options.outputDir)
+  if (json) writeJsonLine(io.stdout, { ...result, output_dir: options.outputDir })
+  else writeTable(io.stdout, [...metricRows(result), ['saved to', options.outputDir]])
+}
+
+export function addTrain(program: Command, io: Io): void {
+  const command = program
+    .command('train')
+    .description('fine-tune a model, or train one from scratch')
+    .option('--task <name>', 'what to learn: sequence-classification', parseTask, 'sequence-classification')
+    .option('--model <folder>', 'model folder to start from')
+    .option('--config <file>', 'config.json of a new model (with --vocab)')
+    .option('--vocab <file>', 'vocab.txt of a new model (with --config)')
+    .requiredOption('--train-file <file>', 'labelled data: .csv, .tsv or .jsonl, each also .gz')
+    .option('--eval-file <file>', 'labelled data to evaluate on')
+    .requiredOption('--output-dir <folder>', 'for checkpoints and the trained model')
+  addProblemType(addDataOptions(command))
+  addTrainingOptions(addModelOptions(command), ['outputDir']).action((options: TrainOptions) => train(options, io))
+}

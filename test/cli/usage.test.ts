@@ -1,0 +1,98 @@
+import { describe, expect, test } from 'vitest'
+import { bertkit } from './io.ts'
+
+const train = (...flags: string[]) =>
+  bertkit([
+    'train',
+    '--model',
+    'no-such-model',
+    '--train-file',
+    'no-such-file.csv',
+    '--output-dir',
+    'no-such-output',
+    ...flags,
+  ])
+
+describe('bad usage exits with 2 and one line that says what is wrong', () => {
+  const cases: [string[], RegExp][] = [
+    [['--no-such-flag'], /unknown option '--no-such-flag'/],
+    [['--learning-rat', '1e-4'], /unknown option '--learning-rat'[\s\S]*--learning-rate/],
+    [['--fp16'], /--fp16 is not available: .*bfloat16/],
+    [['--fp16', 'true'], /--fp16 is not available/],
+    [['--tf32'], /--tf32 is not available/],
+    [['--torch-compile'], /--torch-compile is not available/],
+    [['--push-to-hub'], /--push-to-hub is not available/],
+    [['--bf16'], /not available yet: --bf16/],
+    [['--dtype', 'bfloat16'], /not available yet: --dtype bfloat16/],
+    [['--dtype', 'float8'], /--dtype to be one of .*but received 'float8'/],
+    [['--backend', 'cuda'], /not available yet: --backend cuda/],
+    [['--task', 'question-answering'], /not available yet: --task question-answering/],
+    [['--task', 'poetry'], /--task to be one of .*but received 'poetry'/],
+    [['--problem-type', 'poetry'], /--problem-type to be one of .*but received 'poetry'/],
+    [['--learning-rate', 'fast'], /--learning-rate to be a number of at least 0 but received 'fast'/],
+    [['--learning-rate', ''], /--learning-rate to be/],
+    [['--num-train-epochs', '0'], /--num-train-epochs to be a number above 0/],
+    [['--per-device-train-batch-size', '2.5'], /--per-device-train-batch-size to be an integer/],
+    [['--max-length', '1'], /--max-length to be an integer of at least/],
+    [['--threads', '0'], /--threads to be an integer of at least 1/],
+    [['--lr-scheduler-type', 'lineer'], /--lr-scheduler-type to be one of linear/],
+    [['--warmup-ratio', '1.5'], /--warmup-ratio to be a number from 0 to below 1/],
+    [['--eval-strategy', 'epoch'], /--eval-file/],
+    [['--load-best-model-at-end'], /--eval-strategy/],
+    [['--config', 'config.json'], /--model, or --config and --vocab/],
+    [['superfluous'], /too many arguments/],
+  ]
+  test.each(cases)('train %j', async (flags, message) => {
+    const { code, stderr, stdout } = await train(...flags)
+    expect(stderr).toMatch(message)
+    expect(stderr).toMatch(/^bertkit: /)
+    expect(code).toBe(2)
+    expect(stdout).toBe('')
+  })
+
+  test.each([
+    [['train'], /required option '--/],
+    [['evaluate', '--model', 'm'], /required option '--eval-file/],
+    [['predict'], /required option '--model/],
+    [['poem'], /unknown command 'poem'/],
+    [['train', '--train-file', 'a.csv', '--output-dir', 'o'], /--model, or --config and --vocab/],
+    [['train', '--train-file', 'a.csv', '--output-dir', 'o', '--config', 'c'], /--model, or --config and --vocab/],
+  ])('%j', async (argv, message) => {
+    const { code, stderr } = await bertkit(argv)
+    expect(stderr).toMatch(message)
+    expect(code).toBe(2)
+  })
+
+  test('no command prints the help', async () => {
+    const { code, stderr } = await bertkit([])
+    expect(stderr).toMatch(/Usage: bertkit/)
+    expect(code).toBe(2)
+  })
+})
+
+test('help and version exit with 0', async () => {
+  const help = await bertkit(['train', '--help'])
+  expect(help.code).toBe(0)
+  for (const flag of ['--num-train-epochs', '--warmup-steps', '--resume-from-checkpoint', '--label-column']) {
+    expect(help.stdout).toContain(flag)
+  }
+  expect(help.stdout).not.toContain('--fp16')
+  const version = await bertkit(['--version'])
+  expect(version.code).toBe(0)
+  expect(version.stdout).toMatch(/^\d+\.\d+\.\d+/)
+})
+
+describe('what fails exits with 1 and one line without a stack', () => {
+  test.each([
+    [['train', '--model', 'no-such-model', '--train-file', 'no-such-file.csv', '--output-dir', 'o'], /no such file/],
+    [['evaluate', '--model', 'no-such-model', '--eval-file', 'no-such-file.csv'], /no such file/],
+    [['predict', '--model', 'no-such-model'], /no such file/],
+    [['info', '--model', 'no-such-model'], /no such file/],
+  ])('%j', async (argv, message) => {
+    const { code, stderr, stdout } = await bertkit(argv)
+    expect(stderr).toMatch(/^bertkit: [^\n]*\n$/)
+    expect(stderr).toMatch(message)
+    expect(code).toBe(1)
+    expect(stdout).toBe('')
+  })
+})

@@ -1,0 +1,182 @@
+#!/usr/bin/env node
+// Fine-tunes MiniLM on four tasks through the command line, with the recipe of peer/finetune.py, and compares the last
+// evaluation with PyTorch's (peer/results.json). Resumable: start it again and it continues where it was stopped.
+//   BERTKIT_REFERENCE_DIR=… node test/long/quality.mjs [--tasks sst2,mrpc] [--seeds 42,43,44] [--work DIR]
+import { spawn } from 'node:child_process'
+import { createWriteStream, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import readline from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+
+const ALLOWED_LOSS = 0.01
+const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..')
+const reference = process.env.BERTKIT_REFERENCE_DIR
+if (reference === undefined) {
+  console.error('BERTKIT_REFERENCE_DIR is not set: the data sets and PyTorch’s results are there')
+  process.exit(2)
+}
+const data = (...parts) => path.join(reference, 'data', ...parts)
+
+const TASKS = {
+  sst2: {
+    metric: 'accuracy',
+    epochs: 1,
+    files: [data('sst2', 'train.tsv.gz'), data('sst2', 'dev_first436.tsv')],
+    flags: ['--text-column', 'sentence'],
+  },
+  mrpc: {
+    metric: 'accuracy',
+    epochs: 4,
+    files: [data('mrpc', 'msr_paraphrase_train.txt'), data('mrpc', 'msr_paraphrase_test.txt')],
+    flags: [
+      '--file-format',
+      'tsv',
+      '--text-column',
+      '#1 String',
+      '--text-pair-column',
+      '#2 String',
+      '--label-column',
+      'Quality',
+    ],
+  },
+  stsb: {
+    metric: 'pearson',
+    epochs: 4,
+    files: [data('stsb', 'sts-train.csv'), data('stsb', 'sts-dev.csv')],
+    flags: [
+      '--file-format',
+      'tsv',
+      '--no-header',
+      '--columns',
+      '_,_,_,_,label,text,text_pair',
+      '--problem-type',
+      'regression',
+    ],
+  },
+  banking77: {
+    metric: 'accuracy',
+    epochs: 8,
+    files: [data('banking77', 'train.csv'), data('banking77', 'test.csv')],
+    flags: ['--label-column', 'category'],
+  },
+}
+
+const { values } = parseArgs({
+  options: {
+    tasks: { type: 'string', default: Object.keys(TASKS).join(',') },
+    seeds: { type: 'string', default: '42,43,44' },
+    work: { type: 'string', default: path.join(os.tmpdir(), 'bertkit-quality') },
+  },
+})
+const work = path.resolve(values.work)
+mkdirSync(work, { recursive: true })
+
+function commandFor(task, seed, outputDir) {
+  const { epochs, files, flags } = TASKS[task]
+  const [trainFile, evalFile] = files
+  const resumes = existsSync(outputDir) && readdirSync(outputDir).some((name) => /^checkpoint-\d+$/.test(name))
+  return [
+    path.join(root, 'dist', 'cli', 'main.js'),
+    'train',
+    ...['--task', 'sequence-classification', '--model', data('weights', 'all-MiniLM-L6-v2')],
+    ...['--train-file', trainFile, '--eval-file', evalFile, '--output-dir', outputDir, ...flags],
+    ...['--num-train-epochs', epochs, '--per-device-train-batch-size', 32, '--per-device-eval-batch-size', 64],
+    ...['--learning-rate', 5e-5, '--weight-decay', 0.01, '--warmup-ratio', 0.1, '--max-length', 128, '--seed', seed],
+    ...[
+      '--logging-steps',
+      50,
+      '--eval-strategy',
+      'epoch',
+      '--save-strategy',
+      'epoch',
+      '--save-total-limit',
+      1,
+      '--json',
+    ],
+    ...(resumes ? ['--resume-from-checkpoint'] : []),
+  ].map(String)
+}
+
+/** Runs one training; the JSON lines also go to a log file. Returns the last evaluation and the mean of the rates. */
+async function train(task, seed) {
+  const name = `${task}-${seed}`
+  const resultFile = path.join(work, `${name}.json`)
+  if (existsSync(resultFile)) return JSON.parse(readFileSync(resultFile, 'utf8'))
+  const outputDir = path.join(work, name)
+  const child = spawn(process.execPath, commandFor(task, seed, outputDir), { stdio: ['ignore', 'pipe', 'inherit'] })
+  const log = createWriteStream(path.join(work, `${name}.jsonl`), { flags: 'a' })
+  const evaluations = []
+  const rates = []
+  for await (const line of readline.createInterface({ input: child.stdout })) {
+    log.write(`${line}\n`)
+    const record = JSON.parse(line)
+    if (record.tokens_per_second !== undefined) rates.push(record.tokens_per_second)
+    if (record.eval_loss === undefined) continue
+    evaluations.push(record[`eval_${TASKS[task].metric}`])
+    console.error(`${name}: epoch ${record.epoch}, ${TASKS[task].metric} ${evaluations.at(-1).toFixed(4)}`)
+  }
+  log.end()
+  const code = child.exitCode ?? (await new Promise((resolve) => child.on('exit', resolve)))
+  if (code !== 0) {
+    console.error(`${name}: bertkit ended with ${code}; start this program again to continue`)
+    process.exit(1)
+  }
+  const result = {
+    task,
+    seed,
+    last: evaluations.at(-1),
+    best: Math.max(...evaluations),
+    tokensPerSecond: Math.round(rates.reduce((sum, rate) => sum + rate, 0) / rates.length),
+  }
+  writeFileSync(resultFile, JSON.stringify(result))
+  // The trained model stays, for checks in Transformers; what only resuming needs goes.
+  for (const entry of readdirSync(outputDir)) {
+    if (/^checkpoint-\d+$/.test(entry)) rmSync(path.join(outputDir, entry), { recursive: true })
+  }
+  return result
+}
+
+/** PyTorch's run on the whole training set. */
+function peerOf(task) {
+  const { fine_tuning: runs } = JSON.parse(readFileSync(path.join(reference, 'peer', 'results.json'), 'utf8'))
+  const matching = runs.filter(
+    (run) =>
+      run.task === task &&
+      run.model === 'all-MiniLM-L6-v2' &&
+      run.dtype === 'fp32' &&
+      run.epochs === TASKS[task].epochs,
+  )
+  return matching.sort((a, b) => b.train - a.train)[0]
+}
+
+const median = (numbers) => {
+  const sorted = [...numbers].sort((a, b) => a - b)
+  const middle = Math.floor(sorted.length / 2)
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2
+}
+
+const rows = []
+for (const task of values.tasks.split(',')) {
+  const runs = []
+  for (const seed of values.seeds.split(',')) runs.push(await train(task, Number(seed)))
+  const { metric } = TASKS[task]
+  const peer = peerOf(task)
+  const ours = median(runs.map((run) => run.last))
+  rows.push({
+    task,
+    metric,
+    PyTorch: peer[metric],
+    'bertkit (median)': Number(ours.toFixed(4)),
+    'each seed': runs.map((run) => run.last.toFixed(4)).join(' '),
+    difference: Number((ours - peer[metric]).toFixed(4)),
+    'tokens/s': runs.map((run) => run.tokensPerSecond).join(' '),
+    'PyTorch tokens/s': peer.real_tokens_per_second,
+    passed: ours >= peer[metric] - ALLOWED_LOSS,
+  })
+}
+console.table(rows)
+const failed = rows.filter((row) => !row.passed).length
+console.log(`${rows.length - failed} passed, ${failed} failed`)
+process.exitCode = failed === 0 ? 0 : 1
