@@ -1,0 +1,338 @@
+// The files of a tokenizer folder: tokenizer.json, tokenizer_config.json, special_tokens_map.json, vocab.txt.
+import { DataError } from '../../errors.ts'
+import { exists, joinPath, makeFolder, readBytes, readText, writeText } from '../../formats/files.ts'
+import { isJsonObject, type JsonObject, type JsonValue, kindOf, parseJson, quote } from '../../json.ts'
+import { type AddedToken, specialToken } from './added-tokens.ts'
+import type { TokenizerSpec } from './pipeline.ts'
+
+/** Names of the five special tokens of BERT. */
+export interface SpecialTokens {
+  unkToken: string
+  sepToken: string
+  padToken: string
+  clsToken: string
+  maskToken: string
+}
+
+/** What a folder says; what it leaves open is undefined. */
+export interface TokenizerFolder {
+  vocabulary: Map<string, number>
+  /** Where the vocabulary came from, for errors. */
+  file: string
+  addedTokens: Omit<AddedToken, 'id'>[]
+  /** Ids of added tokens as the files give them. */
+  addedIds: Map<string, number>
+  special: Partial<SpecialTokens>
+  continuingSubwordPrefix?: string
+  maxInputCharsPerWord?: number
+  cleanText?: boolean
+  tokenizeChineseChars?: boolean
+  /** null follows `doLowerCase`. */
+  stripAccents?: boolean | null
+  doLowerCase?: boolean
+  modelMaxLength?: number
+}
+
+const SPECIAL_KEYS = {
+  unkToken: 'unk_token',
+  sepToken: 'sep_token',
+  padToken: 'pad_token',
+  clsToken: 'cls_token',
+  maskToken: 'mask_token',
+} as const
+
+/** Ids beyond this are a broken file rather than a vocabulary. */
+const MAX_ID = 2 ** 24
+/** Transformers writes 1e30 for "no limit". */
+const UNLIMITED = 1e20
+
+/** Reads fields of one JSON object of a file; a wrong kind is a DataError that names file and field. */
+class Fields {
+  constructor(
+    readonly values: JsonObject,
+    readonly file: string,
+    readonly path = '',
+  ) {}
+
+  fail(key: string, expected: string): DataError {
+    const value = this.values[key]
+    const what = typeof value === 'object' ? kindOf(value) : quote(value)
+    return new DataError(`Expected ${this.path}${key} to be ${expected} but received ${what}`, this.file)
+  }
+
+  #optional<Value>(key: string, expected: string, accepts: (value: JsonValue) => value is JsonValue & Value) {
+    const value = this.values[key]
+    if (value === undefined) return undefined
+    if (!accepts(value)) throw this.fail(key, expected)
+    return value
+  }
+
+  boolean = (key: string) => this.#optional(key, 'true or false', (value) => typeof value === 'boolean')
+  booleanOrNull = (key: string) =>
+    this.#optional(key, 'true, false or null', (value) => value === null || typeof value === 'boolean')
+  string = (key: string) => this.#optional(key, 'a string', (value) => typeof value === 'string')
+  positive = (key: string) =>
+    this.#optional(key, 'a positive number', (value): value is number => typeof value === 'number' && value > 0)
+  list = (key: string) => this.#optional(key, 'a list', (value) => Array.isArray(value))
+
+  /** The object under `key`, or null if there is none. */
+  object(key: string): Fields | null {
+    const value = this.values[key] ?? null
+    if (value === null) return null
+    if (!isJsonObject(value)) throw this.fail(key, 'an object')
+    return new Fields(value, this.file, `${this.path}${key}.`)
+  }
+
+  id(key: string): number {
+    const id = this.values[key]
+    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= MAX_ID) {
+      throw this.fail(key, `an integer from 0 to ${MAX_ID - 1}`)
+    }
+    return id
+  }
+
+  /** The name of a token: a string, or an object with its content. */
+  token(key: string): string | undefined {
+    const value = this.values[key] ?? undefined
+    return isJsonObject(value) ? this.object(key)?.string('content') : this.string(key)
+  }
+}
+
+async function readFields(folder: string, name: string): Promise<Fields | null> {
+  const file = joinPath(folder, name)
+  if (!(await exists(file))) return null
+  const value = parseJson(await readText(file), (reason) => new DataError(reason, file))
+  if (!isJsonObject(value)) throw new DataError(`Expected a JSON object but received ${kindOf(value)}`, file)
+  return new Fields(value, file)
+}
+
+/** Reads a token with the fields of tokenizer.json's added_tokens. */
+function addedToken(fields: Fields, special: boolean): Omit<AddedToken, 'id'> {
+  const content = fields.string('content')
+  if (content === undefined || content === '') throw fields.fail('content', 'a string that is not empty')
+  const isSpecial = fields.boolean('special') ?? special
+  return {
+    content,
+    singleWord: fields.boolean('single_word') ?? false,
+    lstrip: fields.boolean('lstrip') ?? false,
+    rstrip: fields.boolean('rstrip') ?? false,
+    normalized: fields.boolean('normalized') ?? !isSpecial,
+    special: isSpecial,
+  }
+}
+
+function readTokenizerJson(root: Fields, folder: TokenizerFolder): void {
+  const model = root.object('model')
+  const vocabulary = model?.object('vocab')
+  if (!model || !vocabulary) throw new DataError('Expected model.vocab, the vocabulary of a WordPiece model', root.file)
+  const type = model.string('type')
+  if (type !== undefined && type !== 'WordPiece') throw model.fail('type', "'WordPiece'")
+  const owners = new Map<number, string>()
+  for (const token of Object.keys(vocabulary.values)) {
+    const id = vocabulary.id(token)
+    const owner = owners.get(id)
+    if (owner !== undefined) {
+      throw new DataError(
+        `Expected one token for each id but ${quote(owner)} and ${quote(token)} have ${id}`,
+        root.file,
+      )
+    }
+    owners.set(id, token)
+    folder.vocabulary.set(token, id)
+  }
+  folder.special.unkToken = model.string('unk_token')
+  folder.continuingSubwordPrefix = model.string('continuing_subword_prefix')
+  folder.maxInputCharsPerWord = model.positive('max_input_chars_per_word')
+  for (const [i, value] of (root.list('added_tokens') ?? []).entries()) {
+    if (!isJsonObject(value)) throw new DataError(`Expected added_tokens[${i}] to be an object`, root.file)
+    const fields = new Fields(value, root.file, `added_tokens[${i}].`)
+    const token = addedToken(fields, false)
+    folder.addedTokens.push(token)
+    folder.addedIds.set(token.content, fields.id('id'))
+  }
+  // Components of another kind give way to BERT's own, as in Transformers' BertTokenizer.
+  const normalizer = root.object('normalizer')
+  if (normalizer?.string('type') !== 'BertNormalizer') return
+  folder.cleanText = normalizer.boolean('clean_text')
+  folder.tokenizeChineseChars = normalizer.boolean('handle_chinese_chars')
+  folder.stripAccents = normalizer.booleanOrNull('strip_accents')
+  folder.doLowerCase = normalizer.boolean('lowercase')
+}
+
+/** What tokenizer_config.json (or the older special_tokens_map.json) says goes before tokenizer.json, as in Transformers. */
+function readConfig(config: Fields, folder: TokenizerFolder): void {
+  folder.doLowerCase = config.boolean('do_lower_case') ?? folder.doLowerCase
+  folder.tokenizeChineseChars = config.boolean('tokenize_chinese_chars') ?? folder.tokenizeChineseChars
+  const stripAccents = config.booleanOrNull('strip_accents')
+  if (stripAccents !== undefined) folder.stripAccents = stripAccents
+  const limit = config.positive('model_max_length')
+  if (limit !== undefined) folder.modelMaxLength = limit >= UNLIMITED ? Number.POSITIVE_INFINITY : Math.floor(limit)
+  for (const [name, key] of Object.entries(SPECIAL_KEYS)) {
+    const token = config.token(key)
+    if (token !== undefined) folder.special[name as keyof SpecialTokens] = token
+  }
+  const decoder = config.object('added_tokens_decoder')
+  for (const key of Object.keys(decoder?.values ?? {})) {
+    const fields = decoder?.object(key)
+    if (!fields) continue
+    const token = addedToken(fields, false)
+    if (folder.addedTokens.some((each) => each.content === token.content)) continue
+    folder.addedTokens.push(token)
+    folder.addedIds.set(token.content, Number(key))
+  }
+  for (const content of furtherTokens(config)) {
+    if (!folder.addedTokens.some((each) => each.content === content)) folder.addedTokens.push(specialToken(content))
+  }
+}
+
+/** Special tokens beyond BERT's five: a list (v4: additional_special_tokens, v5: extra_special_tokens), or named ones. */
+function furtherTokens(config: Fields): string[] {
+  return ['additional_special_tokens', 'extra_special_tokens'].flatMap((key) => {
+    const value = config.values[key]
+    const values: JsonObject = Array.isArray(value)
+      ? Object.fromEntries(value.entries())
+      : isJsonObject(value)
+        ? value
+        : {}
+    const fields = new Fields(values, config.file, `${key}.`)
+    return Object.keys(values).flatMap((each) => fields.token(each) || [])
+  })
+}
+
+/** One token a line. Only "\n" and "\r\n" end a line, and nothing is trimmed: U+2028 is a token of bert-base-chinese. */
+async function readVocabulary(file: string): Promise<Map<string, number>> {
+  const bytes = await readBytes(file)
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  let text: string
+  try {
+    text = decoder.decode(bytes)
+  } catch {
+    throw new DataError('not valid UTF-8', file, invalidLine(bytes))
+  }
+  const lines = text.split('\n')
+  if (lines.at(-1) === '') lines.pop()
+  return new Map(lines.map((line, id) => [line.endsWith('\r') ? line.slice(0, -1) : line, id]))
+}
+
+/** The 1-based number of the first line that is no UTF-8. */
+function invalidLine(bytes: Uint8Array): number {
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  let line = 1
+  for (let from = 0; from < bytes.length; line++) {
+    const end = bytes.indexOf(10, from)
+    const to = end < 0 ? bytes.length : end
+    try {
+      decoder.decode(bytes.subarray(from, to))
+    } catch {
+      break
+    }
+    from = to + 1
+  }
+  return line
+}
+
+/**
+ * Reads a folder's tokenizer: tokenizer.json if there, else vocab.txt.
+ * @throws DataError that names the file and the field or line; FileError if it cannot be read.
+ */
+export async function readTokenizerFolder(folder: string): Promise<TokenizerFolder> {
+  const json = await readFields(folder, 'tokenizer.json')
+  const file = joinPath(folder, json === null ? 'vocab.txt' : 'tokenizer.json')
+  if (json === null && !(await exists(file))) {
+    throw new DataError('Expected tokenizer.json or vocab.txt but found neither', folder)
+  }
+  const found: TokenizerFolder = { vocabulary: new Map(), file, addedTokens: [], addedIds: new Map(), special: {} }
+  if (json === null) found.vocabulary = await readVocabulary(file)
+  else readTokenizerJson(json, found)
+  for (const name of ['special_tokens_map.json', 'tokenizer_config.json']) {
+    const config = await readFields(folder, name)
+    if (config !== null) readConfig(config, found)
+  }
+  return found
+}
+
+/** The text of a tokenizer.json that `tokenizers` and Transformers load. */
+function tokenizerJson(spec: TokenizerSpec, special: SpecialTokens, ids: ReadonlyMap<string, number>): string {
+  const piece = (kind: 'SpecialToken' | 'Sequence', id: string, type: number) => ({ [kind]: { id, type_id: type } })
+  const { clsToken, sepToken } = special
+  const single = [piece('SpecialToken', clsToken, 0), piece('Sequence', 'A', 0), piece('SpecialToken', sepToken, 0)]
+  const pair = [...single, piece('Sequence', 'B', 1), piece('SpecialToken', sepToken, 1)]
+  const named = (token: string) => ({ id: token, ids: [ids.get(token)], tokens: [token] })
+  const frame = JSON.stringify(
+    {
+      version: '1.0',
+      truncation: null,
+      padding: null,
+      added_tokens: [...spec.addedTokens]
+        .sort((a, b) => a.id - b.id)
+        .map(({ id, singleWord, ...token }) => ({ id, single_word: singleWord, ...token })),
+      normalizer: {
+        type: 'BertNormalizer',
+        clean_text: spec.normalizer.cleanText,
+        handle_chinese_chars: spec.normalizer.tokenizeChineseChars,
+        strip_accents: spec.normalizer.stripAccents,
+        lowercase: spec.normalizer.doLowerCase,
+      },
+      pre_tokenizer: { type: 'BertPreTokenizer' },
+      post_processor: {
+        type: 'TemplateProcessing',
+        single,
+        pair,
+        special_tokens: { [clsToken]: named(clsToken), [sepToken]: named(sepToken) },
+      },
+      decoder: { type: 'WordPiece', prefix: spec.continuingSubwordPrefix, cleanup: true },
+      model: {
+        type: 'WordPiece',
+        unk_token: spec.unkToken,
+        continuing_subword_prefix: spec.continuingSubwordPrefix,
+        max_input_chars_per_word: spec.maxInputCharsPerWord,
+        vocab: {},
+      },
+    },
+    null,
+    2,
+  )
+  // Written by hand because an object would move tokens that look like numbers to the front.
+  const entries = [...spec.vocabulary]
+    .sort((a, b) => a[1] - b[1])
+    .map(([token, id]) => `      ${JSON.stringify(token)}: ${id}`)
+  const hole = frame.lastIndexOf('{}')
+  return `${frame.slice(0, hole)}{\n${entries.join(',\n')}\n    }${frame.slice(hole + 2)}\n`
+}
+
+/** The lines of vocab.txt, ids that no token has left empty; null if a token cannot be a line. */
+function vocabularyText(vocabulary: Map<string, number>): string | null {
+  const lines: string[] = []
+  for (const [token, id] of vocabulary) {
+    if (token.includes('\n') || token.endsWith('\r')) return null
+    lines[id] = token
+  }
+  return `${Array.from(lines, (line) => line ?? '').join('\n')}\n`
+}
+
+/** Writes tokenizer.json, tokenizer_config.json and, unless a token holds a line break, vocab.txt into `folder`. */
+export async function writeTokenizerFolder(
+  folder: string,
+  spec: TokenizerSpec,
+  special: SpecialTokens,
+  modelMaxLength: number,
+  ids: ReadonlyMap<string, number>,
+): Promise<void> {
+  const names = Object.entries(SPECIAL_KEYS).map(([name, key]) => [key, special[name as keyof SpecialTokens]])
+  const config = {
+    tokenizer_class: 'BertTokenizer',
+    do_lower_case: spec.normalizer.doLowerCase,
+    strip_accents: spec.normalizer.stripAccents,
+    tokenize_chinese_chars: spec.normalizer.tokenizeChineseChars,
+    ...(Number.isFinite(modelMaxLength) ? { model_max_length: modelMaxLength } : {}),
+    ...Object.fromEntries(names),
+    added_tokens_decoder: Object.fromEntries(
+      spec.addedTokens.map(({ id, singleWord, ...token }) => [id, { ...token, single_word: singleWord }]),
+    ),
+  }
+  await makeFolder(folder)
+  const vocabulary = vocabularyText(spec.vocabulary)
+  if (vocabulary !== null) await writeText(joinPath(folder, 'vocab.txt'), vocabulary)
+  await writeText(joinPath(folder, 'tokenizer.json'), tokenizerJson(spec, special, ids))
+  await writeText(joinPath(folder, 'tokenizer_config.json'), `${JSON.stringify(config, null, 2)}\n`)
+}

@@ -1,0 +1,155 @@
+// Options of the tokenizer and of encode, checked: a wrong one is an ArgumentError, never ignored.
+import { ArgumentError } from '../../errors.ts'
+import { kindOf, quote } from '../../json.ts'
+import { specialToken } from './added-tokens.ts'
+import type { SpecialTokens, TokenizerFolder } from './files.ts'
+import type { TruncationStrategy } from './truncation.ts'
+
+/** How a tokenizer is built; the defaults are Transformers'. */
+export interface TokenizerOptions extends Partial<SpecialTokens> {
+  /** Default true. */
+  doLowerCase?: boolean
+  /** Default null: as `doLowerCase`. */
+  stripAccents?: boolean | null
+  /** Split ideographs into words of their own; default true. */
+  tokenizeChineseChars?: boolean
+  /** Remove control characters; default true. */
+  cleanText?: boolean
+  /** Code points above which a word is unknown; default 100. */
+  maxInputCharsPerWord?: number
+  /** Tokens; default Infinity. */
+  modelMaxLength?: number
+  /** Further special tokens; those outside the vocabulary get the next ids. */
+  additionalSpecialTokens?: readonly string[]
+}
+
+export interface EncodeOptions {
+  /** Put [CLS] and [SEP] around; default true. */
+  addSpecialTokens?: boolean
+  /** Cut to `maxLength`; true is 'longest_first'. Default false, or true if `maxLength` is given. */
+  truncation?: boolean | TruncationStrategy
+  /** Tokens, special ones included; default `modelMaxLength`. */
+  maxLength?: number
+  /** Tokens that an overflowing part shares with the one before; default 0. */
+  stride?: number
+  returnOverflowingTokens?: boolean
+  returnOffsets?: boolean
+  /** What offsets count: UTF-16 units, as JavaScript's strings, or code points, as Python's. Default 'utf16'. */
+  offsetUnit?: 'utf16' | 'codepoint'
+  /** Whether texts are lists of words; only to assert it, a list always is. */
+  isSplitIntoWords?: boolean
+}
+
+export interface ResolvedEncodeOptions {
+  addSpecialTokens: boolean
+  strategy: TruncationStrategy
+  /** Infinity if nothing is to be cut. */
+  maxLength: number
+  stride: number
+  returnOverflowingTokens: boolean
+  returnOffsets: boolean
+  codePoints: boolean
+  isSplitIntoWords: boolean | undefined
+}
+
+type Check = readonly [expected: string, accepts: (value: unknown) => boolean]
+
+const BOOLEAN: Check = ['true or false', (value) => typeof value === 'boolean']
+const TOKEN: Check = ['a string that is not empty', (value) => typeof value === 'string' && value !== '']
+const atLeast = (least: number): Check => [
+  `an integer of at least ${least}`,
+  (value) => Number.isInteger(value) && (value as number) >= least,
+]
+const oneOf = (...values: unknown[]): Check => [values.map(quote).join(', '), (value) => values.includes(value)]
+
+const ENCODE_CHECKS: Record<keyof EncodeOptions, Check> = {
+  addSpecialTokens: BOOLEAN,
+  truncation: oneOf(true, false, 'longest_first', 'only_first', 'only_second'),
+  maxLength: atLeast(1),
+  stride: atLeast(0),
+  returnOverflowingTokens: BOOLEAN,
+  returnOffsets: BOOLEAN,
+  offsetUnit: oneOf('utf16', 'codepoint'),
+  isSplitIntoWords: BOOLEAN,
+}
+
+const TOKENIZER_CHECKS: Record<keyof TokenizerOptions, Check> = {
+  doLowerCase: BOOLEAN,
+  stripAccents: oneOf(true, false, null),
+  tokenizeChineseChars: BOOLEAN,
+  cleanText: BOOLEAN,
+  maxInputCharsPerWord: atLeast(1),
+  modelMaxLength: ['an integer of at least 1, or Infinity', (value) => value === Infinity || atLeast(1)[1](value)],
+  additionalSpecialTokens: ['a list of strings', (value) => Array.isArray(value) && value.every(TOKEN[1])],
+  unkToken: TOKEN,
+  sepToken: TOKEN,
+  padToken: TOKEN,
+  clsToken: TOKEN,
+  maskToken: TOKEN,
+}
+
+/** Rejects options that do not exist or hold something wrong; undefined is as good as absent. */
+export function checkOptions(options: unknown, checks: Record<string, Check>): void {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw new ArgumentError(`Expected options to be an object but received ${kindOf(options)}`)
+  }
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(checks, name)) {
+      throw new ArgumentError(`Unknown option ${quote(name)}; expected one of ${Object.keys(checks).join(', ')}`)
+    }
+    const [expected, accepts] = checks[name]
+    if (value !== undefined && !accepts(value)) {
+      throw new ArgumentError(`Expected ${name} to be ${expected} but received ${quote(value)}`)
+    }
+  }
+}
+
+const DECODE_CHECKS = { skipSpecialTokens: BOOLEAN, cleanUp: BOOLEAN }
+
+export interface DecodeOptions {
+  /** Default false. */
+  skipSpecialTokens?: boolean
+  /** Remove the space before punctuation and inside contractions; default true. */
+  cleanUp?: boolean
+}
+
+export function resolveDecodeOptions(options: DecodeOptions): Required<DecodeOptions> {
+  checkOptions(options, DECODE_CHECKS)
+  return { skipSpecialTokens: options.skipSpecialTokens ?? false, cleanUp: options.cleanUp ?? true }
+}
+
+/** Fills in defaults as Transformers does: `maxLength` alone asks for truncation, truncation alone cuts to the model's limit. */
+export function resolveEncodeOptions(options: EncodeOptions, modelMaxLength: number): ResolvedEncodeOptions {
+  checkOptions(options, ENCODE_CHECKS)
+  const { truncation = options.maxLength !== undefined } = options
+  return {
+    addSpecialTokens: options.addSpecialTokens ?? true,
+    strategy: typeof truncation === 'string' ? truncation : 'longest_first',
+    maxLength: truncation === false ? Number.POSITIVE_INFINITY : (options.maxLength ?? modelMaxLength),
+    stride: truncation === false ? 0 : (options.stride ?? 0),
+    returnOverflowingTokens: options.returnOverflowingTokens ?? false,
+    returnOffsets: options.returnOffsets ?? false,
+    codePoints: options.offsetUnit === 'codepoint',
+    isSplitIntoWords: options.isSplitIntoWords,
+  }
+}
+
+/** What a folder says, with the user's options before it. */
+export function withOptions(folder: TokenizerFolder, options: TokenizerOptions): TokenizerFolder {
+  checkOptions(options, TOKENIZER_CHECKS)
+  const { unkToken, sepToken, padToken, clsToken, maskToken, additionalSpecialTokens = [], ...given } = options
+  const special = defined({ unkToken, sepToken, padToken, clsToken, maskToken })
+  const known = new Set(folder.addedTokens.map((each) => each.content))
+  const further = [...new Set(additionalSpecialTokens)].filter((content) => !known.has(content)).map(specialToken)
+  return {
+    ...folder,
+    ...defined(given),
+    special: { ...folder.special, ...special },
+    addedTokens: [...folder.addedTokens, ...further],
+  }
+}
+
+/** Without the entries that are undefined, which would otherwise cover a default. */
+export function defined<Fields extends object>(fields: Fields): Partial<Fields> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<Fields>
+}

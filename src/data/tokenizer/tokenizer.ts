@@ -1,0 +1,248 @@
+// The public tokenizer of BERT models.
+import { ArgumentError, DataError } from '../../errors.ts'
+import { kindOf, quote } from '../../json.ts'
+import { decodeTokens } from './decoder.ts'
+import { assemble, type Encoding, TokenList } from './encoding.ts'
+import { readTokenizerFolder, type SpecialTokens, type TokenizerFolder, writeTokenizerFolder } from './files.ts'
+import {
+  type DecodeOptions,
+  type EncodeOptions,
+  resolveDecodeOptions,
+  resolveEncodeOptions,
+  type TokenizerOptions,
+  withOptions,
+} from './options.ts'
+import { Pipeline, type TokenizerSpec } from './pipeline.ts'
+import { truncate } from './truncation.ts'
+import { characterLength } from './unicode.ts'
+import { buildVocabulary } from './vocabulary.ts'
+
+export type { Encoding } from './encoding.ts'
+export type { DecodeOptions, EncodeOptions, TokenizerOptions } from './options.ts'
+export type { TruncationStrategy } from './truncation.ts'
+
+/** A text, or a text already split into words. */
+export type TextInput = string | readonly string[]
+
+/**
+ * BERT's WordPiece tokenizer: the same ids, offsets and masks as Transformers 5.18 (`BertTokenizer`) and its Rust library, on
+ * every version of Node. It never pads. Made by `fromPretrained` or `fromVocab`; immutable.
+ */
+export class BertTokenizer implements SpecialTokens {
+  readonly unkToken: string
+  readonly sepToken: string
+  readonly padToken: string
+  readonly clsToken: string
+  readonly maskToken: string
+  readonly unkTokenId: number
+  readonly sepTokenId: number
+  readonly padTokenId: number
+  readonly clsTokenId: number
+  readonly maskTokenId: number
+  /** The longest input of the model in tokens; Infinity if nobody says. */
+  readonly modelMaxLength: number
+  /** The number of different tokens, added ones included: Python's `len(tokenizer)`. */
+  readonly vocabSize: number
+  /** The ids that `decode` leaves out with `skipSpecialTokens`, in ascending order. */
+  readonly allSpecialIds: readonly number[]
+  readonly #spec: TokenizerSpec
+  readonly #pipeline: Pipeline
+  readonly #ids: ReadonlyMap<string, number>
+  readonly #tokens: ReadonlyMap<number, string>
+  readonly #special: ReadonlySet<number>
+
+  private constructor(folder: TokenizerFolder, fail: (reason: string) => Error) {
+    const { ids, addedTokens, special } = buildVocabulary(folder, fail)
+    const idOf = (token: string): number => ids.get(token) as number
+    this.#ids = ids
+    this.#tokens = new Map(Array.from(ids, ([token, id]) => [id, token]))
+    this.allSpecialIds = addedTokens.flatMap((each) => (each.special ? [each.id] : [])).sort((a, b) => a - b)
+    this.#special = new Set(this.allSpecialIds)
+    this.vocabSize = ids.size
+    this.modelMaxLength = folder.modelMaxLength ?? Number.POSITIVE_INFINITY
+    this.unkToken = special.unkToken
+    this.sepToken = special.sepToken
+    this.padToken = special.padToken
+    this.clsToken = special.clsToken
+    this.maskToken = special.maskToken
+    this.unkTokenId = idOf(special.unkToken)
+    this.sepTokenId = idOf(special.sepToken)
+    this.padTokenId = idOf(special.padToken)
+    this.clsTokenId = idOf(special.clsToken)
+    this.maskTokenId = idOf(special.maskToken)
+    this.#spec = {
+      normalizer: {
+        cleanText: folder.cleanText ?? true,
+        tokenizeChineseChars: folder.tokenizeChineseChars ?? true,
+        stripAccents: folder.stripAccents ?? null,
+        doLowerCase: folder.doLowerCase ?? true,
+      },
+      vocabulary: folder.vocabulary,
+      addedTokens,
+      unkToken: special.unkToken,
+      continuingSubwordPrefix: folder.continuingSubwordPrefix ?? '##',
+      maxInputCharsPerWord: folder.maxInputCharsPerWord ?? 100,
+    }
+    this.#pipeline = new Pipeline(this.#spec, this.unkTokenId)
+  }
+
+  /**
+   * Reads tokenizer.json (normaliser options, vocabulary, added tokens), else vocab.txt; then tokenizer_config.json, whose
+   * do_lower_case, strip_accents, tokenize_chinese_chars and special tokens, where it has them, go before tokenizer.json's as
+   * in Transformers. `options` go before all files.
+   * @throws DataError for a broken file, naming it and the field or line; FileError if one cannot be read.
+   */
+  static async fromPretrained(folder: string, options: TokenizerOptions = {}): Promise<BertTokenizer> {
+    if (typeof folder !== 'string') throw new ArgumentError(`Expected a folder's path but received ${kindOf(folder)}`)
+    const found = await readTokenizerFolder(folder)
+    return new BertTokenizer(withOptions(found, options), (reason) => new DataError(reason, found.file))
+  }
+
+  /**
+   * A tokenizer whose ids are the places of `tokens`; of equal tokens the last one counts.
+   * @throws ArgumentError if a special token is not among them (the mask may be missing: it then gets the next id).
+   */
+  static fromVocab(tokens: readonly string[], options: TokenizerOptions = {}): BertTokenizer {
+    if (!Array.isArray(tokens)) throw new ArgumentError(`Expected a list of tokens but received ${kindOf(tokens)}`)
+    tokens.forEach((token, id) => {
+      if (typeof token === 'string' && !/\p{Surrogate}/u.test(token)) return
+      throw new ArgumentError(
+        `Expected tokens[${id}] to be a string without lone surrogates but received ${quote(token)}`,
+      )
+    })
+    const vocabulary = new Map(tokens.map((token, id) => [token, id]))
+    const folder = { vocabulary, file: '', addedTokens: [], addedIds: new Map(), special: {} }
+    return new BertTokenizer(withOptions(folder, options), (reason) => new ArgumentError(reason))
+  }
+
+  /**
+   * Encodes a text, or a pair of them: `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`. A list is a text already split
+   * into words; its word ids count in that list, its offsets in each word. Takes time linear in the length.
+   * @throws ArgumentError for unknown options, or a `maxLength` or `stride` that cannot be met.
+   */
+  encode(text: TextInput, options?: EncodeOptions): Encoding
+  encode(text: TextInput, pair?: TextInput | null, options?: EncodeOptions): Encoding
+  encode(text: TextInput, pairOrOptions?: TextInput | EncodeOptions | null, last?: EncodeOptions): Encoding {
+    const pair = isText(pairOrOptions) ? pairOrOptions : null
+    const options = resolveEncodeOptions(pickOptions(pairOrOptions, last), this.modelMaxLength)
+    const { addSpecialTokens, maxLength, strategy, stride, codePoints, isSplitIntoWords } = options
+    checkText(text, 'text', isSplitIntoWords)
+    if (pair !== null) checkText(pair, 'pair', Array.isArray(text))
+
+    const special = addSpecialTokens ? { cls: this.clsTokenId, sep: this.sepTokenId } : null
+    const added = special === null ? 0 : pair === null ? 2 : 3
+    const room = maxLength - added
+    if (room < 0) {
+      throw new ArgumentError(`Expected maxLength to hold ${added} special tokens but received ${maxLength}`)
+    }
+    if (stride > 0 && stride >= room) {
+      throw new ArgumentError(
+        `Expected stride below ${room} (maxLength less ${added} special tokens) but received ${stride}`,
+      )
+    }
+    const first = this.#tokenize(text, codePoints)
+    const second = pair === null ? null : this.#tokenize(pair, codePoints)
+    const windows = truncate(first.ids.length, second === null ? null : second.ids.length, room, strategy, stride)
+    return assemble(
+      { tokens: first, windows: windows.first },
+      second === null || windows.second === null ? null : { tokens: second, windows: windows.second },
+      special,
+      { offsets: options.returnOffsets, overflowing: options.returnOverflowingTokens },
+    )
+  }
+
+  /** The tokens of a text as strings, without special tokens around them. */
+  tokenize(text: TextInput): string[] {
+    checkText(text, 'text', undefined)
+    return this.convertIdsToTokens(this.#tokenize(text, false).ids)
+  }
+
+  /** The text of token ids, as far as tokens tell; ids that no token has are skipped, as in Transformers. */
+  decode(ids: Iterable<number>, options: DecodeOptions = {}): string {
+    const { skipSpecialTokens, cleanUp } = resolveDecodeOptions(options)
+    const tokens: string[] = []
+    for (const id of ids) {
+      if (!Number.isInteger(id)) throw new ArgumentError(`Expected token ids to be integers but received ${quote(id)}`)
+      const token = this.#tokens.get(id)
+      if (token !== undefined && !(skipSpecialTokens && this.#special.has(id))) tokens.push(token)
+    }
+    return decodeTokens(tokens, this.#spec.continuingSubwordPrefix, cleanUp)
+  }
+
+  /** Ids of tokens; `unkTokenId` for a string that is no token. */
+  convertTokensToIds(tokens: readonly string[]): number[] {
+    return tokens.map((token) => this.#ids.get(token) ?? this.unkTokenId)
+  }
+
+  /** Tokens of ids. @throws ArgumentError for an id that no token has. */
+  convertIdsToTokens(ids: Iterable<number>): string[] {
+    return Array.from(ids, (id) => {
+      const token = this.#tokens.get(id)
+      if (token === undefined) throw new ArgumentError(`Expected ids of the vocabulary but received ${quote(id)}`)
+      return token
+    })
+  }
+
+  /** Every token and its id; a copy. */
+  getVocab(): Map<string, number> {
+    return new Map(this.#ids)
+  }
+
+  /** Writes vocab.txt, tokenizer.json and tokenizer_config.json, which Transformers and `tokenizers` load. */
+  async savePretrained(folder: string): Promise<void> {
+    await writeTokenizerFolder(folder, this.#spec, this, this.modelMaxLength, this.#ids)
+  }
+
+  #tokenize(text: TextInput, codePoints: boolean): TokenList {
+    const list = new TokenList()
+    if (typeof text === 'string') {
+      this.#pipeline.tokenize(text, list)
+      if (codePoints) countCodePoints(text, list, 0)
+      return list
+    }
+    text.forEach((word, number) => {
+      const before = list.ids.length
+      this.#pipeline.tokenize(word, list, number)
+      if (codePoints) countCodePoints(word, list, before)
+    })
+    return list
+  }
+}
+
+const isText = (value: unknown): value is TextInput => typeof value === 'string' || Array.isArray(value)
+
+/** Tells `encode(text, options)` from `encode(text, pair, options)`. */
+function pickOptions(
+  second: TextInput | EncodeOptions | null | undefined,
+  third: EncodeOptions | undefined,
+): EncodeOptions {
+  if (second === null || second === undefined || isText(second)) return third ?? {}
+  if (third === undefined) return second
+  throw new ArgumentError(`Expected pair to be a string or a list of words but received ${kindOf(second)}`)
+}
+
+/** `words`: whether a list is expected, if that is known. */
+function checkText(text: unknown, name: string, words: boolean | undefined): asserts text is TextInput {
+  const isList = Array.isArray(text)
+  const kind = words === undefined ? 'a string or a list of words' : words ? 'a list of words' : 'a string'
+  if (!isText(text) || (words !== undefined && words !== isList)) {
+    throw new ArgumentError(`Expected ${name} to be ${kind} but received ${kindOf(text)}`)
+  }
+  if (typeof text === 'string') return
+  text.forEach((word: unknown, i) => {
+    if (typeof word !== 'string')
+      throw new ArgumentError(`Expected ${name}[${i}] to be a string but received ${kindOf(word)}`)
+  })
+}
+
+/** Turns offsets of the tokens from `first` on from UTF-16 units of `text` into code points. */
+function countCodePoints(text: string, list: TokenList, first: number): void {
+  for (const offsets of [list.starts, list.ends]) {
+    let unit = 0
+    let count = 0
+    for (let i = first; i < offsets.length; i++) {
+      for (; unit < offsets[i]; unit += characterLength(text, unit)) count++
+      offsets[i] = count
+    }
+  }
+}
