@@ -10,13 +10,18 @@ const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..')
 const isSource = (file) => /\.(cc|h|inl)$/.test(file)
 const sources = ['native', path.join('test', 'native')]
   .filter((folder) => fs.existsSync(path.join(root, folder)))
-  .flatMap((folder) => fs.readdirSync(path.join(root, folder), { recursive: true }).map((file) => path.join(folder, file)))
+  .flatMap((folder) =>
+    fs.readdirSync(path.join(root, folder), { recursive: true }).map((file) => path.join(folder, file)),
+  )
   .filter(isSource)
   .sort()
 
 const check = process.argv.includes('--check')
 const mode = check ? ['--dry-run', '--Werror'] : ['-i']
-const { status, error } = spawnSync('clang-format', [...mode, '--style=file', ...sources], { cwd: root, stdio: 'inherit' })
+const { status, error } = spawnSync('clang-format', [...mode, '--style=file', ...sources], {
+  cwd: root,
+  stdio: 'inherit',
+})
 if (error) {
   console.error(`clang-format is needed (sudo apt-get install clang-format): ${error.message}`)
   process.exit(1)

@@ -63,7 +63,9 @@ function missingTools() {
     ({ linux: `sudo apt-get install ${apt}`, darwin: brew })[process.platform] ?? `install ${apt}`
   const wantedNode = /\d+[\d.]*/.exec(JSON.parse(fs.readFileSync(at('package.json'), 'utf8')).engines.node)[0]
   if (!atLeast(process.versions.node, wantedNode))
-    missing.push(`Node.js ${wantedNode} or newer is needed and this is ${process.versions.node}: see https://nodejs.org`)
+    missing.push(
+      `Node.js ${wantedNode} or newer is needed and this is ${process.versions.node}: see https://nodejs.org`,
+    )
   if (process.platform !== 'win32') {
     const compilers = process.env.CXX ? [process.env.CXX] : ['c++', 'g++', 'clang++']
     // std::optional came with C++17: a compiler or a library from before it fails here
@@ -78,9 +80,7 @@ function missingTools() {
       )
     const buildPrograms = ['ninja', 'make']
     if (!buildPrograms.some((name) => succeeds(name, ['--version'])))
-      missing.push(
-        `Ninja or Make is needed and neither is there: ${install('ninja-build', 'xcode-select --install')}`,
-      )
+      missing.push(`Ninja or Make is needed and neither is there: ${install('ninja-build', 'xcode-select --install')}`)
   }
   const wantedCmake = /cmake_minimum_required\(VERSION ([\d.]+)/.exec(fs.readFileSync(at('CMakeLists.txt'), 'utf8'))[1]
   const foundCmake = /\d+(\.\d+)+/.exec(succeeds('cmake', ['--version']) ?? '')?.[0]

@@ -1,0 +1,195 @@
+// DESIGN's layers, held on the import statements of src/: a layer imports from the layers below it and from nowhere else.
+import fs from 'node:fs'
+import path from 'node:path'
+import { describe, expect, test } from 'vitest'
+
+const root = path.join(import.meta.dirname, '..', 'src')
+
+/** Of each layer, those that it may import from; itself is meant too. */
+const below: Readonly<Record<string, readonly string[]>> = {
+  formats: [],
+  graph: [],
+  optim: [],
+  data: ['formats'],
+  ops: ['graph'],
+  backend: ['graph'],
+  model: ['graph', 'ops'],
+  heads: ['graph', 'ops', 'model'],
+}
+const under = (layer: string, ...more: string[]) => [...(below[layer] ?? []), layer, ...more]
+const session = under('heads', 'optim', 'data', 'formats', 'backend')
+const layers: Readonly<Record<string, readonly string[]>> = {
+  ...below,
+  session,
+  train: [...session, 'session'],
+  cli: [...session, 'session', 'train'],
+}
+/** src/*.ts that every layer may import and that import only each other. */
+const leaves = ['errors.ts', 'json.ts', 'tensor.ts']
+/** src/*.ts that only name what others export. */
+const entries = ['index.ts']
+
+/** Layers that run where there is no Node. */
+const edgeSafe = ['graph', 'ops', 'model', 'heads', 'optim', 'data/tokenizer']
+/** The one way from an edge-safe module to files: imported when it is called, never when the module is loaded. */
+const dynamicImports: Readonly<Record<string, readonly string[]>> = {
+  'model/config.ts': ['formats/files.ts', 'json.ts'],
+}
+/** Below session, the file system is reached here only. */
+const fileSystem = ['formats/files.ts']
+const aboveFileSystem = ['session', 'backend', 'train', 'cli']
+/** npm packages and the only place that may use each; the rest of bertkit needs none. */
+const packages: Readonly<Record<string, string>> = {
+  commander: 'cli/',
+  'cli-progress': 'cli/',
+  'csv-parse': 'data/readers/records.ts',
+}
+const generated = ['graph/op-table.ts', 'data/tokenizer/unicode-tables.ts']
+const MAX_LINES = 400
+
+interface Import {
+  readonly specifier: string
+  readonly dynamic: boolean
+  /** Types leave no trace in the program. */
+  readonly typeOnly: boolean
+}
+
+/** Blanks comments and the insides of strings, keeping every position. */
+function codeOf(source: string): string {
+  const blank = (text: string) => text.replace(/[^\n]/g, ' ')
+  return source.replace(
+    /\/\*[\s\S]*?\*\/|\/\/.*|'(?:\\.|[^'\\\n])*'|"(?:\\.|[^"\\\n])*"|`(?:\\.|[^`\\])*`/g,
+    (match) => (/^['"`]/.test(match) ? match[0] + blank(match.slice(1, -1)) + match[0] : blank(match)),
+  )
+}
+
+function importsOf(source: string): Import[] {
+  const code = codeOf(source)
+  const found: Import[] = []
+  const add = (end: number, dynamic: boolean, typeOnly: boolean) => {
+    const [, specifier] = /^\s*['"]([^'"]+)['"]/.exec(source.slice(end)) ?? []
+    if (specifier === undefined) throw new Error(`An import of something computed: ${source.slice(end - 40, end + 40)}`)
+    found.push({ specifier, dynamic, typeOnly })
+  }
+  // what stands between the keyword and `from` is names, braces, commas and stars
+  for (const match of code.matchAll(/^\s*(?:import|export)\s(type\s)?[\w\s{},*$]*?\bfrom(?=\s*['"])/gm))
+    add(match.index + match[0].length, false, match[1] !== undefined)
+  for (const match of code.matchAll(/^\s*import(?=\s*['"])/gm)) add(match.index + match[0].length, false, false)
+  for (const match of code.matchAll(/\bimport\(/g)) add(match.index + match[0].length, true, false)
+  return found
+}
+
+const layerOf = (file: string) => (file.includes('/') ? file.split('/')[0] : undefined)
+
+/** What is wrong with one import of `file`, a path below src; undefined when nothing is. */
+function complaint(file: string, { specifier, dynamic, typeOnly }: Import): string | undefined {
+  const layer = layerOf(file)
+  const safe = edgeSafe.some((folder) => file.startsWith(`${folder}/`))
+  const allowed = dynamicImports[file] ?? []
+  if (specifier.startsWith('node:')) {
+    if (typeOnly) return undefined
+    if (safe || leaves.includes(file)) return `${file} imports ${specifier}, but runs where there is no Node`
+    const files = /^node:fs(\/|$)/.test(specifier)
+    if (files && !fileSystem.includes(file) && !aboveFileSystem.includes(layer ?? ''))
+      return `${file} imports ${specifier}; below session only ${fileSystem.join(', ')} touches files`
+    return undefined
+  }
+  if (!specifier.startsWith('.')) {
+    const place = packages[specifier]
+    return place !== undefined && file.startsWith(place) ? undefined : `${file} imports the package ${specifier}`
+  }
+  if (!specifier.endsWith('.ts')) return `${file} imports ${specifier} without its extension`
+  const target = path.posix.join(path.posix.dirname(file), specifier)
+  if (target.startsWith('../')) return `${file} imports ${specifier}, which lies outside src`
+  if (dynamic && safe && !allowed.includes(target)) return `${file} imports ${target} dynamically`
+  if (leaves.includes(target) || (dynamic && allowed.includes(target))) return undefined
+  if (entries.includes(file)) return undefined
+  const targetLayer = layerOf(target)
+  if (layer !== undefined && targetLayer !== undefined) {
+    if (layers[layer] === undefined) return `${file} lies in a folder that is no layer`
+    if (targetLayer === layer || layers[layer].includes(targetLayer)) return undefined
+  }
+  return `${file} imports ${target}, which is not below it`
+}
+
+/** Uses of the type any. */
+const anyUses = (source: string) =>
+  codeOf(source)
+    .split('\n')
+    .flatMap((line, i) => (/(?<![.\w$])any(?![\w$]|\s*[(:=])/.test(line) ? [i + 1] : []))
+
+const files = fs
+  .readdirSync(root, { recursive: true, encoding: 'utf8' })
+  .map((file) => file.split(path.sep).join('/'))
+  .filter((file) => file.endsWith('.ts'))
+const read = (file: string) => fs.readFileSync(path.join(root, file), 'utf8')
+
+describe('src/', () => {
+  test('imports only from below', () => {
+    const complaints = files.flatMap((file) => importsOf(read(file)).flatMap((found) => complaint(file, found) ?? []))
+    expect(complaints).toEqual([])
+  })
+
+  test('has nothing beside the layers, the leaves and the entries', () => {
+    expect(
+      files.filter(
+        (file) => !(file.includes('/') ? layers[file.split('/')[0]] : [...leaves, ...entries].includes(file)),
+      ),
+    ).toEqual([])
+  })
+
+  test(`has no hand-written file over ${MAX_LINES} lines`, () => {
+    const long = files.filter(
+      (file) => !generated.includes(file) && read(file).trimEnd().split('\n').length > MAX_LINES,
+    )
+    expect(long).toEqual([])
+    expect(generated.filter((file) => !/^\/\/ Generated by scripts\//.test(read(file)))).toEqual([])
+  })
+
+  test('never says any', () => {
+    expect(files.flatMap((file) => anyUses(read(file)).map((line) => `${file}:${line}`))).toEqual([])
+  })
+})
+
+describe('the rule itself', () => {
+  const judge = (file: string, source: string) => importsOf(source).map((found) => complaint(file, found))
+
+  test.each([
+    ['model/bert.ts', `import { x } from '../heads/base.ts'`, 'heads/base.ts'],
+    ['graph/graph.ts', `import type { Plan } from '../backend/backend.ts'`, 'backend/backend.ts'],
+    ['optim/schedules.ts', `export * from '../session/adamw.ts'`, 'session/adamw.ts'],
+    ['ops/linear.ts', `import {\n  a,\n  b,\n} from '../model/config.ts'`, 'model/config.ts'],
+    ['ops/linear.ts', `import * as fs from 'node:fs'`, 'no Node'],
+    ['heads/base.ts', `const os = await import('node:os')`, 'no Node'],
+    ['model/bert.ts', `const f = await import('../formats/files.ts')`, 'dynamically'],
+    ['formats/weights.ts', `import fs from 'node:fs/promises'`, 'only formats/files.ts'],
+    ['session/models.ts', `import { Command } from 'commander'`, 'package commander'],
+    ['errors.ts', `import './train/trainer.ts'`, 'train/trainer.ts'],
+    ['train/trainer.ts', `import '../index.ts'`, 'index.ts'],
+    ['graph/plan.ts', `import { x } from './graph'`, 'extension'],
+    ['ghost/plan.ts', `import { x } from '../graph/graph.ts'`, 'no layer'],
+  ])('%s may not say %s', (file, source, part) => {
+    expect(judge(file, source)).toEqual([expect.stringContaining(part)])
+  })
+
+  test.each([
+    ['formats/safetensors.ts', `import type { FileHandle } from 'node:fs/promises'`],
+    ['model/config.ts', `const { readText } = await import('../formats/files.ts')`],
+    ['train/trainer.ts', `import { type A, b } from '../session/adamw.ts'`],
+    ['data/readers/records.ts', `const { parse } = await import('csv-parse')`],
+    ['data/tokenizer/word-piece.ts', `import { DataError } from '../../errors.ts'`],
+  ])('%s may say %s', (file, source) => {
+    expect(judge(file, source)).toEqual([undefined])
+  })
+
+  test('reads neither comments nor strings', () => {
+    expect(importsOf(`// import { x } from './a.ts'\n/* import('b') */\nconst s = "import './c.ts'"`)).toEqual([])
+  })
+
+  test('tells the type any from the word', () => {
+    const uses = ['let a: any', 'x as any', 'Map<string, any>', 'f<any>()', 'type A = any[]']
+    for (const line of uses) expect(anyUses(line), line).toEqual([1])
+    const others = ['// any file', `throw new Error('any')`, 'AbortSignal.any([a])', 'const anyone = 1', '{ any: 1 }']
+    for (const line of others) expect(anyUses(line), line).toEqual([])
+  })
+})
