@@ -21,43 +21,76 @@ export interface Encoding {
 
 /** The tokens of one sequence: ids, word numbers, and offsets. */
 export class TokenList {
-  ids: number[] = []
-  words: number[] = []
-  starts: number[] = []
-  ends: number[] = []
+  length = 0
+  ids = new Int32Array(256)
+  words = new Int32Array(256)
+  starts = new Int32Array(256)
+  ends = new Int32Array(256)
+
+  push(id: number, word: number, start: number, end: number): void {
+    if (this.length === this.ids.length) this.#resize(this.length * 2)
+    this.ids[this.length] = id
+    this.words[this.length] = word
+    this.starts[this.length] = start
+    this.ends[this.length++] = end
+  }
+
+  /** Empties it; memory taken by an unusually long text is given back. */
+  clear(): void {
+    this.length = 0
+    if (this.ids.length > KEPT_CAPACITY) this.#resize(KEPT_CAPACITY)
+  }
+
+  #resize(capacity: number): void {
+    const resized = (old: Int32Array): Int32Array<ArrayBuffer> => {
+      const array = new Int32Array(capacity)
+      array.set(old.subarray(0, capacity))
+      return array
+    }
+    this.ids = resized(this.ids)
+    this.words = resized(this.words)
+    this.starts = resized(this.starts)
+    this.ends = resized(this.ends)
+  }
 }
+
+const KEPT_CAPACITY = 1 << 16
 
 export interface SpecialIds {
   cls: number
   sep: number
 }
 
-function append(encoding: Encoding, tokens: TokenList, { from, to }: Window, sequence: number): void {
-  const { inputIds, tokenTypeIds, attentionMask, specialTokensMask, wordIds, sequenceIds, offsets } = encoding
-  for (let i = from; i < to; i++) {
-    inputIds.push(tokens.ids[i])
-    tokenTypeIds.push(sequence)
-    attentionMask.push(1)
-    specialTokensMask.push(0)
-    wordIds.push(tokens.words[i])
-    sequenceIds.push(sequence)
-    offsets?.push([tokens.starts[i], tokens.ends[i]])
-  }
-}
-
-function appendSpecial(encoding: Encoding, id: number, type: number): void {
-  encoding.inputIds.push(id)
-  encoding.tokenTypeIds.push(type)
-  encoding.attentionMask.push(1)
-  encoding.specialTokensMask.push(1)
-  encoding.wordIds.push(null)
-  encoding.sequenceIds.push(null)
-  encoding.offsets?.push([0, 0])
-}
-
 export interface Sequence {
   tokens: TokenList
   windows: Windows
+}
+
+/** Lists for `length` tokens, all of them taken for special ones of the first sequence. */
+function blank(length: number, offsets: boolean): Encoding {
+  return {
+    inputIds: new Array<number>(length).fill(0),
+    tokenTypeIds: new Array<number>(length).fill(0),
+    attentionMask: new Array<number>(length).fill(1),
+    specialTokensMask: new Array<number>(length).fill(1),
+    wordIds: new Array<number | null>(length).fill(null),
+    sequenceIds: new Array<number | null>(length).fill(null),
+    ...(offsets ? { offsets: Array.from({ length }, (): [number, number] => [0, 0]) } : {}),
+  }
+}
+
+function place(encoding: Encoding, at: number, tokens: TokenList, { from, to }: Window, sequence: number): void {
+  const { inputIds, wordIds, offsets } = encoding
+  for (let i = from, k = at; i < to; i++, k++) {
+    inputIds[k] = tokens.ids[i]
+    wordIds[k] = tokens.words[i]
+  }
+  const end = at + to - from
+  encoding.tokenTypeIds.fill(sequence, at, end)
+  encoding.specialTokensMask.fill(0, at, end)
+  encoding.sequenceIds.fill(sequence, at, end)
+  if (offsets === undefined) return
+  for (let i = from, k = at; i < to; i++, k++) offsets[k] = [tokens.starts[i], tokens.ends[i]]
 }
 
 /**
@@ -71,22 +104,18 @@ export function assemble(
   special: SpecialIds | null,
   { offsets, overflowing }: { offsets: boolean; overflowing: boolean },
 ): Encoding {
+  const margin = special === null ? 0 : 1
   const build = (one: Window, two: Window | null): Encoding => {
-    const encoding: Encoding = {
-      inputIds: [],
-      tokenTypeIds: [],
-      attentionMask: [],
-      specialTokensMask: [],
-      wordIds: [],
-      sequenceIds: [],
-      ...(offsets ? { offsets: [] } : {}),
-    }
-    if (special !== null) appendSpecial(encoding, special.cls, 0)
-    append(encoding, first.tokens, one, 0)
-    if (special !== null) appendSpecial(encoding, special.sep, 0)
-    if (second !== null && two !== null) {
-      append(encoding, second.tokens, two, 1)
-      if (special !== null) appendSpecial(encoding, special.sep, 1)
+    const middle = margin + one.to - one.from
+    const start = middle + margin
+    const end = two === null ? start : start + two.to - two.from + margin
+    const encoding = blank(end, offsets)
+    place(encoding, margin, first.tokens, one, 0)
+    if (second !== null && two !== null) place(encoding, start, second.tokens, two, 1)
+    if (special !== null) {
+      encoding.inputIds[0] = special.cls
+      encoding.inputIds[middle] = encoding.inputIds[end - 1] = special.sep
+      if (two !== null) encoding.tokenTypeIds[end - 1] = 1
     }
     return encoding
   }

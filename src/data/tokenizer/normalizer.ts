@@ -1,15 +1,14 @@
 // BERT's normaliser, with the place in the original text of every character that it puts out.
 import {
   BLANK,
-  COMBINES,
   characterAt,
   characterLength,
   DECOMPOSES,
   DROPPED,
-  decompose,
   IDEOGRAPH,
   LOWERS,
   NONSPACING,
+  RANK,
   type UnicodeData,
   unicodeData,
 } from './unicode.ts'
@@ -28,6 +27,7 @@ const SPACE = 0x20
 const ASCII = 128
 const GONE = -1
 const KEPT_CAPACITY = 1 << 16
+const HANGUL = { first: 0xac00, last: 0xd7a3, lead: 0x1100, vowel: 0x1161, trail: 0x11a7, vowels: 21, trails: 28 }
 
 /** Normalised characters: code points, and where in the original text (UTF-16) the source of each one starts. */
 export class NormalizedText {
@@ -64,47 +64,49 @@ export class NormalizedText {
  * the place of the character it ends up as, not of the one it was: that is how the Rust library aligns them.
  */
 class PendingMarks {
-  codes: number[] = []
-  ranks: number[] = []
-  /** Whether the mark came out of a decomposition after its first character, and so has no place of its own. */
-  inserted: boolean[] = []
-  starts: number[] = []
-  sorted = true
+  /** Where each mark starts that is a character of the text, not an inserted part of one before it. */
+  readonly starts: number[] = []
+  /** Marks: code point, rank and whether it is inserted, in 21, 6 and 1 bits. */
+  readonly #marks: number[] = []
+  #lastRank = 0
+  #sorted = true
   /** Whether any of them outlives the removal of nonspacing marks. */
   survives = false
 
-  get length(): number {
-    return this.codes.length
+  get isEmpty(): boolean {
+    return this.#marks.length === 0
   }
 
   push(code: number, rank: number, inserted: boolean, start: number, survives: boolean): void {
-    if (this.length > 0 && rank < this.ranks[this.length - 1]) this.sorted = false
-    this.codes.push(code)
-    this.ranks.push(rank)
-    this.inserted.push(inserted)
+    if (rank < this.#lastRank) this.#sorted = false
+    this.#lastRank = rank
+    this.#marks.push(code | (rank << 21) | (inserted ? INSERTED : 0))
     if (!inserted) this.starts.push(start)
     if (survives) this.survives = true
   }
 
-  /** Indices in canonical order: a stable counting sort, so that hostile text costs no more than other text. */
-  order(): Int32Array {
-    const order = Int32Array.from({ length: this.length }, (_, i) => i)
-    if (this.sorted) return order
-    const places = new Int32Array(Math.max(...new Set(this.ranks)) + 2)
-    for (const rank of this.ranks) places[rank + 1]++
-    for (let rank = 1; rank < places.length; rank++) places[rank] += places[rank - 1]
-    this.ranks.forEach((rank, i) => {
-      order[places[rank]++] = i
-    })
-    return order
+  /** The marks in canonical order: a stable counting sort, so that hostile text costs no more than other text. */
+  ordered(): readonly number[] {
+    if (this.#sorted) return this.#marks
+    const places = new Int32Array(RANKS + 1)
+    for (const mark of this.#marks) places[rankOf(mark) + 1]++
+    for (let rank = 1; rank <= RANKS; rank++) places[rank] += places[rank - 1]
+    const ordered = new Array<number>(this.#marks.length)
+    for (const mark of this.#marks) ordered[places[rankOf(mark)]++] = mark
+    return ordered
   }
 
   clear(): void {
-    this.codes.length = this.ranks.length = this.inserted.length = this.starts.length = 0
-    this.sorted = true
+    this.#marks.length = this.starts.length = this.#lastRank = 0
+    this.#sorted = true
     this.survives = false
   }
 }
+
+const RANKS = 64
+const INSERTED = 1 << 27
+const codeOf = (mark: number): number => mark & 0x1fffff
+const rankOf = (mark: number): number => (mark >>> 21) & (RANKS - 1)
 
 /**
  * Cleans, spaces ideographs, strips accents and lower-cases, in this order, as `BertNormalizer` of the Rust library
@@ -140,7 +142,7 @@ export class Normalizer {
       if (unit < ASCII) {
         const code = this.#ascii[unit]
         if (code !== GONE) {
-          if (this.#marks.length > 0) this.#flush(out)
+          if (!this.#marks.isEmpty) this.#flush(out)
           out.push(code, i)
           this.#base = i
         }
@@ -168,20 +170,33 @@ export class Normalizer {
 
   #put(code: number, start: number, out: NormalizedText): void {
     if (!this.#strip) this.#lower(code, start, out)
-    else if ((this.#unicode.kinds[code] & DECOMPOSES) === 0) this.#ordered(code, false, start, out)
+    else if (code >= HANGUL.first && code <= HANGUL.last) this.#putSyllable(code - HANGUL.first, start, out)
+    else if ((this.#unicode.kinds[code] & DECOMPOSES) === 0) this.#putPart(code, false, start, out)
     else {
-      const parts = decompose(this.#unicode, code)
-      for (let i = 0; i < parts.length; i++) this.#ordered(parts[i], i > 0, start, out)
+      const parts = this.#unicode.decomposition.get(code) ?? [code]
+      for (let i = 0; i < parts.length; i++) this.#putPart(parts[i], i > 0, start, out)
     }
   }
 
-  #ordered(code: number, inserted: boolean, start: number, out: NormalizedText): void {
+  /** Decomposes a Hangul syllable (Unicode, section 3.12); its parts are base characters without case. */
+  #putSyllable(index: number, start: number, out: NormalizedText): void {
+    if (!this.#marks.isEmpty) this.#flush(out)
+    const trail = index % HANGUL.trails
+    const block = (index - trail) / HANGUL.trails
+    const vowel = block % HANGUL.vowels
+    out.push(HANGUL.lead + (block - vowel) / HANGUL.vowels, start)
+    out.push(HANGUL.vowel + vowel, start)
+    if (trail > 0) out.push(HANGUL.trail + trail, start)
+    this.#base = start
+  }
+
+  #putPart(code: number, inserted: boolean, start: number, out: NormalizedText): void {
     const kind = this.#unicode.kinds[code]
-    if ((kind & COMBINES) !== 0) {
-      this.#marks.push(code, this.#unicode.combining.get(code) ?? 0, inserted, start, (kind & NONSPACING) === 0)
+    if (kind >>> RANK !== 0) {
+      this.#marks.push(code, kind >>> RANK, inserted, start, (kind & NONSPACING) === 0)
       return
     }
-    if (this.#marks.length > 0) this.#flush(out)
+    if (!this.#marks.isEmpty) this.#flush(out)
     this.#base = start
     if ((kind & NONSPACING) === 0) this.#lower(code, start, out)
   }
@@ -190,9 +205,9 @@ export class Normalizer {
     const marks = this.#marks
     if (marks.survives) {
       let taken = 0
-      for (const i of marks.order()) {
-        if (!marks.inserted[i]) this.#base = marks.starts[taken++]
-        if ((this.#unicode.kinds[marks.codes[i]] & NONSPACING) === 0) this.#lower(marks.codes[i], this.#base, out)
+      for (const mark of marks.ordered()) {
+        if ((mark & INSERTED) === 0) this.#base = marks.starts[taken++]
+        if ((this.#unicode.kinds[codeOf(mark)] & NONSPACING) === 0) this.#lower(codeOf(mark), this.#base, out)
       }
     }
     marks.clear()

@@ -1,6 +1,6 @@
 // From a text to its tokens: added tokens, normalisation, words, pieces.
 import { type AddedToken, AddedTokenMatcher } from './added-tokens.ts'
-import type { TokenList } from './encoding.ts'
+import { TokenList } from './encoding.ts'
 import { NormalizedText, Normalizer, type NormalizerOptions } from './normalizer.ts'
 import { characterLength, PUNCTUATION, unicodeData, WHITESPACE } from './unicode.ts'
 import { type PieceSink, WordPiece } from './word-piece.ts'
@@ -18,35 +18,24 @@ export interface TokenizerSpec {
 
 /** Appends pieces to a token list, giving each the place of its characters in the text. */
 class Collector implements PieceSink {
-  list: TokenList
-  /** The number that the next word gets. */
-  word = 0
+  readonly normalized = new NormalizedText()
+  list = new TokenList()
   text = ''
-  normalized = new NormalizedText()
-
-  constructor(list: TokenList) {
-    this.list = list
-  }
+  /** The number that the next word gets, and what is added to it after each word. */
+  word = 0
+  step = 1
 
   get length(): number {
-    return this.list.ids.length
+    return this.list.length
   }
 
   push(id: number, start: number, end: number): void {
     const last = this.normalized.starts[end - 1]
-    this.place(id, this.normalized.starts[start], last + characterLength(this.text, last))
-  }
-
-  place(id: number, start: number, end: number): void {
-    this.list.ids.push(id)
-    this.list.words.push(this.word)
-    this.list.starts.push(start)
-    this.list.ends.push(end)
+    this.list.push(id, this.word, this.normalized.starts[start], last + characterLength(this.text, last))
   }
 
   rewind(length: number): void {
-    const { ids, words, starts, ends } = this.list
-    ids.length = words.length = starts.length = ends.length = length
+    this.list.length = length
   }
 }
 
@@ -57,7 +46,7 @@ export class Pipeline {
   readonly #kinds = unicodeData().kinds
   readonly #literal: AddedTokenMatcher
   readonly #normalizedTokens: AddedTokenMatcher
-  readonly #scratch = new NormalizedText()
+  readonly #collector = new Collector()
 
   constructor(spec: TokenizerSpec, unkTokenId: number) {
     this.#normalizer = new Normalizer(spec.normalizer)
@@ -70,7 +59,7 @@ export class Pipeline {
     const tokens = spec.addedTokens
     this.#literal = new AddedTokenMatcher(tokens.filter((each) => !each.normalized).map((each) => [each.content, each]))
     this.#normalizedTokens = new AddedTokenMatcher(
-      tokens.filter((each) => each.normalized).map((each) => [this.#normalize(each.content), each]),
+      tokens.filter((each) => each.normalized).map((each) => [this.normalize(each.content), each]),
     )
   }
 
@@ -79,46 +68,49 @@ export class Pipeline {
    * `wordNumber`. Takes time linear in the text.
    */
   tokenize(text: string, list: TokenList, wordNumber: number | null = null): void {
-    const collector = new Collector(list)
+    const collector = this.#collector
     collector.text = text
-    collector.normalized = this.#scratch
+    collector.list = list
     collector.word = wordNumber ?? 0
-    const step = wordNumber === null ? 1 : 0
+    collector.step = wordNumber === null ? 1 : 0
     for (let at = 0; at < text.length; ) {
       const match = this.#literal.next(text, at)
       const end = match === null ? text.length : match.start
-      if (end > at) this.#tokenizeSpan(at, end, collector, step)
+      if (end > at) this.#tokenizeSpan(at, end)
       if (match !== null) {
-        collector.place(match.token.id, match.start, match.end)
-        collector.word += step
+        list.push(match.token.id, collector.word, match.start, match.end)
+        collector.word += collector.step
       }
       at = match === null ? text.length : match.end
     }
-    this.#scratch.clear()
+    collector.normalized.clear()
+    collector.text = ''
   }
 
-  #tokenizeSpan(from: number, to: number, collector: Collector, step: number): void {
+  #tokenizeSpan(from: number, to: number): void {
+    const collector = this.#collector
     const { normalized } = collector
     this.#normalizer.normalize(collector.text, from, to, normalized)
     if (this.#normalizedTokens.isEmpty) {
-      this.#tokenizeWords(0, normalized.length, collector, step)
+      this.#tokenizeWords(0, normalized.length)
       return
     }
     const { text, places } = asText(normalized)
     for (let at = 0; at < text.length; ) {
       const match = this.#normalizedTokens.next(text, at)
       const end = match === null ? text.length : match.start
-      this.#tokenizeWords(places[at], places[end], collector, step)
+      this.#tokenizeWords(places[at], places[end])
       if (match !== null) {
         collector.push(match.token.id, places[match.start], places[match.end])
-        collector.word += step
+        collector.word += collector.step
       }
       at = match === null ? text.length : match.end
     }
   }
 
   /** Splits characters `[from, to)` at white space and around punctuation (src/pre_tokenizers/bert.rs of the library). */
-  #tokenizeWords(from: number, to: number, collector: Collector, step: number): void {
+  #tokenizeWords(from: number, to: number): void {
+    const collector = this.#collector
     const { codes } = collector.normalized
     const kinds = this.#kinds
     for (let at = from; at < to; ) {
@@ -129,13 +121,15 @@ export class Pipeline {
         while (at < to && (kinds[codes[at]] & (WHITESPACE | PUNCTUATION)) === 0) at++
       }
       this.#wordPiece.tokenize(codes, start, at, collector)
-      collector.word += step
+      collector.word += collector.step
     }
   }
 
-  #normalize(text: string): string {
-    this.#normalizer.normalize(text, 0, text.length, this.#scratch)
-    return asText(this.#scratch).text
+  /** The normalised form of a text. */
+  normalize(text: string): string {
+    const { normalized } = this.#collector
+    this.#normalizer.normalize(text, 0, text.length, normalized)
+    return asText(normalized).text
   }
 }
 

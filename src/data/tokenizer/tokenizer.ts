@@ -49,7 +49,11 @@ export class BertTokenizer implements SpecialTokens {
   readonly #pipeline: Pipeline
   readonly #ids: ReadonlyMap<string, number>
   readonly #tokens: ReadonlyMap<number, string>
-  readonly #special: ReadonlySet<number>
+  /** What `decode` writes for added tokens that match normalised text: their normalised form. */
+  readonly #written: ReadonlyMap<number, string>
+  readonly #special: ReadonlySet<string>
+  /** Where the tokens of the text and of the pair are put before they are copied out. */
+  readonly #scratch = [new TokenList(), new TokenList()] as const
 
   private constructor(folder: TokenizerFolder, fail: (reason: string) => Error) {
     const { ids, addedTokens, special } = buildVocabulary(folder, fail)
@@ -57,7 +61,7 @@ export class BertTokenizer implements SpecialTokens {
     this.#ids = ids
     this.#tokens = new Map(Array.from(ids, ([token, id]) => [id, token]))
     this.allSpecialIds = addedTokens.flatMap((each) => (each.special ? [each.id] : [])).sort((a, b) => a - b)
-    this.#special = new Set(this.allSpecialIds)
+    this.#special = new Set(addedTokens.flatMap((each) => (each.special ? [each.content] : [])))
     this.vocabSize = ids.size
     this.modelMaxLength = folder.modelMaxLength ?? Number.POSITIVE_INFINITY
     this.unkToken = special.unkToken
@@ -84,6 +88,8 @@ export class BertTokenizer implements SpecialTokens {
       maxInputCharsPerWord: folder.maxInputCharsPerWord ?? 100,
     }
     this.#pipeline = new Pipeline(this.#spec, this.unkTokenId)
+    const normalized = addedTokens.filter((each) => each.normalized)
+    this.#written = new Map(normalized.map((each) => [each.id, this.#pipeline.normalize(each.content)]))
   }
 
   /**
@@ -140,9 +146,9 @@ export class BertTokenizer implements SpecialTokens {
         `Expected stride below ${room} (maxLength less ${added} special tokens) but received ${stride}`,
       )
     }
-    const first = this.#tokenize(text, codePoints)
-    const second = pair === null ? null : this.#tokenize(pair, codePoints)
-    const windows = truncate(first.ids.length, second === null ? null : second.ids.length, room, strategy, stride)
+    const first = this.#tokenize(text, this.#scratch[0], codePoints)
+    const second = pair === null ? null : this.#tokenize(pair, this.#scratch[1], codePoints)
+    const windows = truncate(first.length, second === null ? null : second.length, room, strategy, stride)
     return assemble(
       { tokens: first, windows: windows.first },
       second === null || windows.second === null ? null : { tokens: second, windows: windows.second },
@@ -154,7 +160,8 @@ export class BertTokenizer implements SpecialTokens {
   /** The tokens of a text as strings, without special tokens around them. */
   tokenize(text: TextInput): string[] {
     checkText(text, 'text', undefined)
-    return this.convertIdsToTokens(this.#tokenize(text, false).ids)
+    const { ids, length } = this.#tokenize(text, this.#scratch[0], false)
+    return this.convertIdsToTokens(ids.subarray(0, length))
   }
 
   /** The text of token ids, as far as tokens tell; ids that no token has are skipped, as in Transformers. */
@@ -163,8 +170,8 @@ export class BertTokenizer implements SpecialTokens {
     const tokens: string[] = []
     for (const id of ids) {
       if (!Number.isInteger(id)) throw new ArgumentError(`Expected token ids to be integers but received ${quote(id)}`)
-      const token = this.#tokens.get(id)
-      if (token !== undefined && !(skipSpecialTokens && this.#special.has(id))) tokens.push(token)
+      const token = this.#written.get(id) ?? this.#tokens.get(id)
+      if (token !== undefined && !(skipSpecialTokens && this.#special.has(token))) tokens.push(token)
     }
     return decodeTokens(tokens, this.#spec.continuingSubwordPrefix, cleanUp)
   }
@@ -193,15 +200,15 @@ export class BertTokenizer implements SpecialTokens {
     await writeTokenizerFolder(folder, this.#spec, this, this.modelMaxLength, this.#ids)
   }
 
-  #tokenize(text: TextInput, codePoints: boolean): TokenList {
-    const list = new TokenList()
+  #tokenize(text: TextInput, list: TokenList, codePoints: boolean): TokenList {
+    list.clear()
     if (typeof text === 'string') {
       this.#pipeline.tokenize(text, list)
       if (codePoints) countCodePoints(text, list, 0)
       return list
     }
     text.forEach((word, number) => {
-      const before = list.ids.length
+      const before = list.length
       this.#pipeline.tokenize(word, list, number)
       if (codePoints) countCodePoints(word, list, before)
     })
@@ -240,7 +247,7 @@ function countCodePoints(text: string, list: TokenList, first: number): void {
   for (const offsets of [list.starts, list.ends]) {
     let unit = 0
     let count = 0
-    for (let i = first; i < offsets.length; i++) {
+    for (let i = first; i < list.length; i++) {
       for (; unit < offsets[i]; unit += characterLength(text, unit)) count++
       offsets[i] = count
     }

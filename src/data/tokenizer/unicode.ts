@@ -1,7 +1,7 @@
 // What each code point is to the tokenizer, read from the generated tables.
 import * as tables from './unicode-tables.ts'
 
-/** Bits of `UnicodeData.kinds`. */
+/** Bits of `UnicodeData.kinds`, below RANK. */
 export const DROPPED = 1
 export const BLANK = 2
 export const WHITESPACE = 4
@@ -11,7 +11,8 @@ export const NONSPACING = 32
 export const WORD = 64
 export const LOWERS = 128
 export const DECOMPOSES = 256
-export const COMBINES = 512
+/** `kind >>> RANK` orders the canonical combining classes; 0 for characters that nothing is moved across. */
+export const RANK = 10
 
 export const REPLACEMENT = 0xfffd
 
@@ -19,13 +20,11 @@ export interface UnicodeData {
   /** One set of bits for each code point. */
   kinds: Uint16Array
   lower: Map<number, readonly number[]>
+  /** Full canonical decompositions, without Hangul syllables, which are computed. */
   decomposition: Map<number, readonly number[]>
-  /** Ranks of the canonical combining classes: only their order matters. */
-  combining: Map<number, number>
 }
 
 const CODE_POINTS = 0x110000
-const HANGUL = { first: 0xac00, last: 0xd7a3, lead: 0x1100, vowel: 0x1161, trail: 0x11a7, vowels: 21, trails: 28 }
 
 const wordsOf = (table: string): string[] => table.trim().split(/\s+/)
 const base36 = (word: string): number => Number.parseInt(word, 36)
@@ -66,7 +65,6 @@ function load(): UnicodeData {
   const kinds = new Uint16Array(CODE_POINTS)
   const lower = new Map<number, readonly number[]>()
   const decomposition = new Map<number, readonly number[]>()
-  const combining = new Map<number, number>()
   mark(kinds, tables.DROPPED, DROPPED)
   mark(kinds, tables.BLANK, BLANK)
   mark(kinds, tables.WHITESPACE, WHITESPACE)
@@ -77,12 +75,12 @@ function load(): UnicodeData {
   shifts(tables.LOWER, (code, to) => lower.set(code, [to]))
   expansions(tables.LOWER_LONGER, (code, to) => lower.set(code, to))
   expansions(tables.DECOMPOSED, (code, to) => decomposition.set(code, to))
-  shifts(tables.COMBINING, (code, to) => combining.set(code, to - code))
+  shifts(tables.COMBINING, (code, to) => {
+    kinds[code] |= (to - code) << RANK
+  })
   for (const code of lower.keys()) kinds[code] |= LOWERS
   for (const code of decomposition.keys()) kinds[code] |= DECOMPOSES
-  for (const code of combining.keys()) kinds[code] |= COMBINES
-  for (let code = HANGUL.first; code <= HANGUL.last; code++) kinds[code] |= DECOMPOSES
-  return { kinds, lower, decomposition, combining }
+  return { kinds, lower, decomposition }
 }
 
 let data: UnicodeData | undefined
@@ -91,19 +89,6 @@ let data: UnicodeData | undefined
 export function unicodeData(): UnicodeData {
   data ??= load()
   return data
-}
-
-/** Full canonical decomposition of a code point whose kind has DECOMPOSES (Unicode, section 3.12 for Hangul). */
-export function decompose(unicode: UnicodeData, code: number): readonly number[] {
-  const listed = unicode.decomposition.get(code)
-  if (listed !== undefined) return listed
-  const index = code - HANGUL.first
-  const trail = index % HANGUL.trails
-  const block = (index - trail) / HANGUL.trails
-  const vowel = block % HANGUL.vowels
-  const jamo = [HANGUL.lead + (block - vowel) / HANGUL.vowels, HANGUL.vowel + vowel]
-  if (trail > 0) jamo.push(HANGUL.trail + trail)
-  return jamo
 }
 
 /** Length in UTF-16 units of the character at `at`; a lone surrogate counts as one. */
