@@ -12,6 +12,9 @@ const NONE = -1
 const WORD_START = 0
 const CONTINUATION = 1
 
+/** At least twice as many as `nodes`, a power of two. */
+const freeSlots = (nodes: number) => new Int32Array(2 ** Math.ceil(Math.log2(nodes * 2)))
+
 /** Two tries in one: from WORD_START every token, from CONTINUATION those with the prefix, without it. */
 class VocabularyTrie {
   #count = 2
@@ -26,7 +29,18 @@ class VocabularyTrie {
     this.#parents = new Int32Array(nodes + 2)
     this.#codes = new Int32Array(nodes + 2)
     this.#ids = new Int32Array(nodes + 2).fill(NONE)
-    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2((nodes + 2) * 2)))
+    this.#slots = freeSlots(nodes + 2)
+  }
+
+  /** Gives back the room that shared beginnings did not need, which also keeps lookups nearer to each other. */
+  compact(): void {
+    this.#parents = this.#parents.slice(0, this.#count)
+    this.#codes = this.#codes.slice(0, this.#count)
+    this.#ids = this.#ids.slice(0, this.#count)
+    this.#slots = freeSlots(this.#count)
+    for (let node = CONTINUATION + 1; node < this.#count; node++) {
+      this.#slots[this.#slot(this.#parents[node], this.#codes[node])] = node + 1
+    }
   }
 
   add(root: number, text: string, id: number): void {
@@ -92,6 +106,7 @@ export class WordPiece {
         this.#trie.add(CONTINUATION, token.slice(prefix.length), id)
       }
     }
+    this.#trie.compact()
     this.#unknown = unknownId
     this.#maxChars = maxInputCharsPerWord
   }
