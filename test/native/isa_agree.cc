@@ -1,0 +1,98 @@
+// Runs the plan of all_ops.h on every instruction set of this CPU and holds each operand's contents to those of `scalar`: shows that
+// the kernels of an instruction set run and compute the same, also under an emulator where Node does not run.
+//
+//   isa_agree            prints one line per instruction set; exits with 1 when one differs
+#include <math.h>
+
+#include "all_ops.h"
+
+using namespace all_ops;
+
+namespace {
+
+// Relative L2 distance per operand. Instruction sets differ in the order of sums and in fused products only: some 1e-7 each.
+constexpr double kTolerance = 1e-5;
+
+bool failed(int error, const char* message) {
+  if (error) fprintf(stderr, "error %d: %s\n", error, message);
+  return error != 0;
+}
+
+/** Every operand's contents after a run on `isa`, inputs and outputs alike. */
+bool run(const Plan& plan, const char* isa, int threads, std::vector<std::vector<int32_t>>* contents) {
+  char message[256] = "";
+  bk_engine* engine;
+  bk_memory* memory;
+  bk_program* program;
+  if (failed(bk_open(isa, threads, &engine, message, sizeof message), message)) return false;
+  if (failed(bk_memory_create(engine, &memory), "memory")) return false;
+  for (int i = 0; i < kArenas; i++)
+    if (failed(bk_memory_reserve(memory, i, (uint64_t)(plan.units[i] * kUnit)), "reserve")) return false;
+  Random random(7);
+  if (failed(fill(memory, plan, random), "fill")) return false;
+  const std::vector<int32_t> words = plan.words();
+  if (failed(bk_program_create(engine, words.data(), words.size(), &program, message, sizeof message), message)) return false;
+  const std::vector<double> s = scalars();
+  if (failed(bk_run_start(program, memory, s.data(), s.size(), nullptr, nullptr, nullptr, message, sizeof message), message)) return false;
+  for (const Operand& o : plan.operands) {
+    std::vector<int32_t> got((size_t)o.elements);
+    if (failed(bk_memory_read(memory, o.arena, (uint64_t)o.offset, got.data(), got.size() * 4), "read")) return false;
+    contents->push_back(got);
+  }
+  bk_program_free(program);
+  bk_memory_free(memory);
+  bk_close(engine);
+  return true;
+}
+
+float real(int32_t word) {
+  float f;
+  memcpy(&f, &word, 4);
+  return f;
+}
+
+double distance(const std::vector<int32_t>& got, const std::vector<int32_t>& want) {
+  double error = 0, norm = 0;
+  for (size_t i = 0; i < got.size(); i++) {
+    if (got[i] == want[i]) {
+      if (isfinite(real(want[i]))) norm += (double)real(want[i]) * real(want[i]);
+      continue;
+    }
+    const double d = (double)real(got[i]) - real(want[i]);
+    if (!isfinite(d)) return INFINITY;
+    error += d * d;
+    norm += (double)real(want[i]) * real(want[i]);
+  }
+  return error == 0 ? 0 : sqrt(error) / (norm > 0 ? sqrt(norm) : 1e-30);
+}
+
+}  // namespace
+
+int main() {
+  const Plan plan = build();
+  std::vector<std::vector<int32_t>> want;
+  if (!run(plan, "scalar", 1, &want)) return 1;
+  char message[256], json[512];
+  bk_engine* engine;
+  if (failed(bk_open(nullptr, 1, &engine, message, sizeof message), message)) return 1;
+  bk_describe(engine, json, sizeof json);
+  bk_close(engine);
+  int differ = 0;
+  for (const char* isa : {"avx512", "avx2", "neon", "wide", "scalar"}) {
+    if (!strstr(json, (std::string("\"") + isa + "\"").c_str())) continue;
+    std::vector<std::vector<int32_t>> got;
+    if (!run(plan, isa, 3, &got)) return 1;
+    double worst = 0;
+    for (size_t i = 0; i < got.size(); i++) {
+      const double d = distance(got[i], want[i]);
+      const Operand& o = plan.operands[i];
+      if (d > kTolerance) {
+        printf("%s: record %d (%s): %s differs from scalar by %g\n", isa, o.record, o.op->name, o.info->name, d);
+        differ++;
+      }
+      if (d > worst) worst = d;
+    }
+    printf("%s: %zu records, %zu operands, greatest relative difference from scalar %.2g\n", isa, plan.records.size(), got.size(), worst);
+  }
+  return differ ? 1 : 0;
+}
