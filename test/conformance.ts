@@ -1,0 +1,17 @@
+// One suite for every backend: each op forward and backward against the float64 reference, what must be refused, and that results depend
+// on nothing but the inputs. A backend's own test file is three lines around `conformance`.
+import { describe } from 'vitest'
+import { activations } from './conformance/activations.ts'
+import { attention } from './conformance/attention.ts'
+import { gemm } from './conformance/gemm.ts'
+import type { Open } from './conformance/harness.ts'
+import { losses } from './conformance/losses.ts'
+import { optimizer } from './conformance/optimizer.ts'
+import { refusals } from './conformance/refusals.ts'
+import { rows } from './conformance/rows.ts'
+
+export function conformance(name: string, open: Open): void {
+  describe(name, () => {
+    for (const part of [activations, rows, gemm, attention, losses, optimizer, refusals]) part(open)
+  })
+}

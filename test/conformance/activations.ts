@@ -1,0 +1,117 @@
+// The activations over a dense sweep, and with them the elementary functions of native/cpu/math.inl: exp (the left tail of sigmoid is e^z),
+// tanh, and the normal distribution function (gelu).
+import { describe, expect, it } from 'vitest'
+import type { Backend } from '../../src/backend/backend.ts'
+import { type ActivationName, Row } from '../../src/graph/op-table.ts'
+import { ACTIVATIONS, activation, activationBackward } from '../reference/activation.ts'
+import { expectSame, expectWithin, type Open, Random, runRecord, u } from './harness.ts'
+
+/** What |error| is at most, in units of u, for argument z and the true result. */
+interface Bound {
+  readonly value: (z: number, want: number) => number
+  readonly slope: (z: number, want: number) => number
+}
+
+/** The normal distribution function is 0.5 plus a polynomial for |z| < sqrt 2, relative in its tail. */
+const GELU_NEAR = 1.5
+
+// Relative where the function is. e^-x^2/2 and e^1.702z take a rounded exponent, whose error the exponential multiplies by its size; the
+// tanh forms subtract from 1, so their tails are right absolutely; so are all slopes, which lie between -0.2 and 1.2.
+const tanhForm: Bound = { value: (z) => 4 * Math.abs(z), slope: () => 14 }
+const BOUNDS: Record<ActivationName, Bound> = {
+  linear: { value: () => 0, slope: () => 0 },
+  relu: { value: () => 0, slope: () => 0 },
+  gelu: {
+    value: (z, want) => (Math.abs(z) < GELU_NEAR ? 4 * Math.abs(z) : (z < 0 ? 6 + z * z : 4) * Math.abs(want)),
+    slope: (z, want) => (Math.abs(z) < GELU_NEAR ? 6 : (6 + z * z) * Math.abs(want)),
+  },
+  gelu_new: tanhForm,
+  gelu_fast: tanhForm,
+  quick_gelu: {
+    value: (z, want) => (6 + Math.max(0, -5 * z)) * Math.abs(want),
+    slope: () => 20,
+  },
+  silu: { value: (_, want) => 6 * Math.abs(want), slope: (z) => 6 + 1.5 * Math.min(20, Math.abs(z)) },
+  // tanh at most 2 ulp (an ulp is up to 2 u)
+  tanh: { value: (_, want) => 4 * Math.abs(want), slope: () => 4 },
+  // e^-z at most 2 ulp, a sum and a quotient
+  sigmoid: { value: (_, want) => 6 * Math.abs(want), slope: () => 2 },
+}
+
+/** Below the least normal number a result has lost its digits, and may be 0. */
+const floor = (z: number): number => Math.max(1, Math.abs(z)) * 2 ** -126
+
+/** [-20, 20] in steps of 1/2000, and 20,000 random bit patterns between -89 and 89: every exponent. */
+function sweep(): Float64Array {
+  const random = new Random(1)
+  const dense = Array.from({ length: 80_000 }, (_, i) => Math.fround((i - 40_000) / 2000 + 1e-5))
+  const patterns = new Float32Array(Int32Array.from({ length: 20_000 }, () => random.word()).buffer)
+  return Float64Array.from([...dense, ...patterns.filter((z) => Math.abs(z) <= 89)])
+}
+
+const SPECIAL = [0, -0, 1e-45, -1e-45, 2 ** -126, -(2 ** -126), 100, -100, 1e10, -1e10]
+const EXTREME = [3e38, -3e38, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN]
+
+/** act(z) of each element: a product of 1 and the row of a weight is z itself. */
+async function values(backend: Backend, z: Float64Array, act: ActivationName): Promise<Float32Array> {
+  const outputs = await runRecord(backend, {
+    op: 'linear',
+    operands: { x: Float64Array.of(1), w: z },
+    attributes: { rows: Row.tokens, K: 1, N: z.length, act },
+    rows: { tokens: 1 },
+  })
+  return outputs.y
+}
+
+async function slopes(backend: Backend, dy: Float64Array, z: Float64Array, act: ActivationName): Promise<Float32Array> {
+  const run = {
+    op: 'activationBackward',
+    attributes: { rows: Row.tokens, N: z.length, act },
+    rows: { tokens: 1 },
+  } as const
+  const { dz } = await runRecord(backend, { ...run, operands: { dy, z } })
+  const inPlace = await runRecord(backend, { ...run, operands: { dy, z }, inPlace: { dz: 'dy' } })
+  expectSame(`${act}: dz on dy`, inPlace.dz, dz)
+  return dz
+}
+
+function expectKind(what: string, got: Float32Array, want: Float64Array, z: Float64Array): void {
+  z.forEach((argument, i) => {
+    const same = Number.isFinite(want[i])
+      ? Math.abs(got[i] - want[i]) <= 1e-6 * Math.abs(want[i]) + 1e-30
+      : Object.is(got[i], want[i])
+    if (!same) expect.fail(`${what}(${argument}) is ${got[i]}, expected ${want[i]}`)
+  })
+}
+
+export function activations(open: Open): void {
+  describe('activations', () => {
+    const backend = open()
+    const z = sweep()
+    const ones = new Float64Array(z.length).fill(1)
+
+    it.each(ACTIVATIONS)('%s and its slope stay within their bounds', async (act) => {
+      const { value, slope } = BOUNDS[act]
+      const want = activation(act, z)
+      expectWithin(act, await values(backend, z, act), want, (i) => value(z[i], want[i]) * u + floor(z[i]))
+      const { dz } = activationBackward({ dy: ones, z, act })
+      expectWithin(`${act}'`, await slopes(backend, ones, z, act), dz, (i) => slope(z[i], dz[i]) * u + floor(z[i]))
+    })
+
+    it.each(ACTIVATIONS)('%s of zeros, the least, the largest, infinities and NaN', async (act) => {
+      const all = Float64Array.from([...SPECIAL, ...EXTREME])
+      expectKind(act, await values(backend, all, act), activation(act, all), all)
+      // 3e38 overflows inside some slopes, as in float32 everywhere; relu passes a gradient at NaN, as PyTorch's does
+      const tame = Float64Array.from(act === 'relu' ? SPECIAL : [...SPECIAL, ...EXTREME.slice(2)])
+      const dy = new Float64Array(tame.length).fill(1)
+      expectKind(`${act}'`, await slopes(backend, dy, tame, act), activationBackward({ dy, z: tame, act }).dz, tame)
+    })
+
+    it.each([1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 127, 16383, 16384, 16385])('%i elements', async (length) => {
+      const random = new Random(length)
+      const [dy, x] = [random.reals(length), random.reals(length, 3)]
+      const want = activationBackward({ dy, z: x, act: 'gelu' }).dz
+      expectWithin('dz', await slopes(backend, dy, x, 'gelu'), want, () => 8 * u)
+    })
+  })
+}

@@ -1,0 +1,140 @@
+// attention over ragged batches, its gradient, and its probabilities.
+import { describe, expect, it } from 'vitest'
+import type { Backend } from '../../src/backend/backend.ts'
+import { Row } from '../../src/graph/op-table.ts'
+import { type Attention, attentionBackward, attention as reference } from '../reference/attention.ts'
+import { philoxKeep } from '../reference/philox.ts'
+import { expectClose, norm, type Open, Random, runRecord } from './harness.ts'
+
+interface Shape {
+  readonly lengths: readonly number[]
+  readonly A: number
+  readonly D: number
+  readonly causal?: boolean
+  readonly p?: number
+  /** Hides a third of the keys, and every key of the second sequence. */
+  readonly mask?: boolean
+}
+
+const upTo70 = Array.from({ length: 70 }, (_, i) => i + 1)
+/** One row, primes, and the blocks of queries (42, 48) and of keys (8, 16, 32) with their neighbours. */
+const EDGES = [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 41, 42, 43, 47, 48, 49, 63, 64, 65, 97]
+const p = Math.fround(0.1)
+
+const SHAPES: Shape[] = [
+  { lengths: upTo70, A: 2, D: 5 },
+  { lengths: upTo70, A: 1, D: 20, mask: true },
+  { lengths: upTo70, A: 1, D: 5, causal: true, p },
+  { lengths: [300], A: 2, D: 20, mask: false },
+  { lengths: [300, 1], A: 1, D: 20, mask: true, p },
+  ...[1, 5, 20, 64, 65].flatMap((D): Shape[] => [
+    { lengths: EDGES, A: 3, D },
+    { lengths: EDGES, A: 1, D, mask: true },
+    { lengths: EDGES, A: 2, D, causal: true },
+    { lengths: EDGES, A: 2, D, causal: true, mask: true, p },
+    { lengths: EDGES, A: 1, D, p },
+  ]),
+]
+
+const KEY = { seed: 2 ** 32 - 5, step: 12, microStep: 3 }
+const SITE = 77
+
+// Softmax and the two products sum some hundred terms of like size; measured at most 4e-7.
+const TOLERANCE = 2e-6
+
+async function check(backend: Backend, shape: Shape, seed: number) {
+  const { lengths, A, D, causal = false, p = 0, mask = false } = shape
+  const random = new Random(seed)
+  const cuSeqlens = Int32Array.from([0, ...lengths.map((_, i) => lengths.slice(0, i + 1).reduce((a, b) => a + b))])
+  const rows = cuSeqlens[lengths.length]
+  const pairs = lengths.reduce((sum, length) => sum + length * length, 0)
+  const hidden = lengths.length > 1 ? 1 : -1
+  const keyMask = mask
+    ? Int32Array.from({ length: rows }, (_, row) =>
+        row >= cuSeqlens[hidden] && row < cuSeqlens[hidden + 1] ? 0 : random.below(3),
+      )
+    : undefined
+  const qkv = random.reals(rows * 3 * A * D, 2)
+  const options: Attention = { qkv, cuSeqlens, keyMask, A, D, causal, p, keep: philoxKeep({ ...KEY, site: SITE }, p) }
+  const want = reference(options)
+  // a row that sees no key: the kernel's lse is +infinity, so that exp(score - lse) is 0 without a branch
+  const lse = want.lse.map((value) =>
+    Math.fround(value === Number.NEGATIVE_INFINITY ? Number.POSITIVE_INFINITY : value),
+  )
+  const run = { rows: { tokens: rows, sequences: lengths.length, pairs }, scalars: { ...KEY } }
+  const attributes = { rows: Row.tokens, seqs: Row.sequences, A, D, causal, p, site: SITE }
+  const what = `attention ${JSON.stringify({ ...shape, lengths: lengths.length })}`
+
+  const got = await runRecord(backend, { ...run, op: 'attention', operands: { qkv, cuSeqlens, keyMask }, attributes })
+  expectClose(`${what}: context`, got.context, want.context, TOLERANCE)
+  const seen = lse.map((value) => (value === Number.POSITIVE_INFINITY ? 0 : value))
+  expect(
+    [...got.lse].findIndex(
+      (value, i) => (value === Number.POSITIVE_INFINITY) !== (lse[i] === Number.POSITIVE_INFINITY),
+    ),
+  ).toBe(-1)
+  expectClose(
+    `${what}: lse`,
+    got.lse.map((value) => (value === Number.POSITIVE_INFINITY ? 0 : value)),
+    seen,
+    TOLERANCE,
+  )
+
+  const dcontext = random.reals(rows * A * D)
+  const context = want.context.map(Math.fround)
+  const operands = { dcontext, qkv, context, lse, cuSeqlens, keyMask }
+  const { dqkv } = await runRecord(backend, { ...run, op: 'attentionBackward', operands, attributes })
+  const wantBackward = attentionBackward({ ...options, dcontext }).dqkv
+  expectClose(`${what}: dqkv`, dqkv, wantBackward, TOLERANCE)
+  // of the queries and keys alone too, which a sequence of one row leaves at 0: relative to the whole
+  const part = (values: ArrayLike<number>, which: number): Float64Array =>
+    Float64Array.from(values).filter((_, i) => Math.floor(i / (A * D)) % 3 === which)
+  for (const which of [0, 1, 2])
+    expectClose(
+      `${what}: part ${which}`,
+      part(dqkv, which),
+      part(wantBackward, which),
+      TOLERANCE,
+      norm(wantBackward) / 3,
+    )
+
+  const { probs } = await runRecord(backend, {
+    ...run,
+    op: 'attentionProbs',
+    operands: { qkv, lse, cuSeqlens, keyMask },
+    attributes: { ...attributes, pairs: Row.pairs },
+  })
+  expectClose(`${what}: probs`, probs, want.probs, TOLERANCE)
+  if (mask && hidden > 0) {
+    const row = cuSeqlens[hidden]
+    const count = lengths[hidden] * A * D
+    expect([...got.context.subarray(row * A * D, row * A * D + count)].every((value) => value === 0)).toBe(true)
+    expect([...dqkv.subarray(row * 3 * A * D, row * 3 * A * D + 3 * count)].every((value) => value === 0)).toBe(true)
+  }
+}
+
+export function attention(open: Open): void {
+  describe('attention', () => {
+    const backend = open()
+
+    it('is the softmax of each sequence, of each head, at every length to 70 and at 300', async () => {
+      let seed = 100
+      for (const shape of SHAPES) await check(backend, shape, seed++)
+    })
+
+    it('survives scores whose exponentials overflow', async () => {
+      const [rows, A, D] = [4, 1, 3]
+      const qkv = new Random(9).reals(rows * 3 * A * D, 300)
+      const cuSeqlens = Int32Array.of(0, rows)
+      const want = reference({ qkv, cuSeqlens, A, D })
+      const got = await runRecord(backend, {
+        op: 'attention',
+        operands: { qkv, cuSeqlens },
+        attributes: { rows: Row.tokens, seqs: Row.sequences, A, D, causal: false, p: 0, site: 0 },
+        rows: { tokens: rows, sequences: 1 },
+      })
+      expectClose('context', got.context, want.context, 1e-3)
+      expectClose('lse', got.lse, want.lse, 1e-6)
+    })
+  })
+}

@@ -1,0 +1,169 @@
+// linear and its three gradients at the borders of every block: of the micro-kernel (MR 4, 6, 14; NR 8, 16, 32), of a task's rows (MC 84,
+// 96) and of the depth (KC 256).
+import { describe, expect, it } from 'vitest'
+import type { Backend } from '../../src/backend/backend.ts'
+import { Row } from '../../src/graph/op-table.ts'
+import { linear, linearBackward } from '../reference/linear.ts'
+import { expectSame, expectWithin, type Open, Random, runRecord, u } from './harness.ts'
+
+const ROWS = [1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 37, 83, 84, 85, 95, 96, 97, 193]
+const COLUMNS = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65, 67, 127, 128, 129]
+const DEPTHS = [1, 2, 3, 5, 16, 31, 64, 101, 255, 256, 257, 512, 513]
+const RANDOM_SHAPES = 200
+const GREATEST = 500_000
+
+/** (m, n, k) of a product: every length of the lists at least twice, then random ones. */
+function* shapes(random: Random): Generator<readonly [number, number, number]> {
+  const lists = [ROWS, COLUMNS, DEPTHS] as const
+  const filled = (fixed: number, value: number): readonly [number, number, number] => {
+    for (;;) {
+      const [m, n, k] = lists.map((list, i) => (i === fixed ? value : random.pick(list)))
+      if (m * n * k <= GREATEST) return [m, n, k]
+    }
+  }
+  for (let i = 0; i < lists.length; i++)
+    for (const value of lists[i]) {
+      yield filled(i, value)
+      yield filled(i, value)
+    }
+  for (let i = 0; i < RANDOM_SHAPES; i++)
+    yield filled(0, 1 + random.below(100)).map((length, j) =>
+      j === 0 ? length : Math.max(1, length - random.below(3)),
+    ) as [number, number, number]
+}
+
+/**
+ * Values for a product, and what |error| is bounded by: 2 K u sum |a| |b| for any order of float32 sums (twice the first-order bound of
+ * Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1; K counts the addend and the bias too). Every other
+ * shape has small whole numbers, whose sums below 2^24 are exact in any order: there the error is 0.
+ */
+class Product {
+  readonly exact: boolean
+  constructor(
+    readonly random: Random,
+    index: number,
+  ) {
+    this.exact = index % 2 === 1
+  }
+  values(count: number): Float64Array {
+    return this.exact ? this.random.whole(count, -8, 8) : this.random.reals(count)
+  }
+  bound(terms: number, magnitudes: Float64Array): (i: number) => number {
+    return this.exact ? () => 0 : (i) => 2 * terms * u * magnitudes[i]
+  }
+}
+
+const magnitudes = (values: Float64Array): Float64Array => values.map(Math.abs)
+const plus = (a: Float64Array, b: Float64Array | undefined): Float64Array => (b ? a.map((value, i) => value + b[i]) : a)
+
+async function forward(backend: Backend, product: Product, rows: number, N: number, K: number, withBias: boolean) {
+  const [x, w] = [product.values(rows * K), product.values(N * K)]
+  const bias = withBias ? product.values(N) : undefined
+  const attributes = { rows: Row.tokens, K, N, act: 'linear' } as const
+  const run = { op: 'linear', operands: { x, w, bias }, attributes, rows: { tokens: rows } } as const
+  const { y, z } = await runRecord(backend, run)
+  const want = linear({ x, w, bias, rows, K, N })
+  const terms = linear({ x: magnitudes(x), w: magnitudes(w), bias: bias && magnitudes(bias), rows, K, N })
+  const what = `linear ${rows} x ${N} x ${K}`
+  expectWithin(`${what}: z`, z, want.z, product.bound(K + 1, terms.z))
+  expectSame(`${what}: y`, y, z)
+  const alone = await runRecord(backend, { ...run, absent: ['z'] })
+  expectSame(`${what}: y without z`, alone.y, y)
+}
+
+async function backwardData(backend: Backend, product: Product, rows: number, K: number, N: number, add: boolean) {
+  const [dy, w] = [product.values(rows * N), product.values(N * K)]
+  const before = add ? product.values(rows * K) : undefined
+  const { dx } = await runRecord(backend, {
+    op: 'linearBackwardData',
+    operands: { dy, w, dx: before },
+    attributes: { rows: Row.labelled, K, N, add },
+    rows: { labelled: rows },
+  })
+  const x = new Float64Array(rows * K)
+  const want = linearBackward({ dy, x, w, rows, K, N }).dx
+  const terms = linearBackward({ dy: magnitudes(dy), x, w: magnitudes(w), rows, K, N }).dx
+  const bound = product.bound(N + 1, plus(terms, before && magnitudes(before)))
+  expectWithin(`linear_backward_data ${rows} x ${K} x ${N}, add ${add}`, dx, plus(want, before), bound)
+}
+
+async function backwardWeight(backend: Backend, product: Product, N: number, K: number, rows: number, variant: number) {
+  const [dy, x, w] = [product.values(rows * N), product.values(rows * K), new Float64Array(N * K)]
+  const always = (variant & 1) === 1
+  const later = (variant & 2) === 2
+  const add = always || later
+  const dbias = (variant & 4) === 4
+  const before = { dw: product.values(N * K), dbias: dbias ? product.values(N) : undefined }
+  const got = await runRecord(backend, {
+    op: 'linearBackwardWeight',
+    operands: { dy, x, ...(add ? before : {}) },
+    attributes: { rows: Row.tokens, K, N, accumulate: always },
+    rows: { tokens: rows },
+    scalars: { accumulate: later ? 1 : 0 },
+    absent: dbias ? [] : ['dbias'],
+  })
+  const want = linearBackward({ dy, x, w, rows, K, N })
+  const terms = linearBackward({ dy: magnitudes(dy), x: magnitudes(x), w, rows, K, N })
+  const what = `linear_backward_weight ${N} x ${K} x ${rows}, variant ${variant}`
+  const of = (values: Float64Array, old: Float64Array | undefined) => plus(values, add ? old : undefined)
+  const old = (values: Float64Array | undefined) => values && magnitudes(values)
+  expectWithin(what, got.dw, of(want.dw, before.dw), product.bound(rows + 1, of(terms.dw, old(before.dw))))
+  if (dbias)
+    expectWithin(
+      `${what}: dbias`,
+      got.dbias,
+      of(want.dbias, before.dbias),
+      product.bound(rows + 1, of(terms.dbias, old(before.dbias))),
+    )
+}
+
+export function gemm(open: Open): void {
+  describe('linear', () => {
+    const backend = open()
+
+    it('is x w^T + bias within 2 K u sum |x| |w|, exactly for whole numbers', async () => {
+      const random = new Random(1)
+      let index = 0
+      for (const [rows, N, K] of shapes(random))
+        await forward(backend, new Product(random, index), rows, N, K, index++ % 3 !== 0)
+    })
+
+    it('gives dy w for the data, overwriting or adding', async () => {
+      const random = new Random(2)
+      let index = 0
+      for (const [rows, K, N] of shapes(random))
+        await backwardData(backend, new Product(random, index), rows, K, N, index++ % 4 >= 2)
+    })
+
+    it('gives dy^T x for the weight and the sums of dy for the bias, overwriting or adding', async () => {
+      const random = new Random(3)
+      let index = 0
+      for (const [N, K, rows] of shapes(random))
+        await backwardWeight(backend, new Product(random, index), N, K, rows, (index++ >> 1) % 8)
+    })
+
+    it('without a row writes nothing forward, zeros for a first gradient of the weight, and adds nothing later', async () => {
+      const none = new Float64Array(0)
+      const [K, N] = [5, 7]
+      const w = new Random(4).reals(N * K)
+      const { y } = await runRecord(backend, {
+        op: 'linear',
+        operands: { x: none, w },
+        attributes: { rows: Row.labelled, K, N, act: 'gelu' },
+      })
+      const { dx } = await runRecord(backend, {
+        op: 'linearBackwardData',
+        operands: { dy: none, w },
+        attributes: { rows: Row.labelled, K, N, add: false },
+      })
+      expect([y.length, dx.length]).toEqual([0, 0])
+      const weight = { op: 'linearBackwardWeight', attributes: { rows: Row.labelled, K, N, accumulate: 0 } } as const
+      const first = await runRecord(backend, { ...weight, operands: { dy: none, x: none } })
+      expect([...first.dw, ...first.dbias].every((value) => value === 0)).toBe(true)
+      const operands = { dy: none, x: none, dw: w, dbias: w.slice(0, N) }
+      const later = await runRecord(backend, { ...weight, operands, scalars: { accumulate: 1 } })
+      expectSame('dw', later.dw, Float32Array.from(w))
+      expectSame('dbias', later.dbias, Float32Array.from(w.slice(0, N)))
+    })
+  })
+}

@@ -1,0 +1,151 @@
+// The three losses and their gradients.
+import { describe, expect, it } from 'vitest'
+import type { Backend } from '../../src/backend/backend.ts'
+import { Row, Scalar } from '../../src/graph/op-table.ts'
+import * as reference from '../reference/loss.ts'
+import { expectClose, expectWithin, norm, type Open, Random, runRecord, u } from './harness.ts'
+
+const CLASSES = [1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 1000, 30522]
+const ROWS = [1, 2, 3, 5, 17, 37, 64]
+const DENOMINATORS = [1, 3, 7.5, 1000]
+
+const shared = (C: number) => ({ rows: Row.labelled, C, denominator: Scalar.denominator1 })
+
+async function checkCrossEntropy(backend: Backend, random: Random, rows: number, C: number, index: number) {
+  const logits = random.reals(rows * C, index % 5 === 4 ? 80 : 3)
+  const labels = random.integers(rows, C).map((label) => (random.below(4) === 0 ? reference.IGNORE_INDEX : label))
+  if (index % 7 === 0) labels.fill(reference.IGNORE_INDEX)
+  const denominator = random.pick(DENOMINATORS)
+  const add = index % 2 === 1
+  const run = { rows: { labelled: rows }, scalars: { denominator1: denominator } }
+  const what = `cross_entropy ${rows} x ${C}`
+  const got = await runRecord(backend, {
+    ...run,
+    op: 'crossEntropy',
+    operands: { logits, labels, ...(add ? { loss: Float64Array.of(2.5) } : {}) },
+    attributes: { ...shared(C), add },
+  })
+  const want = reference.crossEntropy({ logits, labels, rows, C, denominator })
+  // a sum of C exponentials (in W lanes, each 2 ulp), a logarithm, a sum
+  expectClose(`${what}: lse`, got.lse, want.lse, 1e-6, norm(want.lse) + Math.sqrt(rows))
+  const terms = labels.reduce(
+    (sum, label, r) => sum + (label < 0 ? 0 : Math.abs(want.lse[r]) + Math.abs(logits[r * C + label])),
+    0,
+  )
+  const loss = want.loss + (add ? 2.5 : 0)
+  expectWithin(`${what}: loss`, got.loss, [loss], () => 1e-6 * (terms / denominator + (add ? 2.5 : 0)))
+
+  const lse = want.lse.map(Math.fround)
+  const { dlogits } = await runRecord(backend, {
+    ...run,
+    op: 'crossEntropyBackward',
+    operands: { logits, labels, lse },
+    attributes: shared(C),
+  })
+  const gradient = reference.crossEntropyBackward({ logits, labels, rows, C, denominator }).dlogits
+  // e^(logit - lse): lse is known to |lse| u; softmax - 1 is a difference of numbers up to 1
+  const largest = Math.max(1, ...lse.map(Math.abs))
+  const labelled = labels.filter((label) => label >= 0).length
+  expectClose(`${what}: dlogits`, dlogits, gradient, 4 * u * (largest + 4), Math.sqrt(2 * labelled) / denominator)
+}
+
+const ELEMENTWISE = {
+  meanSquaredError: ['meanSquaredErrorBackward', reference.meanSquaredError, reference.meanSquaredErrorBackward],
+  binaryCrossEntropy: [
+    'binaryCrossEntropyBackward',
+    reference.binaryCrossEntropy,
+    reference.binaryCrossEntropyBackward,
+  ],
+} as const
+
+async function checkElementwise(
+  backend: Backend,
+  name: keyof typeof ELEMENTWISE,
+  random: Random,
+  rows: number,
+  C: number,
+  index: number,
+) {
+  const [backward, forward, gradient] = ELEMENTWISE[name]
+  const logits = random.reals(rows * C, index % 3 === 2 ? 120 : 3)
+  const targets = name === 'binaryCrossEntropy' ? random.whole(rows * C, 0, 1) : random.reals(rows * C, 3)
+  const denominator = random.pick(DENOMINATORS)
+  const add = index % 2 === 1
+  const run = { rows: { labelled: rows }, scalars: { denominator1: denominator } }
+  const { loss } = await runRecord(backend, {
+    ...run,
+    op: name,
+    operands: { logits, targets, ...(add ? { loss: Float64Array.of(-1.25) } : {}) },
+    attributes: { ...shared(C), add },
+  })
+  const want = forward({ logits, targets, rows, C, denominator }).loss
+  // computed in float64, rounded once, added once
+  expectWithin(
+    `${name} ${rows} x ${C}`,
+    loss,
+    [want - (add ? 1.25 : 0)],
+    () => 2 * u * (Math.abs(want) + (add ? 1.25 : 0)) + 1e-12,
+  )
+  const got = await runRecord(backend, { ...run, op: backward, operands: { logits, targets }, attributes: shared(C) })
+  const { dlogits } = gradient({ logits, targets, rows, C, denominator })
+  expectWithin(`${name} backward ${rows} x ${C}`, got.dlogits, dlogits, (i) => 2 * u * Math.abs(dlogits[i]) + 1e-30)
+}
+
+export function losses(open: Open): void {
+  describe('losses', () => {
+    const backend = open()
+    const shapes = (random: Random): [number, number][] =>
+      [...CLASSES, ...CLASSES, ...CLASSES].map((C) => [C > 10_000 ? 2 : random.pick(ROWS), C])
+
+    it('cross_entropy with labels left out, all of them too', async () => {
+      const random = new Random(21)
+      let index = 0
+      for (const [rows, C] of shapes(random)) await checkCrossEntropy(backend, random, rows, C, index++)
+    })
+
+    it.each(['meanSquaredError', 'binaryCrossEntropy'] as const)('%s', async (name) => {
+      const random = new Random(22)
+      let index = 0
+      for (const [rows, C] of shapes(random)) await checkElementwise(backend, name, random, rows, C, index++)
+    })
+
+    it('are 0, with gradients of 0, when nothing is labelled: no row, or a denominator of 0', async () => {
+      const none = new Float64Array(0)
+      const labels = new Int32Array(0)
+      const attributes = { ...shared(3), add: false }
+      for (const denominator1 of [0, 5]) {
+        const run = { attributes, scalars: { denominator1 } }
+        const losses = await Promise.all([
+          runRecord(backend, { ...run, op: 'crossEntropy', operands: { logits: none, labels } }),
+          runRecord(backend, { ...run, op: 'meanSquaredError', operands: { logits: none, targets: none } }),
+          runRecord(backend, { ...run, op: 'binaryCrossEntropy', operands: { logits: none, targets: none } }),
+        ])
+        expect(losses.map(({ loss }) => loss[0])).toEqual([0, 0, 0])
+      }
+      const logits = new Random(1).reals(6)
+      const run = { rows: { labelled: 2 }, attributes: shared(3), scalars: { denominator1: 0 } }
+      const ignored = Int32Array.of(-100, -100)
+      const gradients = await Promise.all([
+        runRecord(backend, {
+          ...run,
+          op: 'crossEntropyBackward',
+          operands: { logits, labels: ignored, lse: Float64Array.of(1, 1) },
+        }),
+        runRecord(backend, { ...run, op: 'meanSquaredErrorBackward', operands: { logits, targets: logits } }),
+        runRecord(backend, { ...run, op: 'binaryCrossEntropyBackward', operands: { logits, targets: logits } }),
+      ])
+      for (const { dlogits } of gradients) expect([...dlogits].every((value) => value === 0)).toBe(true)
+    })
+
+    it('a NaN logit makes the loss NaN', async () => {
+      const logits = Float64Array.of(1, Number.NaN, 2)
+      const run = { rows: { labelled: 1 }, attributes: { ...shared(3), add: false }, scalars: { denominator1: 1 } }
+      const got = await runRecord(backend, {
+        ...run,
+        op: 'crossEntropy',
+        operands: { logits, labels: Int32Array.of(0) },
+      })
+      expect(got.loss[0]).toBeNaN()
+    })
+  })
+}

@@ -1,0 +1,106 @@
+// The gradient norm with its clip coefficient, and AdamW.
+import { describe, expect, it } from 'vitest'
+import { Scalar } from '../../src/graph/op-table.ts'
+import { adamw, gradientNorm } from '../reference/optimizer.ts'
+import { expectSame, expectWithin, type Open, Random, runRecord, u } from './harness.ts'
+
+/** Vector widths, and the pieces in which sums and tasks are cut (512, 32768, 65536), with their neighbours. */
+const LENGTHS = [
+  1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 511, 512, 513, 1031, 32767, 32768, 32769, 65535, 65536, 65537, 131101,
+]
+
+const beta1 = 0.9
+const beta2 = 0.999
+const eps = 1e-8
+
+export function optimizer(open: Open): void {
+  describe('optimizer', () => {
+    const backend = open()
+
+    it('gradient_norm: the L2 norm, and the coefficient that clips it', async () => {
+      const random = new Random(31)
+      for (const n of LENGTHS)
+        for (const maxGradNorm of [0, 1, 1e-3, 1e6]) {
+          const g = random.reals(n, random.pick([1e-6, 1, 1e6]))
+          const got = await runRecord(backend, {
+            op: 'gradientNorm',
+            operands: { g },
+            attributes: { n },
+            scalars: { maxGradNorm },
+          })
+          const want = gradientNorm({ g, maxGradNorm })
+          // sums of 512 / W squares are float32, the rest float64: 64 u whatever n is, 128 on four lanes; half of it after the root
+          expectWithin(
+            `n = ${n}`,
+            got.norm,
+            [want.norm, want.coefficient],
+            (i) => 64 * u * (i ? want.coefficient : want.norm),
+          )
+        }
+    })
+
+    it.each([1, 2, 1000])('adamw at step %i, in the order of PyTorch', async (step) => {
+      const random = new Random(step)
+      for (const n of LENGTHS) {
+        const g = random.reals(n)
+        const [w, expAvg] = [random.reals(n, 2), random.reals(n, 0.1)]
+        const expAvgSq = random.reals(n, 0.1).map(Math.abs)
+        const group = { lr: random.pick([0, 1e-5, 1e-2]), weightDecay: random.pick([0, 0.01]) }
+        const coefficient = Math.fround(random.pick([1, 0.37]))
+        const got = await runRecord(backend, {
+          op: 'adamw',
+          operands: { g, norm: Float64Array.of(3, coefficient), w, expAvg, expAvgSq },
+          attributes: { n, group: Scalar.group0 + 2 },
+          scalars: {
+            beta1,
+            beta2,
+            eps,
+            biasCorrection1: 1 - beta1 ** step,
+            biasCorrection2Sqrt: Math.sqrt(1 - beta2 ** step),
+          },
+          groups: [{ lr: 99, weightDecay: 99 }, group],
+        })
+        const want = adamw({ w, g, expAvg, expAvgSq, norm: 3, coefficient, ...group, beta1, beta2, eps, step })
+        const what = `n = ${n}`
+        expectWithin(`${what}: exp_avg`, got.expAvg, want.expAvg, (i) => 6 * u * (Math.abs(expAvg[i]) + Math.abs(g[i])))
+        expectWithin(`${what}: exp_avg_sq`, got.expAvgSq, want.expAvgSq, (i) => 6 * u * Math.abs(want.expAvgSq[i]))
+        // the decay and the final difference round relative to w, the step to itself (and to what cancels in exp_avg)
+        const rate = group.lr / (1 - beta1 ** step)
+        const spread = (i: number) => Math.sqrt(want.expAvgSq[i] / (1 - beta2 ** step)) + eps
+        expectWithin(
+          `${what}: w`,
+          got.w,
+          want.w,
+          (i) => u * (4 * Math.abs(w[i]) + (16 * rate * (Math.abs(expAvg[i]) + Math.abs(g[i]))) / spread(i)),
+        )
+      }
+    })
+
+    it.each([Number.NaN, Number.POSITIVE_INFINITY])(
+      'a gradient of %d is a norm that is not finite, and the update changes nothing',
+      async (bad) => {
+        const n = 100
+        const random = new Random(3)
+        const g = random.reals(n)
+        g[71] = bad
+        const { norm } = await runRecord(backend, {
+          op: 'gradientNorm',
+          operands: { g },
+          attributes: { n },
+          scalars: { maxGradNorm: 1 },
+        })
+        expect(Number.isFinite(norm[0])).toBe(false)
+        const state = { w: random.reals(n), expAvg: random.reals(n), expAvgSq: random.reals(n).map(Math.abs) }
+        const got = await runRecord(backend, {
+          op: 'adamw',
+          operands: { g, norm: Float64Array.from(norm), ...state },
+          attributes: { n, group: Scalar.group0 },
+          scalars: { beta1, beta2, eps, biasCorrection1: 0.1, biasCorrection2Sqrt: 0.03 },
+          groups: [{ lr: 1, weightDecay: 0.1 }],
+        })
+        for (const name of ['w', 'expAvg', 'expAvgSq'] as const)
+          expectSame(name, got[name], Float32Array.from(state[name]))
+      },
+    )
+  })
+}
