@@ -47,11 +47,15 @@ const ADDON = '../../build/Release/bertkit.node'
 let loaded: Addon | undefined
 function loadAddon(): Addon {
   if (loaded) return loaded
+  // BERTKIT_ADDON: another build of the addon, for tests and packagers
+  const { BERTKIT_ADDON } = process.env
+  const file = BERTKIT_ADDON
+    ? path.resolve(BERTKIT_ADDON)
+    : path.resolve(path.dirname(fileURLToPath(import.meta.url)), ADDON)
   let addon: Addon
   try {
-    addon = createRequire(import.meta.url)(ADDON) as Addon
+    addon = createRequire(import.meta.url)(file) as Addon
   } catch (cause) {
-    const file = path.resolve(path.dirname(fileURLToPath(import.meta.url)), ADDON)
     const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause)
     throw new BackendError(`Cannot load the native kernels from ${file}: ${reason}. Build them with: npm run build`, {
       cause,
@@ -157,7 +161,8 @@ class NativeBackendProgram implements Program {
         if (error) reject(typed(error, message))
         else resolve()
       }
-      const id = translated(() => this.native.run(memory.native, scalars, done))
+      const target = memory.native
+      const id = translated(() => this.native.run(target, scalars, done))
       memory.begin()
       if (signal) {
         cancel = () => this.engine.cancel(id)
