@@ -40,7 +40,7 @@ export function compilePlan(graph: Graph, groups = 1): Plan {
   }
   for (const { operands } of graph.records)
     for (const value of operands)
-      if (value && value.arena !== Arena.activations && value.arena !== Arena.io) {
+      if (value && value.arena !== Arena.activations) {
         const arena = ARENAS.find((name) => Arena[name] === value.arena)!
         arenaBytes[arena] = Math.max(arenaBytes[arena], (value.offset ?? 0) + graph.elements(value) * 4)
       }

@@ -19,7 +19,7 @@ import { ModelRuntime } from './runtime.ts'
 
 export interface ModelOptions extends BackendOptions {
   /** 'auto' is float32 wherever nothing faster is built in. */
-  readonly dtype?: 'float32' | 'auto'
+  readonly dtype?: 'float32' | 'bfloat16' | 'auto'
   /** Of new weights and of dropout. */
   readonly seed?: number
 }
