@@ -7,7 +7,7 @@
 // The tile: AVX2 has 16 registers: 6 x 2 vectors of sums + 2 of B + a broadcast; AVX-512 has 32: 14 x 2; NEON has 32: 6 x 4; each has
 // at least latency (4) x throughput (2) independent sums. KC: a panel of B (KC x NR) and a strip of A (KC x MR) stay in a 32 KiB L1.
 // MC: a block of A (MC x KC) takes at most a third of a 512 KiB L2.
-#if defined(BK_ISA_AVX512)
+#if defined(BK_ISA_AVX512) || BK_GENERIC_WIDTH == 16  // 16 generic lanes: the same layout where there is no AVX-512
 constexpr int MR = 14, NV = 2;
 #elif defined(BK_ISA_AVX2)
 constexpr int MR = 6, NV = 2;
@@ -25,55 +25,73 @@ struct Matrix {
   int64_t row, column;
 };
 
-/** One strip: out[k * MR + i] = a(i, k) for i < m, 0 up to MR. */
-static void pack_strip(Matrix a, int64_t m, int64_t kc, float* out) {
-  if (m == MR && a.row == 1) {
-    for (int64_t k = 0; k < kc; k++, out += MR)
-      for (int i = 0; i < MR; i++) out[i] = a.data[k * a.column + i];
-  } else if (m == MR && a.column == 1) {
-    const float* rows[MR];
-    for (int i = 0; i < MR; i++) rows[i] = a.data + i * a.row;
-    for (int64_t k = 0; k < kc; k++, out += MR)
-      for (int i = 0; i < MR; i++) out[i] = rows[i][k];
-  } else {
-    for (int64_t k = 0; k < kc; k++, out += MR)
-      for (int i = 0; i < MR; i++) out[i] = i < m ? a.data[i * a.row + k * a.column] : 0;
-  }
-}
+typedef float f32x4 __attribute__((vector_size(16)));
+typedef float f32x4_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
 
-/** One panel: out[k * NR + j] = b(k, j) for j < n, 0 up to NR. */
-static void pack_panel(Matrix b, int64_t kc, int64_t n, float* out) {
-  if (n == NR && b.column == 1) {
-    for (int64_t k = 0; k < kc; k++, out += NR)
-      for (int v = 0; v < NV; v++) store(out + v * W, load(b.data + k * b.row + v * W));
-  } else if (b.row == 1) {
-    // read along k, where memory is contiguous; the panel's rows stay in the cache
-    for (int64_t k0 = 0; k0 < kc; k0 += 16) {
-      const int64_t k1 = smaller(k0 + 16, kc);
-      for (int j = 0; j < NR; j++) {
-        const float* column = b.data + j * b.column;
-        for (int64_t k = k0; k < k1; k++) out[k * NR + j] = j < n ? column[k] : 0;
-      }
+/** Floats that `interleave` may write beyond its result, where the count is no multiple of 4. */
+constexpr int64_t kOverrun = 4;
+
+/**
+ * out[k * COUNT + i] = lines[i][k]: 4 x 4 transposes. Where COUNT is no multiple of 4, the last store of each k runs into the next
+ * k's place, which is written after it.
+ */
+template <int COUNT>
+BK_INLINE void interleave(const float* const (&lines)[COUNT], int64_t kc, float* out) {
+  constexpr int groups = (COUNT + 3) / 4;
+  int64_t k = 0;
+  for (; k + 4 <= kc; k += 4) {
+    f32x4 columns[groups][4];
+#pragma GCC unroll 8
+    for (int g = 0; g < groups; g++) {
+      f32x4 r[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++) r[i] = *(const f32x4_unaligned*)(lines[4 * g + i < COUNT ? 4 * g + i : 0] + k);
+      const f32x4 a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+      const f32x4 c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5), d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+      columns[g][0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+      columns[g][1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+      columns[g][2] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+      columns[g][3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
     }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++)
+#pragma GCC unroll 8
+      for (int g = 0; g < groups; g++) *(f32x4_unaligned*)(out + (k + j) * COUNT + 4 * g) = columns[g][j];
+  }
+  for (; k < kc; k++)
+    for (int i = 0; i < COUNT; i++) out[k * COUNT + i] = lines[i][k];
+}
+
+/** COUNT lines of `from`, line i at from + i * stride, of which `n` exist; the others are zeros. out[k * COUNT + i] = line i [k * step]. */
+template <int COUNT>
+static void pack_lines(const float* from, int64_t stride, int64_t step, int64_t n, int64_t kc, float* out) {
+  if (n == COUNT && step == 1) {
+    const float* lines[COUNT];
+    for (int i = 0; i < COUNT; i++) lines[i] = from + i * stride;
+    interleave<COUNT>(lines, kc, out);
+  } else if (n == COUNT && stride == 1) {
+    for (int64_t k = 0; k < kc; k++) __builtin_memcpy(out + k * COUNT, from + k * step, COUNT * 4);
   } else {
-    for (int64_t k = 0; k < kc; k++, out += NR)
-      for (int j = 0; j < NR; j++) out[j] = j < n ? b.data[k * b.row + j * b.column] : 0;
+    for (int64_t k = 0; k < kc; k++)
+      for (int i = 0; i < COUNT; i++) out[k * COUNT + i] = i < n ? from[i * stride + k * step] : 0;
   }
 }
 
-/** All strips of an m x kc block; the result has round_up(m, MR) * kc elements. */
+/** All strips of an m x kc block, out[k * MR + i] = a(i, k); the result has round_up(m, MR) * kc elements, and kOverrun more are written. */
 static void pack_a(Matrix a, int64_t m, int64_t kc, float* out) {
-  for (int64_t i = 0; i < m; i += MR) pack_strip({a.data + i * a.row, a.row, a.column}, smaller(MR, m - i), kc, out + i * kc);
+  for (int64_t i = 0; i < m; i += MR) pack_lines<MR>(a.data + i * a.row, a.row, a.column, smaller(MR, m - i), kc, out + i * kc);
 }
 
-/** All panels of a kc x n block; the result has kc * round_up(n, NR) elements. */
+/** All panels of a kc x n block, out[k * NR + j] = b(k, j); the result has kc * round_up(n, NR) elements. */
 static void pack_b(Matrix b, int64_t kc, int64_t n, float* out) {
-  for (int64_t j = 0; j < n; j += NR) pack_panel({b.data + j * b.column, b.row, b.column}, kc, smaller(NR, n - j), out + j * kc);
+  for (int64_t j = 0; j < n; j += NR) pack_lines<NR>(b.data + j * b.column, b.column, b.row, smaller(NR, n - j), kc, out + j * kc);
 }
 
 /** c[MR x NR] = (add ? c : 0) + a b over one strip and one panel. */
 BK_INLINE void micro_kernel(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool add) {
   f32 sum[MR][NV] = {};
+#pragma GCC unroll 16
+  for (int i = 0; i < MR; i++) __builtin_prefetch(c + i * ldc, 1);
   for (int64_t k = 0; k < kc; k++, a += MR, b += NR) {
     f32 bv[NV];
 #pragma GCC unroll 8
@@ -130,12 +148,13 @@ static int64_t task_columns(int64_t m, int64_t n) {
 
 static Scratch gemm_scratch(int64_t n, int64_t k) {
   const int64_t kc = smaller(k, KC);
-  return {(size_t)(kc * round_up(n, NR)) * 4, (size_t)(kc * MC) * 4};
+  return {(size_t)(kc * round_up(n, NR)) * 4, (size_t)(kc * MC + kOverrun) * 4};
 }
 
 /** C (M x N) = (add ? C : 0) + A B on all threads; epilogue as in multiply_packed, with indices of the whole C. */
 template <class Epilogue>
 static void gemm(Run& run, int64_t M, int64_t N, int64_t K, Matrix a, Matrix b, float* c, int64_t ldc, bool add, const Epilogue& epilogue) {
+  if (M == 0) return;  // such as a micro-batch without a labelled row
   float* panels = (float*)run.shared;
   const int64_t columns = task_columns(M, N), across = ceil_div(N, columns), down = ceil_div(M, MC);
   for (int64_t k = 0; k < K; k += KC) {
