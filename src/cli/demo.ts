@@ -3,7 +3,7 @@ import { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { AbortedError } from '../errors.ts'
 import { BertConfig } from '../model/config.ts'
 import { BertForSequenceClassification } from '../session/models.ts'
-import { mapInSlices } from '../train/dataset.ts'
+import { mapInSlices } from '../train/slices.ts'
 import { Trainer } from '../train/trainer.ts'
 import type { Example } from '../train/types.ts'
 import { metricsFor } from './classification.ts'
@@ -149,7 +149,7 @@ export function addDemo(program: Command, io: Io): void {
   const command = program
     .command('demo')
     .description('train a small BERT from scratch on data that comes with bertkit, test it, and show it at work')
-    .option('--num-train-epochs <integer>', 'passes over the data', integerOption('--num-train-epochs', 1), 20)
+    .option('--num-train-epochs <integer>', 'passes over the data', integerOption('--num-train-epochs', 1), 12)
     .option('--seed <integer>', 'seed of weights, dropout and order', integerOption('--seed', 0), 42)
     .option('--output-dir <folder>', 'keep the trained model there')
   addModelOptions(command).action((options: DemoOptions) => demo(options, io))

@@ -12,10 +12,10 @@ function interrupt(): void {
 process.on('SIGINT', interrupt)
 process.on('SIGTERM', interrupt)
 
-// `bertkit predict … | head` closes the pipe early: there is nobody left to write for.
+// The reader of a pipe may go away, as in `bertkit predict … | head`: that too is a reason to stop, and to save what was trained.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-  if (error.code === 'EPIPE') process.exit(EXIT.done)
-  throw error
+  if (error.code !== 'EPIPE') throw error
+  controller.abort()
 })
 
 const { stdin, stdout, stderr } = process

@@ -9,8 +9,8 @@ export interface Progress {
   stop(): void
 }
 
-/** Weight of the newest step in what a bar shows; log lines show exact means. */
-const SMOOTHING = 0.05
+/** A bar shows about the mean of this many steps; log lines show exact means. */
+const SMOOTHED_STEPS = 20
 
 function summary(event: TrainEvent): string | undefined {
   const at = event.type === 'warning' ? '' : `epoch ${event.epoch.toFixed(2)}  step ${grouped(event.step)}  `
@@ -52,6 +52,8 @@ function barProgress(stream: NodeJS.WritableStream): Progress {
       hideCursor: true,
       clearOnComplete: false,
       fps: 5,
+      // Ctrl-C is handled by the program, which still has a checkpoint to report.
+      gracefulExit: false,
     },
     cliProgress.Presets.shades_grey,
   )
@@ -59,10 +61,12 @@ function barProgress(stream: NodeJS.WritableStream): Progress {
   let loss = 0
   let rate = 0
   let secondsPerStep = 0
-  const blend = (old: number, fresh: number): number => (bar === undefined ? fresh : old + SMOOTHING * (fresh - old))
+  let steps = 0
+  const blend = (old: number, fresh: number): number => old + (fresh - old) / Math.min(steps, SMOOTHED_STEPS)
   return {
     show(event) {
       if (event.type === 'step') {
+        steps++
         loss = blend(loss, event.loss)
         rate = blend(rate, event.tokens / event.seconds)
         secondsPerStep = blend(secondsPerStep, event.seconds)
@@ -75,7 +79,11 @@ function barProgress(stream: NodeJS.WritableStream): Progress {
       const line = event.type === 'log' ? undefined : summary(event)
       if (line !== undefined) bars.log(`${line}\n`)
     },
-    stop: () => bars.stop(),
+    stop() {
+      // Only an update writes the last lines.
+      if (bar !== undefined) bars.update()
+      bars.stop()
+    },
   }
 }
 

@@ -7,7 +7,7 @@ import { parseJson } from '../json.ts'
 import { BertConfig } from '../model/config.ts'
 import { BertForSequenceClassification } from '../session/models.ts'
 import type { TrainingArgumentsInput } from '../train/arguments.ts'
-import type { LogRecord, TrainEvent } from '../train/events.ts'
+import type { LogRecord, TrainEvent, TrainOutput } from '../train/events.ts'
 import { Trainer } from '../train/trainer.ts'
 import { encodeLabelled, HEADLINE_METRIC, maxLengthOf, metricsFor, readData } from './classification.ts'
 import { grouped, type Io, metricRows, writeJsonLine, writeTable } from './io.ts'
@@ -103,22 +103,28 @@ function writeEvent(event: TrainEvent, io: Io): void {
   else if (event.type === 'warning') writeJsonLine(io.stdout, { warning: event.message, step: event.step })
 }
 
-/** Shows the events of the run and returns the numbers of the whole run and of the model that it ends with. */
+/** The numbers of the whole run, and of the evaluation of the weights that it ends with. */
+function resultOf({ bestGlobalStep, logHistory, metrics }: TrainOutput, keepsBest: boolean): LogRecord {
+  const evaluations = logHistory.filter((line) => 'eval_loss' in line)
+  const kept = keepsBest ? evaluations.find((line) => line.step === bestGlobalStep) : evaluations.at(-1)
+  if (kept === undefined) return metrics
+  const { step, epoch: _, ...evaluated } = kept
+  return { ...metrics, ...evaluated, ...(keepsBest ? { best_step: step } : {}) }
+}
+
+/** Runs the training and shows its events. */
 async function watch(trainer: Trainer, json: boolean, io: Io): Promise<LogRecord> {
   const progress = createProgress(io, { quiet: json })
-  let kept: LogRecord = {}
-  let whole: LogRecord = {}
+  const run = trainer.train()
   try {
-    for await (const event of trainer.train()) {
+    for await (const event of run) {
       progress.show(event)
       if (json) writeEvent(event, io)
-      if (event.type === 'evaluate' && (event.isBest || !trainer.args.loadBestModelAtEnd)) kept = event.metrics
-      if (event.type === 'end') whole = event.output.metrics
     }
   } finally {
     progress.stop()
   }
-  return { ...whole, ...kept }
+  return resultOf(await run, trainer.args.loadBestModelAtEnd)
 }
 
 async function train(options: TrainOptions, io: Io): Promise<void> {

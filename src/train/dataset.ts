@@ -1,31 +1,5 @@
-import { AbortedError, ArgumentError } from '../errors.ts'
+import { ArgumentError } from '../errors.ts'
 import type { Example, ModelBatch } from './types.ts'
-
-/** Longest time that preparing data may keep the event loop, in milliseconds; half of what is promised. */
-const SLICE = 5
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
-
-/**
- * Maps `items` to an array, giving the event loop a turn every few milliseconds.
- * Throws AbortedError when `signal` fires between two items.
- */
-export async function mapInSlices<Item, Result>(
-  items: Iterable<Item>,
-  convert: (item: Item, index: number) => Result,
-  signal?: AbortSignal,
-): Promise<Result[]> {
-  const results: Result[] = []
-  let sliceEnd = performance.now() + SLICE
-  for (const item of items) {
-    results.push(convert(item, results.length))
-    if (performance.now() < sliceEnd) continue
-    await nextTurn()
-    if (signal?.aborted) throw new AbortedError('The preparation of data was aborted by its signal')
-    sliceEnd = performance.now() + SLICE
-  }
-  return results
-}
 
 /** Throws ArgumentError, naming the row, where the examples do not agree on having labels and token types. */
 export function checkExamples(name: string, examples: readonly Example[]): void {

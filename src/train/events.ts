@@ -41,6 +41,9 @@ export interface TrainOutput {
   /** The checkpoint with the best metric, or null where none was saved. */
   readonly bestModelCheckpoint: string | null
   readonly bestMetric: number | null
+  readonly bestGlobalStep: number | null
+  /** Every log line and evaluation, those before a resume included. */
+  readonly logHistory: readonly LogRecord[]
 }
 
 /**

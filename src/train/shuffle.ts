@@ -1,3 +1,5 @@
+import { slices } from './slices.ts'
+
 // The order of the training data. A pure function of (seed, epoch): nothing has to be saved to resume in the middle of an epoch.
 
 const MULTIPLIERS = [0xd2511f53, 0xcd9e8d57] as const
@@ -43,9 +45,9 @@ const DATA_ORDER = 0x64617461
 /**
  * The order of `size` examples in `epoch` (0-based): a permutation of 0..size-1, equally likely each.
  * Fisher-Yates from the end; draw k is word k mod 4 of Philox block floor(k / 4), made unbiased by Lemire's rejection.
- * The same on every machine. It is not PyTorch's order for the same seed.
+ * The same on every machine; gives the event loop its turns. It is not PyTorch's order for the same seed.
  */
-export function epochOrder(size: number, seed: number, epoch: number): Uint32Array {
+export async function epochOrder(size: number, seed: number, epoch: number): Promise<Uint32Array> {
   const order = Uint32Array.from({ length: size }, (_, index) => index)
   const key = [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0] as const
   let block: Block = [0, 0, 0, 0]
@@ -61,7 +63,10 @@ export function epochOrder(size: number, seed: number, epoch: number): Uint32Arr
       if (Math.imul(word, bound) >>> 0 >= threshold) return multiplyHigh(word, bound)
     }
   }
+  const turn = slices()
   for (let last = size - 1; last > 0; last--) {
+    // Looking at the clock costs more than a swap.
+    if (last % 1024 === 0) await turn()
     const other = below(last + 1)
     const kept = order[last]
     order[last] = order[other]

@@ -173,7 +173,7 @@ export class Trainer {
     const epoch = Math.floor(state.globalStep / plan.updatesPerEpoch)
     const order =
       args.trainSamplingStrategy === 'random'
-        ? epochOrder(run.examples.length, run.identity.dataSeed, epoch)
+        ? await epochOrder(run.examples.length, run.identity.dataSeed, epoch)
         : undefined
     const exampleAt = (index: number): Example => run.examples[order?.[index] ?? index]
     for (let update = state.globalStep % plan.updatesPerEpoch; update < plan.updatesPerEpoch; update++) {
@@ -195,7 +195,7 @@ export class Trainer {
     const { signal } = this.#options
     if (signal?.aborted) throw new AbortedError()
     const started = performance.now()
-    const learningRate = scheduler.getLastLr()[0]
+    const learningRate = optimizer.paramGroups[0].lr
     const { gradNorm, loss } = await optimizer.step(microBatches, { maxGradNorm: this.args.maxGradNorm, signal })
     scheduler.step()
     const seconds = (performance.now() - started) / 1000
@@ -351,8 +351,9 @@ export class Trainer {
         yield { type: 'warning', step, message }
       }
     }
-    const { bestMetric, bestModelCheckpoint } = state
-    const output: TrainOutput = { globalStep: step, trainingLoss, metrics, bestModelCheckpoint, bestMetric }
+    const { bestGlobalStep, bestMetric, bestModelCheckpoint, logHistory } = state
+    const best = { bestGlobalStep, bestMetric, bestModelCheckpoint }
+    const output: TrainOutput = { globalStep: step, trainingLoss, metrics, logHistory, ...best }
     yield { type: 'end', step, epoch, output }
     return output
   }

@@ -11,24 +11,24 @@ test('Philox gives its known answers', () => {
   ])
 })
 
-test.each([1, 2, 3, 31, 1000])('an order of %i examples is a permutation', (size) => {
-  const order = epochOrder(size, 42, 0)
+test.each([1, 2, 3, 31, 1000])('an order of %i examples is a permutation', async (size) => {
+  const order = await epochOrder(size, 42, 0)
   expect([...order].sort((a, b) => a - b)).toEqual([...order.keys()])
 })
 
-test('depends on seed and epoch, and on nothing else', () => {
-  const order = epochOrder(100, 42, 1)
-  expect(epochOrder(100, 42, 1)).toEqual(order)
+test('depends on seed and epoch, and on nothing else', async () => {
+  const order = await epochOrder(100, 42, 1)
+  expect(await epochOrder(100, 42, 1)).toEqual(order)
   for (const other of [epochOrder(100, 43, 1), epochOrder(100, 42, 2), epochOrder(100, 42 + 2 ** 32, 1)]) {
-    expect(other).not.toEqual(order)
+    expect(await other).not.toEqual(order)
   }
 })
 
-test('every order is equally likely', () => {
+test('every order is equally likely', async () => {
   const counts = new Map<string, number>()
   const trials = 6000
   for (let seed = 0; seed < trials; seed++) {
-    const key = epochOrder(3, seed, 0).join('')
+    const key = (await epochOrder(3, seed, 0)).join('')
     counts.set(key, (counts.get(key) ?? 0) + 1)
   }
   expect(counts.size).toBe(6)
@@ -36,4 +36,12 @@ test('every order is equally likely', () => {
   const chiSquare = [...counts.values()].reduce((sum, count) => sum + (count - expected) ** 2 / expected, 0)
   // 5 degrees of freedom: 20.5 is exceeded with probability 0.001; the seeds are fixed, so this cannot flicker.
   expect(chiSquare).toBeLessThan(20.5)
+})
+
+test('a large order leaves the event loop its turns', async () => {
+  let turns = 0
+  const timer = setInterval(() => turns++, 0)
+  await epochOrder(2_000_000, 1, 0)
+  clearInterval(timer)
+  expect(turns).toBeGreaterThan(5)
 })

@@ -1,0 +1,75 @@
+// The built program as a process: signals, pipes and exit codes.
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { writeFixtures } from './fixtures.ts'
+
+const program = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+const isBuilt = existsSync(program)
+
+let folder: string
+const at = (name: string): string => join(folder, name)
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'bertkit-process-'))
+  writeFixtures(folder)
+})
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const start = (...argv: string[]): ChildProcess => spawn(process.execPath, [program, ...argv])
+
+/** What the process wrote, and its code. */
+async function finish(child: ChildProcess): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  const written = { stdout: '', stderr: '' }
+  child.stdout?.on('data', (chunk) => {
+    written.stdout += chunk
+  })
+  child.stderr?.on('data', (chunk) => {
+    written.stderr += chunk
+  })
+  const [code] = await once(child, 'close')
+  return { code, ...written }
+}
+
+const training = (output: string, ...flags: string[]): string[] => [
+  ...['train', '--config', at('config.json'), '--vocab', at('vocab.txt'), '--train-file', at('data.csv')],
+  ...['--output-dir', at(output), '--per-device-train-batch-size', '4', '--logging-steps', '1', '--json', ...flags],
+]
+
+describe.skipIf(!isBuilt)(isBuilt ? 'the program' : 'the program (skipped: dist/ is not built)', () => {
+  test('Ctrl-C saves a checkpoint and exits with 130; it continues from there', async () => {
+    const epochs = ['--num-train-epochs', '2000']
+    const child = start(...training('stopped', ...epochs))
+    child.stdout?.once('data', () => child.kill('SIGINT'))
+    const { code, stderr } = await finish(child)
+    expect(code).toBe(130)
+    expect(stderr).toMatch(/checkpoint-\d+ can be resumed\n$/)
+    const resumed = start(...training('stopped', ...epochs, '--resume-from-checkpoint'))
+    resumed.stdout?.once('data', () => resumed.kill('SIGINT'))
+    const { code: again, stdout } = await finish(resumed)
+    expect(again).toBe(130)
+    const saved = Number(/checkpoint-(\d+) can/.exec(stderr)?.[1])
+    expect(JSON.parse(stdout.split('\n')[0]).step).toBe(saved + 1)
+  })
+
+  test('a reader that goes away stops it as Ctrl-C does', async () => {
+    const child = start(...training('piped', '--num-train-epochs', '2000'))
+    const stderr: string[] = []
+    child.stderr?.on('data', (chunk) => stderr.push(String(chunk)))
+    child.stdout?.once('data', () => child.stdout?.destroy())
+    const [code] = await once(child, 'close')
+    expect(stderr.join('')).toMatch(/^bertkit: Training was aborted .*checkpoint-\d+ can be resumed\n$/)
+    expect(code).toBe(130)
+  })
+
+  test('exit codes: 0 done, 1 failed, 2 bad usage', async () => {
+    expect((await finish(start('--version'))).code).toBe(0)
+    expect((await finish(start('train', '--no-such-flag'))).code).toBe(2)
+    const failed = await finish(start('evaluate', '--model', at('nowhere'), '--eval-file', at('data.csv')))
+    expect(failed.code).toBe(1)
+    expect(failed.stderr).toMatch(/^bertkit: Cannot read [^\n]*\n$/)
+  })
+})
