@@ -220,7 +220,11 @@ void job_ended(void* user, int error, const char* message) {
     }
     const std::unique_ptr<Job> own_job(ended);
     --*own_job->busy;
-    own_job->callback.Call({Napi::Number::New(env, own_job->error), Napi::String::New(env, own_job->message)});
+    try {
+      own_job->callback.Call({Napi::Number::New(env, own_job->error), Napi::String::New(env, own_job->message)});
+    } catch (const Napi::Error&) {
+      // the environment is being terminated and runs no more JavaScript: there is nobody to tell
+    }
   });
   own->ended.notify_all();
 }
