@@ -141,13 +141,14 @@ function withFlags(message: string): string {
   return message.replace(new RegExp(`\\b(${names})\\b`, 'g'), flagOf)
 }
 
-function trainingOption(name: string, rule: ArgumentRule<unknown>): Option {
+function trainingOption(name: string, rule: ArgumentRule<unknown>, ownDefault: string | undefined): Option {
   const flag = flagOf(name)
   const isFlag = rule.placeholder === undefined
   const valueMayMiss = isFlag || name === 'resumeFromCheckpoint'
   const placeholder = rule.placeholder ?? 'true|false'
-  const fallback = rule.fallback === null || rule.fallback === false ? '' : ` (default: ${String(rule.fallback)})`
-  const option = new Option(`${flag} ${valueMayMiss ? `[${placeholder}]` : `<${placeholder}>`}`, rule.help + fallback)
+  const fallback = ownDefault ?? (rule.fallback === null || rule.fallback === false ? undefined : String(rule.fallback))
+  const help = fallback === undefined ? rule.help : `${rule.help} (default: ${fallback})`
+  const option = new Option(`${flag} ${valueMayMiss ? `[${placeholder}]` : `<${placeholder}>`}`, help)
   return option.argParser((text: string) => {
     const value = isFlag ? ({ true: true, false: false }[text.toLowerCase()] ?? text) : rule.parse(text)
     if (rule.accepts(value)) return value
@@ -155,10 +156,13 @@ function trainingOption(name: string, rule: ArgumentRule<unknown>): Option {
   })
 }
 
-/** One flag for each argument of the Trainer; those of Transformers that are refused say why. */
-export function addTrainingOptions(command: Command, omitted: readonly string[] = []): Command {
+/**
+ * One flag for each argument of the Trainer but the output folder; those of Transformers that are refused say why. `defaults`: what
+ * the help says where the command has a default of its own.
+ */
+export function addTrainingOptions(command: Command, defaults: Readonly<Record<string, string>>): Command {
   for (const [name, rule] of Object.entries(argumentRules)) {
-    if (!omitted.includes(name)) command.addOption(trainingOption(name, rule))
+    if (name !== 'outputDir') command.addOption(trainingOption(name, rule, defaults[name]))
   }
   command.addOption(new Option('--warmup-ratio <number>').hideHelp().argParser(Number))
   for (const [name, reason] of Object.entries(refusedArguments)) {

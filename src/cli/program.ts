@@ -15,7 +15,7 @@ function createProgram(io: Io): Command {
     .description('Fine-tunes and runs BERT, natively.')
     .version(version())
     .exitOverride()
-    .configureHelp({ showGlobalOptions: true, sortSubcommands: false })
+    .configureHelp({ sortSubcommands: false })
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),
       writeErr: (text) => io.stderr.write(text),

@@ -35,6 +35,15 @@ interface TrainOptions extends ModelOptions, DataOptions {
   readonly problemType?: ClassificationProblem
 }
 
+/** What argumentsOf() makes of arguments that are not given, for the help. */
+const OWN_DEFAULTS = {
+  evalStrategy: 'epoch with --eval-file, else no',
+  saveStrategy: 'as --eval-strategy, else epoch',
+  loadBestModelAtEnd: 'true with --eval-file',
+  metricForBestModel: Object.values(HEADLINE_METRIC).join(' or '),
+  saveTotalLimit: '1',
+}
+
 /** The Trainer's arguments; by default it evaluates and saves each epoch, and keeps the best model. Throws UsageError. */
 function argumentsOf(options: TrainOptions): TrainingArgumentsInput {
   const given = givenArguments({ ...options })
@@ -170,6 +179,11 @@ export function addTrain(program: Command, io: Io): void {
     .requiredOption('--train-file <file>', 'labelled data: .csv, .tsv or .jsonl, each also .gz')
     .option('--eval-file <file>', 'labelled data to evaluate on')
     .requiredOption('--output-dir <folder>', 'for checkpoints and the trained model')
+  command.addHelpText(
+    'after',
+    '\nIt saves a checkpoint after each epoch; with --eval-file it evaluates then too, keeps the best and the newest checkpoint,' +
+      '\nand ends with the best weights. Ctrl-C saves a checkpoint; --resume-from-checkpoint continues exactly there.',
+  )
   addProblemType(addDataOptions(command))
-  addTrainingOptions(addModelOptions(command), ['outputDir']).action((options: TrainOptions) => train(options, io))
+  addTrainingOptions(addModelOptions(command), OWN_DEFAULTS).action((options: TrainOptions) => train(options, io))
 }

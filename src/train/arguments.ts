@@ -162,7 +162,7 @@ export const argumentRules = {
   evalOnStart: flag('evaluate before the first update'),
   saveStrategy: choice('steps', saveStrategies, 'when to save a checkpoint'),
   saveSteps: steps(500, 'updates between checkpoints'),
-  saveTotalLimit: optional(integer(1, 1, 'checkpoints to keep besides the best one')),
+  saveTotalLimit: optional(integer(1, 1, 'newest checkpoints to keep; the best one is kept too')),
   saveOnlyModel: flag('save no optimiser state: smaller, but training cannot be resumed'),
   loadBestModelAtEnd: flag('end with the weights of the best evaluation'),
   metricForBestModel: optional(text('loss', 'metric that decides which evaluation is best')),
