@@ -1,13 +1,18 @@
 // linear: y = act(x w^T + bias), and its three gradients. w is [N, K] as in PyTorch's nn.Linear.
 
 /** z = tile + bias (kept if z is given), tile = act(z): runs on each finished tile of the product. */
-template <class Act>
 struct BiasActivation {
   float *y, *z;
   const float* bias;
   int64_t N;
+  int act;
 
   void operator()(int64_t i, int64_t rows, int64_t j, int64_t columns) const {
+    with_activation(act, [&](auto activation) { apply<decltype(activation)>(i, rows, j, columns); });
+  }
+
+  template <class Act>
+  void apply(int64_t i, int64_t rows, int64_t j, int64_t columns) const {
     for (int64_t r = i; r < i + rows; r++)
       for (int64_t k = j; k < j + columns; k += W) {
         const int n = (int)smaller(W, j + columns - k);
@@ -26,9 +31,7 @@ static Status linear(Run& run, const Call& call) {
   const float *x = c.f32(), *w = c.f32(), *bias = c.f32();
   float *y = c.f32(), *z = c.f32();
   const int64_t rows = c.dim(), K = c.dim(), N = c.dim();
-  with_activation(c.integer(), [&](auto act) {
-    gemm(run, rows, N, K, {x, K, 1}, {w, 1, K}, y, N, false, BiasActivation<decltype(act)>{y, z, bias, N});
-  });
+  gemm(run, rows, N, K, {x, K, 1}, {w, 1, K}, y, N, false, BiasActivation{y, z, bias, N, c.integer()});
   return kOk;
 }
 static Scratch linear_scratch(const Call& call) { return gemm_scratch(call.attributes[2], call.attributes[1]); }
