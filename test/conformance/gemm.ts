@@ -26,10 +26,7 @@ function* shapes(random: Random): Generator<readonly [number, number, number]> {
       yield filled(i, value)
       yield filled(i, value)
     }
-  for (let i = 0; i < RANDOM_SHAPES; i++)
-    yield filled(0, 1 + random.below(100)).map((length, j) =>
-      j === 0 ? length : Math.max(1, length - random.below(3)),
-    ) as [number, number, number]
+  for (let i = 0; i < RANDOM_SHAPES; i++) yield [1 + random.below(100), 1 + random.below(70), 1 + random.below(70)]
 }
 
 /**
