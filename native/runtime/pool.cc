@@ -28,7 +28,8 @@ void pause_cpu() {
 struct Pool {
   std::atomic<uint64_t> ticket{0};
   std::atomic<int> done{0};
-  int threads = 1, tasks = 0;
+  std::atomic<int> threads{1};
+  int tasks = 0;
   Task task = nullptr;
   void* argument = nullptr;
 
@@ -53,6 +54,8 @@ Pool& pool() {
 void work(Pool& p, int thread) {
   uint64_t ticket = p.ticket.load(std::memory_order_acquire);
   while ((uint32_t)ticket != 0) {
+    // asked again for each ticket: a late thread may meet a section of a smaller engine, which has no scratch for it
+    if (thread >= p.threads.load(std::memory_order_relaxed)) return;
     if (!p.ticket.compare_exchange_weak(ticket, ticket - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
     const int index = p.tasks - (int)(uint32_t)ticket;
     p.task(p.argument, index, thread);
@@ -81,7 +84,7 @@ void worker(int thread) {
       spins = 0;
     }
     seen = ticket;
-    if (thread < p.threads) work(p, thread);
+    work(p, thread);
   }
 }
 
@@ -111,7 +114,7 @@ void pool_run(int threads, int tasks, Task task, void* argument) {
   p.task = task;
   p.argument = argument;
   p.tasks = tasks;
-  p.threads = threads;
+  p.threads.store(threads, std::memory_order_relaxed);
   p.done.store(0, std::memory_order_relaxed);
   const uint64_t section = (p.ticket.load(std::memory_order_relaxed) >> 32) + 1;
   p.ticket.store(section << 32 | (uint32_t)tasks);
