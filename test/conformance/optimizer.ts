@@ -11,7 +11,6 @@ const LENGTHS = [
 
 const beta1 = 0.9
 const beta2 = 0.999
-const eps = 1e-8
 
 export function optimizer(open: Open): void {
   describe('optimizer', () => {
@@ -47,6 +46,8 @@ export function optimizer(open: Open): void {
         const expAvgSq = random.reals(n, 0.1).map(Math.abs)
         const group = { lr: random.pick([0, 1e-5, 1e-2]), weightDecay: random.pick([0, 0.01]) }
         const coefficient = Math.fround(random.pick([1, 0.37]))
+        // a large one shows where it is added
+        const eps = random.pick([1e-8, 0.25])
         const got = await runRecord(backend, {
           op: 'adamw',
           operands: { g, norm: Float64Array.of(3, coefficient), w, expAvg, expAvgSq },
@@ -95,7 +96,7 @@ export function optimizer(open: Open): void {
           op: 'adamw',
           operands: { g, norm: Float64Array.from(norm), ...state },
           attributes: { n, group: Scalar.group0 },
-          scalars: { beta1, beta2, eps, biasCorrection1: 0.1, biasCorrection2Sqrt: 0.03 },
+          scalars: { beta1, beta2, eps: 1e-8, biasCorrection1: 0.1, biasCorrection2Sqrt: 0.03 },
           groups: [{ lr: 1, weightDecay: 0.1 }],
         })
         for (const name of ['w', 'expAvg', 'expAvgSq'] as const)
