@@ -7,12 +7,23 @@ import { compilePlan } from '../dist/graph/plan.js'
 import { median, noise, provenance, time } from './measure.mjs'
 import { products } from './shapes.mjs'
 
-const fixed = (name, rows, width, offset) => ({ name, rows, width, integer: false, arena: Arena.io, offset, requiresGrad: false })
+const fixed = (name, rows, width, offset) => ({
+  name,
+  rows,
+  width,
+  integer: false,
+  arena: Arena.io,
+  offset,
+  requiresGrad: false,
+})
 
 /** One record on inputs of its own; element (i, j) of the result is the sum over k of left(i, k) right(k, j). */
 function problem(kind, { rows, K, N }) {
   const bytes = (n) => Math.ceil((n * 4) / 64) * 64
-  const graph = new Graph({ tokens: rows, sequences: 0, labelled: 0, pairs: 0 }, { differentiate: false, training: false })
+  const graph = new Graph(
+    { tokens: rows, sequences: 0, labelled: 0, pairs: 0 },
+    { differentiate: false, training: false },
+  )
   let end = 0
   const place = (name, symbol, width, elements) => {
     const value = fixed(name, symbol, width, end)
@@ -25,20 +36,35 @@ function problem(kind, { rows, K, N }) {
   const shape = { rows: Row.tokens, K, N }
   if (kind === 'forward') graph.emit('linear', { x, w, y }, { ...shape, act: 'linear' })
   if (kind === 'data gradient') graph.emit('linearBackwardData', { dy: y, w, dx: x }, { ...shape, add: false })
-  if (kind === 'weight gradient') graph.emit('linearBackwardWeight', { dy: y, x, dw: w }, { ...shape, accumulate: false })
+  if (kind === 'weight gradient')
+    graph.emit('linearBackwardWeight', { dy: y, x, dw: w }, { ...shape, accumulate: false })
   const X = { ...x, elements: rows * K, row: K }
   const Wt = { ...w, elements: N * K, row: K }
   const Y = { ...y, elements: rows * N, row: N }
   // operands as (value, element index)
   const sums = {
     forward: { out: Y, length: K, left: X, right: Wt, at: (i, j, k) => [i * K + k, j * K + k], count: [rows, N] },
-    'data gradient': { out: X, length: N, left: Y, right: Wt, at: (i, j, k) => [i * N + k, k * K + j], count: [rows, K] },
-    'weight gradient': { out: Wt, length: rows, left: Y, right: X, at: (i, j, k) => [k * N + i, k * K + j], count: [N, K] },
+    'data gradient': {
+      out: X,
+      length: N,
+      left: Y,
+      right: Wt,
+      at: (i, j, k) => [i * N + k, k * K + j],
+      count: [rows, K],
+    },
+    'weight gradient': {
+      out: Wt,
+      length: rows,
+      left: Y,
+      right: X,
+      at: (i, j, k) => [k * N + i, k * K + j],
+      count: [N, K],
+    },
   }
   return { graph, end, ...sums[kind] }
 }
 
-function verify(memory, { out, length, left, right, at, count }, a, b) {
+function verify(memory, { out, length, at, count }, a, b) {
   const result = new Float32Array(out.elements)
   memory.read(Arena.io, out.offset, result)
   for (let sample = 0; sample < 200; sample++) {
@@ -52,7 +78,8 @@ function verify(memory, { out, length, left, right, at, count }, a, b) {
       bound += Math.abs(a[p] * b[q])
     }
     const error = Math.abs(result[i * out.row + j] - sum)
-    if (!(error <= 2 * length * 2 ** -24 * bound)) throw new Error(`element (${i}, ${j}) is ${result[i * out.row + j]}, expected ${sum}`)
+    if (!(error <= 2 * length * 2 ** -24 * bound))
+      throw new Error(`element (${i}, ${j}) is ${result[i * out.row + j]}, expected ${sum}`)
   }
 }
 
@@ -85,9 +112,22 @@ export async function run({ json, filter }) {
       })
       const peak = Math.max(before, backend.measurePeak(0.15))
       const rate = (flops * repeats) / median(seconds)
-      const result = { bench: 'gemm', name: shape.name, kind, rows: shape.rows, K: shape.K, N: shape.N, gflops: +(rate / 1e9).toFixed(1), peak_gflops: +(peak / 1e9).toFixed(1), fraction: +(rate / peak).toFixed(3) }
+      const result = {
+        bench: 'gemm',
+        name: shape.name,
+        kind,
+        rows: shape.rows,
+        K: shape.K,
+        N: shape.N,
+        gflops: +(rate / 1e9).toFixed(1),
+        peak_gflops: +(peak / 1e9).toFixed(1),
+        fraction: +(rate / peak).toFixed(3),
+      }
       results.push(result)
-      if (!json) console.log(`${shape.name.padEnd(22)} ${kind.padEnd(16)} ${String(result.gflops).padStart(7)} GF/s of ${String(result.peak_gflops).padStart(7)}  ${(100 * result.fraction).toFixed(0)}%`)
+      if (!json)
+        console.log(
+          `${shape.name.padEnd(22)} ${kind.padEnd(16)} ${String(result.gflops).padStart(7)} GF/s of ${String(result.peak_gflops).padStart(7)}  ${(100 * result.fraction).toFixed(0)}%`,
+        )
       memory.dispose()
       program.dispose()
     }

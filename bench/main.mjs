@@ -1,7 +1,7 @@
-// npm run bench -- gemm|train [options]
+// npm run bench -- gemm|train|event-loop [options]
 import { parseArgs } from 'node:util'
 
-const benches = ['gemm', 'train']
+const benches = ['gemm', 'train', 'event-loop']
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
@@ -13,6 +13,8 @@ const { values, positionals } = parseArgs({
     lengths: { type: 'string', default: 'full' },
     dtype: { type: 'string', default: 'float32' },
     steps: { type: 'string', default: '5' },
+    'model-dir': { type: 'string' },
+    'train-file': { type: 'string' },
   },
 })
 const [name] = positionals

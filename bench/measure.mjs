@@ -20,9 +20,18 @@ export async function time(call, { runs = 7, warm = 2 } = {}) {
 export function provenance(description) {
   let commit = 'unknown'
   try {
-    commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] }).trim()
+    commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    }).trim()
   } catch {}
-  return { machine: `${description.cpu}, ${os.cpus().length} CPUs`, isa: description.isa, threads: description.threads, commit, date: new Date().toISOString().slice(0, 10) }
+  return {
+    machine: `${description.cpu}, ${os.cpus().length} CPUs`,
+    isa: description.isa,
+    threads: description.threads,
+    commit,
+    date: new Date().toISOString().slice(0, 10),
+  }
 }
 
 /** Deterministic float32 values in [-1, 1). */

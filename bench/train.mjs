@@ -26,7 +26,8 @@ function lengths(kind, batch, seq, random) {
 }
 
 /** Multiply-adds of a forward and backward, as flops: 6 per weight and token, and attention's four products three times. */
-const flops = ([H, L, , I], ns) => ns.reduce((sum, n) => sum + 6 * n * L * (4 * H * H + 2 * H * I) + 12 * L * n * n * H, 0)
+const flops = ([H, L, , I], ns) =>
+  ns.reduce((sum, n) => sum + 6 * n * L * (4 * H * H + 2 * H * I) + 12 * L * n * n * H, 0)
 
 export async function run({ json, model: name, batch: batchText, seq: seqText, lengths: kind, dtype, steps }) {
   const size = models[name]
@@ -54,7 +55,12 @@ export async function run({ json, model: name, batch: batchText, seq: seqText, l
     tokens += ns.reduce((a, b) => a + b, 0)
   }
   const result = {
-    bench: 'train', model: name, batch, seq, lengths: kind, dtype,
+    bench: 'train',
+    model: name,
+    batch,
+    seq,
+    lengths: kind,
+    dtype,
     median_s: +median(seconds).toFixed(5),
     min_s: +Math.min(...seconds).toFixed(5),
     real_tokens_per_s: +(tokens / seconds.reduce((a, b) => a + b, 0)).toFixed(1),
@@ -63,6 +69,12 @@ export async function run({ json, model: name, batch: batchText, seq: seqText, l
     plans: model.runtime.plansRecorded,
     ...provenance(describeBackend()),
   }
-  console.log(json ? JSON.stringify(result) : Object.entries(result).map(([k, v]) => `${k.padEnd(18)} ${v}`).join('\n'))
+  console.log(
+    json
+      ? JSON.stringify(result)
+      : Object.entries(result)
+          .map(([k, v]) => `${k.padEnd(18)} ${v}`)
+          .join('\n'),
+  )
   model.dispose()
 }
