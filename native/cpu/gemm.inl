@@ -17,7 +17,7 @@ constexpr int MR = 6, NV = 4;
 constexpr int MR = 4, NV = 2;
 #endif
 constexpr int NR = NV * W;
-constexpr int64_t KC = 384, MC = (96 / MR) * MR;
+constexpr int64_t KC = 256, MC = (96 / MR) * MR;
 
 /** Element (i, j) is data[i * row + j * column]; one of the strides is usually 1. */
 struct Matrix {
