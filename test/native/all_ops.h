@@ -63,7 +63,8 @@ struct Plan {
   int64_t units[kArenas] = {};
 
   std::vector<int32_t> words() const {
-    std::vector<int32_t> w = {bk::kPlanMagic, bk::kPlanVersion, (int32_t)(uint32_t)bk_ops_hash(), (int32_t)(uint32_t)(bk_ops_hash() >> 32), (int32_t)records.size(), 0};
+    std::vector<int32_t> w = {
+        bk::kPlanMagic, bk::kPlanVersion, (int32_t)(uint32_t)bk_ops_hash(), (int32_t)(uint32_t)(bk_ops_hash() >> 32), (int32_t)records.size(), 0};
     w.insert(w.end(), kCapacity, kCapacity + kRows);
     w.push_back(kScalars);
     for (const int64_t n : units) w.push_back((int32_t)n);
@@ -80,8 +81,9 @@ inline double default_attribute(const std::string& op, const std::string& name) 
   if (name == "seqs" || name == "to") return 1;
   if (name == "from") return 0;
   if (name == "pairs") return 3;
-  static const std::pair<const char*, double> table[] = {{"H", 19}, {"V", 11}, {"Y", 2}, {"P", 17}, {"K", 21}, {"N", 18}, {"A", 2}, {"D", 5}, {"C", 5}, {"n", 70},
-                                                         {"eps", 1e-12}, {"site", 1234}, {"denominator", 14}, {"group", 20}, {"padding_idx", 3}};
+  static const std::pair<const char*, double> table[] = {
+      {"H", 19}, {"V", 11}, {"Y", 2},       {"P", 17},      {"K", 21},           {"N", 18},     {"A", 2},          {"D", 5},
+      {"C", 5},  {"n", 70}, {"eps", 1e-12}, {"site", 1234}, {"denominator", 14}, {"group", 20}, {"padding_idx", 3}};
   for (const auto& entry : table)
     if (name == entry.first) return entry.second;
   return 0;
@@ -145,9 +147,31 @@ inline void append(Plan& plan, int id, const Attributes& given = {}, std::vector
 
 /** Every op, with its options both ways. */
 inline Plan build() {
-  enum { embedding = 1, embedding_backward, layer_norm, layer_norm_backward, layer_norm_backward_weight, dropout, linear, linear_backward_data, linear_backward_weight,
-         activation_backward, attention, attention_backward, attention_probs, gather_rows, gather_rows_backward, cross_entropy, cross_entropy_backward, mean_squared_error,
-         mean_squared_error_backward, binary_cross_entropy, binary_cross_entropy_backward, gradient_norm, adamw };
+  enum {
+    embedding = 1,
+    embedding_backward,
+    layer_norm,
+    layer_norm_backward,
+    layer_norm_backward_weight,
+    dropout,
+    linear,
+    linear_backward_data,
+    linear_backward_weight,
+    activation_backward,
+    attention,
+    attention_backward,
+    attention_probs,
+    gather_rows,
+    gather_rows_backward,
+    cross_entropy,
+    cross_entropy_backward,
+    mean_squared_error,
+    mean_squared_error_backward,
+    binary_cross_entropy,
+    binary_cross_entropy_backward,
+    gradient_norm,
+    adamw
+  };
   Plan p;
   append(p, embedding);
   append(p, embedding_backward);

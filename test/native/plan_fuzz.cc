@@ -12,9 +12,55 @@ extern "C" const char* __asan_default_options() { return "allocator_may_return_n
 
 namespace {
 
-const int32_t kInteresting[] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 15, 16, 17, 20, 21, 22, 37, 40, 63, 64, 65, 127, 128, 255, 256, 257, 1000, 4096, 65535, 65536, 1 << 20,
-                                1 << 26, 1 << 27, (1 << 28) - 1, 1 << 28, 1 << 29, 1 << 30, INT32_MAX - 1, INT32_MAX, INT32_MIN, INT32_MIN + 1, -1, -2, -100,
-                                0x3f800000, 0x3f7fffff, 0x3dcccccd, 0x7f800000, 0x7fc00000, 0x00000001};
+const int32_t kInteresting[] = {0,
+                                1,
+                                2,
+                                3,
+                                4,
+                                5,
+                                6,
+                                7,
+                                8,
+                                15,
+                                16,
+                                17,
+                                20,
+                                21,
+                                22,
+                                37,
+                                40,
+                                63,
+                                64,
+                                65,
+                                127,
+                                128,
+                                255,
+                                256,
+                                257,
+                                1000,
+                                4096,
+                                65535,
+                                65536,
+                                1 << 20,
+                                1 << 26,
+                                1 << 27,
+                                (1 << 28) - 1,
+                                1 << 28,
+                                1 << 29,
+                                1 << 30,
+                                INT32_MAX - 1,
+                                INT32_MAX,
+                                INT32_MIN,
+                                INT32_MIN + 1,
+                                -1,
+                                -2,
+                                -100,
+                                0x3f800000,
+                                0x3f7fffff,
+                                0x3dcccccd,
+                                0x7f800000,
+                                0x7fc00000,
+                                0x00000001};
 
 int32_t interesting(Random& random) { return kInteresting[random.below((int64_t)(sizeof kInteresting / sizeof *kInteresting))]; }
 
@@ -136,6 +182,7 @@ int main(int argc, char** argv) {
     bk_close(engine);
   }
   bk_memory_free(memory);
-  printf("%lld plans, %lld refused, %lld valid, of which %lld ran to their end, 0 reports\n", (long long)plans, (long long)refused, (long long)valid, (long long)ran);
+  printf("%lld plans, %lld refused, %lld valid, of which %lld ran to their end, 0 reports\n", (long long)plans, (long long)refused, (long long)valid,
+         (long long)ran);
   return 0;
 }
