@@ -140,42 +140,46 @@ static inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const float
   }
 }
 
-/** Columns of C that a task takes: few tasks where there are many rows, more where there are few. */
+/**
+ * Columns of C that a task takes: enough tasks for a fair share each, and a block of C (MC x columns) that stays in the L2 while the
+ * blocks of K pass; every task packs its rows of A again, so not too few columns either.
+ */
 static int64_t task_columns(int64_t m, int64_t n) {
-  const int64_t wanted = larger(1, 24 / ceil_div(m, MC));
-  return larger(4 * NR, round_up(ceil_div(n, wanted), NR));
+  const int64_t wanted = larger(1, 40 / ceil_div(m, MC));
+  return smaller(round_up(512, NR), larger(4 * NR, round_up(ceil_div(n, wanted), NR)));
 }
 
 static Scratch gemm_scratch(int64_t n, int64_t k) {
-  const int64_t kc = smaller(k, KC);
-  return {(size_t)(kc * round_up(n, NR)) * 4, (size_t)(kc * MC + kOverrun) * 4};
+  return {(size_t)(k * round_up(n, NR)) * 4, (size_t)(smaller(k, KC) * MC + kOverrun) * 4};
 }
 
-/** C (M x N) = (add ? C : 0) + A B on all threads; epilogue as in multiply_packed, with indices of the whole C. */
+/**
+ * C (M x N) = (add ? C : 0) + A B on all threads; epilogue as in multiply_packed, with indices of the whole C. First all of B is
+ * packed, KC rows after KC rows; then a task takes a block of C through the whole of K, so threads wait for each other only twice.
+ */
 template <class Epilogue>
 static void gemm(Run& run, int64_t M, int64_t N, int64_t K, Matrix a, Matrix b, float* c, int64_t ldc, bool add, const Epilogue& epilogue) {
   if (M == 0) return;  // such as a micro-batch without a labelled row
   float* panels = (float*)run.shared;
+  const int64_t depth = ceil_div(K, KC), width = round_up(N, NR), grain = NR * larger(1, 32768 / (KC * NR)), slices = ceil_div(N, grain);
+  parallel(run, depth * slices, [&](int index, int) {
+    const int64_t k = (index / slices) * KC, j = (index % slices) * grain, kc = smaller(KC, K - k);
+    pack_b({b.data + k * b.row + j * b.column, b.row, b.column}, kc, smaller(grain, N - j), panels + k * width + j * kc);
+  });
   const int64_t columns = task_columns(M, N), across = ceil_div(N, columns), down = ceil_div(M, MC);
-  for (int64_t k = 0; k < K; k += KC) {
-    const int64_t kc = smaller(KC, K - k);
-    const Matrix bk = {b.data + k * b.row, b.row, b.column};
-    const int64_t grain = NR * larger(1, 32768 / (kc * NR));
-    parallel_ranges(run, N, grain, [&](int64_t begin, int64_t end, int) {
-      pack_b({bk.data + begin * bk.column, bk.row, bk.column}, kc, end - begin, panels + begin * kc);
-    });
-    const bool last = k + kc == K;
-    parallel(run, down * across, [&](int index, int thread) {
-      const int64_t i = (index / across) * MC, j = (index % across) * columns;
-      const int64_t m = smaller(MC, M - i), n = smaller(columns, N - j);
-      float* block = (float*)run.local[thread];
+  parallel(run, down * across, [&](int index, int thread) {
+    const int64_t i = (index / across) * MC, j = (index % across) * columns;
+    const int64_t m = smaller(MC, M - i), n = smaller(columns, N - j);
+    float *block = (float*)run.local[thread], *tile = c + i * ldc + j;
+    for (int64_t k = 0; k < K; k += KC) {
+      const int64_t kc = smaller(KC, K - k);
+      const float* panel = panels + k * width + j * kc;
       pack_a({a.data + i * a.row + k * a.column, a.row, a.column}, m, kc, block);
-      float* tile = c + i * ldc + j;
-      if (last)
-        multiply_packed(m, n, kc, block, panels + j * kc, tile, ldc, add || k > 0,
+      if (k + kc == K)
+        multiply_packed(m, n, kc, block, panel, tile, ldc, add || k > 0,
                         [&](int64_t ti, int64_t rows, int64_t tj, int64_t cols) { epilogue(i + ti, rows, j + tj, cols); });
       else
-        multiply_packed(m, n, kc, block, panels + j * kc, tile, ldc, add || k > 0, NoEpilogue());
-    });
-  }
+        multiply_packed(m, n, kc, block, panel, tile, ldc, add || k > 0, NoEpilogue());
+    }
+  });
 }
