@@ -120,7 +120,7 @@ static Status attention(Run& run, const Call& call) {
 }
 static Scratch attention_scratch(const Call& call) {
   const int64_t L = call.attributes[0], D = call.attributes[3], Lp = round_up(L, NR), Dp = round_up(D, NR);
-  return {0, (size_t)(D * Lp + L * Dp + BQ * Lp + BQ * larger(D, L) + kOverrun) * 4};
+  return {0, (size_t)(D * Lp + L * Dp + BQ * Lp + BQ * larger(D, L)) * 4};
 }
 
 /**
@@ -181,7 +181,7 @@ static Status attention_backward(Run& run, const Call& call) {
 }
 static Scratch attention_backward_scratch(const Call& call) {
   const int64_t L = call.attributes[0], D = call.attributes[3], Lp = round_up(L, NR), Dp = round_up(D, NR);
-  return {0, (size_t)(2 * D * Lp + L * Dp + BQ * Dp + 2 * BQ * Lp + BQ * larger(D, round_up(L, MR)) + kOverrun) * 4};
+  return {0, (size_t)(2 * D * Lp + L * Dp + BQ * Dp + 2 * BQ * Lp + BQ * larger(D, round_up(L, MR))) * 4};
 }
 
 /** The probabilities themselves, [A, L, L] for each sequence in turn; only for callers that ask to see them. */
@@ -224,5 +224,5 @@ static Status attention_probs(Run& run, const Call& call) {
 }
 static Scratch attention_probs_scratch(const Call& call) {
   const int64_t L = call.attributes[0], D = call.attributes[4], Lp = round_up(L, NR);
-  return {0, (size_t)(D * Lp + BQ * Lp + BQ * D + kOverrun) * 4};
+  return {0, (size_t)(D * Lp + BQ * Lp + BQ * D) * 4};
 }

@@ -28,18 +28,15 @@ struct Matrix {
 typedef float f32x4 __attribute__((vector_size(16)));
 typedef float f32x4_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
 
-/** Floats that `interleave` may write beyond its result, where the count is no multiple of 4. */
-constexpr int64_t kOverrun = 4;
-
 /**
  * out[k * COUNT + i] = lines[i][k]: 4 x 4 transposes. Where COUNT is no multiple of 4, the last store of each k runs into the next
- * k's place, which is written after it.
+ * k's place, which is written after it; so the very last k is left to the plain loop.
  */
 template <int COUNT>
 BK_INLINE void interleave(const float* const (&lines)[COUNT], int64_t kc, float* out) {
   constexpr int groups = (COUNT + 3) / 4;
   int64_t k = 0;
-  for (; k + 4 <= kc; k += 4) {
+  for (const int64_t end = COUNT % 4 ? kc - 1 : kc; k + 4 <= end; k += 4) {
     f32x4 columns[groups][4];
 #pragma GCC unroll 8
     for (int g = 0; g < groups; g++) {
@@ -77,7 +74,7 @@ static void pack_lines(const float* from, int64_t stride, int64_t step, int64_t 
   }
 }
 
-/** All strips of an m x kc block, out[k * MR + i] = a(i, k); the result has round_up(m, MR) * kc elements, and kOverrun more are written. */
+/** All strips of an m x kc block, out[k * MR + i] = a(i, k); the result has round_up(m, MR) * kc elements. */
 static void pack_a(Matrix a, int64_t m, int64_t kc, float* out) {
   for (int64_t i = 0; i < m; i += MR) pack_lines<MR>(a.data + i * a.row, a.row, a.column, smaller(MR, m - i), kc, out + i * kc);
 }
@@ -140,44 +137,45 @@ static inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const float
   }
 }
 
-/**
- * Columns of C that a task takes: enough tasks for a fair share each, and a block of C (MC x columns) that stays in the L2 while the
- * blocks of K pass; every task packs its rows of A again, so not too few columns either.
- */
+/** Columns of C that a task takes: enough tasks for a fair share each, and a block of C (MC x columns) that stays in the L2. */
 static int64_t task_columns(int64_t m, int64_t n) {
-  const int64_t wanted = larger(1, 40 / ceil_div(m, MC));
-  return smaller(round_up(512, NR), larger(4 * NR, round_up(ceil_div(n, wanted), NR)));
+  const int64_t wanted = larger(1, 48 / ceil_div(m, MC));
+  return smaller(round_up(256, NR), larger(2 * NR, round_up(ceil_div(n, wanted), NR)));
 }
 
-static Scratch gemm_scratch(int64_t n, int64_t k) {
-  return {(size_t)(k * round_up(n, NR)) * 4, (size_t)(smaller(k, KC) * MC + kOverrun) * 4};
-}
+static Scratch gemm_scratch(int64_t m, int64_t n, int64_t k) { return {(size_t)(k * (round_up(m, MR) + round_up(n, NR))) * 4, 0}; }
 
 /**
- * C (M x N) = (add ? C : 0) + A B on all threads; epilogue as in multiply_packed, with indices of the whole C. First all of B is
- * packed, KC rows after KC rows; then a task takes a block of C through the whole of K, so threads wait for each other only twice.
+ * C (M x N) = (add ? C : 0) + A B on all threads; epilogue as in multiply_packed, with indices of the whole C. First all of A and B
+ * is packed, KC rows after KC rows; then a task takes a block of C through the whole of K, so threads wait for each other only twice.
  */
 template <class Epilogue>
 static void gemm(Run& run, int64_t M, int64_t N, int64_t K, Matrix a, Matrix b, float* c, int64_t ldc, bool add, const Epilogue& epilogue) {
   if (M == 0) return;  // such as a micro-batch without a labelled row
-  float* panels = (float*)run.shared;
-  const int64_t depth = ceil_div(K, KC), width = round_up(N, NR), grain = NR * larger(1, 32768 / (KC * NR)), slices = ceil_div(N, grain);
+  const int64_t height = round_up(M, MR), width = round_up(N, NR), depth = ceil_div(K, KC);
+  float *strips = (float*)run.shared, *panels = strips + K * height;
+  const int64_t lines = 8 * MR * NR, slices_a = ceil_div(M, lines), slices = slices_a + ceil_div(N, lines);
   parallel(run, depth * slices, [&](int index, int) {
-    const int64_t k = (index / slices) * KC, j = (index % slices) * grain, kc = smaller(KC, K - k);
-    pack_b({b.data + k * b.row + j * b.column, b.row, b.column}, kc, smaller(grain, N - j), panels + k * width + j * kc);
+    const int64_t k = (index / slices) * KC, slice = index % slices, kc = smaller(KC, K - k);
+    if (slice < slices_a) {
+      const int64_t i = slice * lines;
+      pack_a({a.data + i * a.row + k * a.column, a.row, a.column}, smaller(lines, M - i), kc, strips + k * height + i * kc);
+    } else {
+      const int64_t j = (slice - slices_a) * lines;
+      pack_b({b.data + k * b.row + j * b.column, b.row, b.column}, kc, smaller(lines, N - j), panels + k * width + j * kc);
+    }
   });
   const int64_t columns = task_columns(M, N), across = ceil_div(N, columns), down = ceil_div(M, MC);
-  parallel(run, down * across, [&](int index, int thread) {
+  parallel(run, down * across, [&](int index, int) {
     const int64_t i = (index / across) * MC, j = (index % across) * columns;
     const int64_t m = smaller(MC, M - i), n = smaller(columns, N - j);
-    float *block = (float*)run.local[thread], *tile = c + i * ldc + j;
+    float* tile = c + i * ldc + j;
     for (int64_t k = 0; k < K; k += KC) {
       const int64_t kc = smaller(KC, K - k);
-      const float* panel = panels + k * width + j * kc;
-      pack_a({a.data + i * a.row + k * a.column, a.row, a.column}, m, kc, block);
+      const float *block = strips + k * height + i * kc, *panel = panels + k * width + j * kc;
       if (k + kc == K)
         multiply_packed(m, n, kc, block, panel, tile, ldc, add || k > 0,
-                        [&](int64_t ti, int64_t rows, int64_t tj, int64_t cols) { epilogue(i + ti, rows, j + tj, cols); });
+                        [&](int64_t ti, int64_t r, int64_t tj, int64_t cs) { epilogue(i + ti, r, j + tj, cs); });
       else
         multiply_packed(m, n, kc, block, panel, tile, ldc, add || k > 0, NoEpilogue());
     }

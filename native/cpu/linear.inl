@@ -34,7 +34,7 @@ static Status linear(Run& run, const Call& call) {
   gemm(run, rows, N, K, {x, K, 1}, {w, 1, K}, y, N, false, BiasActivation{y, z, bias, N, c.integer()});
   return kOk;
 }
-static Scratch linear_scratch(const Call& call) { return gemm_scratch(call.attributes[2], call.attributes[1]); }
+static Scratch linear_scratch(const Call& call) { return gemm_scratch(call.attributes[0], call.attributes[2], call.attributes[1]); }
 
 /** dx = dy w */
 static Status linear_backward_data(Run& run, const Call& call) {
@@ -45,7 +45,7 @@ static Status linear_backward_data(Run& run, const Call& call) {
   gemm(run, rows, K, N, {dy, N, 1}, {w, K, 1}, dx, K, c.integer() != 0, NoEpilogue());
   return kOk;
 }
-static Scratch linear_backward_data_scratch(const Call& call) { return gemm_scratch(call.attributes[1], call.attributes[2]); }
+static Scratch linear_backward_data_scratch(const Call& call) { return gemm_scratch(call.attributes[0], call.attributes[1], call.attributes[2]); }
 
 BK_INLINE bool accumulates(const Run& run, int accumulate) { return accumulate || run.scalars[7] != 0; }
 
@@ -79,4 +79,4 @@ static Status linear_backward_weight(Run& run, const Call& call) {
   if (dbias) sum_rows(run, dy, rows, N, dbias, add);
   return kOk;
 }
-static Scratch linear_backward_weight_scratch(const Call& call) { return gemm_scratch(call.attributes[1], call.attributes[0]); }
+static Scratch linear_backward_weight_scratch(const Call& call) { return gemm_scratch(call.attributes[2], call.attributes[1], call.attributes[0]); }
