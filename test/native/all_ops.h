@@ -240,24 +240,21 @@ inline int32_t integer_at(const Operand& o, int64_t i, Random& random) {
 
 inline bool is_integer(const std::string& name) { return arena_of("", name) == 5 && name != "targets" && name != "loss"; }
 
-/** Writes every operand's first contents: valid indices, floats in [-1, 1), what must be positive made so. */
-inline int fill(bk_memory* memory, const Plan& plan, Random& random) {
+/** Writes the first contents of every operand of an arena: valid indices, floats in [-1, 1), what must be positive made so. */
+inline void fill(const Plan& plan, int arena, char* contents, Random& random) {
   for (const Operand& o : plan.operands) {
-    std::vector<int32_t> words((size_t)o.elements);
+    if (o.arena != arena) continue;
     for (int64_t i = 0; i < o.elements; i++) {
       float real = random.uniform();
       if (o.name() == "rstd" || o.name() == "exp_avg_sq") real = 0.5f + 0.25f * real;
       if (o.name() == "lse") real += 3;
       if (o.name() == "norm") real = i ? 0.5f : 2.0f;
-      if (is_integer(o.name()))
-        words[(size_t)i] = integer_at(o, i, random);
-      else
-        memcpy(&words[(size_t)i], &real, 4);
+      int32_t word;
+      memcpy(&word, &real, 4);
+      if (is_integer(o.name())) word = integer_at(o, i, random);
+      memcpy(contents + o.offset + i * 4, &word, 4);
     }
-    if (o.elements)
-      if (const int error = bk_memory_write(memory, o.arena, (uint64_t)o.offset, words.data(), words.size() * 4)) return error;
   }
-  return 0;
 }
 
 }  // namespace all_ops

@@ -27,10 +27,13 @@ bool run(const Plan& plan, const char* isa, int threads, std::vector<std::vector
   bk_program* program;
   if (failed(bk_open(isa, threads, &engine, message, sizeof message), message)) return false;
   if (failed(bk_memory_create(engine, &memory), "memory")) return false;
-  for (int i = 0; i < kArenas; i++)
-    if (failed(bk_memory_reserve(memory, i, (uint64_t)(plan.units[i] * kUnit)), "reserve")) return false;
   Random random(7);
-  if (failed(fill(memory, plan, random), "fill")) return false;
+  for (int i = 0; i < kArenas; i++) {
+    std::vector<char> contents((size_t)(plan.units[i] * kUnit));
+    fill(plan, i, contents.data(), random);
+    if (failed(bk_memory_reserve(memory, i, contents.size()), "reserve")) return false;
+    if (failed(bk_memory_write(memory, i, 0, contents.data(), contents.size()), "write")) return false;
+  }
   const std::vector<int32_t> words = plan.words();
   if (failed(bk_program_create(engine, words.data(), words.size(), &program, message, sizeof message), message)) return false;
   const std::vector<double> s = scalars();

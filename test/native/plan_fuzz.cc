@@ -2,6 +2,8 @@
 // program that stays inside its arenas, whatever its numbers are. Built with BERTKIT_SANITIZE, where pages end at their last byte.
 //
 //   plan_fuzz [plans = 20000] [seed = 1]
+#include "../../native/runtime/cpu.h"
+#include "../../native/runtime/pages.h"
 #include "all_ops.h"
 
 using namespace all_ops;
@@ -123,65 +125,100 @@ std::vector<double> mutated_scalars(const std::vector<int32_t>& words, Random& r
   return s;
 }
 
+/** Arenas of exactly the sizes that the original plan asks for. */
+struct Arenas {
+  char* base[kArenas];
+  int64_t bytes[kArenas];
+
+  explicit Arenas(const Plan& original) {
+    for (int i = 0; i < kArenas; i++) {
+      bytes[i] = original.units[i] * kUnit;
+      base[i] = (char*)bk::pages_allocate((size_t)bytes[i]);
+    }
+  }
+};
+
+void run_in_turn(bk::Run*, int tasks, bk::Task task, void* argument) {
+  for (int i = 0; i < tasks; i++) task(argument, i, 0);
+}
+
+/** What the engine does with a valid plan, on this thread and with scratch of exactly the size that the plan asks for. */
+int run_here(const bk::Plan& plan, const Arenas& arenas, const std::vector<double>& s) {
+  char message[256];
+  if (const int error = bk::plan_check_scalars(plan, s.data(), s.size(), message, sizeof message)) return error;
+  for (int i = 0; i < kArenas; i++)
+    if (plan.arena_bytes[i] > arenas.bytes[i]) return BK_ARGUMENT;
+  char *shared = (char*)bk::pages_allocate(plan.scratch.shared), *local = (char*)bk::pages_allocate(plan.scratch.local);
+  int result = (plan.scratch.shared && !shared) || (plan.scratch.local && !local) ? BK_MEMORY : BK_OK;
+  bk::Run run = {s.data(), run_in_turn, shared, &local};
+  for (int i = 0; i < plan.records && result == BK_OK; i++) {
+    bk::Call call;
+    bk::plan_resolve(plan.record[i], arenas.base, s.data(), &call);
+    if (plan.record[i].kernel->run(run, call).where) result = BK_DATA;
+  }
+  bk::pages_free(shared, plan.scratch.shared);
+  bk::pages_free(local, plan.scratch.local);
+  return result;
+}
+
+/** The same through api.h, on three threads. */
+int run_engine(const char* isa, const std::vector<int32_t>& words, const Arenas& arenas, const std::vector<double>& s) {
+  char message[256];
+  bk_engine* engine;
+  bk_memory* memory;
+  bk_program* program;
+  if (bk_open(isa, 3, &engine, message, sizeof message) || bk_memory_create(engine, &memory)) return -1;
+  for (int i = 0; i < kArenas; i++)
+    if (bk_memory_reserve(memory, i, (uint64_t)arenas.bytes[i]) || bk_memory_write(memory, i, 0, arenas.base[i], (uint64_t)arenas.bytes[i])) return -1;
+  if (bk_program_create(engine, words.data(), words.size(), &program, message, sizeof message)) return -1;
+  const int result = bk_run_start(program, memory, s.data(), s.size(), nullptr, nullptr, nullptr, message, sizeof message);
+  bk_program_free(program);
+  bk_memory_free(memory);
+  bk_close(engine);
+  return result;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const int64_t plans = argc > 1 ? atoll(argv[1]) : 20000;
   Random random(argc > 2 ? (uint64_t)atoll(argv[2]) : 1);
   const Plan original = build();
-  char message[256], json[512];
-  bk_engine* engine;
-  if (bk_open(nullptr, 1, &engine, message, sizeof message)) return 1;
-  bk_describe(engine, json, sizeof json);
-  std::vector<const char*> isas;
-  for (const char* isa : {"avx512", "avx2", "neon", "wide", "scalar"})
-    if (strstr(json, (std::string("\"") + isa + "\"").c_str())) isas.push_back(isa);
-  bk_memory* memory;
-  if (bk_memory_create(engine, &memory)) return 1;
-  bk_close(engine);
-  for (int i = 0; i < kArenas; i++)
-    if (bk_memory_reserve(memory, i, (uint64_t)(original.units[i] * kUnit))) return 1;
-
-  // contents to start a run from; writing them anew for each would take most of the time
-  std::vector<std::vector<char>> images[kArenas];
-  for (int seed = 0; seed < 8; seed++) {
-    if (fill(memory, original, random)) return 1;
+  const bk::KernelTable* tables[bk::kMaxIsas];
+  const int isas = bk::cpu_tables(tables);
+  const Arenas arenas(original);
+  std::vector<std::vector<char>> images[kArenas];  // contents to start from; writing them anew for each run would take most of the time
+  for (int seed = 0; seed < 8; seed++)
     for (int i = 0; i < kArenas; i++) {
-      images[i].emplace_back((size_t)(original.units[i] * kUnit));
-      if (bk_memory_read(memory, i, 0, images[i].back().data(), images[i].back().size())) return 1;
+      images[i].emplace_back((size_t)arenas.bytes[i]);
+      fill(original, i, images[i].back().data(), random);
     }
-  }
 
+  constexpr int kEngineEvery = 64;  // threads are slow to start
   int64_t valid = 0, ran = 0, refused = 0;
   for (int64_t n = 0; n < plans; n++) {
     const std::vector<int32_t> words = n ? mutated(original, random) : original.words();
-    // an engine of its own gives each run scratch of exactly the size that its plan asks for
-    if (bk_open(isas[(size_t)random.below((int64_t)isas.size())], random.below(16) ? 1 : 3, &engine, message, sizeof message)) return 1;
-    bk_program* program;
-    const int error = bk_program_create(engine, words.data(), words.size(), &program, message, sizeof message);
-    if (!error) {
-      valid++;
-      for (int i = 0; i < kArenas; i++) {
-        const std::vector<char>& image = images[i][(size_t)random.below(8)];
-        if (bk_memory_write(memory, i, 0, image.data(), image.size())) return 1;
-      }
-      const std::vector<double> s = n ? mutated_scalars(words, random) : scalars();
-      const int result = bk_run_start(program, memory, s.data(), s.size(), nullptr, nullptr, nullptr, message, sizeof message);
-      if (result == BK_OK) ran++;
-      if (result != BK_OK && (n == 0 || (result != BK_DATA && result != BK_MEMORY && result != BK_ARGUMENT))) {
-        fprintf(stderr, "plan %lld: unexpected result %d: %s\n", (long long)n, result, message);
-        return 1;
-      }
-      bk_program_free(program);
-    } else if (error == BK_PLAN && n > 0) {
+    const bk::KernelTable& kernels = *tables[random.below(isas)];
+    char message[256] = "";
+    bk::Plan plan;
+    const int error = bk::plan_validate(words.data(), words.size(), kernels, &plan, message, sizeof message);
+    if (error) {
       refused++;
-    } else {
+      if (error == BK_PLAN && n > 0) continue;
       fprintf(stderr, "plan %lld: unexpected error %d: %s\n", (long long)n, error, message);
       return 1;
     }
-    bk_close(engine);
+    valid++;
+    for (int i = 0; i < kArenas; i++) memcpy(arenas.base[i], images[i][(size_t)random.below(8)].data(), (size_t)arenas.bytes[i]);
+    const std::vector<double> s = n ? mutated_scalars(words, random) : scalars();
+    int result = valid % kEngineEvery == 1 ? run_engine(kernels.isa, words, arenas, s) : run_here(plan, arenas, s);
+    bk::plan_free(&plan);
+    if (result == BK_OK) ran++;
+    if (result != BK_OK && (n == 0 || (result != BK_DATA && result != BK_MEMORY && result != BK_ARGUMENT))) {
+      fprintf(stderr, "plan %lld: unexpected result %d\n", (long long)n, result);
+      return 1;
+    }
   }
-  bk_memory_free(memory);
   printf("%lld plans, %lld refused, %lld valid, of which %lld ran to their end, 0 reports\n", (long long)plans, (long long)refused, (long long)valid,
          (long long)ran);
   return 0;
