@@ -78,14 +78,17 @@ Array typed_array(const Napi::CallbackInfo& info, size_t index, napi_typedarray_
 class Engine : public Napi::ObjectWrap<Engine> {
  public:
   static Napi::Function Init(Napi::Env env) {
-    return DefineClass(env, "Engine", {InstanceMethod<&Engine::Describe>("describe"), InstanceMethod<&Engine::MeasurePeak>("measurePeak"), InstanceMethod<&Engine::Cancel>("cancel")});
+    return DefineClass(
+        env, "Engine",
+        {InstanceMethod<&Engine::Describe>("describe"), InstanceMethod<&Engine::MeasurePeak>("measurePeak"), InstanceMethod<&Engine::Cancel>("cancel")});
   }
 
   explicit Engine(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine>(info) {
     const std::string isa = info[0].IsString() ? info[0].As<Napi::String>().Utf8Value() : "";
     char message[256];
     bk_engine* engine;
-    if (const int error = bk_open(isa.empty() ? nullptr : isa.c_str(), (int)number(info, 1), &engine, message, sizeof message)) raise(info.Env(), error, message);
+    if (const int error = bk_open(isa.empty() ? nullptr : isa.c_str(), (int)number(info, 1), &engine, message, sizeof message))
+      raise(info.Env(), error, message);
     handle = EngineHandle(engine, bk_close);
   }
 
@@ -141,7 +144,8 @@ class Memory : public Napi::ObjectWrap<Memory> {
     const int arena = (int)number(info, 0);
     const double bytes = number(info, 1);
     if (!(bytes >= 0 && bytes <= 9e15)) raise(info.Env(), BK_ARGUMENT, "Expected a number of bytes");
-    if (const int error = bk_memory_reserve(memory, arena, (uint64_t)bytes)) raise(info.Env(), error, "No memory for an arena of " + std::to_string((uint64_t)bytes) + " bytes");
+    if (const int error = bk_memory_reserve(memory, arena, (uint64_t)bytes))
+      raise(info.Env(), error, "No memory for an arena of " + std::to_string((uint64_t)bytes) + " bytes");
     const int64_t grown = (int64_t)bytes - sizes_[arena];
     if (grown > 0) {  // tell V8 about native bytes, so that garbage is collected in time
       sizes_[arena] += grown;
@@ -154,7 +158,8 @@ class Memory : public Napi::ObjectWrap<Memory> {
     if (!info[2].IsTypedArray()) raise(info.Env(), BK_ARGUMENT, "Expected a typed array");
     const Napi::TypedArray view = info[2].As<Napi::TypedArray>();
     const char* data = (const char*)view.ArrayBuffer().Data() + view.ByteOffset();
-    if (const int error = bk_memory_write(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength())) raise(info.Env(), error, "The range lies outside the arena");
+    if (const int error = bk_memory_write(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength()))
+      raise(info.Env(), error, "The range lies outside the arena");
   }
 
   void Read(const Napi::CallbackInfo& info) {
@@ -162,7 +167,8 @@ class Memory : public Napi::ObjectWrap<Memory> {
     if (!info[2].IsTypedArray()) raise(info.Env(), BK_ARGUMENT, "Expected a typed array");
     const Napi::TypedArray view = info[2].As<Napi::TypedArray>();
     char* data = (char*)view.ArrayBuffer().Data() + view.ByteOffset();
-    if (const int error = bk_memory_read(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength())) raise(info.Env(), error, "The range lies outside the arena");
+    if (const int error = bk_memory_read(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength()))
+      raise(info.Env(), error, "The range lies outside the arena");
   }
 
   /** The pages go back at once, or when the run that uses them has ended. */
@@ -182,14 +188,17 @@ class Memory : public Napi::ObjectWrap<Memory> {
 
 class Program : public Napi::ObjectWrap<Program> {
  public:
-  static Napi::Function Init(Napi::Env env) { return DefineClass(env, "Program", {InstanceMethod<&Program::Run>("run"), InstanceMethod<&Program::Dispose>("dispose")}); }
+  static Napi::Function Init(Napi::Env env) {
+    return DefineClass(env, "Program", {InstanceMethod<&Program::Run>("run"), InstanceMethod<&Program::Dispose>("dispose")});
+  }
 
   explicit Program(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Program>(info) {
     const Engine* engine = unwrap<Engine>(info.Env(), info[0], instance(info.Env()).engine, "an Engine");
     const Napi::Int32Array plan = typed_array<Napi::Int32Array>(info, 1, napi_int32_array);
     char message[256];
     bk_program* program;
-    if (const int error = bk_program_create(engine->handle.get(), plan.Data(), plan.ElementLength(), &program, message, sizeof message)) raise(info.Env(), error, message);
+    if (const int error = bk_program_create(engine->handle.get(), plan.Data(), plan.ElementLength(), &program, message, sizeof message))
+      raise(info.Env(), error, message);
     engine_ = engine->handle;
     handle_ = ProgramHandle(program, bk_program_free);
   }
@@ -248,7 +257,8 @@ Napi::Value Program::Run(const Napi::CallbackInfo& info) {
   int error;
   {
     std::lock_guard<std::mutex> lock(own.mutex);
-    error = bk_run_start(handle_.get(), memory->handle.get(), scalars.Data(), scalars.ElementLength(), job_ended, job.get(), &job->run, message, sizeof message);
+    error =
+        bk_run_start(handle_.get(), memory->handle.get(), scalars.Data(), scalars.ElementLength(), job_ended, job.get(), &job->run, message, sizeof message);
     if (!error) {
       if (own.jobs.empty()) own.deliver.Ref(env);
       own.jobs.insert(job.get());

@@ -19,11 +19,11 @@ extern "C" {
 
 enum bk_error {
   BK_OK = 0,
-  BK_PLAN = 1,      // the plan is malformed
-  BK_MEMORY = 2,    // memory could not be had
-  BK_DATA = 3,      // an index in the data is out of range: id, label, sequence border
-  BK_CANCELLED = 4, // bk_cancel was called
-  BK_ARGUMENT = 5,  // an argument of the call is out of range
+  BK_PLAN = 1,       // the plan is malformed
+  BK_MEMORY = 2,     // memory could not be had
+  BK_DATA = 3,       // an index in the data is out of range: id, label, sequence border
+  BK_CANCELLED = 4,  // bk_cancel was called
+  BK_ARGUMENT = 5,   // an argument of the call is out of range
 };
 
 typedef struct bk_engine bk_engine;    // an instruction set, a number of threads; kernels run on one pool per process
@@ -65,7 +65,8 @@ typedef void (*bk_done)(void* user, int error, const char* message);
  * Queues a run: all runs of the process go in order, one at a time. `scalars` (ROW and SCALAR of ops.def) are copied. The program
  * and the memory must outlive the run. With `done` null the call returns when the run has ended, with its error and message.
  */
-BK_EXPORT int bk_run_start(bk_program*, bk_memory*, const double* scalars, size_t count, bk_done done, void* user, bk_run** run, char* message, size_t capacity);
+BK_EXPORT int bk_run_start(bk_program*, bk_memory*, const double* scalars, size_t count, bk_done done, void* user, bk_run** run, char* message,
+                           size_t capacity);
 /** Asks a run to stop before its next record; `done` is still called. The handle is valid until then. */
 BK_EXPORT void bk_run_cancel(bk_run*);
 

@@ -58,7 +58,11 @@ export class DataError extends BertkitError {
     readonly line?: number,
     options?: ErrorOptions,
   ) {
-    super('ERR_DATA', file === undefined ? message : `${file}${line === undefined ? '' : `:${line}`}: ${message}`, options)
+    super(
+      'ERR_DATA',
+      file === undefined ? message : `${file}${line === undefined ? '' : `:${line}`}: ${message}`,
+      options,
+    )
   }
 }
 

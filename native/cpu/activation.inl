@@ -7,8 +7,15 @@ struct Linear {
   static f32 slope(f32) { return set1(1); }
 };
 struct Gelu {  // 0.5 z (1 + erf(z / sqrt 2)), exact
-  static f32 value(f32 z) { f32 d; return z * normal_cdf(z, d); }
-  static f32 slope(f32 z) { f32 d; const f32 c = normal_cdf(z, d); return fma(z, d, c); }
+  static f32 value(f32 z) {
+    f32 d;
+    return z * normal_cdf(z, d);
+  }
+  static f32 slope(f32 z) {
+    f32 d;
+    const f32 c = normal_cdf(z, d);
+    return fma(z, d, c);
+  }
 };
 struct GeluTanh {  // 0.5 z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3)))
   static f32 value(f32 z) { return 0.5f * z * (1.0f + tanh(gelu_tanh_argument(z))); }
@@ -19,7 +26,10 @@ struct GeluTanh {  // 0.5 z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3)))
 };
 struct QuickGelu {
   static f32 value(f32 z) { return z * sigmoid(1.702f * z); }
-  static f32 slope(f32 z) { const f32 s = sigmoid(1.702f * z); return s * (1.0f + 1.702f * z * (1.0f - s)); }
+  static f32 slope(f32 z) {
+    const f32 s = sigmoid(1.702f * z);
+    return s * (1.0f + 1.702f * z * (1.0f - s));
+  }
 };
 struct Relu {
   static f32 value(f32 z) { return select(z <= 0.0f, f32{}, z); }
@@ -27,15 +37,24 @@ struct Relu {
 };
 struct Silu {
   static f32 value(f32 z) { return z * sigmoid(z); }
-  static f32 slope(f32 z) { const f32 s = sigmoid(z); return s * (1.0f + z * (1.0f - s)); }
+  static f32 slope(f32 z) {
+    const f32 s = sigmoid(z);
+    return s * (1.0f + z * (1.0f - s));
+  }
 };
 struct Tanh {
   static f32 value(f32 z) { return tanh(z); }
-  static f32 slope(f32 z) { const f32 t = tanh(z); return 1.0f - t * t; }
+  static f32 slope(f32 z) {
+    const f32 t = tanh(z);
+    return 1.0f - t * t;
+  }
 };
 struct Sigmoid {
   static f32 value(f32 z) { return sigmoid(z); }
-  static f32 slope(f32 z) { const f32 s = sigmoid(z); return s * (1.0f - s); }
+  static f32 slope(f32 z) {
+    const f32 s = sigmoid(z);
+    return s * (1.0f - s);
+  }
 };
 
 /** Calls body with the activation's functions as a type, so that loops over elements have no branch. */
@@ -43,7 +62,8 @@ template <class Body>
 static inline void with_activation(int act, Body&& body) {
   switch (act) {
     case 1: return body(Gelu());
-    case 2: case 3: return body(GeluTanh());  // gelu_new and gelu_fast differ in the order of the products only
+    case 2:
+    case 3: return body(GeluTanh());  // gelu_new and gelu_fast differ in the order of the products only
     case 4: return body(QuickGelu());
     case 5: return body(Relu());
     case 6: return body(Silu());

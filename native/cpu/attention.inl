@@ -97,10 +97,10 @@ static Status attention(Run& run, const Call& call) {
   if (bad.where) return bad;
   parallel(run, seqs * A, [&](int index, int thread) {
     const Head h(s, index);
-    float* keys = (float*)run.local[thread];                // D x Lp
-    float* values = keys + D * h.Lp;                        // L x round_up(D)
-    float* scores = values + h.L * round_up(D, NR);         // BQ x Lp
-    float* strip = scores + BQ * h.Lp;                      // BQ x max(D, L)
+    float* keys = (float*)run.local[thread];         // D x Lp
+    float* values = keys + D * h.Lp;                 // L x round_up(D)
+    float* scores = values + h.L * round_up(D, NR);  // BQ x Lp
+    float* strip = scores + BQ * h.Lp;               // BQ x max(D, L)
     pack_b({qkv + h.in_qkv(1), 1, s.stride()}, D, h.L, keys);
     pack_b({qkv + h.in_qkv(2), s.stride(), 1}, h.L, D, values);
     for (int64_t q0 = 0; q0 < h.L; q0 += BQ) {
@@ -141,13 +141,13 @@ static Status attention_backward(Run& run, const Call& call) {
   const int64_t H = A * D, Dp = round_up(D, NR);
   parallel(run, seqs * A, [&](int index, int thread) {
     const Head h(s, index);
-    float* keys_t = (float*)run.local[thread];      // k^T: D x Lp
-    float* values_t = keys_t + D * h.Lp;            // v^T: D x Lp
-    float* keys = values_t + D * h.Lp;              // k: L x Dp
-    float* block = keys + h.L * Dp;                 // q or dO of the block: BQ x Dp
-    float* P = block + BQ * Dp;                     // BQ x Lp
-    float* dS = P + BQ * h.Lp;                      // BQ x Lp
-    float* strip = dS + BQ * h.Lp;                  // BQ x max(D, L), or L x BQ
+    float* keys_t = (float*)run.local[thread];  // k^T: D x Lp
+    float* values_t = keys_t + D * h.Lp;        // v^T: D x Lp
+    float* keys = values_t + D * h.Lp;          // k: L x Dp
+    float* block = keys + h.L * Dp;             // q or dO of the block: BQ x Dp
+    float* P = block + BQ * Dp;                 // BQ x Lp
+    float* dS = P + BQ * h.Lp;                  // BQ x Lp
+    float* strip = dS + BQ * h.Lp;              // BQ x max(D, L), or L x BQ
     pack_b({qkv + h.in_qkv(1), 1, s.stride()}, D, h.L, keys_t);
     pack_b({qkv + h.in_qkv(2), 1, s.stride()}, D, h.L, values_t);
     pack_b({qkv + h.in_qkv(1), s.stride(), 1}, h.L, D, keys);

@@ -118,7 +118,8 @@ struct NoEpilogue {
  * epilogue(i, rows, j, columns) is called for each finished tile, which is still in the L1.
  */
 template <class Epilogue>
-static inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool add, const Epilogue& epilogue) {
+static inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool add,
+                                   const Epilogue& epilogue) {
   for (int64_t j = 0; j < n; j += NR) {
     const int64_t columns = smaller(NR, n - j);
     for (int64_t i = 0; i < m; i += MR) {

@@ -8,10 +8,22 @@ namespace bk {
 namespace BK_ISA {
 namespace {
 
-template <class T> struct Unqualified { typedef T type; };
-template <class T> struct Unqualified<T&> { typedef T type; };
-template <class T> struct Unqualified<const T> { typedef T type; };
-template <class T> struct Unqualified<const T&> { typedef T type; };
+template <class T>
+struct Unqualified {
+  typedef T type;
+};
+template <class T>
+struct Unqualified<T&> {
+  typedef T type;
+};
+template <class T>
+struct Unqualified<const T> {
+  typedef T type;
+};
+template <class T>
+struct Unqualified<const T&> {
+  typedef T type;
+};
 
 // clang-format off
 #include "math.inl"
@@ -43,7 +55,8 @@ using namespace BK_ISA;
 const KernelTable BK_TABLE(BK_ISA) = {
     BK_TEXT(BK_ISA),
     "packed float32",
-    {{nullptr, nullptr},
+    {
+        {nullptr, nullptr},
 #include "../ops.def"
     },
     fma_peak,

@@ -10,9 +10,9 @@ constexpr int kMaxOperands = 12, kMaxAttributes = 12, kMaxOps = 64;
 
 /** What went wrong in a kernel; `where` is null when nothing did. Texts are made in runtime/engine.cc. */
 struct Status {
-  const char* where;     // operand, such as "ids"
-  int64_t row, value;    // value found at that row
-  int64_t low, high;     // expected low <= value < high
+  const char* where;   // operand, such as "ids"
+  int64_t row, value;  // value found at that row
+  int64_t low, high;   // expected low <= value < high
 };
 constexpr Status kOk = {nullptr, 0, 0, 0, 0};
 
@@ -42,7 +42,10 @@ class Cursor {
   int64_t dim() { return call_.attributes[attribute_++]; }
   int integer() { return call_.attributes[attribute_++]; }
   float real() {
-    union { int32_t i; float f; } bits;
+    union {
+      int32_t i;
+      float f;
+    } bits;
     bits.i = call_.attributes[attribute_++];
     return bits.f;
   }

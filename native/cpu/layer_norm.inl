@@ -24,10 +24,12 @@ static Status layer_norm(Run& run, const Call& call) {
           store_columns(s + j, residual ? v + load_columns(residual + r * H + j, n) : v, n);
         }
       const float m = sum_columns(H, [&](int64_t j, int n) { return load_columns(s + j, n); }) / (float)H;
-      const float variance = sum_columns(H, [&](int64_t j, int n) {
-        const f32 d = first(load_columns(s + j, n) - m, n);
-        return d * d;
-      }) / (float)H;
+      const float variance = sum_columns(H,
+                                         [&](int64_t j, int n) {
+                                           const f32 d = first(load_columns(s + j, n) - m, n);
+                                           return d * d;
+                                         }) /
+                             (float)H;
       const float scale = 1.0f / __builtin_sqrtf(variance + eps);
       mean[r] = m;
       rstd[r] = scale;

@@ -9,7 +9,8 @@ BK_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 template <class Body>
 static inline void parallel(Run& run, int64_t tasks, Body&& body) {
   typedef typename Unqualified<Body>::type B;
-  run.parallel(&run, (int)tasks, [](void* argument, int index, int thread) { (*(B*)argument)(index, thread); }, (void*)&body);
+  run.parallel(
+      &run, (int)tasks, [](void* argument, int index, int thread) { (*(B*)argument)(index, thread); }, (void*)&body);
 }
 
 /** Calls body(begin, end, thread) for consecutive ranges of at most `grain` of n items. */

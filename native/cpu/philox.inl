@@ -6,7 +6,7 @@ struct Dropout {
   float scale;
 
   static Dropout of(const Run& run, float p, int site) {
-    return {(uint32_t)(int64_t)run.scalars[4], (uint32_t)site, (uint32_t)(int64_t)run.scalars[5], (uint32_t)(int64_t)run.scalars[6],
+    return {(uint32_t)(int64_t)run.scalars[4],    (uint32_t)site,   (uint32_t)(int64_t)run.scalars[5], (uint32_t)(int64_t)run.scalars[6],
             (uint32_t)((double)p * 4294967296.0), 1.0f / (1.0f - p)};
   }
 

@@ -114,7 +114,6 @@ BK_INLINE float reduce_max(f32 v) {
   return t[0];
 }
 
-
 /** Loads and stores of n <= W columns at the end of a row. */
 BK_INLINE f32 load_columns(const float* p, int n) { return n == W ? load(p) : load_n(p, n); }
 BK_INLINE void store_columns(float* p, f32 v, int n) { n == W ? store(p, v) : store_n(p, v, n); }

@@ -119,8 +119,8 @@ int execute(bk_run* r, char* message, size_t capacity) {
     plan_resolve(plan.record[i], r->memory->base, r->scalars, &call);
     const Status s = plan.record[i].kernel->run(run, call);
     if (s.where) {
-      snprintf(message, capacity, "%s: %s[%lld] is %lld, expected at least %lld and below %lld", plan.record[i].op->name, s.where, (long long)s.row, (long long)s.value,
-               (long long)s.low, (long long)s.high);
+      snprintf(message, capacity, "%s: %s[%lld] is %lld, expected at least %lld and below %lld", plan.record[i].op->name, s.where, (long long)s.row,
+               (long long)s.value, (long long)s.low, (long long)s.high);
       return BK_DATA;
     }
   }
@@ -164,7 +164,8 @@ int bk_open(const char* isa, int threads, bk_engine** out, char* message, size_t
     if (isa && !strcmp(tables[i]->isa, isa)) chosen = tables[i];
   if (!chosen) {
     int length = snprintf(message, capacity, "This CPU has no instruction set '%.24s'; it has", isa);
-    for (int i = 0; i < n && length > 0 && (size_t)length < capacity; i++) length += snprintf(message + length, capacity - (size_t)length, " %s", tables[i]->isa);
+    for (int i = 0; i < n && length > 0 && (size_t)length < capacity; i++)
+      length += snprintf(message + length, capacity - (size_t)length, " %s", tables[i]->isa);
     return BK_ARGUMENT;
   }
   if (threads < 0 || threads > kMaxThreads) {
@@ -218,8 +219,8 @@ void bk_describe(bk_engine* engine, char* json, size_t capacity) {
   for (int i = 0; i < n; i++) snprintf(isas + strlen(isas), sizeof isas - strlen(isas), "%s\"%s\"", i ? "," : "", tables[i]->isa);
   for (char* c = name; *c; c++)
     if (*c == '"' || *c == '\\' || (unsigned char)*c < 32) *c = ' ';
-  snprintf(json, capacity, "{\"backend\":\"cpu\",\"isa\":\"%s\",\"isas\":[%s],\"cpu\":\"%s\",\"threads\":%d,\"kernels\":{\"gemm\":\"%s\"}}", engine->kernels->isa, isas, name,
-           engine->threads, engine->kernels->gemm);
+  snprintf(json, capacity, "{\"backend\":\"cpu\",\"isa\":\"%s\",\"isas\":[%s],\"cpu\":\"%s\",\"threads\":%d,\"kernels\":{\"gemm\":\"%s\"}}",
+           engine->kernels->isa, isas, name, engine->threads, engine->kernels->gemm);
 }
 
 int bk_memory_create(bk_engine*, bk_memory** memory) {
@@ -306,7 +307,8 @@ void wake_waiter(void* user, int error, const char* message) {
 }
 }  // namespace
 
-int bk_run_start(bk_program* program, bk_memory* memory, const double* scalars, size_t count, bk_done done, void* user, bk_run** out, char* message, size_t capacity) {
+int bk_run_start(bk_program* program, bk_memory* memory, const double* scalars, size_t count, bk_done done, void* user, bk_run** out, char* message,
+                 size_t capacity) {
   if (const int error = plan_check_scalars(program->plan, scalars, count, message, capacity)) return error;
   bk_run* r = new (std::nothrow) bk_run;
   if (!r) return fail(BK_MEMORY, message, capacity, "No memory for a run");

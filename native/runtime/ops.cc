@@ -46,7 +46,10 @@ int find_attribute(const OpInfo& op, const char* name) {
 
 void parse_attributes(OpInfo& op, const char* text) {
   while (*text) {
-    if (*text == ' ') { text++; continue; }
+    if (*text == ' ') {
+      text++;
+      continue;
+    }
     AttributeInfo& a = op.attribute[op.attributes++];
     take_word(&text, a.name);
     text++;  // ':'
@@ -57,12 +60,18 @@ void parse_attributes(OpInfo& op, const char* text) {
 
 void parse_operands(OpInfo& op, const char* text, bool output) {
   while (*text) {
-    if (*text == ' ') { text++; continue; }
+    if (*text == ' ') {
+      text++;
+      continue;
+    }
     OperandInfo& o = op.operand[op.operands++];
     take_word(&text, o.name);
     o.output = output;
     o.in_place = -1;
-    if (*text == '?') { o.optional = true; text++; }
+    if (*text == '?') {
+      o.optional = true;
+      text++;
+    }
     text++;  // '['
     while (*text != ']') {
       if (*text == ',') text++;
@@ -72,7 +81,10 @@ void parse_operands(OpInfo& op, const char* text, bool output) {
       const bool number = word[0] >= '0' && word[0] <= '9';
       d.attribute = number ? -1 : (int8_t)find_attribute(op, word);
       d.number = number ? (int16_t)atoi(word) : 0;
-      if (!strncmp(text, "+1", 2)) { d.plus = 1; text += 2; }
+      if (!strncmp(text, "+1", 2)) {
+        d.plus = 1;
+        text += 2;
+      }
     }
     text++;
     if (!strncmp(text, ":i", 2)) text += 2;

@@ -111,8 +111,7 @@ struct Checker {
       for (int j = 0; j < info.operands; j++) {
         if (j == i || ranges[j].arena != ranges[i].arena) continue;
         if (info.operand[i].in_place == j && r.operands[i] == r.operands[j]) continue;
-        if (ranges[i].begin < ranges[j].end && ranges[j].begin < ranges[i].end)
-          return fail("%s overlaps %s", info.operand[i].name, info.operand[j].name);
+        if (ranges[i].begin < ranges[j].end && ranges[j].begin < ranges[i].end) return fail("%s overlaps %s", info.operand[i].name, info.operand[j].name);
       }
     }
     return 0;

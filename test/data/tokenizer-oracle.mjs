@@ -174,7 +174,11 @@ export function rustTokenizer(folder, doLowerCase) {
   return Tokenizer.fromString(rustJson(Object.fromEntries(lines.map((line, id) => [line, id])), { doLowerCase }))
 }
 
-/** A tokenizer.json with BERT's components around a vocabulary. */
+/**
+ * A tokenizer.json with BERT's components around a vocabulary.
+ * @param {Record<string, number>} vocab
+ * @param {{ doLowerCase?: boolean, stripAccents?: boolean | null, cleanText?: boolean, chinese?: boolean, added?: any[] }} [options]
+ */
 export function rustJson(
   vocab,
   { doLowerCase = true, stripAccents = null, cleanText = true, chinese = true, added = [] } = {},

@@ -30,6 +30,10 @@ describe.skipIf(!built)(`lifetime${built ? '' : ' (skipped: run npm run build fi
     'leave a model behind',
   ])('%s', async (scenario) => {
     const { code, signal, output } = await run(scenario)
-    expect({ code, signal, output: output.trim().split('\n').at(-1) }).toEqual({ code: 0, signal: null, output: 'done' })
+    expect({ code, signal, output: output.trim().split('\n').at(-1) }).toEqual({
+      code: 0,
+      signal: null,
+      output: 'done',
+    })
   })
 })

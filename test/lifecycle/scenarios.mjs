@@ -1,11 +1,17 @@
 // What a process may do to the addon at any moment. Run by lifecycle.test.ts, each in a process of its own:
 //   node scenarios.mjs NAME
 // A scenario that ends well prints "done"; a signal or a hang is the failure.
-import { Worker, isMainThread, workerData } from 'node:worker_threads'
+import { isMainThread, Worker, workerData } from 'node:worker_threads'
 import { AdamW, BertConfig, BertForSequenceClassification } from '../../dist/index.js'
 
 const config = (size) =>
-  new BertConfig({ vocabSize: 500, hiddenSize: size, numHiddenLayers: 2, numAttentionHeads: 4, intermediateSize: 4 * size })
+  new BertConfig({
+    vocabSize: 500,
+    hiddenSize: size,
+    numHiddenLayers: 2,
+    numAttentionHeads: 4,
+    intermediateSize: 4 * size,
+  })
 const batch = (sequences, length) => ({
   inputIds: Array.from({ length: sequences }, (_, b) => Array.from({ length }, (_, t) => (b * 31 + t * 7) % 500)),
   labels: Array.from({ length: sequences }, (_, b) => b % 2),
@@ -57,12 +63,15 @@ const scenarios = {
   },
 
   async 'exit in a worker mid-step'() {
-    const worker = new Worker(`
+    const worker = new Worker(
+      `
       import(${JSON.stringify(new URL('../../dist/index.js', import.meta.url).href)}).then(async ({ AdamW, BertConfig, BertForSequenceClassification }) => {
         const model = new BertForSequenceClassification(new BertConfig({ vocabSize: 50, hiddenSize: 64, numHiddenLayers: 2, numAttentionHeads: 4, intermediateSize: 256 }))
         void new AdamW(model).step({ inputIds: [Array(400).fill(7)], labels: [1] })
         setTimeout(() => process.exit(3), 5)
-      })`, { eval: true })
+      })`,
+      { eval: true },
+    )
     const code = await new Promise((resolve) => worker.once('exit', resolve))
     if (code !== 3) throw new Error(`the worker's exit code is ${code}`)
   },
