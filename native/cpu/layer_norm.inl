@@ -99,12 +99,8 @@ static Status layer_norm_backward_weight(Run& run, const Call& call) {
         total_gamma = total_gamma + part_gamma;
         total_beta = total_beta + part_beta;
       }
-      if (add) {
-        total_gamma = total_gamma + load_columns(dgamma + j, n);
-        total_beta = total_beta + load_columns(dbeta + j, n);
-      }
-      store_columns(dgamma + j, total_gamma, n);
-      store_columns(dbeta + j, total_beta, n);
+      if (dgamma) store_columns(dgamma + j, add ? total_gamma + load_columns(dgamma + j, n) : total_gamma, n);
+      if (dbeta) store_columns(dbeta + j, add ? total_beta + load_columns(dbeta + j, n) : total_beta, n);
     }
   });
   return kOk;

@@ -74,8 +74,8 @@ static Status linear_backward_weight(Run& run, const Call& call) {
   float *dw = c.f32(), *dbias = c.f32();
   const int64_t rows = c.dim(), K = c.dim(), N = c.dim();
   const bool add = accumulates(run, c.integer());
-  if (rows == 0 && !add) memset(dw, 0, (size_t)(N * K) * 4);
-  gemm(run, N, K, rows, {dy, 1, N}, {x, K, 1}, dw, K, add, NoEpilogue());
+  if (dw && rows == 0 && !add) memset(dw, 0, (size_t)(N * K) * 4);
+  if (dw) gemm(run, N, K, rows, {dy, 1, N}, {x, K, 1}, dw, K, add, NoEpilogue());
   if (dbias) sum_rows(run, dy, rows, N, dbias, add);
   return kOk;
 }

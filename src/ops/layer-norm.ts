@@ -1,5 +1,5 @@
 import type { Graph, Value } from '../graph/graph.ts'
-import { defineOp, rowsOf } from './op.ts'
+import { defineOp, rowsOf, together } from './op.ts'
 
 export interface LayerNormOptions {
   readonly eps: number
@@ -38,14 +38,15 @@ export const layerNorm = defineOp({
     const H = x.width
     const dgamma = graph.gradientTarget(gamma)
     const dbeta = graph.gradientTarget(beta)
-    if (dgamma && dbeta)
+    for (const [first, second] of together(dgamma, dbeta))
       graph.emit(
         'layerNormBackwardWeight',
-        { dy, sum: x, mean, rstd, dgamma: dgamma.value, dbeta: dbeta.value },
-        { rows, H, accumulate: dgamma.add },
+        { dy, sum: x, mean, rstd, dgamma: first?.value, dbeta: second?.value },
+        { rows, H, accumulate: (first ?? second)!.add },
       )
     const dx = graph.gradientTarget(x)
     const dresidual = residual && graph.gradientTarget(residual)
+    if (dx?.add) throw new TypeError(`${x.name} is read by another op as well as its LayerNorm, which uses it up`)
     if (dx || dresidual)
       graph.emit(
         'layerNormBackward',

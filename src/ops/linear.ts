@@ -1,6 +1,6 @@
 import type { Graph, Value } from '../graph/graph.ts'
 import type { ActivationName } from '../graph/op-table.ts'
-import { defineOp, rowsOf } from './op.ts'
+import { defineOp, rowsOf, together } from './op.ts'
 
 /**
  * y = act(x w^T + bias): x [rows, K], w [N, K], bias [N] -> y [rows, N]. Saves z, the input of the activation.
@@ -22,11 +22,11 @@ export const linear = defineOp({
     if (z) graph.emit('activationBackward', { dy, z, dz: dy }, { rows, N, act: activation })
     const dw = graph.gradientTarget(w)
     const dbias = bias && graph.gradientTarget(bias)
-    if (dw)
+    for (const [first, second] of together(dw, dbias))
       graph.emit(
         'linearBackwardWeight',
-        { dy, x, dw: dw.value, dbias: dbias?.value },
-        { rows, K, N, accumulate: dw.add },
+        { dy, x, dw: first?.value, dbias: second?.value },
+        { rows, K, N, accumulate: (first ?? second)!.add },
       )
     const dx = graph.gradientTarget(x)
     if (dx) graph.emit('linearBackwardData', { dy, w, dx: dx.value }, { rows, K, N, add: dx.add })

@@ -1,4 +1,4 @@
-import type { Graph, Value } from '../graph/graph.ts'
+import type { GradientTarget, Graph, Value } from '../graph/graph.ts'
 
 /** What an op's record leaves for its backward; `y` is its result. */
 export interface Saved {
@@ -31,4 +31,19 @@ export function defineOp<Args extends readonly unknown[], State extends Saved>(
 export const rowsOf = (value: Value): NonNullable<Value['rows']> => {
   if (value.rows === undefined) throw new TypeError(`${value.name} has no rows`)
   return value.rows
+}
+
+type Pair = readonly [GradientTarget | undefined, GradientTarget | undefined]
+
+/**
+ * Two parameter gradients that one record can write, as the records that it takes: one where both are wanted and both overwrite or
+ * both add, else one each; none for a frozen parameter.
+ */
+export function together(a: GradientTarget | undefined, b: GradientTarget | undefined): readonly Pair[] {
+  if (a && b && a.add !== b.add)
+    return [
+      [a, undefined],
+      [undefined, b],
+    ]
+  return a || b ? [[a, b]] : []
 }
