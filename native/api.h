@@ -36,7 +36,7 @@ BK_EXPORT uint64_t bk_ops_hash(void);
 
 /** Opens an engine. isa: a name of `bk_describe`'s isas, or null for the best; threads: 0 for as many CPUs as the process may use. */
 BK_EXPORT int bk_open(const char* isa, int threads, bk_engine** engine, char* message, size_t capacity);
-/** Waits for the engine's runs to end, then frees it. */
+/** Waits for the engine's runs to end, then frees it. It must outlive its memories and programs. */
 BK_EXPORT void bk_close(bk_engine*);
 /** Writes a JSON object: isa, isas (that this CPU has), cpu, threads, kernels. */
 BK_EXPORT void bk_describe(bk_engine*, char* json, size_t capacity);

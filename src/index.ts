@@ -1,8 +1,19 @@
 export type { BackendDescription } from './backend/backend.ts'
 export { describeBackend } from './backend/open.ts'
+export type {
+  DecodeOptions,
+  EncodeOptions,
+  Encoding,
+  TextInput,
+  TokenizerOptions,
+  TruncationStrategy,
+} from './data/tokenizer/tokenizer.ts'
 export { BertTokenizer } from './data/tokenizer/tokenizer.ts'
 export * from './errors.ts'
+export type { Labels } from './heads/head.ts'
 export { BertConfig, type BertConfigFields, type ProblemType } from './model/config.ts'
+export type { ParamGroup } from './optim/param-groups.ts'
+export type { ScheduledOptimizer, Scheduler, SchedulerState } from './optim/scheduler.ts'
 export * from './optim/schedules.ts'
 export { AdamW, type AdamWOptions, type StepOptions } from './session/adamw.ts'
 export type { ModelInputs, TokenInput } from './session/batch.ts'
@@ -20,4 +31,7 @@ export type {
   ParameterInfo,
 } from './session/pretrained.ts'
 export type { Tensor } from './tensor.ts'
-export { Trainer } from './train/trainer.ts'
+export type { TrainingArguments, TrainingArgumentsInput } from './train/arguments.ts'
+export type { TrainEvent, TrainingRun, TrainOutput } from './train/events.ts'
+export { Trainer, type TrainerOptions } from './train/trainer.ts'
+export type { ComputeMetrics, Example, ModelBatch } from './train/types.ts'

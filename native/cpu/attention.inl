@@ -46,15 +46,21 @@ struct Head {
     multiply_packed(round_up(m, MR), Lp, s.D, strip, key_panels, out, Lp, false, NoEpilogue());
   }
 
-  /** Scales row i and hides what it may not see behind -inf, padding columns too. */
-  void mask(float* row, int64_t i) const {
+  /** Scales row i and hides what it may not see behind -inf, padding columns too. Whether it sees anything at all. */
+  bool mask(float* row, int64_t i) const {
     const f32 factor = set1(s.scale());
     for (int64_t j = 0; j < Lp; j += W) store(row + j, load(row + j) * factor);
     const int64_t visible = s.causal ? i + 1 : L;
     for (int64_t j = visible; j < Lp; j++) row[j] = -__builtin_inff();
-    if (s.key_mask)
-      for (int64_t j = 0; j < visible; j++)
-        if (!s.key_mask[start + j]) row[j] = -__builtin_inff();
+    if (!s.key_mask) return true;
+    bool any = false;
+    for (int64_t j = 0; j < visible; j++) {
+      if (s.key_mask[start + j])
+        any = true;
+      else
+        row[j] = -__builtin_inff();
+    }
+    return any;
   }
 
   /** row = exp(row - lse) over the padded row; a row that sees nothing has lse = inf and becomes 0. */
@@ -63,15 +69,17 @@ struct Head {
   }
 };
 
-/** softmax in place; returns lse. */
+/** The row of a query that sees nothing: probabilities 0; returns its lse, +inf. */
+static float see_nothing(float* row, int64_t Lp) {
+  memset(row, 0, (size_t)Lp * 4);
+  return __builtin_inff();
+}
+
+/** softmax in place; returns lse. Some key is visible; a NaN among the scores makes the whole row NaN. */
 static float softmax(float* row, int64_t Lp) {
   f32 top = load(row);
   for (int64_t j = W; j < Lp; j += W) top = max(top, load(row + j));
   const float m = reduce_max(top);
-  if (m == -__builtin_inff()) {
-    memset(row, 0, (size_t)Lp * 4);
-    return __builtin_inff();
-  }
   f32 sum = {};
   for (int64_t j = 0; j < Lp; j += W) {
     const f32 e = exp(load(row + j) - m);
@@ -108,8 +116,7 @@ static Status attention(Run& run, const Call& call) {
       h.scores(qkv, q0, m, keys, strip, scores);
       for (int64_t i = 0; i < m; i++) {
         float* row = scores + i * h.Lp;
-        h.mask(row, q0 + i);
-        lse[h.in_lse() + (q0 + i) * A] = softmax(row, h.Lp);
+        lse[h.in_lse() + (q0 + i) * A] = h.mask(row, q0 + i) ? softmax(row, h.Lp) : see_nothing(row, h.Lp);
         if (p > 0) s.drop.apply(row, row, h.dropout_row(q0 + i), h.L);
       }
       pack_a({scores, h.Lp, 1}, m, h.L, strip);

@@ -54,7 +54,8 @@ using namespace BK_ISA;
 #define OP(id, name, inputs, outputs, attributes) {name, name##_scratch},
 const KernelTable BK_TABLE(BK_ISA) = {
     BK_TEXT(BK_ISA),
-    "packed float32",
+    MR,
+    NR,
     {
         {nullptr, nullptr},
 #include "../ops.def"

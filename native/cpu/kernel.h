@@ -67,7 +67,7 @@ struct Kernel {
 
 struct KernelTable {
   const char* isa;
-  const char* gemm;  // the micro-kernel's shape, for `bertkit info`
+  int gemm_rows, gemm_columns;  // the micro-kernel's tile, for `bertkit info`
   Kernel kernels[kMaxOps];
   double (*fma_peak)(int64_t iterations);  // runs independent fused multiply-adds in registers; returns the flops done
 };

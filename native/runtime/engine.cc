@@ -10,7 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
-#include <system_error>
+#include <exception>
 #include <thread>
 
 #include "../api.h"
@@ -182,7 +182,7 @@ int bk_open(const char* isa, int threads, bk_engine** out, char* message, size_t
     try {
       q.stopping = false;
       q.thread = std::thread(serve);
-    } catch (const std::system_error&) {
+    } catch (const std::exception&) {  // std::system_error, or std::bad_alloc for the thread's own state
       delete engine;
       return fail(BK_MEMORY, message, capacity, "The system gives no thread for the engine");
     }
@@ -219,8 +219,9 @@ void bk_describe(bk_engine* engine, char* json, size_t capacity) {
   for (int i = 0; i < n; i++) snprintf(isas + strlen(isas), sizeof isas - strlen(isas), "%s\"%s\"", i ? "," : "", tables[i]->isa);
   for (char* c = name; *c; c++)
     if (*c == '"' || *c == '\\' || (unsigned char)*c < 32) *c = ' ';
-  snprintf(json, capacity, "{\"backend\":\"cpu\",\"isa\":\"%s\",\"isas\":[%s],\"cpu\":\"%s\",\"threads\":%d,\"kernels\":{\"gemm\":\"%s\"}}",
-           engine->kernels->isa, isas, name, engine->threads, engine->kernels->gemm);
+  snprintf(json, capacity,
+           "{\"backend\":\"cpu\",\"isa\":\"%s\",\"isas\":[%s],\"cpu\":\"%s\",\"threads\":%d,\"kernels\":{\"gemm\":\"float32, tiles of %d x %d\"}}",
+           engine->kernels->isa, isas, name, engine->threads, engine->kernels->gemm_rows, engine->kernels->gemm_columns);
 }
 
 int bk_memory_create(bk_engine*, bk_memory** memory) {
@@ -348,11 +349,14 @@ double bk_measure_peak(bk_engine* engine, double seconds) {
   std::unique_ptr<std::thread[]> others(new (std::nothrow) std::thread[(size_t)engine->threads]);
   std::unique_ptr<double[]> rates(new (std::nothrow) double[(size_t)engine->threads]());
   if (!others || !rates) return 0;
-  for (int i = 1; i < engine->threads; i++) others[(size_t)i] = std::thread([&, i] { rates[(size_t)i] = measure(); });
+  try {
+    for (int i = 1; i < engine->threads; i++) others[(size_t)i] = std::thread([&, i] { rates[(size_t)i] = measure(); });
+  } catch (const std::exception&) {  // measured with the threads there are
+  }
   rates[0] = measure();
   double total = rates[0];
   for (int i = 1; i < engine->threads; i++) {
-    others[(size_t)i].join();
+    if (others[(size_t)i].joinable()) others[(size_t)i].join();
     total += rates[(size_t)i];
   }
   return total;

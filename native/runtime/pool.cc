@@ -4,7 +4,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <new>
-#include <system_error>
+#include <exception>
 #include <thread>
 
 #include "pages.h"
@@ -99,7 +99,7 @@ int pool_grow(int threads) {
       const int index = p.count;
       p.workers[index] = std::thread(worker, index);
     }
-  } catch (const std::system_error&) {  // the system gives no more threads: go on with those there are
+  } catch (const std::exception&) {  // the system gives no more threads: go on with those there are
   }
   return threads < p.count ? threads : p.count;
 }

@@ -57,9 +57,12 @@ function loadAddon(): Addon {
     addon = createRequire(import.meta.url)(file) as Addon
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause)
-    throw new BackendError(`Cannot load the native kernels from ${file}: ${reason}. Build them with: npm run build`, {
-      cause,
-    })
+    throw new BackendError(
+      `Cannot load the native kernels from ${file}: ${reason}. Build them in a checkout with: npm run build`,
+      {
+        cause,
+      },
+    )
   }
   if (addon.opsHash !== opsHash)
     throw new BackendError(

@@ -217,11 +217,6 @@ export class Graph {
     for (let append = this.tape.pop(); append; append = this.tape.pop()) append()
   }
 
-  /** Trainable parameters that no record wrote a gradient for; the update must not read what is not there. */
-  hasGradient(slot: ParameterSlot): boolean {
-    return this.accumulated.has(slot)
-  }
-
   get inputBytes(): number {
     return this.ioBytes
   }

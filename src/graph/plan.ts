@@ -1,4 +1,4 @@
-import { PlanError } from '../errors.ts'
+import { ArgumentError, PlanError } from '../errors.ts'
 import type { Capacity, Graph, OpRecord, Value } from './graph.ts'
 import { Arena, opsHash, Row, Scalar } from './op-table.ts'
 import { planActivations } from './planner.ts'
@@ -6,6 +6,8 @@ import { planActivations } from './planner.ts'
 const MAGIC = 0x4b42504c
 const VERSION = 1
 const UNIT = 64
+/** An operand has 28 bits for its offset in units. */
+const MAX_ARENA_BYTES = 2 ** 28 * UNIT
 const ARENAS = Object.keys(Arena) as (keyof typeof Arena)[]
 const ROWS = Object.keys(Row) as (keyof typeof Row)[]
 
@@ -38,6 +40,10 @@ export function compilePlan(graph: Graph, groups = 1): Plan {
     activations: planActivations(graph),
     io: graph.inputBytes,
   }
+  if (arenaBytes.activations > MAX_ARENA_BYTES)
+    throw new ArgumentError(
+      `A step on ${graph.capacity.tokens} tokens needs ${(arenaBytes.activations / 2 ** 30).toFixed(1)} GiB of activations, more than ${MAX_ARENA_BYTES / 2 ** 30}: use smaller batches with gradient accumulation`,
+    )
   for (const { operands } of graph.records)
     for (const value of operands)
       if (value && value.arena !== Arena.activations) {

@@ -30,19 +30,19 @@ export class SequenceClassificationHead implements Head {
     const rows = labelRows(labels)
     if (rows.length !== sequences)
       throw new ArgumentError(`Expected labels for ${sequences} sequences but received ${rows.length}`)
-    const problem = this.decideProblem(rows)
-    if (problem === 'single_label_classification') return this.classLabels(rows)
-    return this.realLabels(rows, problem)
+    const problem = this.problemOf(rows)
+    const prepared = problem === 'single_label_classification' ? this.classLabels(rows) : this.realLabels(rows, problem)
+    this.config.problemType = problem
+    return prepared
   }
 
-  /** The first loss decides an open problemType and writes it into the config, as in Transformers. */
-  private decideProblem(rows: readonly (number | readonly number[])[]): ProblemType {
+  /** An open problemType is what the first loss that works decides, as in Transformers. */
+  private problemOf(rows: readonly (number | readonly number[])[]): ProblemType {
     const { config } = this
     if (config.problemType) return config.problemType
     const oneInteger = rows.every((row) => typeof row === 'number' && Number.isInteger(row))
-    config.problemType =
-      config.numLabels === 1 ? 'regression' : oneInteger ? 'single_label_classification' : 'multi_label_classification'
-    return config.problemType
+    if (config.numLabels === 1) return 'regression'
+    return oneInteger ? 'single_label_classification' : 'multi_label_classification'
   }
 
   private classLabels(rows: readonly (number | readonly number[])[]): PreparedLabels {
@@ -99,8 +99,16 @@ export class SequenceClassificationHead implements Head {
 
 /** One entry per sequence: a number, or the numbers of its labels. */
 function labelRows(labels: Labels): readonly (number | readonly number[])[] {
-  if (Array.isArray(labels)) return labels
-  if (!('data' in labels) || !('shape' in labels))
+  if (Array.isArray(labels)) {
+    labels.forEach((row: unknown, i) => {
+      if (typeof row !== 'number' && !Array.isArray(row) && !ArrayBuffer.isView(row))
+        throw new ArgumentError(
+          `Expected labels[${i}] to be a number or an array of numbers but received ${String(row)}`,
+        )
+    })
+    return labels
+  }
+  if (labels === null || typeof labels !== 'object' || !('data' in labels) || !('shape' in labels))
     throw new ArgumentError('Expected labels to be an array or a tensor { data, shape }')
   const { data, shape } = labels
   const count = shape[0] ?? 1

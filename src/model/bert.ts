@@ -124,7 +124,7 @@ class BertSelfAttention {
       { qkv, cuSeqlens: batch.cuSeqlens, keyMask: batch.keyMask },
       {
         heads: config.numAttentionHeads,
-        causal: false,
+        causal: config.isDecoder,
         dropout: config.attentionProbsDropoutProb,
         onProbabilities: attentions && ((probs) => attentions.push(graph.keep(probs))),
       },

@@ -2,11 +2,12 @@ import { ArgumentError } from '../errors.ts'
 import { roundUp } from '../graph/graph.ts'
 import { Arena } from '../graph/op-table.ts'
 import type { Labels } from '../heads/head.ts'
+import { elementsOf } from '../model/parameters.ts'
 import type { UpdateRange } from '../ops/optimizer.ts'
 import { defaultParamGroups, type ParamGroup } from '../optim/param-groups.ts'
 import type { Tensor } from '../tensor.ts'
 import type { ModelInputs } from './batch.ts'
-import type { PreTrainedModel } from './pretrained.ts'
+import { PreTrainedModel } from './pretrained.ts'
 
 export interface AdamWOptions {
   /** 1e-3 */
@@ -35,6 +36,7 @@ function checkOptions({ lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay
   check('lr', lr, atLeastZero(lr), 'of at least 0')
   check('eps', eps, atLeastZero(eps), 'of at least 0')
   check('weightDecay', weightDecay, atLeastZero(weightDecay), 'of at least 0')
+  if (betas.length !== 2) throw new ArgumentError(`AdamW: expected two betas but received ${betas.length}`)
   for (const [i, beta] of betas.entries()) check(`betas[${i}]`, beta, beta >= 0 && beta < 1, 'from 0 to below 1')
   return { lr, betas, eps, weightDecay }
 }
@@ -47,8 +49,10 @@ export class AdamW {
   readonly defaults: Readonly<{ lr: number; betas: readonly [number, number]; eps: number; weightDecay: number }>
   readonly paramGroups: ParamGroup[]
   readonly #model: PreTrainedModel
+  #used = false
 
   constructor(model: PreTrainedModel, options: AdamWOptions = {}) {
+    if (!(model instanceof PreTrainedModel)) throw new ArgumentError('AdamW: expected a model as the first argument')
     this.defaults = checkOptions(options)
     this.#model = model
     this.paramGroups = defaultParamGroups(model.runtime.layout.tensors.keys(), this.defaults)
@@ -68,20 +72,25 @@ export class AdamW {
     const list = Array.isArray(batches) ? batches : [batches as ModelInputs & { labels?: Labels }]
     const ranges = this.#ranges()
     const groups = this.paramGroups.map(({ lr, weightDecay }) => ({ lr: this.roundLr(lr), weightDecay }))
-    const { loss, result } = await model.accumulate(list, signal, async (value) => {
-      if (!Number.isFinite(value)) throw model.nonFinite(value)
-      const { betas, eps } = this.defaults
-      const norm = await model.runtime.runUpdate(ranges, {
-        maxGradNorm,
-        betas,
-        eps,
-        step: model.optimizerSteps + 1,
-        groups,
-      })
-      if (!Number.isFinite(norm)) throw model.nonFinite(value)
-      model.optimizerSteps++
-      return norm
-    })
+    const { loss, result } = await model.accumulate(
+      list,
+      signal,
+      () => this.#takeOver(),
+      async (value) => {
+        if (!Number.isFinite(value)) throw model.nonFinite(value)
+        const { betas, eps } = this.defaults
+        const norm = await model.runtime.runUpdate(ranges, {
+          maxGradNorm,
+          betas,
+          eps,
+          step: model.optimizerSteps + 1,
+          groups,
+        })
+        if (!Number.isFinite(norm)) throw model.nonFinite(value)
+        model.optimizerSteps++
+        return norm
+      },
+    )
     return { loss, gradNorm: result }
   }
 
@@ -94,13 +103,12 @@ export class AdamW {
   async stateDict(): Promise<Map<string, Tensor>> {
     const { runtime } = this.#model
     return runtime.exclusive(async () => {
-      const state = new Map<string, Tensor>([
-        ['step', { data: Float32Array.of(this.#model.optimizerSteps), shape: [] }],
-      ])
+      if (this.#used) this.#takeOver()
+      const steps = this.#used ? this.#model.optimizerSteps : 0
+      const state = new Map<string, Tensor>([['step', { data: Float32Array.of(steps), shape: [] }]])
       for (const [name, place] of runtime.layout.tensors) {
         const moment = (arena: Arena): Tensor => {
-          const data =
-            this.#model.optimizerSteps === 0 ? new Float32Array(place.elements) : runtime.readLike(arena, place)
+          const data = steps === 0 ? new Float32Array(place.elements) : runtime.readLike(arena, place)
           return { data, shape: [...place.shape] }
         }
         state.set(`${name}.exp_avg`, moment(Arena.expAvg))
@@ -119,7 +127,7 @@ export class AdamW {
       throw new ArgumentError(`Expected step, an integer of at least 0, in the optimizer's state but received ${step}`)
     const find = (name: string, shape: readonly number[]) => {
       const tensor = state.get(name)
-      if (!tensor || String(tensor.shape) !== String(shape))
+      if (!tensor || String(tensor.shape) !== String(shape) || tensor.data.length !== elementsOf(shape))
         throw new ArgumentError(
           `Expected ${name} of shape [${shape}] in the optimizer's state but found ${tensor ? `[${tensor.shape}]` : 'none'}`,
         )
@@ -129,6 +137,7 @@ export class AdamW {
     for (const { name, shape } of tensors.values())
       for (const moment of ['exp_avg', 'exp_avg_sq']) find(`${name}.${moment}`, shape)
     await runtime.exclusive(async () => {
+      this.#takeOver()
       for (const place of tensors.values()) {
         runtime.writeLike(Arena.expAvg, place, find(`${place.name}.exp_avg`, place.shape))
         runtime.writeLike(Arena.expAvgSq, place, find(`${place.name}.exp_avg_sq`, place.shape))
@@ -137,11 +146,40 @@ export class AdamW {
     })
   }
 
-  /** The stretches of the flat buffers that each group owns: neighbours of the same group become one. */
-  #ranges(): UpdateRange[] {
+  /** The moments in the model's memory become this optimiser's: zero at first, and lost to the one before. */
+  #takeOver(): void {
+    const model = this.#model
+    if (model.optimizer === this) return
+    if (this.#used) throw new ArgumentError('Another AdamW has taken over this model: its state is gone')
+    if (model.optimizer) model.runtime.clearMoments()
+    model.optimizerSteps = 0
+    model.optimizer = this
+    this.#used = true
+  }
+
+  /** The group of each parameter; an ArgumentError names what is wrong with a group. */
+  #groups(): Map<string, number> {
     if (this.paramGroups.length > MAX_GROUPS)
       throw new ArgumentError(`Expected at most ${MAX_GROUPS} parameter groups but received ${this.paramGroups.length}`)
-    const groupOf = new Map(this.paramGroups.flatMap(({ params }, g) => params.map((name) => [name, g] as const)))
+    const groupOf = new Map<string, number>()
+    for (const [g, { params, lr, weightDecay }] of this.paramGroups.entries()) {
+      for (const [name, value] of [['lr', lr] as const, ['weightDecay', weightDecay] as const])
+        if (!Number.isFinite(value) || value < 0)
+          throw new ArgumentError(`Expected paramGroups[${g}].${name} of at least 0 but received ${value}`)
+      for (const name of params) {
+        if (!this.#model.runtime.layout.tensors.has(name))
+          throw new ArgumentError(`paramGroups[${g}] names ${name}, which is no parameter of the model`)
+        if (groupOf.has(name))
+          throw new ArgumentError(`paramGroups[${g}] names ${name}, which is in group ${groupOf.get(name)} too`)
+        groupOf.set(name, g)
+      }
+    }
+    return groupOf
+  }
+
+  /** The stretches of the flat buffers that each group owns: neighbours of the same group become one. */
+  #ranges(): UpdateRange[] {
+    const groupOf = this.#groups()
     const ranges: UpdateRange[] = []
     for (const { parts, slot, name, width } of this.#model.runtime.layout.parameters) {
       const owners = new Set(parts.map((part) => groupOf.get(part.name)))

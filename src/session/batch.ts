@@ -114,39 +114,43 @@ export function prepareBatch(inputs: ModelInputs, config: BertConfig, dropMasked
   checkLengths(ids, config.maxPositionEmbeddings)
 
   const sequences = ids.count
-  const rows: [sequence: number, token: number][] = []
-  const cuSeqlens = new Int32Array(sequences + 1)
-  let hidden = false
-  let pairs = 0
-  for (let b = 0; b < sequences; b++) {
-    const visible = (t: number) => !mask || mask.integer(b, t, 2, 'a mask below') === 1
-    const drop = dropMasked && visible(0)
-    for (let t = 0; t < ids.length(b); t++) {
-      if (visible(t)) rows.push([b, t])
-      else if (!drop) {
-        rows.push([b, t])
-        hidden = true
-      }
-    }
-    cuSeqlens[b + 1] = rows.length
-    pairs += (cuSeqlens[b + 1] - cuSeqlens[b]) ** 2
+  const visible = (b: number, t: number) => !mask || mask.integer(b, t, 2, 'a mask is 0 or 1; below') === 1
+  let given = 0
+  for (let b = 0; b < sequences; b++) given += ids.length(b)
+  const columns = {
+    ids: new Int32Array(given),
+    typeIds: new Int32Array(given),
+    positionIds: new Int32Array(given),
+    keyMask: new Int32Array(given),
   }
-  const column = (values: (b: number, t: number) => number) => Int32Array.from(rows, ([b, t]) => values(b, t))
+  const cuSeqlens = new Int32Array(sequences + 1)
+  let [row, pairs, hidden] = [0, 0, false]
+  for (let b = 0; b < sequences; b++) {
+    const drop = dropMasked && visible(b, 0)
+    for (let t = 0; t < ids.length(b); t++) {
+      const seen = visible(b, t)
+      if (!seen && drop) continue
+      hidden ||= !seen
+      columns.ids[row] = ids.integer(b, t, config.vocabSize, 'vocab_size')
+      if (types) columns.typeIds[row] = types.integer(b, t, config.typeVocabSize, 'type_vocab_size')
+      columns.positionIds[row] = positions?.integer(b, t, config.maxPositionEmbeddings, 'max_position_embeddings') ?? t
+      columns.keyMask[row] = seen ? 1 : 0
+      row++
+    }
+    cuSeqlens[b + 1] = row
+    pairs += (row - cuSeqlens[b]) ** 2
+  }
   return {
-    tokens: rows.length,
+    tokens: row,
     sequences,
     pairs,
-    ids: column((b, t) => ids.integer(b, t, config.vocabSize, 'vocab_size')),
-    typeIds: types
-      ? column((b, t) => types.integer(b, t, config.typeVocabSize, 'type_vocab_size'))
-      : new Int32Array(rows.length),
-    positionIds: column((b, t) =>
-      positions ? positions.integer(b, t, config.maxPositionEmbeddings, 'max_position_embeddings') : t,
-    ),
+    ids: columns.ids.subarray(0, row),
+    typeIds: columns.typeIds.subarray(0, row),
+    positionIds: columns.positionIds.subarray(0, row),
     cuSeqlens,
     firstTokens: cuSeqlens.slice(0, sequences),
-    keyMask: hidden ? column((b, t) => mask!.at(b, t)) : undefined,
-    padded: ids.padded && rows.length === sequences * ids.length(0) ? [sequences, ids.length(0)] : undefined,
+    keyMask: hidden ? columns.keyMask.subarray(0, row) : undefined,
+    padded: ids.padded && row === given ? [sequences, ids.length(0)] : undefined,
   }
 }
 

@@ -62,8 +62,10 @@ export abstract class PreTrainedModel {
   loadReport: LoadReport | undefined
   /** @internal */
   readonly runtime: ModelRuntime
-  /** @internal Steps that an optimiser has taken; part of the dropout stream. */
+  /** @internal Steps that the optimiser has taken; part of the dropout stream. */
   optimizerSteps = 0
+  /** @internal The optimiser whose moments the model's memory holds. */
+  optimizer: object | undefined
   readonly #head: Head
   readonly #seed: number
   #training = true
@@ -136,11 +138,12 @@ export abstract class PreTrainedModel {
 
   /** @internal Forward with everything that was asked for; the public classes give it its type. */
   protected async run(inputs: ModelInputs & { labels?: Labels }, options: ForwardOptions): Promise<StepOutputs> {
-    const observes = !!options.outputHiddenStates || !!options.outputAttentions
+    const outputHiddenStates = options.outputHiddenStates ?? this.config.outputHiddenStates
+    const outputAttentions = options.outputAttentions ?? this.config.outputAttentions
     const seesTokens = Object.values(this.#head.outputRows).includes('tokens')
-    const batch = prepareBatch(inputs, this.config, !observes && !seesTokens)
+    const batch = prepareBatch(inputs, this.config, !outputHiddenStates && !outputAttentions && !seesTokens)
     const labels = this.#labels(inputs.labels, batch)
-    const settings = this.#settings(batch, labels, { differentiate: false, ...options })
+    const settings = this.#settings(batch, labels, { differentiate: false, outputHiddenStates, outputAttentions })
     return this.runtime.exclusive(async () => {
       const step = await this.runtime.runStep(
         settings,
@@ -162,6 +165,7 @@ export abstract class PreTrainedModel {
     const { loss, result: gradients } = await this.accumulate(
       [inputs],
       options.signal,
+      () => {},
       async () =>
         new Map(
           [...tensors].map(([name, place]) => [name, tensorOf(place, this.runtime.readLike(Arena.gradients, place))]),
@@ -172,11 +176,12 @@ export abstract class PreTrainedModel {
 
   /**
    * @internal Forward and backward of the micro-batches of one update, each loss term divided by its denominator over all of
-   * them; then `finish`, before anything else may run. The loss is that of the whole list.
+   * them, between `begin` and `finish`, with nothing else running. The loss is that of the whole list.
    */
   async accumulate<Result>(
     batches: readonly (ModelInputs & { labels?: Labels })[],
     signal: AbortSignal | undefined,
+    begin: () => void,
     finish: (loss: number) => Promise<Result>,
   ): Promise<{ loss: number; result: Result }> {
     if (!this.#head.prepareLabels) throw new ArgumentError(`${this.constructor.name} has no loss to differentiate`)
@@ -185,15 +190,16 @@ export abstract class PreTrainedModel {
       const batch = prepareBatch(inputs, this.config, true)
       const labels = this.#labels(inputs.labels, batch)
       if (!labels) throw new ArgumentError(`Expected labels in batch ${i}: without them there is no loss`)
-      return { batch, labels }
+      // the mode of now, whatever train() or eval() is called while this waits in the queue
+      return { batch, labels, settings: this.#settings(batch, labels, { differentiate: true }) }
     })
     const denominators = prepared[0].labels.denominators.map((_, term) =>
       prepared.reduce((sum, { labels }) => sum + labels.denominators[term], 0),
     )
     return this.runtime.exclusive(async () => {
+      begin()
       let loss = 0
-      for (const [i, { batch, labels }] of prepared.entries()) {
-        const settings = this.#settings(batch, labels, { differentiate: true })
+      for (const [i, { batch, labels, settings }] of prepared.entries()) {
         const step = await this.runtime.runStep(settings, batch, labels, this.#scalars(i, denominators), signal)
         loss += this.runtime.readOutput(step.loss!, 1)[0]
       }

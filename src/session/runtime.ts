@@ -126,6 +126,12 @@ export class ModelRuntime {
     this.#mapped().write(Arena.weights, place.weights + start * 4, values)
   }
 
+  /** Moments of zero, as a new optimiser has them. */
+  clearMoments(): void {
+    for (const arena of [Arena.expAvg, Arena.expAvgSq])
+      for (const place of this.#layout.tensors.values()) this.writeLike(arena, place, new Float32Array(place.elements))
+  }
+
   writeLike(arena: Arena, place: TensorPlace, values: Float32Array): void {
     this.#mapped().reserve(arena, this.#layout.bytes)
     this.#mapped().write(arena, place.gradients, values)
@@ -173,7 +179,7 @@ export class ModelRuntime {
   /** Clips and applies the gradients of the micro-steps; returns their norm before clipping. Nothing changes if it is not finite. */
   async runUpdate(ranges: readonly UpdateRange[], scalars: UpdateScalars): Promise<number> {
     const length = this.#layout.bytes / 4
-    const update = this.#updates.get(JSON.stringify(ranges), () => {
+    const update = this.#updates.get(JSON.stringify([ranges, scalars.groups.length]), () => {
       const graph = new Graph(
         { tokens: 0, sequences: 0, labelled: 0, pairs: 0 },
         { differentiate: false, training: false },
@@ -226,7 +232,13 @@ export class ModelRuntime {
       this.#memory = this.backend.createMemory()
       this.#memory.reserve(Arena.weights, this.#layout.bytes)
       await this.#fill(this)
-    })()
+    })().catch((error: unknown) => {
+      // the next call tries again: what was missing may be there by then
+      this.#memory?.dispose()
+      this.#memory = undefined
+      this.#opening = undefined
+      throw error
+    })
     await this.#opening
   }
 }

@@ -60,6 +60,8 @@ describe('inputs', () => {
     ['too few labels', { ...one, labels: [] }, /labels for 1 sequences but received 0/],
     ['a label out of range', { ...one, labels: [3] }, /labels\[0\] to be a class from 0 to 2.*received 3/],
     ['a label of the wrong kind', { ...one, labels: ['cat'] }, /labels\[0\]/],
+    ['a label that is null', { ...one, labels: [null] }, /labels\[0\].*null/],
+    ['labels that are one number', { ...one, labels: 1 }, /labels to be an array/],
   ])('%s', async (_name, inputs, text) => {
     await fails(() => model.forward(inputs as never), ArgumentError, text)
   })
@@ -98,6 +100,8 @@ describe('options', () => {
     ['a backend that is not built', () => tinyClassifier({}, { backend: 'cuda' }).stateDict(), BackendError, /cuda/],
     ['no threads', () => tinyClassifier({}, { threads: 0 }).stateDict(), ArgumentError, /threads/],
     ['a negative rate', () => new AdamW(tinyClassifier(), { lr: -1 }), ArgumentError, /lr/],
+    ['one beta', () => new AdamW(tinyClassifier(), { betas: [0.9] as never }), ArgumentError, /two betas/],
+    ['no model', () => new AdamW(undefined as never), ArgumentError, /model/],
     ['a beta of 1', () => new AdamW(tinyClassifier(), { betas: [0.9, 1] }), ArgumentError, /betas\[1\]/],
   ])('%s', async (_name, call, type, text) => {
     await fails(call, type, text)
@@ -253,6 +257,41 @@ describe('the state of a model', () => {
     await fails(() => optimizer.step(batch), NonFiniteError, /Step 2.*bert\.encoder\.layer\.1\.output\.dense\.weight/)
     await model.loadStateDict(weights)
     expect(Number.isFinite((await optimizer.step(batch)).loss)).toBe(true)
+  })
+
+  it('is not trained on attention scores that are not finite', async () => {
+    using model = tinyClassifier({ hiddenDropoutProb: 0, attentionProbsDropoutProb: 0 })
+    const optimizer = new AdamW(model)
+    const name = 'bert.encoder.layer.0.attention.self.query.weight'
+    const broken = new Map([[name, { data: new Float32Array(400).fill(Number.NaN), shape: [20, 20] }]])
+    await model.loadStateDict(broken, { strict: false })
+    for (const length of [1, 3, 8, 16])
+      await fails(() => optimizer.step({ inputIds: sequences([length]), labels: [1] }), NonFiniteError, /query\.weight/)
+  })
+
+  it('does not take its problem type from labels that were refused', async () => {
+    using model = tinyClassifier({ numLabels: 2 })
+    await fails(() => model.forward({ inputIds: [[1, 2]], labels: [0.5] }), ArgumentError, /labels\[0\]/)
+    expect((await model.forward({ inputIds: [[1, 2]], labels: [1] })).loss).toBeGreaterThan(0)
+    expect(model.config.problemType).toBe('single_label_classification')
+  })
+
+  it('names what is wrong with a parameter group', async () => {
+    using model = tinyClassifier()
+    const refused = (change: (optimizer: AdamW) => void, text: RegExp) => {
+      const optimizer = new AdamW(model)
+      change(optimizer)
+      return fails(() => optimizer.step(batch), ArgumentError, text)
+    }
+    await refused(
+      ({ paramGroups }) => paramGroups[0].params.push('classifer.bias'),
+      /paramGroups\[0\] names classifer\.bias/,
+    )
+    await refused(
+      ({ paramGroups }) => paramGroups[0].params.push('classifier.bias'),
+      /classifier\.bias, which is in group 0 too/,
+    )
+    await refused(({ paramGroups }) => Object.assign(paramGroups[1], { lr: Number.NaN }), /paramGroups\[1\]\.lr.*NaN/)
   })
 
   it('accepts a state only whole and in shape', async () => {

@@ -156,6 +156,32 @@ describe('training', () => {
     expect(step('classifier.bias')).toBeLessThan(2e-4)
   })
 
+  it('starts a second optimiser from nothing, and stops the first', async () => {
+    using model = tinyClassifier({}, { seed: 2 })
+    const first = new AdamW(model, { lr: 1e-2 })
+    for (let i = 0; i < 3; i++) await first.step(batch)
+    const second = new AdamW(model, { lr: 1e-2 })
+    const fresh = await second.stateDict()
+    expect(fresh.get('step')!.data[0]).toBe(0)
+    expect([...fresh.values()].every(({ data }) => data.every((value) => value === 0))).toBe(true)
+    second.paramGroups.push({ params: [], lr: 0, weightDecay: 0 })
+    using copy = tinyClassifier({}, { seed: 2 })
+    await copy.loadStateDict(await model.stateDict())
+    expect(await second.step(batch)).toEqual(await new AdamW(copy, { lr: 1e-2 }).step(batch))
+    await expect(first.step(batch)).rejects.toThrow(/Another AdamW/)
+  })
+
+  it('computes a decoder with a causal mask', async () => {
+    using model = new BertModel(tinyConfig({ isDecoder: true })).eval()
+    const [whole, start] = [
+      [7, 8, 9, 10],
+      [7, 8],
+    ]
+    const long = (await model.forward({ inputIds: [whole] })).lastHiddenState.data
+    const short = (await model.forward({ inputIds: [start] })).lastHiddenState.data
+    expect(sameBits(long.slice(0, 40), short)).toBe(true)
+  })
+
   it('decides an open problem type at the first loss', async () => {
     using several = tinyClassifier({ numLabels: 3 })
     await several.forward({ inputIds: batch.inputIds, labels: batch.labels })
