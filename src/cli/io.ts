@@ -1,3 +1,6 @@
+import { once } from 'node:events'
+import { AbortedError } from '../errors.ts'
+
 /** What the command line reads and writes; the tests pass their own. */
 export interface Output {
   write(text: string): unknown
@@ -17,6 +20,37 @@ export interface Io {
 /** Writes one JSON object as a line. NaN and infinities, which JSON has no words for, become null. */
 export function writeJsonLine(output: Output, value: object): void {
   output.write(`${JSON.stringify(value)}\n`)
+}
+
+const isEmitter = (output: object): output is NodeJS.EventEmitter => 'once' in output
+
+/** Writes, and waits where the reader is slower. Throws AbortedError when `signal` fires or the reader goes away meanwhile. */
+export async function writeWhenReady(output: Output, text: string, signal?: AbortSignal): Promise<void> {
+  if (output.write(text) !== false || !isEmitter(output)) return
+  try {
+    await once(output, 'drain', { signal })
+  } catch {
+    throw new AbortedError('The output was stopped')
+  }
+}
+
+/** The items of a source that may never send one: when `signal` fires, the wait for the next ends in an AbortedError. */
+export async function* abortable<Item>(source: AsyncIterable<Item>, signal?: AbortSignal): AsyncGenerator<Item> {
+  const items = source[Symbol.asyncIterator]()
+  const next = (): Promise<IteratorResult<Item>> =>
+    new Promise((resolve, reject) => {
+      const stop = (): void => reject(new AbortedError('The wait for input was stopped'))
+      if (signal?.aborted) return stop()
+      signal?.addEventListener('abort', stop, { once: true })
+      const settled = (): void => signal?.removeEventListener('abort', stop)
+      items.next().then(resolve, reject).finally(settled)
+    })
+  try {
+    for (let item = await next(); !item.done; item = await next()) yield item.value
+  } finally {
+    // A source that is still waiting would make its return() wait too.
+    if (!signal?.aborted) await items.return?.()
+  }
 }
 
 /** 1234.5 -> '1,235'. */

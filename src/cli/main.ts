@@ -21,4 +21,6 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 const { stdin, stdout, stderr } = process
 run(process.argv.slice(2), { stdin, stdout, stderr, signal: controller.signal }).then((code) => {
   process.exitCode = code
+  // A read that nobody waits for any more would keep the process.
+  stdin.destroy()
 })

@@ -1,13 +1,14 @@
-import { open } from 'node:fs/promises'
+import { open, realpath, stat } from 'node:fs/promises'
+import { resolve } from 'node:path'
 import type { Command } from 'commander'
 import type { ClassificationExample } from '../data/classification.ts'
 import { extensionOf, openData } from '../data/readers/bytes.ts'
 import { blocksOf } from '../data/readers/lines.ts'
-import { AbortedError } from '../errors.ts'
-import { guarded } from '../formats/files.ts'
+import { AbortedError, UsageError } from '../errors.ts'
+import { guarded, writeAtomic } from '../formats/files.ts'
 import { collate } from '../train/dataset.ts'
-import { encodeTexts, maxLengthOf, openClassifier, readData } from './classification.ts'
-import { type Io, type Output, writeJsonLine } from './io.ts'
+import { type Classifier, encodeTexts, maxLengthOf, openClassifier, readData } from './classification.ts'
+import { abortable, type Io, type Output, writeJsonLine, writeWhenReady } from './io.ts'
 import {
   addDataOptions,
   addModelOptions,
@@ -43,7 +44,7 @@ async function* linesInBlocks(bytes: AsyncIterable<Uint8Array>, file: string): A
 async function* readInputs(options: PredictOptions, io: Io): AsyncGenerator<ClassificationExample[]> {
   const { fileFormat, inputFile } = options
   if (inputFile === undefined) {
-    const source = { bytes: toBytes(io.stdin), name: 'standard input' }
+    const source = { bytes: toBytes(abortable(io.stdin, io.signal)), name: 'standard input' }
     if (fileFormat === undefined) yield* linesInBlocks(source.bytes, source.name)
     else yield (await readData(source, options, 'ignored')).examples
   } else if (fileFormat === undefined && extensionOf(inputFile) === 'txt') {
@@ -53,12 +54,14 @@ async function* readInputs(options: PredictOptions, io: Io): AsyncGenerator<Clas
   }
 }
 
-/** Writes to `write` a JSON line for every input, in their order. */
-async function predict(options: PredictOptions, io: Io, write: (lines: string) => Promise<unknown>): Promise<void> {
-  const { model, tokenizer } = await openClassifier(options.model, options)
-  using _ = model
+/** A JSON line for every input, in their order; the lines of a batch together. */
+async function* predictions(
+  { model, tokenizer }: Classifier,
+  maxLength: number,
+  options: PredictOptions,
+  io: Io,
+): AsyncGenerator<string> {
   model.eval()
-  const maxLength = maxLengthOf(options, model.config)
   const size = options.perDeviceEvalBatchSize
   for await (const inputs of readInputs(options, io)) {
     for (let start = 0; start < inputs.length; start += size) {
@@ -68,21 +71,46 @@ async function predict(options: PredictOptions, io: Io, write: (lines: string) =
       let lines = ''
       const collected: Output = { write: (line) => (lines += line) }
       for (const row of examples.keys()) writeJsonLine(collected, predictionOf(logits, row, model.config))
-      await write(lines)
+      yield lines
     }
   }
 }
 
-async function predictTo(options: PredictOptions, io: Io): Promise<void> {
-  checkDataOptions(options)
-  const { outputFile } = options
-  if (outputFile === undefined) return predict(options, io, async (lines) => io.stdout.write(lines))
-  const handle = await guarded('write', outputFile, () => open(outputFile, 'w'))
+const statsOf = (file: string) => stat(file, { bigint: true }).catch(() => undefined)
+
+/** Throws UsageError where the predictions would take the place of what they are made from. */
+async function checkFiles({ inputFile, outputFile }: PredictOptions): Promise<void> {
+  if (inputFile === undefined || outputFile === undefined) return
+  const [input, output] = [await statsOf(inputFile), await statsOf(outputFile)]
+  const isSame = input?.isFile() && input.dev === output?.dev && input.ino === output.ino
+  if (!isSame && resolve(inputFile) !== resolve(outputFile)) return
+  throw new UsageError(`Expected --output-file to be another file than --input-file but both are ${inputFile}`)
+}
+
+/** Puts the lines in `file` when all are there; until then, and after a failure, an older file stays as it was. */
+async function writeLines(file: string, lines: AsyncIterable<string>): Promise<void> {
+  const found = await statsOf(file)
+  if (found === undefined) return writeAtomic(file, toBytes(lines))
+  // A rename would put a file where the link is.
+  if (found.isFile()) return writeAtomic(await guarded('write', file, () => realpath(file)), toBytes(lines))
+  // A device or a pipe takes what comes; it can be neither kept nor replaced.
+  const handle = await guarded('write', file, () => open(file, 'w'))
   try {
-    await predict(options, io, (lines) => guarded('write', outputFile, () => handle.writeFile(lines)))
+    for await (const text of lines) await guarded('write', file, () => handle.writeFile(text))
   } finally {
     await handle.close()
   }
+}
+
+async function predict(options: PredictOptions, io: Io): Promise<void> {
+  checkDataOptions(options)
+  await checkFiles(options)
+  const classifier = await openClassifier(options.model, options)
+  using _ = classifier.model
+  const lines = predictions(classifier, maxLengthOf(options, classifier.model.config), options, io)
+  // Awaited, not returned: the model is disposed at the end of this function.
+  if (options.outputFile !== undefined) await writeLines(options.outputFile, lines)
+  else for await (const text of lines) await writeWhenReady(io.stdout, text, io.signal)
 }
 
 export function addPredict(program: Command, io: Io): void {
@@ -94,5 +122,5 @@ export function addPredict(program: Command, io: Io): void {
     .option('--input-file <file>', 'texts: .csv, .tsv, .jsonl, .txt (default: lines of standard input)')
     .option('--output-file <file>', 'where to write (default: standard output)')
     .option(`${batchFlag} <integer>`, 'sequences in a batch', integerOption(batchFlag, 1), 32)
-  addModelOptions(addDataOptions(command)).action((options: PredictOptions) => predictTo(options, io))
+  addModelOptions(addDataOptions(command)).action((options: PredictOptions) => predict(options, io))
 }

@@ -1,5 +1,5 @@
 // The commands end to end, on a model small enough to train in a second.
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -109,10 +109,45 @@ describe('train, evaluate, predict', () => {
   test('predict reads and writes files, whatever the batch size', async () => {
     const flags = ['predict', '--model', at('plain'), '--input-file', at('data.csv')]
     const whole = await bertkit([...flags, '--output-file', at('answers.jsonl')])
-    expect(whole).toMatchObject({ code: 0, stdout: '' })
+    expect(whole).toEqual({ code: 0, stdout: '', stderr: '' })
     const one = await bertkit([...flags, '--per-device-eval-batch-size', '1'])
     expect(one.stdout).toBe(readFileSync(at('answers.jsonl'), 'utf8'))
     expect(jsonLines(one.stdout).length).toBe(60)
+  })
+
+  test('predict leaves files as they were where it fails, and never writes over its input', async () => {
+    const texts = 'text\nred car\n'
+    writeFileSync(at('in.csv'), texts)
+    writeFileSync(at('old.jsonl'), 'old')
+    symlinkSync(at('in.csv'), at('link.csv'))
+    const input = ['--input-file', at('in.csv')]
+    for (const output of [at('in.csv'), at('link.csv'), join(folder, '.', 'in.csv')]) {
+      const { code, stderr } = await bertkit(['predict', '--model', at('nowhere'), ...input, '--output-file', output])
+      expect(stderr).toMatch(/--output-file to be another file than --input-file but both are/)
+      expect(code).toBe(2)
+    }
+    expect(readFileSync(at('in.csv'), 'utf8')).toBe(texts)
+    const output = ['--output-file', at('old.jsonl')]
+    for (const flags of [
+      ['--model', at('nowhere'), ...input],
+      ['--model', at('plain'), '--input-file', at('none.csv')],
+    ]) {
+      expect((await bertkit(['predict', ...flags, ...output])).code).toBe(1)
+      expect(readFileSync(at('old.jsonl'), 'utf8')).toBe('old')
+    }
+    expect(readdirSync(folder).filter((name) => name.endsWith('.tmp'))).toEqual([])
+  })
+
+  test('predict stops at once while it waits for standard input', async () => {
+    const controller = new AbortController()
+    const stdin = (async function* () {
+      yield 'red car\n'
+      setImmediate(() => controller.abort())
+      await new Promise(() => {})
+    })()
+    const { code, stdout } = await bertkit(['predict', '--model', at('plain')], { stdin, signal: controller.signal })
+    expect(code).toBe(130)
+    expect(jsonLines(stdout).length).toBe(1)
   })
 
   test('predict takes JSON lines from standard input', async () => {

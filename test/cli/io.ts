@@ -1,3 +1,4 @@
+import { Readable } from 'node:stream'
 import type { Io } from '../../src/cli/io.ts'
 import { run } from '../../src/cli/program.ts'
 
@@ -8,14 +9,15 @@ export interface Outcome {
 }
 
 /** Runs a command in this process with streams of its own. */
-export async function bertkit(argv: string[], { stdin = '', signal }: { stdin?: string; signal?: AbortSignal } = {}) {
+export async function bertkit(
+  argv: string[],
+  { stdin = '', signal }: { stdin?: string | AsyncIterable<string>; signal?: AbortSignal } = {},
+) {
   const written = { stdout: '', stderr: '' }
   const io: Io = {
     stdout: { write: (text) => (written.stdout += text) },
     stderr: { write: (text) => (written.stderr += text) },
-    stdin: (async function* () {
-      yield stdin
-    })(),
+    stdin: typeof stdin === 'string' ? Readable.from([stdin]) : stdin,
     signal,
   }
   const code = await run(argv, io)
