@@ -43,16 +43,32 @@ export async function saveCheckpoint(folder: string, contents: CheckpointContent
     }
     await writeText(path.join(temporary, STATE_FILE), contents.state)
     await syncFolder(temporary)
-    const replaces = await exists(folder)
-    if (replaces) await renameFolder(folder, folder + REPLACED)
-    await renameFolder(temporary, folder)
-    await syncFolder(path.dirname(folder))
-    if (replaces) await removeFolder(folder + REPLACED)
+    await putInPlace(temporary, folder)
   } catch (error) {
     // The first error is the one to report, also where cleaning up fails too.
     await removeFolder(temporary).catch(() => undefined)
     throw error
   }
+}
+
+/** Renames `temporary` to `folder`; where that fails, an older `folder` is put back. */
+async function putInPlace(temporary: string, folder: string): Promise<void> {
+  const replaced = folder + REPLACED
+  const replaces = await exists(folder)
+  if (replaces) {
+    await removeFolder(replaced)
+    await renameFolder(folder, replaced)
+  }
+  try {
+    await renameFolder(temporary, folder)
+  } catch (error) {
+    // The first error is the one to report; recoverCheckpoints tries once more.
+    if (replaces) await renameFolder(replaced, folder).catch(() => undefined)
+    throw error
+  }
+  await syncFolder(path.dirname(folder))
+  // The new checkpoint is whole; a rest of the old one is no reason to stop training, and recoverCheckpoints removes it.
+  if (replaces) await removeFolder(replaced).catch(() => undefined)
 }
 
 /** Undoes what a process that died while saving left behind: temporaries go, a checkpoint that was being replaced comes back. */
