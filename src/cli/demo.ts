@@ -111,7 +111,7 @@ async function demo(options: DemoOptions, io: Io): Promise<void> {
     `${grouped(trainDataset.length)} questions to learn from, ${grouped(evalDataset.length)} to be tested on, ${labels.length} kinds of question`,
   )
   say(
-    `${SHAPE.numHiddenLayers} layers of ${SHAPE.hiddenSize}, ${grouped(vocabulary.length)} tokens, random weights; ${options.numTrainEpochs} passes over the data\n`,
+    `${SHAPE.numHiddenLayers} layers of ${SHAPE.hiddenSize}, ${grouped(vocabulary.length)} tokens, random weights; ${options.numTrainEpochs} ${options.numTrainEpochs === 1 ? 'pass' : 'passes'} over the data\n`,
   )
   const trainer = new Trainer({
     model,

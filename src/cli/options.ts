@@ -19,6 +19,9 @@ export interface ModelOptions {
   readonly json?: boolean
 }
 
+/** What the backend takes. */
+const MOST_THREADS = 256
+
 const TASKS_TO_COME = [
   'token-classification',
   'question-answering',
@@ -38,13 +41,14 @@ export function parseTask(task: string): string {
   return task
 }
 
-/** A parser for commander that accepts integers of at least `least`. */
+/** A parser for commander that accepts integers of at least `least`, and of at most `most`. */
 export const integerOption =
-  (flag: string, least: number) =>
+  (flag: string, least: number, most = Number.MAX_SAFE_INTEGER) =>
   (text: string): number => {
     const value = text.trim() === '' ? Number.NaN : Number(text)
-    if (Number.isSafeInteger(value) && value >= least) return value
-    throw new UsageError(`Expected ${flag} to be an integer of at least ${least} but received '${text}'`)
+    if (Number.isSafeInteger(value) && value >= least && value <= most) return value
+    const range = most === Number.MAX_SAFE_INTEGER ? `of at least ${least}` : `from ${least} to ${most}`
+    throw new UsageError(`Expected ${flag} to be an integer ${range} but received '${text}'`)
   }
 
 const FILE_FORMATS: readonly RowFormat[] = ['csv', 'tsv', 'jsonl']
@@ -85,7 +89,11 @@ export function addModelOptions(command: Command): Command {
       oneOf('--dtype', ['float32', 'auto'], { bfloat16: 'float32 is' }),
       'float32',
     )
-    .option('--threads <integer>', 'threads (default: the CPUs that may be used)', integerOption('--threads', 1))
+    .option(
+      '--threads <integer>',
+      'threads (default: the CPUs that may be used)',
+      integerOption('--threads', 1, MOST_THREADS),
+    )
     .option('--json', 'write one JSON object a line to standard output and nothing else')
     .addOption(new Option('--bf16').hideHelp())
     .on('option:bf16', () => {
