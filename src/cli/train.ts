@@ -112,13 +112,13 @@ function writeEvent(event: TrainEvent, io: Io): void {
   else if (event.type === 'warning') writeJsonLine(io.stdout, { warning: event.message, step: event.step })
 }
 
-/** The numbers of the whole run, and of the evaluation of the weights that it ends with. */
-function resultOf({ bestGlobalStep, logHistory, metrics }: TrainOutput, keepsBest: boolean): LogRecord {
-  const evaluations = logHistory.filter((line) => 'eval_loss' in line)
-  const kept = keepsBest ? evaluations.find((line) => line.step === bestGlobalStep) : evaluations.at(-1)
-  if (kept === undefined) return metrics
-  const { step, epoch: _, ...evaluated } = kept
-  return { ...metrics, ...evaluated, ...(keepsBest ? { best_step: step } : {}) }
+/** The numbers of the whole run, and of the evaluation of the weights that it ends with where there was one. */
+function resultOf({ globalStep, logHistory, metrics, restoredStep }: TrainOutput): LogRecord {
+  const held = restoredStep ?? globalStep
+  const evaluation = logHistory.filter((line) => 'eval_loss' in line && line.step === held).at(-1)
+  if (evaluation === undefined) return metrics
+  const { step: _, epoch: __, ...evaluated } = evaluation
+  return { ...metrics, ...evaluated, ...(restoredStep === null ? {} : { best_step: restoredStep }) }
 }
 
 /** Runs the training and shows its events. */
@@ -133,7 +133,7 @@ async function watch(trainer: Trainer, json: boolean, io: Io): Promise<LogRecord
   } finally {
     progress.stop()
   }
-  return resultOf(await run, trainer.args.loadBestModelAtEnd)
+  return resultOf(await run)
 }
 
 async function train(options: TrainOptions, io: Io): Promise<void> {

@@ -83,12 +83,18 @@ export async function recoverCheckpoints(outputDir: string): Promise<void> {
   }
 }
 
+/** The step that the name of a checkpoint folder says, or null where it is another folder. */
+export function stepOf(folder: string): number | null {
+  const step = NAME.exec(path.basename(folder))?.[1]
+  return step === undefined ? null : Number(step)
+}
+
 /** The checkpoints of `outputDir`, by step. */
 export async function listCheckpoints(outputDir: string): Promise<{ step: number; folder: string }[]> {
   const found: { step: number; folder: string }[] = []
   for (const name of await listFolder(outputDir)) {
-    const step = NAME.exec(name)?.[1]
-    if (step !== undefined) found.push({ step: Number(step), folder: path.join(outputDir, name) })
+    const step = stepOf(name)
+    if (step !== null) found.push({ step, folder: path.join(outputDir, name) })
   }
   return found.sort((a, b) => a.step - b.step)
 }

@@ -60,7 +60,7 @@ export const speedMetrics = (prefix: string, seconds: number, samples: number, s
 
 /**
  * Loss and metrics of the examples, each name prefixed with `<prefix>_`, then `<prefix>_samples`, `_runtime` (seconds) and the rates.
- * Throws ArgumentError where the examples have no labels.
+ * Throws ArgumentError before the first forward pass where the examples have no labels.
  */
 export async function evaluateAll(
   model: TrainableModel,
@@ -69,9 +69,10 @@ export async function evaluateAll(
 ): Promise<LogRecord> {
   const prefix = options.prefix ?? 'eval'
   checkExamples('evalDataset', examples)
-  const { labels, logits, loss, seconds, steps } = await predictAll(model, examples, options.batchSize, options.signal)
-  if (labels === undefined || loss === null)
-    throw new ArgumentError('Expected evalDataset to have labels but it has none')
+  const labels = labelsOf(examples)
+  if (labels === undefined) throw new ArgumentError('Expected evalDataset to have labels but it has none')
+  const { logits, loss, seconds, steps } = await predictAll(model, examples, options.batchSize, options.signal)
+  if (loss === null) throw new ArgumentError('Expected the model to compute a loss from labels but it has none')
   const metrics: LogRecord = { [`${prefix}_loss`]: loss }
   for (const [name, value] of Object.entries(options.computeMetrics?.({ logits, labels }) ?? {})) {
     metrics[`${prefix}_${name}`] = value

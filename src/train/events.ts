@@ -42,6 +42,11 @@ export interface TrainOutput {
   readonly bestModelCheckpoint: string | null
   readonly bestMetric: number | null
   readonly bestGlobalStep: number | null
+  /**
+   * The step whose weights loadBestModelAtEnd put into the model: that of bestModelCheckpoint, which is before bestGlobalStep where
+   * the best step has no checkpoint. Null: the model holds the weights of globalStep.
+   */
+  readonly restoredStep: number | null
   /** Every log line and evaluation, those before a resume included. */
   readonly logHistory: readonly LogRecord[]
 }

@@ -34,6 +34,13 @@ export interface RunIdentity {
   readonly gradientAccumulationSteps: number
   readonly dataSeed: number
   readonly maxSteps: number
+  readonly updatesPerEpoch: number
+  readonly dataloaderDropLast: boolean
+  readonly trainSamplingStrategy: string
+  readonly lrSchedulerType: string
+  readonly warmupSteps: number
+  /** The highest rate of the schedule. */
+  readonly learningRate: number
 }
 
 export const initialState = (): TrainerState => ({
@@ -53,12 +60,23 @@ export const initialState = (): TrainerState => ({
   evaluatedStep: 0,
 })
 
-export const identityOf = (args: TrainingArguments, plan: TrainingPlan, examples: number): RunIdentity => ({
+export const identityOf = (
+  args: TrainingArguments,
+  plan: TrainingPlan,
+  examples: number,
+  learningRate: number,
+): RunIdentity => ({
   examples,
   trainBatchSize: args.perDeviceTrainBatchSize,
   gradientAccumulationSteps: args.gradientAccumulationSteps,
   dataSeed: args.dataSeed ?? args.seed,
   maxSteps: plan.maxSteps,
+  updatesPerEpoch: plan.updatesPerEpoch,
+  dataloaderDropLast: args.dataloaderDropLast,
+  trainSamplingStrategy: args.trainSamplingStrategy,
+  lrSchedulerType: args.lrSchedulerType,
+  warmupSteps: plan.warmupSteps,
+  learningRate,
 })
 
 /** The numbers of a state that Transformers has no field for, under their names in trainer_state.json's `bertkit`. */
@@ -73,13 +91,19 @@ const OWN_NUMBERS = {
   total_loss: 'totalLoss',
 } as const satisfies Record<string, keyof TrainerState>
 
-const IDENTITY_NUMBERS = {
-  data_seed: 'dataSeed',
-  examples: 'examples',
-  gradient_accumulation_steps: 'gradientAccumulationSteps',
-  max_steps: 'maxSteps',
-  train_batch_size: 'trainBatchSize',
-} as const satisfies Record<string, keyof RunIdentity>
+const IDENTITY_FIELDS = {
+  data_seed: ['dataSeed', 'number'],
+  dataloader_drop_last: ['dataloaderDropLast', 'boolean'],
+  examples: ['examples', 'number'],
+  gradient_accumulation_steps: ['gradientAccumulationSteps', 'number'],
+  highest_learning_rate: ['learningRate', 'number'],
+  lr_scheduler_type: ['lrSchedulerType', 'string'],
+  max_steps: ['maxSteps', 'number'],
+  train_batch_size: ['trainBatchSize', 'number'],
+  train_sampling_strategy: ['trainSamplingStrategy', 'string'],
+  updates_per_epoch: ['updatesPerEpoch', 'number'],
+  warmup_steps: ['warmupSteps', 'number'],
+} as const satisfies Record<string, [keyof RunIdentity, 'boolean' | 'number' | 'string']>
 
 const sorted = (record: Record<string, unknown>): Record<string, unknown> =>
   Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)))
@@ -91,9 +115,9 @@ export function stringifyState(
   args: TrainingArguments,
   plan: TrainingPlan,
 ): string {
-  const own: Record<string, number> = {}
+  const own: Record<string, number | boolean | string> = {}
   for (const [name, field] of Object.entries(OWN_NUMBERS)) own[name] = state[field]
-  for (const [name, field] of Object.entries(IDENTITY_NUMBERS)) own[name] = identity[field]
+  for (const [name, [field]] of Object.entries(IDENTITY_FIELDS)) own[name] = identity[field]
   const file = {
     best_global_step: state.bestGlobalStep,
     best_metric: state.bestMetric,
@@ -163,7 +187,10 @@ export function parseState(text: string, file: string): { state: TrainerState; i
   }
   for (const [name, field] of Object.entries(OWN_NUMBERS)) state[field] = numberIn(own, name)
   const identity = Object.fromEntries(
-    Object.entries(IDENTITY_NUMBERS).map(([name, field]) => [field, numberIn(own, name)]),
+    Object.entries(IDENTITY_FIELDS).map(([name, [field, type]]) => {
+      const value = own[name]
+      return [field, typeof value === type ? value : fail(name, `a ${type}`, value)]
+    }),
   ) as unknown as RunIdentity
   return { state, identity }
 }

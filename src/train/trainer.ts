@@ -19,6 +19,7 @@ import {
   recoverCheckpoints,
   rotateCheckpoints,
   saveCheckpoint,
+  stepOf,
 } from './checkpoint.ts'
 import { checkExamples, collate, countTokens } from './dataset.ts'
 import { evaluateAll, type Predictions, predictAll, speedMetrics } from './evaluation.ts'
@@ -48,6 +49,17 @@ export interface TrainerOptions {
   readonly signal?: AbortSignal
 }
 
+const OPTION_NAMES = Object.keys({
+  model: true,
+  args: true,
+  trainDataset: true,
+  evalDataset: true,
+  tokenizer: true,
+  computeMetrics: true,
+  optimizer: true,
+  signal: true,
+} satisfies Record<keyof TrainerOptions, true>)
+
 /** What one run of train() works on. */
 interface Run {
   readonly examples: readonly Example[]
@@ -73,6 +85,12 @@ export class Trainer {
 
   /** Throws ArgumentError for arguments or data that cannot work. */
   constructor(options: TrainerOptions) {
+    const unknown = Object.keys(options).find((name) => !OPTION_NAMES.includes(name))
+    if (unknown !== undefined) {
+      throw new ArgumentError(
+        `Expected the options of Trainer to be among ${OPTION_NAMES.join(', ')} but received '${unknown}'`,
+      )
+    }
     this.model = options.model
     this.args = resolveTrainingArguments(options.args ?? {})
     this.#options = options
@@ -91,7 +109,7 @@ export class Trainer {
   }
 
   /** Loss and metrics of `dataset` (default: evalDataset), names prefixed with eval_. */
-  evaluate(dataset = this.#options.evalDataset): Promise<LogRecord> {
+  async evaluate(dataset = this.#options.evalDataset): Promise<LogRecord> {
     if (dataset === undefined)
       throw new ArgumentError('Expected a dataset to evaluate but neither evalDataset nor an argument was given')
     const { computeMetrics, signal } = this.#options
@@ -99,7 +117,7 @@ export class Trainer {
   }
 
   /** Logits of every example, in their order; labels and loss where the examples have labels. */
-  predict(dataset: readonly Example[]): Promise<Predictions> {
+  async predict(dataset: readonly Example[]): Promise<Predictions> {
     checkExamples('the dataset', dataset)
     return predictAll(this.model, dataset, this.args.perDeviceEvalBatchSize, this.#options.signal)
   }
@@ -125,9 +143,9 @@ export class Trainer {
     if (examples[0].labels === undefined)
       throw new ArgumentError('Expected trainDataset to have labels but it has none')
     const plan = planTraining(args, examples.length)
-    const identity = identityOf(args, plan, examples.length)
     await recoverCheckpoints(args.outputDir)
     const optimizer = this.#options.optimizer ?? createOptimizer(this.model, args)
+    const identity = identityOf(args, plan, examples.length, optimizer.defaults.lr)
     const state = await this.#resume(optimizer, identity)
     const scheduler = getScheduler(args.lrSchedulerType, optimizer, {
       numWarmupSteps: plan.warmupSteps,
@@ -295,9 +313,9 @@ export class Trainer {
     return true
   }
 
-  async #save(run: Run): Promise<TrainEvent> {
+  async #save(run: Run, saveOnlyModel = this.args.saveOnlyModel): Promise<TrainEvent> {
     const { model } = this
-    const { outputDir, saveOnlyModel, saveTotalLimit } = this.args
+    const { outputDir, saveTotalLimit } = this.args
     const { plan, state } = run
     const step = state.globalStep
     const { tokenizer } = this.#options
@@ -323,7 +341,9 @@ export class Trainer {
 
   async *#interrupted(run: Run, cause: AbortedError): AsyncGenerator<TrainEvent, never> {
     const step = run.state.globalStep
-    if (run.savedStep !== step) yield await this.#save(run)
+    // Whoever stops a run means to continue it: also with saveOnlyModel this checkpoint is a whole one.
+    const isWhole = run.savedStep === step && (!this.args.saveOnlyModel || step === run.firstStep)
+    if (!isWhole) yield await this.#save(run, false)
     const where =
       step === 0
         ? 'before the first step'
@@ -343,17 +363,20 @@ export class Trainer {
     const samples = Math.round((steps / plan.updatesPerEpoch) * run.examples.length)
     const metrics = { ...speedMetrics('train', seconds, samples, steps), train_loss: trainingLoss, epoch, step }
     state.logHistory.push(metrics)
+    let restoredStep: number | null = null
     if (this.args.loadBestModelAtEnd && state.bestModelCheckpoint !== null) {
       const folder = await findCheckpoint(state.bestModelCheckpoint, this.args.outputDir)
-      if (folder !== null) await this.model.loadStateDict(await readWeights(folder), { strict: true })
-      else {
+      if (folder !== null) {
+        await this.model.loadStateDict(await readWeights(folder), { strict: true })
+        restoredStep = stepOf(folder)
+      } else {
         const message = `The best checkpoint, ${state.bestModelCheckpoint}, is gone; the model keeps the weights of the last step`
         yield { type: 'warning', step, message }
       }
     }
     const { bestGlobalStep, bestMetric, bestModelCheckpoint, logHistory } = state
     const best = { bestGlobalStep, bestMetric, bestModelCheckpoint }
-    const output: TrainOutput = { globalStep: step, trainingLoss, metrics, logHistory, ...best }
+    const output: TrainOutput = { globalStep: step, trainingLoss, metrics, logHistory, restoredStep, ...best }
     yield { type: 'end', step, epoch, output }
     return output
   }

@@ -29,7 +29,7 @@ const STEPS = 10 // 2 epochs of 5 updates, the last update of each with one micr
 
 function build(args: TrainingArgumentsInput = {}, signal?: AbortSignal) {
   const model = new FakeModel()
-  const optimizer = new FakeOptimizer(model)
+  const optimizer = new FakeOptimizer(model, args.learningRate ?? 0.1)
   const trainer = new Trainer({
     model,
     optimizer,
@@ -123,6 +123,23 @@ describe('resuming', () => {
     ])
   })
 
+  test('also with saveOnlyModel the checkpoint of an aborted run can be resumed', async () => {
+    const whole = build()
+    await whole.trainer.train()
+    const expected = remains(whole)
+    const folder = join(outputDir, 'aborted')
+    const controller = new AbortController()
+    const aborted = build({ outputDir: folder, saveOnlyModel: true }, controller.signal)
+    // The fourth step: step 3 has a checkpoint already, but one without the optimiser.
+    aborted.model.beforeWork = (call) => {
+      if (call === 3) controller.abort()
+    }
+    await expect(collect(aborted.trainer)).rejects.toThrow(/checkpoint-3 can be resumed/)
+    const resumed = build({ outputDir: folder, resumeFromCheckpoint: true })
+    await resumed.trainer.train()
+    expect(remains(resumed, folder)).toEqual(expected)
+  })
+
   test('refuses a run with other data, other batches or another seed', async () => {
     await build({ maxSteps: 4 }).trainer.train()
     const resume = { resumeFromCheckpoint: true, maxSteps: 4 }
@@ -131,6 +148,18 @@ describe('resuming', () => {
     )
     await expect(build({ ...resume, seed: 1 }).trainer.train()).rejects.toThrow(/same dataSeed, 42, but it has 1/)
     await expect(build({ ...resume, maxSteps: 5 }).trainer.train()).rejects.toThrow(/same maxSteps/)
+    const others: [TrainingArgumentsInput, RegExp][] = [
+      [{ trainSamplingStrategy: 'sequential' }, /same trainSamplingStrategy, random, but it has sequential/],
+      [{ dataloaderDropLast: true }, /same (updatesPerEpoch, 5|dataloaderDropLast, false), but it has/],
+      [{ lrSchedulerType: 'cosine' }, /same lrSchedulerType, linear, but it has cosine/],
+      [{ warmupRatio: 0.5 }, /same warmupSteps, 1, but it has 2/],
+      [{ learningRate: 0.2 }, /same learningRate, 0.1, but it has 0.2/],
+    ]
+    for (const [args, message] of others) {
+      const run = build({ ...resume, ...args }).trainer.train()
+      await expect(run).rejects.toThrow(ArgumentError)
+      await expect(run).rejects.toThrow(message)
+    }
   })
 
   test('names what is wrong with a checkpoint', async () => {
@@ -174,6 +203,18 @@ describe('the best model', () => {
     const output = events.flatMap((event) => (event.type === 'end' ? [event.output] : []))[0]
     expect(output.bestModelCheckpoint).toBe(join(outputDir, `checkpoint-${bestStep}`))
     expect(output.bestMetric).toBe(Math.max(...losses))
+  })
+
+  test('is that of the best checkpoint where the best step has none, and the output says so', async () => {
+    const { model, trainer } = build({ ...best, saveSteps: 4, learningRate: 0.1, greaterIsBetter: true })
+    // Best first at step 4, which is saved, then at step 6, which is not.
+    let evaluations = 0
+    trainer.evaluate = async () => ({ eval_loss: [0, 0, 0, 1, 0, 2, 0, 0, 0, 0][evaluations++] })
+    const output = await trainer.train()
+    expect(output).toMatchObject({ globalStep: STEPS, bestGlobalStep: 6, restoredStep: 4 })
+    expect(output.bestModelCheckpoint).toBe(join(outputDir, 'checkpoint-4'))
+    expect(model.weights).toEqual((await FakeModel.read(join(outputDir, 'checkpoint-4'))).weights)
+    expect((await build({ ...best, loadBestModelAtEnd: false }).trainer.train()).restoredStep).toBeNull()
   })
 
   test('is saved alone with saveStrategy best', async () => {

@@ -224,6 +224,27 @@ describe('bad use', () => {
     await expect(trainer.train()).rejects.toThrow(/to have labels/)
   })
 
+  test('evaluate and predict reject, before any forward pass', async () => {
+    const { model, trainer } = build({}, { evalDataset: undefined })
+    model.beforeWork = () => {
+      throw new RangeError('a forward pass')
+    }
+    const run = (): Promise<unknown>[] => [
+      trainer.evaluate(),
+      trainer.evaluate([{ inputIds: [1] }]),
+      trainer.predict([]),
+    ]
+    const reasons = (await Promise.allSettled(run())).map((each) => each.status === 'rejected' && String(each.reason))
+    expect(reasons[0]).toMatch(/^ArgumentError: Expected a dataset/)
+    expect(reasons[1]).toMatch(/^ArgumentError: Expected evalDataset to have labels/)
+    expect(reasons[2]).toMatch(/^ArgumentError: Expected the dataset to hold/)
+  })
+
+  test('an unknown option is an ArgumentError', () => {
+    const options = { evalDatset: fakeExamples(2) } as Partial<TrainerOptions>
+    expect(() => build({}, options)).toThrow(/evalDataset, .* but received 'evalDatset'/)
+  })
+
   test('an error of a step ends the run unchanged', async () => {
     const { model, trainer } = build()
     model.beforeWork = (call) => {
