@@ -65,6 +65,15 @@ describe.skipIf(!isBuilt)(isBuilt ? 'the program' : 'the program (skipped: dist/
     expect(code).toBe(130)
   })
 
+  test('Ctrl-C stops predict while it waits for standard input', async () => {
+    const ended = await finish(start(...training('small', '--num-train-epochs', '1')))
+    expect(ended.code).toBe(0)
+    const child = start('predict', '--model', at('small'))
+    child.stdout?.once('data', () => child.kill('SIGINT'))
+    child.stdin?.write('red car\n')
+    expect((await finish(child)).code).toBe(130)
+  })
+
   test('exit codes: 0 done, 1 failed, 2 bad usage', async () => {
     expect((await finish(start('--version'))).code).toBe(0)
     expect((await finish(start('train', '--no-such-flag'))).code).toBe(2)
