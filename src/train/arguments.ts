@@ -163,7 +163,9 @@ export const argumentRules = {
   saveStrategy: choice('steps', saveStrategies, 'when to save a checkpoint'),
   saveSteps: steps(500, 'updates between checkpoints'),
   saveTotalLimit: optional(integer(1, 1, 'newest checkpoints to keep; the best one is kept too')),
-  saveOnlyModel: flag('save no optimiser state: smaller, but training cannot be resumed'),
+  saveOnlyModel: flag(
+    'save no optimiser state: smaller, but cannot be resumed (on an abort the state is saved all the same)',
+  ),
   loadBestModelAtEnd: flag('end with the weights of the best evaluation'),
   metricForBestModel: optional(text('loss', 'metric that decides which evaluation is best')),
   greaterIsBetter: optional({
