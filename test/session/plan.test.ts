@@ -1,0 +1,34 @@
+// The listing of a whole recorded step: what a change of the recorder, of a module or of the planner does to it shows in the diff.
+import { describe, expect, it } from 'vitest'
+import { SequenceClassificationHead } from '../../src/heads/sequence-classification.ts'
+import { ParameterScope } from '../../src/model/parameters.ts'
+import { layOut } from '../../src/session/layout.ts'
+import { recordStep } from '../../src/session/plans.ts'
+import { tinyConfig } from './tiny.ts'
+
+describe('the plan of a tiny BERT', () => {
+  const record = (differentiate: boolean) => {
+    const scope = new ParameterScope()
+    const head = new SequenceClassificationHead(scope, tinyConfig({ numHiddenLayers: 1 }))
+    layOut(scope.parameters)
+    const labels = { kind: 'single_label_classification', width: 1, integer: true }
+    const settings = {
+      differentiate,
+      training: differentiate,
+      hiddenStates: false,
+      attentions: false,
+      keyMask: false,
+      labels,
+    }
+    return recordStep(head, { tokens: 64, sequences: 16, labelled: 0, pairs: 0 }, settings, 0).plan
+  }
+
+  it('of a training step', () => {
+    return expect(`${record(true)}\n`).toMatchFileSnapshot('./plans/training.txt')
+  })
+
+  it('of a forward without gradients takes far less memory', async () => {
+    await expect(`${record(false)}\n`).toMatchFileSnapshot('./plans/forward.txt')
+    expect(record(false).arenaBytes.activations).toBeLessThan(record(true).arenaBytes.activations / 2)
+  })
+})
