@@ -283,7 +283,6 @@ export class BertConfig implements BertConfigFields {
     if (this.addCrossAttention && !this.isDecoder) {
       throw new ConfigError(`${where}: add_cross_attention needs is_decoder to be true`)
     }
-    if (this.addCrossAttention) throw new ConfigError(`${where}: add_cross_attention true is not supported yet`)
     if (this.isEncoderDecoder) throw new ConfigError(`${where}: is_encoder_decoder true is not supported for BERT`)
   }
 

@@ -1,6 +1,6 @@
 import type { BackendDescription } from '../backend/backend.ts'
 import type { BackendOptions } from '../backend/open.ts'
-import { ArgumentError, NonFiniteError, WeightsError } from '../errors.ts'
+import { ArgumentError, ConfigError, NonFiniteError, WeightsError } from '../errors.ts'
 import { joinPath, makeFolder, writeText } from '../formats/files.ts'
 import { matchWeights, type WeightsMatch } from '../formats/names.ts'
 import { writeSafetensors } from '../formats/safetensors.ts'
@@ -73,6 +73,8 @@ export abstract class PreTrainedModel {
 
   protected constructor(makeHead: HeadConstructor, config: BertConfig, options: ModelOptions) {
     if (!(config instanceof BertConfig)) throw new ArgumentError('Expected a BertConfig as the first argument')
+    if (config.addCrossAttention)
+      throw new ConfigError(`${this.constructor.name}: add_cross_attention true is not supported yet`)
     this.#seed = checkOptions(options)
     this.config = config
     const scope = new ParameterScope()

@@ -90,6 +90,12 @@ describe('options', () => {
   it.each<[string, () => unknown, new (...args: never[]) => Error, RegExp]>([
     ['an unknown dtype', () => tinyClassifier({}, { dtype: 'float16' }), ArgumentError, /dtype.*float16/],
     ['a seed that is none', () => tinyClassifier({}, { seed: -1 }), ArgumentError, /seed/],
+    [
+      'cross-attention',
+      () => new BertModel(tinyConfig({ isDecoder: true, addCrossAttention: true })),
+      ConfigError,
+      /add_cross_attention/,
+    ],
     ['no config', () => new BertModel({} as never), ArgumentError, /BertConfig/],
     [
       'an unknown backend',
