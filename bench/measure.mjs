@@ -24,7 +24,9 @@ export function provenance(description) {
       encoding: 'utf8',
       stdio: ['ignore', 'pipe', 'ignore'],
     }).trim()
-  } catch {}
+  } catch {
+    // not a git checkout: the figure is still worth printing
+  }
   return {
     machine: `${description.cpu}, ${os.cpus().length} CPUs`,
     isa: description.isa,

@@ -22,10 +22,7 @@ static Status embedding(Run& run, const Call& call) {
       float* out = y + r * H;
       for (int64_t j = 0; j < H; j += W) {
         const int n = (int)smaller(W, H - j);
-        if (n == W)
-          store(out + j, load(w + j) + load(t + j) + load(p + j));
-        else
-          store_n(out + j, load_n(w + j, n) + load_n(t + j, n) + load_n(p + j, n), n);
+        store_columns(out + j, load_columns(w + j, n) + load_columns(t + j, n) + load_columns(p + j, n), n);
       }
     }
   });
@@ -51,10 +48,7 @@ static Status embedding_backward(Run& run, const Call& call) {
       float* out = dtable + ids[r] * H;
       for (int64_t j = begin; j < end; j += W) {
         const int n = (int)smaller(W, end - j);
-        if (n == W)
-          store(out + j, load(out + j) + load(dy + r * H + j));
-        else
-          store_n(out + j, load_n(out + j, n) + load_n(dy + r * H + j, n), n);
+        store_columns(out + j, load_columns(out + j, n) + load_columns(dy + r * H + j, n), n);
       }
     }
   });

@@ -16,6 +16,12 @@ struct Status {
 };
 constexpr Status kOk = {nullptr, 0, 0, 0, 0};
 
+/** Places of a run's scalars, from ops.def. */
+enum ScalarId {
+#define SCALAR(id, name) kScalar_##name = id,
+#include "../ops.def"
+};
+
 struct Run;
 typedef void (*Task)(void* argument, int index, int thread);
 

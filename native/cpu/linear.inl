@@ -17,11 +17,11 @@ struct BiasActivation {
       for (int64_t k = j; k < j + columns; k += W) {
         const int n = (int)smaller(W, j + columns - k);
         float* p = y + r * N + k;
-        f32 v = n == W ? load(p) : load_n(p, n);
-        if (bias) v = v + (n == W ? load(bias + k) : load_n(bias + k, n));
-        if (z) n == W ? store(z + r * N + k, v) : store_n(z + r * N + k, v, n);
+        f32 v = load_columns(p, n);
+        if (bias) v = v + load_columns(bias + k, n);
+        if (z) store_columns(z + r * N + k, v, n);
         v = Act::value(v);
-        n == W ? store(p, v) : store_n(p, v, n);
+        store_columns(p, v, n);
       }
   }
 };
@@ -47,7 +47,7 @@ static Status linear_backward_data(Run& run, const Call& call) {
 }
 static Scratch linear_backward_data_scratch(const Call& call) { return gemm_scratch(call.attributes[0], call.attributes[1], call.attributes[2]); }
 
-BK_INLINE bool accumulates(const Run& run, int accumulate) { return accumulate || run.scalars[7] != 0; }
+BK_INLINE bool accumulates(const Run& run, int accumulate) { return accumulate || run.scalars[kScalar_accumulate] != 0; }
 
 /** out[n] = (add ? out : 0) + the sum of x's rows; sums of 64 rows are added to the total, so rounding grows with rows / 64. */
 static void sum_rows(Run& run, const float* x, int64_t rows, int64_t N, float* out, bool add) {
@@ -58,7 +58,7 @@ static void sum_rows(Run& run, const float* x, int64_t rows, int64_t N, float* o
       for (int64_t r0 = 0; r0 < rows; r0 += 64) {
         f32 part = {};
         const int64_t r1 = smaller(r0 + 64, rows);
-        for (int64_t r = r0; r < r1; r++) part = part + (n == W ? load(x + r * N + j) : load_n(x + r * N + j, n));
+        for (int64_t r = r0; r < r1; r++) part = part + load_columns(x + r * N + j, n);
         total = total + part;
       }
       if (add) total = total + load_n(out + j, n);

@@ -32,7 +32,7 @@ static Status gradient_norm(Run& run, const Call& call) {
   parallel_ranges(run, n, kNormChunk, [&](int64_t begin, int64_t end, int) { parts[begin / kNormChunk] = sum_of_squares(g + begin, end - begin); });
   double total = 0;
   for (int64_t i = 0; i < ceil_div(n, kNormChunk); i++) total += parts[i];
-  const double length = __builtin_sqrt(total), limit = run.scalars[8], coefficient = limit / (length + 1e-6);
+  const double length = __builtin_sqrt(total), limit = run.scalars[kScalar_max_grad_norm], coefficient = limit / (length + 1e-6);
   norm[0] = (float)length;
   norm[1] = limit > 0 && coefficient < 1 ? (float)coefficient : 1.0f;
   return kOk;
@@ -45,10 +45,11 @@ static Status adamw(Run& run, const Call& call) {
   float *w = c.f32(), *exp_avg = c.f32(), *exp_avg_sq = c.f32();
   const int64_t n = c.dim();
   const double* group = run.scalars + c.integer();
-  const double lr = group[0], decay = group[1], beta1 = run.scalars[9], beta2 = run.scalars[10];
+  const double lr = group[0], decay = group[1], beta1 = run.scalars[kScalar_beta1], beta2 = run.scalars[kScalar_beta2];
   if (!(norm[0] - norm[0] == 0)) return kOk;  // NaN or inf: the step is refused, nothing changes
   const f32 clip = set1(norm[1]), keep = set1((float)(1 - lr * decay)), b1 = set1((float)(1 - beta1)), b2 = set1((float)beta2), b2c = set1((float)(1 - beta2));
-  const f32 eps = set1((float)run.scalars[11]), step = set1((float)(lr / run.scalars[12])), root = set1((float)run.scalars[13]);
+  const f32 eps = set1((float)run.scalars[kScalar_eps]), step = set1((float)(lr / run.scalars[kScalar_bias_correction1])),
+            root = set1((float)run.scalars[kScalar_bias_correction2_sqrt]);
   parallel_ranges(run, n, 32768, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; i += W) {
       const int k = (int)smaller(W, end - i);

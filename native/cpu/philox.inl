@@ -6,8 +6,9 @@ struct Dropout {
   float scale;
 
   static Dropout of(const Run& run, float p, int site) {
-    return {(uint32_t)(int64_t)run.scalars[4],    (uint32_t)site,   (uint32_t)(int64_t)run.scalars[5], (uint32_t)(int64_t)run.scalars[6],
-            (uint32_t)((double)p * 4294967296.0), 1.0f / (1.0f - p)};
+    return {(uint32_t)(int64_t)run.scalars[kScalar_seed], (uint32_t)site,
+            (uint32_t)(int64_t)run.scalars[kScalar_step], (uint32_t)(int64_t)run.scalars[kScalar_micro_step],
+            (uint32_t)((double)p * 4294967296.0),         1.0f / (1.0f - p)};
   }
 
   /** Draws of columns 64 * block .. + 64 of a row, in column order. */

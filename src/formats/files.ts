@@ -70,15 +70,17 @@ export async function* streamBytes(file: string): AsyncGenerator<Uint8Array> {
   }
 }
 
-async function syncFolder(folder: string): Promise<void> {
-  if (process.platform === 'win32') return // a folder cannot be opened for sync there
-  const handle = await fs.open(folder, 'r')
-  try {
-    await handle.sync()
-  } finally {
-    await handle.close()
-  }
-}
+/** Makes renames inside `folder` survive a power failure. */
+export const syncFolder = (folder: string): Promise<void> =>
+  guarded('sync', folder, async () => {
+    if (process.platform === 'win32') return // a folder cannot be opened for sync there
+    const handle = await fs.open(folder, 'r')
+    try {
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+  })
 
 /**
  * Replaces `file` atomically: temporary beside it, write, sync, rename, sync the folder.

@@ -7,7 +7,6 @@ export interface TensorPlace extends ParameterPart {
   readonly elements: number
   readonly weights: number
   readonly gradients: number
-  readonly owner: Parameter
 }
 
 /** The flat buffers of a model: weights, and gradients and moments in the same order. */
@@ -32,7 +31,7 @@ export function layOut(parameters: readonly Parameter[]): Layout {
     let at = offset
     for (const part of owner.parts) {
       const elements = elementsOf(part.shape)
-      tensors.set(part.name, { ...part, elements, weights: at, gradients: at, owner })
+      tensors.set(part.name, { ...part, elements, weights: at, gradients: at })
       at += elements * 4
     }
     offset += roundUp(owner.width * 4)

@@ -97,10 +97,6 @@ export class PlanCache<Entry extends { readonly program: Program }> {
     return entry
   }
 
-  get size(): number {
-    return this.entries.size
-  }
-
   clear(): void {
     for (const { program } of this.entries.values()) program.dispose()
     this.entries.clear()

@@ -1,7 +1,7 @@
 import type { Backend, BackendMemory, Program } from '../backend/backend.ts'
 import { type BackendOptions, openBackend } from '../backend/open.ts'
 import { BusyError, DisposedError } from '../errors.ts'
-import { Graph, type Value } from '../graph/graph.ts'
+import { Graph, roundUp, type Value } from '../graph/graph.ts'
 import { Arena, Row, Scalar } from '../graph/op-table.ts'
 import { compilePlan, type Plan } from '../graph/plan.ts'
 import type { Head, PreparedLabels } from '../heads/head.ts'
@@ -224,7 +224,7 @@ export class ModelRuntime {
 
   #reserve(plan: Plan): void {
     for (const name of Object.keys(Arena) as (keyof typeof Arena)[])
-      if (plan.arenaBytes[name] > 0) this.#mapped().reserve(Arena[name], roundUpBytes(plan.arenaBytes[name]))
+      if (plan.arenaBytes[name] > 0) this.#mapped().reserve(Arena[name], roundUp(plan.arenaBytes[name]))
   }
 
   async #open(): Promise<void> {
@@ -242,5 +242,3 @@ export class ModelRuntime {
     await this.#opening
   }
 }
-
-const roundUpBytes = (bytes: number): number => Math.ceil(bytes / 64) * 64

@@ -1,7 +1,7 @@
 import * as path from 'node:path'
 import { ArgumentError } from '../errors.ts'
-import { exists, makeFolder, readText, writeText } from '../formats/files.ts'
-import { listFolder, modifiedAt, removeFolder, renameFolder, syncFolder } from './folders.ts'
+import { exists, makeFolder, readText, syncFolder, writeText } from '../formats/files.ts'
+import { listFolder, modifiedAt, removeFolder, renameFolder } from './folders.ts'
 import { readTensors, writeTensors } from './tensors.ts'
 import type { SavableTokenizer, StateDict, TrainableModel, TrainableOptimizer } from './types.ts'
 

@@ -2,18 +2,6 @@
 import * as fs from 'node:fs/promises'
 import { exists, guarded } from '../formats/files.ts'
 
-/** Makes renames inside `folder` survive a power failure. */
-export const syncFolder = (folder: string): Promise<void> =>
-  guarded('sync', folder, async () => {
-    if (process.platform === 'win32') return // a folder cannot be opened for sync there
-    const handle = await fs.open(folder, 'r')
-    try {
-      await handle.sync()
-    } finally {
-      await handle.close()
-    }
-  })
-
 /** Does nothing where there is no such folder. */
 export const removeFolder = (folder: string): Promise<void> =>
   guarded('remove', folder, () => fs.rm(folder, { recursive: true, force: true }))
