@@ -10,23 +10,21 @@ export type {
 } from './data/tokenizer/tokenizer.ts'
 export { BertTokenizer } from './data/tokenizer/tokenizer.ts'
 export * from './errors.ts'
-export type { Labels } from './heads/head.ts'
+export type { LabelInputs, Labels } from './heads/head.ts'
 export { BertConfig, type BertConfigFields, type ProblemType } from './model/config.ts'
 export type { ParamGroup } from './optim/param-groups.ts'
 export type { ScheduledOptimizer, Scheduler, SchedulerState } from './optim/scheduler.ts'
 export * from './optim/schedules.ts'
 export { AdamW, type AdamWOptions, type StepOptions } from './session/adamw.ts'
-export type { ModelInputs, TokenInput } from './session/batch.ts'
-export {
-  BertForSequenceClassification,
-  BertModel,
-  type BertModelOutput,
-  type SequenceClassifierOutput,
-} from './session/models.ts'
+export type { EncoderInputs } from './session/encoder.ts'
+export type { ChoiceInput, ModelInputs, TokenInput } from './session/given.ts'
+export * from './session/models.ts'
+export type { StepInputs } from './session/prepare.ts'
 export type {
   ForwardOptions,
   FromPretrainedOptions,
   LoadReport,
+  LossOptions,
   ModelOptions,
   ParameterInfo,
 } from './session/pretrained.ts'

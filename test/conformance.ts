@@ -3,6 +3,7 @@
 import { describe } from 'vitest'
 import { activations } from './conformance/activations.ts'
 import { attention } from './conformance/attention.ts'
+import { crossAttention } from './conformance/cross-attention.ts'
 import { determinism } from './conformance/determinism.ts'
 import { gemm } from './conformance/gemm.ts'
 import type { Open } from './conformance/harness.ts'
@@ -13,6 +14,7 @@ import { rows } from './conformance/rows.ts'
 
 export function conformance(name: string, open: Open): void {
   describe(name, () => {
-    for (const part of [activations, rows, gemm, attention, losses, optimizer, refusals, determinism]) part(open)
+    for (const part of [activations, rows, gemm, attention, crossAttention, losses, optimizer, refusals, determinism])
+      part(open)
   })
 }

@@ -14,7 +14,10 @@ static void put_loss(float* loss, bool add, double total, double denominator) {
   loss[0] = add ? loss[0] + value : value;
 }
 
-/** -log softmax(logits)[label], summed over rows whose label is not -100. Saves lse, the log-sum-exp of each row. */
+/**
+ * -log softmax(logits)[label], summed over rows whose label is not -100; with smoothing e, (1 - e) of that and e of the mean over
+ * all classes (Szegedy et al., "Rethinking the Inception Architecture", 2016). Saves lse, the log-sum-exp of each row.
+ */
 static Status cross_entropy(Run& run, const Call& call) {
   Cursor c(call);
   const float* logits = c.f32();
@@ -23,8 +26,10 @@ static Status cross_entropy(Run& run, const Call& call) {
   const int64_t rows = c.dim(), C = c.dim();
   const double denominator = run.scalars[c.integer()];
   const bool add = c.integer() != 0;
+  const double smoothing = c.integer() ? run.scalars[kScalar_label_smoothing] : 0;
   const Status s = check_labels(labels, rows, C);
   if (s.where) return s;
+  double* parts = (double*)run.shared;  // the loss of each row
   parallel_ranges(run, rows, row_grain(C), [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; r++) {
       const float* z = logits + r * C;
@@ -33,17 +38,25 @@ static Status cross_entropy(Run& run, const Call& call) {
       const float m = reduce_max(top);
       const float total = sum_columns(C, [&](int64_t j, int n) { return first(exp(load_columns(z + j, n) - m), n); });
       lse[r] = (float)((double)m + __builtin_log((double)total));
+      parts[r] = 0;
+      if (labels[r] == kIgnoreIndex) continue;
+      double target = (double)z[labels[r]];
+      if (smoothing != 0) {
+        double sum = 0;
+        for (int64_t j = 0; j < C; j++) sum += (double)z[j];
+        target = (1 - smoothing) * target + smoothing * sum / (double)C;
+      }
+      parts[r] = (double)lse[r] - target;
     }
   });
   double total = 0;
-  for (int64_t r = 0; r < rows; r++)
-    if (labels[r] != kIgnoreIndex) total += (double)lse[r] - (double)logits[r * C + labels[r]];
+  for (int64_t r = 0; r < rows; r++) total += parts[r];
   put_loss(loss, add, total, denominator);
   return kOk;
 }
-static constexpr Scratch (*cross_entropy_scratch)(const Call&) = nullptr;
+static Scratch cross_entropy_scratch(const Call& call) { return {(size_t)call.attributes[0] * 8, 0}; }
 
-/** dlogits = (softmax(logits) - one_hot(label)) / denominator; rows labelled -100 get 0. */
+/** dlogits = (softmax(logits) - (1 - e) one_hot(label) - e / C) / denominator; rows labelled -100 get 0. */
 static Status cross_entropy_backward(Run& run, const Call& call) {
   Cursor c(call);
   const float* logits = c.f32();
@@ -52,9 +65,11 @@ static Status cross_entropy_backward(Run& run, const Call& call) {
   float* dlogits = c.f32();
   const int64_t rows = c.dim(), C = c.dim();
   const double denominator = run.scalars[c.integer()];
+  const double smoothing = c.integer() ? run.scalars[kScalar_label_smoothing] : 0;
   const Status s = check_labels(labels, rows, C);
   if (s.where) return s;
   const float scale = denominator > 0 ? (float)(1 / denominator) : 0.0f;
+  const float spread = (float)(smoothing / (double)C), target = (float)(1 - smoothing);
   parallel_ranges(run, rows, row_grain(C), [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; r++) {
       const float* z = logits + r * C;
@@ -62,9 +77,9 @@ static Status cross_entropy_backward(Run& run, const Call& call) {
       const float row_scale = labels[r] == kIgnoreIndex ? 0.0f : scale;
       for (int64_t j = 0; j < C; j += W) {
         const int n = (int)smaller(W, C - j);
-        store_columns(d + j, exp(load_columns(z + j, n) - lse[r]) * row_scale, n);
+        store_columns(d + j, (exp(load_columns(z + j, n) - lse[r]) - spread) * row_scale, n);
       }
-      if (labels[r] != kIgnoreIndex) d[labels[r]] -= scale;
+      if (labels[r] != kIgnoreIndex) d[labels[r]] -= scale * target;
     }
   });
   return kOk;
@@ -129,3 +144,73 @@ static Status binary_cross_entropy_backward(Run& run, const Call& call) {
   return kOk;
 }
 static constexpr Scratch (*binary_cross_entropy_backward_scratch)(const Call&) = nullptr;
+
+/** Rows of each segment, at least one; a column that exists; positions that lie in their segment or are -100. */
+static Status check_segments(const int32_t* cu, const int32_t* positions, int64_t rows, int64_t segments, int64_t C, int column) {
+  if (column < 0 || column >= C) return {"column", 0, column, 0, C};
+  if (cu[0] != 0) return {"cu_segments", 0, cu[0], 0, 1};
+  for (int64_t g = 0; g < segments; g++) {
+    if (cu[g + 1] <= cu[g] || cu[g + 1] > rows) return {"cu_segments", g + 1, cu[g + 1], cu[g] + 1, rows + 1};
+    const int64_t length = cu[g + 1] - cu[g];
+    if (positions[g] != kIgnoreIndex && (positions[g] < 0 || positions[g] >= length)) return {"positions", g, positions[g], 0, length};
+  }
+  if (cu[segments] != rows) return {"cu_segments", segments, cu[segments], rows, rows + 1};
+  return kOk;
+}
+
+/** -log softmax of one column over the rows of each segment, at its target row, summed. A column of logits is short: in float64. */
+static Status segment_cross_entropy(Run& run, const Call& call) {
+  Cursor c(call);
+  const float* logits = c.f32();
+  const int32_t *cu = c.i32(), *positions = c.i32();
+  float *lse = c.f32(), *loss = c.f32();
+  const int64_t rows = c.dim(), segments = c.dim(), C = c.dim();
+  const int column = c.integer();
+  const double denominator = run.scalars[c.integer()];
+  const bool add = c.integer() != 0;
+  const double smoothing = c.integer() ? run.scalars[kScalar_label_smoothing] : 0;
+  const Status s = check_segments(cu, positions, rows, segments, C, column);
+  if (s.where) return s;
+  double total = 0;
+  for (int64_t g = 0; g < segments; g++) {
+    const float* z = logits + column;
+    double top = (double)z[cu[g] * C], sum = 0, sum_z = 0;
+    for (int64_t r = cu[g]; r < cu[g + 1]; r++) {
+      if ((double)z[r * C] > top) top = (double)z[r * C];
+      sum_z += (double)z[r * C];
+    }
+    for (int64_t r = cu[g]; r < cu[g + 1]; r++) sum += __builtin_exp((double)z[r * C] - top);
+    const double log_sum = top + __builtin_log(sum);
+    lse[g] = (float)log_sum;
+    if (positions[g] == kIgnoreIndex) continue;
+    total += log_sum - (1 - smoothing) * (double)z[(cu[g] + positions[g]) * C] - smoothing * sum_z / (double)(cu[g + 1] - cu[g]);
+  }
+  put_loss(loss, add, total, denominator);
+  return kOk;
+}
+static constexpr Scratch (*segment_cross_entropy_scratch)(const Call&) = nullptr;
+
+/** This column of dlogits = (softmax - (1 - e) one_hot(target) - e / rows) / denominator; 0 in segments that are left out. */
+static Status segment_cross_entropy_backward(Run& run, const Call& call) {
+  Cursor c(call);
+  const float* logits = c.f32();
+  const int32_t *cu = c.i32(), *positions = c.i32();
+  const float* lse = c.f32();
+  float* dlogits = c.f32();
+  const int64_t rows = c.dim(), segments = c.dim(), C = c.dim();
+  const int column = c.integer();
+  const double denominator = run.scalars[c.integer()];
+  const double smoothing = c.integer() ? run.scalars[kScalar_label_smoothing] : 0;
+  const Status s = check_segments(cu, positions, rows, segments, C, column);
+  if (s.where) return s;
+  for (int64_t g = 0; g < segments; g++) {
+    const double spread = smoothing / (double)(cu[g + 1] - cu[g]);
+    const double scale = positions[g] == kIgnoreIndex || !(denominator > 0) ? 0 : 1 / denominator;
+    for (int64_t r = cu[g]; r < cu[g + 1]; r++) {
+      const double p = __builtin_exp((double)logits[r * C + column] - (double)lse[g]), target = r - cu[g] == positions[g] ? 1 - smoothing : 0;
+      dlogits[r * C + column] = (float)((p - target - spread) * scale);
+    }
+  }
+  return kOk;
+}
+static constexpr Scratch (*segment_cross_entropy_backward_scratch)(const Call&) = nullptr;

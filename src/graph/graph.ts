@@ -47,10 +47,21 @@ export type AttributesOf<Name extends OpName> = Record<
 /** The largest row counts that a plan is made for. */
 export type Capacity = Readonly<Record<keyof typeof Row, number>>
 
+const NO_ROWS = Object.fromEntries(Object.keys(Row).map((name) => [name, 0])) as Capacity
+
 /** A value's gradient to write, and whether to add to it because someone has written before. */
 export interface GradientTarget {
   readonly value: Value
   readonly add: boolean
+}
+
+export interface RecordOptions {
+  /** Keep what backward needs. */
+  readonly differentiate: boolean
+  /** Dropout is on. */
+  readonly training: boolean
+  /** What `checkpoint` wraps keeps nothing for the backward, which computes it again. */
+  readonly checkpointing?: boolean
 }
 
 const UNIT = 64
@@ -66,7 +77,9 @@ export class Graph {
   readonly records: OpRecord[] = []
   /** Values whose contents the caller reads after the run. */
   readonly kept = new Set<Value>()
-  private readonly tape: (() => void)[] = []
+  private tape: (() => void)[] = []
+  /** Whether an op keeps what its backward reads: not in a forward that the backward will record again. */
+  saving = true
   private readonly gradients = new Map<Value, Value>()
   private readonly written = new Set<Value>()
   private readonly parameters = new Map<ParameterSlot, Value>()
@@ -74,11 +87,15 @@ export class Graph {
   private path: string[] = []
   private ioBytes = 0
 
-  /** `differentiate`: keep what backward needs. `training`: dropout is on. */
+  readonly capacity: Capacity
+
+  /** `capacity`: of the row symbols that the step uses. */
   constructor(
-    readonly capacity: Capacity,
-    readonly options: { readonly differentiate: boolean; readonly training: boolean },
-  ) {}
+    capacity: Partial<Capacity>,
+    readonly options: RecordOptions,
+  ) {
+    this.capacity = { ...NO_ROWS, ...capacity }
+  }
 
   /** Names the records of `body` after a module, as in the model's parameter names. */
   scope<Result>(name: string, body: () => Result): Result {
@@ -182,6 +199,32 @@ export class Graph {
     })
   }
 
+  /**
+   * Records `body`. When checkpointing, nothing inside it outlives the forward: the backward records it once more, with the same
+   * dropout bits, and differentiates that. Chen et al., "Training Deep Nets with Sublinear Memory Cost" (2016).
+   */
+  checkpoint(body: () => Value): Value {
+    const { differentiate, checkpointing } = this.options
+    if (!differentiate || !checkpointing) return body()
+    const outer = this.tape
+    this.tape = []
+    this.saving = false
+    const y = body()
+    this.saving = true
+    this.tape = outer
+    if (y.requiresGrad)
+      this.onBackward(() => {
+        const dy = this.gradientOf(y)
+        if (!dy) return
+        const rest = this.tape
+        this.tape = []
+        this.setGradient(body(), dy)
+        this.backward()
+        this.tape = rest
+      })
+    return y
+  }
+
   /** The gradient to add to for a value that needs one. The first writer overwrites: decided here, while recording. */
   gradientTarget(value: Value): GradientTarget | undefined {
     if (!value.requiresGrad) return undefined
@@ -215,6 +258,11 @@ export class Graph {
   /** Appends the backward of everything recorded. */
   backward(): void {
     for (let append = this.tape.pop(); append; append = this.tape.pop()) append()
+  }
+
+  /** Byte offsets of the parameter gradients that the records write. */
+  get writtenGradients(): ReadonlySet<number> {
+    return new Set([...this.accumulated].map(({ gradients }) => gradients!))
   }
 
   get inputBytes(): number {

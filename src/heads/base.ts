@@ -7,10 +7,16 @@ import type { Head, HeadValues } from './head.ts'
 /** BertModel: the last hidden state and the pooled first token. Transformers' modeling_bert.py, BertModel. */
 export class BaseHead implements Head {
   readonly outputRows = { lastHiddenState: 'tokens', poolerOutput: 'sequences' } as const
+  readonly reads = { all: true }
+  readonly labelNames = []
   private readonly bert: Bert
 
   constructor(scope: ParameterScope, config: BertConfig) {
-    this.bert = new Bert(scope, config, { pooler: true })
+    this.bert = new Bert(scope, config, { pooler: true, selective: false })
+  }
+
+  prepareLabels(): undefined {
+    return undefined
   }
 
   record(graph: Graph, batch: BatchValues, _labels: undefined, observed: Observed): HeadValues {

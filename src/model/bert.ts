@@ -2,15 +2,33 @@
 // operations follow Transformers' models/bert/modeling_bert.py. Each module declares its parameters when it is constructed and
 // records its ops when `record` is called; rows are the tokens of all sequences one after another.
 import type { Graph, Value } from '../graph/graph.ts'
-import type { ActivationName } from '../graph/op-table.ts'
-import { attention } from '../ops/attention.ts'
-import { dropoutInPlace } from '../ops/dropout.ts'
+import { type ActivationName, Row } from '../graph/op-table.ts'
+import { attention, type CrossAttentionInputs, crossAttention } from '../ops/attention.ts'
+import { dropout } from '../ops/dropout.ts'
 import { embedding } from '../ops/embedding.ts'
 import { layerNorm } from '../ops/layer-norm.ts'
 import { linear } from '../ops/linear.ts'
 import { gatherRows } from '../ops/pooling.ts'
 import { activationOf, type BertConfig } from './config.ts'
 import type { Parameter, ParameterScope } from './parameters.ts'
+
+/** An encoder's output for a decoder to look at. */
+export interface EncoderValues {
+  /** [keys, H] */
+  readonly states: Value
+  /** Borders of the sequences, [sequences + 1]. */
+  readonly cuKeys: Value
+  /** 0 hides a row as a key, [keys]; undefined: nothing is hidden. */
+  readonly keyMask: Value | undefined
+}
+
+/** Rows of the batch that a loss or a pooler reads, when nobody reads the others. */
+export interface RowSubset {
+  /** [subset], ascending. */
+  readonly index: Value
+  /** Borders of the sequences among them, [sequences + 1]. */
+  readonly cuRows: Value
+}
 
 /** What a batch brings: one row per token, and the borders of the sequences. */
 export interface BatchValues {
@@ -21,8 +39,15 @@ export interface BatchValues {
   readonly cuSeqlens: Value
   /** 0 hides a token as a key; undefined: nothing is hidden. */
   readonly keyMask: Value | undefined
-  /** Row of each sequence's first token, [sequences]. */
-  readonly firstTokens: Value
+  /** What the last layer computes; undefined: every row. */
+  readonly only: RowSubset | undefined
+  /** Each sequence's first row among those of the last hidden state, [sequences]; undefined: they are the last hidden state. */
+  readonly firstTokens: Value | undefined
+  /** Rows with a label among those of the last hidden state, [labelled]; undefined: they are the last hidden state. */
+  readonly labelledRows: Value | undefined
+  readonly encoder: EncoderValues | undefined
+  /** Borders of each example's choices among the sequences, [labelled + 1]; in multiple choice only. */
+  readonly cuChoices: Value | undefined
 }
 
 /** What the caller wants to see beside the result. */
@@ -31,6 +56,8 @@ export interface Observed {
   readonly hiddenStates?: Value[]
   /** [A, L, L] of each sequence, for each layer. */
   readonly attentions?: Value[]
+  /** [A, L, keys] of each sequence, for each layer with cross-attention. */
+  readonly crossAttentions?: Value[]
 }
 
 export class Linear {
@@ -52,7 +79,7 @@ export class Linear {
   }
 }
 
-class LayerNorm {
+export class LayerNorm {
   private readonly weight: Parameter
   private readonly bias: Parameter
 
@@ -74,7 +101,7 @@ class LayerNorm {
 }
 
 class BertEmbeddings {
-  private readonly word: Parameter
+  readonly word: Parameter
   private readonly position: Parameter
   private readonly type: Parameter
   private readonly norm: LayerNorm
@@ -96,10 +123,11 @@ class BertEmbeddings {
     const { config } = this
     const tables = { word: this.word.value(graph), type: this.type.value(graph), position: this.position.value(graph) }
     const sum = embedding(graph, batch, tables, config.hiddenSize, config.padTokenId ?? -1)
-    return dropoutInPlace(graph, this.norm.record(graph, sum, undefined, 0), config.hiddenDropoutProb)
+    return dropout(graph, this.norm.record(graph, sum, undefined, 0), config.hiddenDropoutProb)
   }
 }
 
+/** query, key and value are one product: every token asks and answers. */
 class BertSelfAttention {
   private readonly weight: Parameter
   private readonly bias: Parameter
@@ -115,10 +143,9 @@ class BertSelfAttention {
     this.bias = scope.stack('qkv.bias', named('bias'), [H], 'zeros')
   }
 
-  record(graph: Graph, hiddenStates: Value, batch: BatchValues, observed: Observed): Value {
+  record(graph: Graph, hiddenStates: Value, batch: BatchValues, attentions: Value[] | undefined): Value {
     const { config } = this
     const qkv = linear(graph, hiddenStates, this.weight.value(graph), this.bias.value(graph))
-    const attentions = observed.attentions
     return attention(
       graph,
       { qkv, cuSeqlens: batch.cuSeqlens, keyMask: batch.keyMask },
@@ -126,6 +153,50 @@ class BertSelfAttention {
         heads: config.numAttentionHeads,
         causal: config.isDecoder,
         dropout: config.attentionProbsDropoutProb,
+        onProbabilities: attentions && ((probs) => attentions.push(graph.keep(probs))),
+      },
+    )
+  }
+}
+
+/**
+ * Queries apart from keys and values: BertCrossAttention, and the self-attention of a last layer of which only some rows are read,
+ * whose queries, output and feed-forward are then computed for those rows alone.
+ */
+class BertCrossAttention {
+  private readonly query: Linear
+  private readonly weight: Parameter
+  private readonly bias: Parameter
+
+  constructor(
+    scope: ParameterScope,
+    private readonly config: BertConfig,
+    private readonly pairs: Row,
+  ) {
+    const H = config.hiddenSize
+    this.query = new Linear(scope.child('query'), H, H)
+    this.weight = scope.stack('kv.weight', ['key.weight', 'value.weight'], [H, H], 'normal')
+    this.bias = scope.stack('kv.bias', ['key.bias', 'value.bias'], [H], 'zeros')
+  }
+
+  record(
+    graph: Graph,
+    queries: Value,
+    source: Value,
+    borders: Omit<CrossAttentionInputs, 'q' | 'kv'>,
+    attentions: Value[] | undefined,
+  ): Value {
+    const { config } = this
+    const q = graph.scope('query', () => this.query.record(graph, queries))
+    const kv = linear(graph, source, this.weight.value(graph), this.bias.value(graph))
+    return crossAttention(
+      graph,
+      { q, kv, ...borders },
+      {
+        heads: config.numAttentionHeads,
+        causal: false,
+        dropout: config.attentionProbsDropoutProb,
+        pairs: this.pairs,
         onProbabilities: attentions && ((probs) => attentions.push(graph.keep(probs))),
       },
     )
@@ -152,16 +223,40 @@ class ResidualOutput {
   }
 }
 
-class BertLayer {
-  private readonly self: BertSelfAttention
-  private readonly selfOutput: ResidualOutput
-  private readonly intermediate: Linear
+/** BertAttention over an encoder's output: attention and residual output. */
+class CrossAttentionBlock {
+  private readonly cross: BertCrossAttention
   private readonly output: ResidualOutput
 
   constructor(scope: ParameterScope, config: BertConfig) {
+    this.cross = new BertCrossAttention(scope.child('self'), config, Row.keyPairs)
+    this.output = new ResidualOutput(scope.child('output'), config, config.hiddenSize)
+  }
+
+  record(graph: Graph, x: Value, encoder: EncoderValues, cuQueries: Value, observed: Observed): Value {
+    const { states, cuKeys, keyMask } = encoder
+    const borders = { cuQueries, cuKeys, keyMask }
+    const context = graph.scope('self', () => this.cross.record(graph, x, states, borders, observed.crossAttentions))
+    return graph.scope('output', () => this.output.record(graph, context, x))
+  }
+}
+
+class BertLayer {
+  private readonly self: BertSelfAttention | BertCrossAttention
+  private readonly selfOutput: ResidualOutput
+  private readonly crossAttention: CrossAttentionBlock | undefined
+  private readonly intermediate: Linear
+  private readonly output: ResidualOutput
+
+  /** `selective`: it can compute some rows only. */
+  constructor(scope: ParameterScope, config: BertConfig, selective: boolean) {
     const attentionScope = scope.child('attention')
-    this.self = new BertSelfAttention(attentionScope.child('self'), config)
+    const selfScope = attentionScope.child('self')
+    this.self = selective
+      ? new BertCrossAttention(selfScope, config, Row.pairs)
+      : new BertSelfAttention(selfScope, config)
     this.selfOutput = new ResidualOutput(attentionScope.child('output'), config, config.hiddenSize)
+    if (config.addCrossAttention) this.crossAttention = new CrossAttentionBlock(scope.child('crossattention'), config)
     const activation = activationOf(config.hiddenAct) as ActivationName
     this.intermediate = new Linear(
       scope.child('intermediate').child('dense'),
@@ -172,13 +267,28 @@ class BertLayer {
     this.output = new ResidualOutput(scope.child('output'), config, config.intermediateSize)
   }
 
-  record(graph: Graph, hiddenStates: Value, batch: BatchValues, observed: Observed): Value {
+  /** -> [rows, H], or [subset, H] of `only`, which a selective layer takes. */
+  record(graph: Graph, hiddenStates: Value, batch: BatchValues, observed: Observed, only?: RowSubset): Value {
+    const { self, crossAttention } = this
     const attended = graph.scope('attention', () => {
-      const context = graph.scope('self', () => this.self.record(graph, hiddenStates, batch, observed))
-      return graph.scope('output', () => this.selfOutput.record(graph, context, hiddenStates))
+      const residual = only ? gatherRows(graph, hiddenStates, only.index) : hiddenStates
+      const context = graph.scope('self', () => {
+        if (self instanceof BertSelfAttention) return self.record(graph, hiddenStates, batch, observed.attentions)
+        const { cuSeqlens: cuKeys, keyMask } = batch
+        const borders = { cuQueries: only?.cuRows ?? cuKeys, cuKeys, keyMask }
+        return self.record(graph, residual, hiddenStates, borders, observed.attentions)
+      })
+      return graph.scope('output', () => this.selfOutput.record(graph, context, residual))
     })
-    const intermediate = graph.scope('intermediate', () => this.intermediate.record(graph, attended))
-    return graph.scope('output', () => this.output.record(graph, intermediate, attended))
+    const { encoder, cuSeqlens } = batch
+    const crossed =
+      crossAttention && encoder
+        ? graph.scope('crossattention', () =>
+            crossAttention.record(graph, attended, encoder, only?.cuRows ?? cuSeqlens, observed),
+          )
+        : attended
+    const intermediate = graph.scope('intermediate', () => this.intermediate.record(graph, crossed))
+    return graph.scope('output', () => this.output.record(graph, intermediate, crossed))
   }
 }
 
@@ -189,9 +299,15 @@ class BertPooler {
     this.dense = new Linear(scope.child('dense'), config.hiddenSize, config.hiddenSize, 'tanh')
   }
 
-  record(graph: Graph, hiddenStates: Value, firstTokens: Value): Value {
-    return graph.scope('pooler', () => this.dense.record(graph, gatherRows(graph, hiddenStates, firstTokens)))
+  record(graph: Graph, firstTokens: Value): Value {
+    return graph.scope('pooler', () => this.dense.record(graph, firstTokens))
   }
+}
+
+export interface BertOptions {
+  readonly pooler: boolean
+  /** Whether the last layer may compute only the rows that are read. */
+  readonly selective: boolean
 }
 
 /** Embeddings, encoder and, unless the head does without, pooler: the base model inside every class. */
@@ -200,26 +316,38 @@ export class Bert {
   private readonly layers: BertLayer[]
   private readonly pooler: BertPooler | undefined
 
-  constructor(scope: ParameterScope, config: BertConfig, { pooler }: { readonly pooler: boolean }) {
+  constructor(scope: ParameterScope, config: BertConfig, { pooler, selective }: BertOptions) {
     this.embeddings = new BertEmbeddings(scope.child('embeddings'), config)
     const layers = scope.child('encoder').child('layer')
+    const last = config.numHiddenLayers - 1
     this.layers = Array.from(
       { length: config.numHiddenLayers },
-      (_, i) => new BertLayer(layers.child(String(i)), config),
+      (_, i) => new BertLayer(layers.child(String(i)), config, selective && i === last),
     )
     this.pooler = pooler ? new BertPooler(scope.child('pooler'), config) : undefined
   }
 
-  /** -> last hidden state [tokens, H] */
+  /** The word embeddings [V, H], which the decoder of a language model shares. */
+  get wordEmbeddings(): Parameter {
+    return this.embeddings.word
+  }
+
+  /** -> last hidden state [tokens, H], or [subset, H] where the batch asks for some rows only */
   record(graph: Graph, batch: BatchValues, observed: Observed = {}): Value {
     const observe = (hiddenStates: Value): Value => {
       observed.hiddenStates?.push(graph.keep(hiddenStates))
       return hiddenStates
     }
     const embedded = observe(graph.scope('embeddings', () => this.embeddings.record(graph, batch)))
+    const last = this.layers.length - 1
     return graph.scope('encoder', () =>
       this.layers.reduce(
-        (x, layer, i) => observe(graph.scope(`layer.${i}`, () => layer.record(graph, x, batch, observed))),
+        (x, layer, i) =>
+          observe(
+            graph.scope(`layer.${i}`, () =>
+              graph.checkpoint(() => layer.record(graph, x, batch, observed, i === last ? batch.only : undefined)),
+            ),
+          ),
         embedded,
       ),
     )
@@ -228,6 +356,11 @@ export class Bert {
   /** tanh(dense(first token)) -> [sequences, H] */
   pool(graph: Graph, lastHiddenState: Value, batch: BatchValues): Value {
     if (!this.pooler) throw new TypeError('This model has no pooler')
-    return this.pooler.record(graph, lastHiddenState, batch.firstTokens)
+    const { firstTokens } = batch
+    return this.pooler.record(graph, firstTokens ? gatherRows(graph, lastHiddenState, firstTokens) : lastHiddenState)
   }
 }
+
+/** The rows of the last hidden state that a loss over tokens reads: those with a label, in training; else all. */
+export const labelledRows = (graph: Graph, lastHiddenState: Value, { labelledRows }: BatchValues): Value =>
+  labelledRows ? gatherRows(graph, lastHiddenState, labelledRows) : lastHiddenState

@@ -48,3 +48,53 @@ export const attention = defineOp({
       )
   },
 })
+
+export interface CrossAttentionInputs {
+  /** [rows, A * D] */
+  readonly q: Value
+  /** [keys, 2 * A * D]: key and value of each row side by side. */
+  readonly kv: Value
+  /** Borders of the sequences among the queries and among the keys, [sequences + 1]. */
+  readonly cuQueries: Value
+  readonly cuKeys: Value
+  /** 0 hides a key, [keys]; undefined: nothing is hidden. */
+  readonly keyMask: Value | undefined
+}
+
+export interface CrossAttentionOptions extends AttentionOptions {
+  /** Row symbol of the probabilities: the sum of queries x keys. */
+  readonly pairs: Row
+}
+
+/** softmax(q k^T / sqrt(D)) v of each sequence's queries over its keys -> [rows, A * D]. Saves lse. q and kv have no other reader. */
+export const crossAttention = defineOp({
+  record(
+    graph: Graph,
+    { q, kv, cuQueries, cuKeys, keyMask }: CrossAttentionInputs,
+    { heads: A, causal, dropout, pairs, onProbabilities }: CrossAttentionOptions,
+  ) {
+    const rows = rowsOf(q)
+    const D = q.width / A
+    const p = graph.options.training ? dropout : 0
+    const attributes = { rows, keys: rowsOf(kv), seqs: Row.sequences, A, D, causal, p, site: graph.site() }
+    const y = graph.value('context', rows, A * D, graph.options.differentiate && (q.requiresGrad || kv.requiresGrad))
+    const lse = graph.value('lse', rows, A)
+    graph.emit('crossAttention', { q, kv, cuQueries, cuKeys, keyMask, context: y, lse }, attributes)
+    if (onProbabilities) {
+      const probs = graph.value('probs', pairs, A)
+      graph.emit('crossAttentionProbs', { q, kv, lse, cuQueries, cuKeys, keyMask, probs }, { ...attributes, pairs })
+      onProbabilities(probs)
+    }
+    return { y, lse, attributes }
+  },
+  backward(graph, dcontext, { y, lse, attributes }, { q, kv, cuQueries, cuKeys, keyMask }) {
+    const dq = graph.gradientTarget(q)
+    const dkv = graph.gradientTarget(kv)
+    if (dq?.add || dkv?.add) throw new TypeError(`${q.name} or ${kv.name} is read by another op as well`)
+    graph.emit(
+      'crossAttentionBackward',
+      { dcontext, q, kv, context: y, lse, cuQueries, cuKeys, keyMask, dq: dq?.value, dkv: dkv?.value },
+      attributes,
+    )
+  },
+})

@@ -13,7 +13,7 @@ export const linear = defineOp({
     const rows = rowsOf(x)
     const requiresGrad = graph.options.differentiate && (x.requiresGrad || w.requiresGrad || !!bias?.requiresGrad)
     const y = graph.value('output', rows, N, requiresGrad)
-    const z = requiresGrad && activation !== 'linear' ? graph.value('z', rows, N) : undefined
+    const z = requiresGrad && graph.saving && activation !== 'linear' ? graph.value('z', rows, N) : undefined
     graph.emit('linear', { x, w, bias, y, z }, { rows, K, N, act: activation })
     return { y, z, K, N }
   },

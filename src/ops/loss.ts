@@ -19,17 +19,43 @@ export class Loss {
     return { denominator: Scalar.denominator0 + index, add: index > 0 }
   }
 
-  /** -log softmax(logits [rows, C])[labels [rows]], rows labelled -100 left out. torch.nn.CrossEntropyLoss. */
-  crossEntropy(logits: Value, labels: Value): void {
+  /**
+   * -log softmax(logits [rows, C])[labels [rows]], rows labelled -100 left out. torch.nn.CrossEntropyLoss. `smooth`: with the label
+   * smoothing that the run brings, as Transformers' LabelSmoother.
+   */
+  crossEntropy(logits: Value, labels: Value, smooth = false): void {
     const { graph, value: loss } = this
     const rows = rowsOf(logits)
     const C = logits.width
     const { denominator, add } = this.term()
     const lse = graph.value('lse', rows, 1)
-    graph.emit('crossEntropy', { logits, labels, lse, loss }, { rows, C, denominator, add })
+    graph.emit('crossEntropy', { logits, labels, lse, loss }, { rows, C, denominator, add, smooth })
     this.onBackward(logits, (dlogits) =>
-      graph.emit('crossEntropyBackward', { logits, labels, lse, dlogits }, { rows, C, denominator }),
+      graph.emit('crossEntropyBackward', { logits, labels, lse, dlogits }, { rows, C, denominator, smooth }),
     )
+  }
+
+  /**
+   * The rows of a segment are the classes: -log softmax of column c of logits [rows, C] over rows cuSegments[g] .. cuSegments[g + 1],
+   * at row positions[c][g] of the segment; -100 leaves it out. One term for each column; `smooth` as in crossEntropy.
+   */
+  segmentCrossEntropy(logits: Value, cuSegments: Value, positions: readonly Value[], smooth = false): void {
+    const { graph, value: loss } = this
+    const rows = rowsOf(logits)
+    const segments = rowsOf(positions[0])
+    const columns = positions.map((targets, column) => {
+      const { denominator, add } = this.term()
+      const lse = graph.value('lse', segments, 1)
+      const attributes = { rows, segments, C: logits.width, column, denominator, smooth }
+      graph.emit('segmentCrossEntropy', { logits, cuSegments, positions: targets, lse, loss }, { ...attributes, add })
+      return { operands: { logits, cuSegments, positions: targets, lse }, attributes }
+    })
+    if (columns.length !== logits.width)
+      throw new TypeError(`${logits.name} has ${logits.width} columns, ${columns.length} of which have a loss`)
+    this.onBackward(logits, (dlogits) => {
+      for (const { operands, attributes } of columns)
+        graph.emit('segmentCrossEntropyBackward', { ...operands, dlogits }, attributes)
+    })
   }
 
   /** (logits - targets)^2 over [rows, C]. torch.nn.MSELoss. */

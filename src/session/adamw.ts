@@ -1,13 +1,12 @@
 import { ArgumentError } from '../errors.ts'
 import { roundUp } from '../graph/graph.ts'
 import { Arena } from '../graph/op-table.ts'
-import type { Labels } from '../heads/head.ts'
 import { elementsOf } from '../model/parameters.ts'
 import type { UpdateRange } from '../ops/optimizer.ts'
 import { defaultParamGroups, type ParamGroup } from '../optim/param-groups.ts'
 import type { Tensor } from '../tensor.ts'
-import type { ModelInputs } from './batch.ts'
-import { PreTrainedModel } from './pretrained.ts'
+import type { StepInputs } from './prepare.ts'
+import { type LossOptions, PreTrainedModel } from './pretrained.ts'
 
 export interface AdamWOptions {
   /** 1e-3 */
@@ -20,10 +19,9 @@ export interface AdamWOptions {
   readonly weightDecay?: number
 }
 
-export interface StepOptions {
+export interface StepOptions extends LossOptions {
   /** Gradients are scaled down to this global norm; 0 (the default): never. */
   readonly maxGradNorm?: number
-  readonly signal?: AbortSignal
 }
 
 const MAX_GROUPS = 64
@@ -63,23 +61,23 @@ export class AdamW {
    * of them and the gradient norm before clipping. A NonFiniteError or AbortedError leaves weights and state as they were.
    */
   async step(
-    batches: (ModelInputs & { labels?: Labels }) | readonly (ModelInputs & { labels?: Labels })[],
-    { maxGradNorm = 0, signal }: StepOptions = {},
+    batches: StepInputs | readonly StepInputs[],
+    { maxGradNorm = 0, ...options }: StepOptions = {},
   ): Promise<{ loss: number; gradNorm: number }> {
     if (!Number.isFinite(maxGradNorm) || maxGradNorm < 0)
       throw new ArgumentError(`Expected maxGradNorm of at least 0 but received ${maxGradNorm}`)
     const model = this.#model
-    const list = Array.isArray(batches) ? batches : [batches as ModelInputs & { labels?: Labels }]
-    const ranges = this.#ranges()
+    const list = Array.isArray(batches) ? batches : [batches as StepInputs]
+    const groupOf = this.#groups()
     const groups = this.paramGroups.map(({ lr, weightDecay }) => ({ lr: this.roundLr(lr), weightDecay }))
     const { loss, result } = await model.accumulate(
       list,
-      signal,
+      options,
       () => this.#takeOver(),
-      async (value) => {
+      async (value, written) => {
         if (!Number.isFinite(value)) throw model.nonFinite(value)
         const { betas, eps } = this.defaults
-        const norm = await model.runtime.runUpdate(ranges, {
+        const norm = await model.runtime.runUpdate(this.#ranges(groupOf, written), {
           maxGradNorm,
           betas,
           eps,
@@ -177,9 +175,11 @@ export class AdamW {
     return groupOf
   }
 
-  /** The stretches of the flat buffers that each group owns: neighbours of the same group become one. */
-  #ranges(): UpdateRange[] {
-    const groupOf = this.#groups()
+  /**
+   * The stretches of the flat buffers that each group owns: neighbours of the same group become one. A parameter without a gradient
+   * is left alone, as PyTorch leaves one whose grad is None.
+   */
+  #ranges(groupOf: ReadonlyMap<string, number>, written: ReadonlySet<number>): UpdateRange[] {
     const ranges: UpdateRange[] = []
     for (const { parts, slot, name, width } of this.#model.runtime.layout.parameters) {
       const owners = new Set(parts.map((part) => groupOf.get(part.name)))
@@ -188,7 +188,7 @@ export class AdamW {
           `${name} is one block of memory: its parts ${parts.map((p) => p.name).join(', ')} must be in one parameter group`,
         )
       const [group] = owners
-      if (group === undefined || slot?.gradients === undefined) continue
+      if (group === undefined || slot?.gradients === undefined || !written.has(slot.gradients)) continue
       const length = roundUp(width * 4) / 4
       const last = ranges.at(-1)
       if (last && last.group === group && last.weights + last.length * 4 === slot.weights)

@@ -1,18 +1,11 @@
-import { ArgumentError } from '../errors.ts'
+import type { LabelTerm, PreparedLabels, ReadRows } from '../heads/head.ts'
+import { IGNORE_INDEX } from '../heads/labels.ts'
 import type { BertConfig } from '../model/config.ts'
-import type { Tensor } from '../tensor.ts'
+import type { EncoderBatch } from './encoder.ts'
+import type { GivenFields } from './given.ts'
 
-/** Integers per token: one array per sequence (ragged), or a padded tensor of shape [batch, length]. */
-export type TokenInput = readonly (readonly number[])[] | Tensor<ArrayLike<number>>
-
-/** What a model takes beside labels. */
-export interface ModelInputs {
-  readonly inputIds: TokenInput
-  /** 0 hides a token from all others. Padded input usually has one; ragged input needs none. */
-  readonly attentionMask?: TokenInput
-  readonly tokenTypeIds?: TokenInput
-  readonly positionIds?: TokenInput
-}
+/** Which rows the last layer computes: every one, or those that the head reads. */
+export type RowSelection = 'all' | 'first' | 'labelled' | 'selected'
 
 /** A batch as the kernels take it: the rows of all sequences one after another. */
 export interface RaggedBatch {
@@ -24,117 +17,50 @@ export interface RaggedBatch {
   readonly typeIds: Int32Array
   readonly positionIds: Int32Array
   readonly cuSeqlens: Int32Array
-  readonly firstTokens: Int32Array
   readonly keyMask: Int32Array | undefined
+  /** Index of each row among the given tokens. */
+  readonly origin: Int32Array
   /** [batch, length] when the rows are those of a padded tensor. */
   readonly padded: readonly [number, number] | undefined
-}
-
-const isTensor = (input: TokenInput): input is Tensor<ArrayLike<number>> => !Array.isArray(input)
-
-/** One field of the input, padded or ragged alike. */
-class Rows {
-  constructor(
-    private readonly name: string,
-    private readonly input: TokenInput,
-    /** Lengths that this field must have; undefined for the first field. */
-    expected?: Rows,
-  ) {
-    if (isTensor(input)) this.checkTensor(input)
-    else if (!input.every((row) => Array.isArray(row) || ArrayBuffer.isView(row)))
-      throw new ArgumentError(`Expected ${name} to be number[][] or a tensor { data, shape }`)
-    if (!expected) return
-    if (expected.padded !== this.padded || expected.count !== this.count)
-      throw new ArgumentError(
-        `Expected ${name} to have the shape of inputIds, ${expected.describe()}, but received ${this.describe()}`,
-      )
-    for (let b = 0; b < this.count; b++)
-      if (this.length(b) !== expected.length(b))
-        throw new ArgumentError(
-          `Expected ${name}[${b}] to have ${expected.length(b)} elements, as inputIds[${b}], but received ${this.length(b)}`,
-        )
-  }
-
-  private checkTensor(input: Tensor<ArrayLike<number>>): void {
-    const { name } = this
-    if (input === null || typeof input !== 'object' || !input.data || !Array.isArray(input.shape))
-      throw new ArgumentError(`Expected ${name} to be number[][] or a tensor { data, shape }`)
-    const [batch, length] = input.shape
-    if (input.shape.length !== 2 || batch * length !== input.data.length)
-      throw new ArgumentError(
-        `Expected ${name} of shape [batch, length] but received [${input.shape}] with ${input.data.length} values`,
-      )
-  }
-
-  get padded(): boolean {
-    return isTensor(this.input)
-  }
-
-  get count(): number {
-    return isTensor(this.input) ? this.input.shape[0] : this.input.length
-  }
-
-  length(b: number): number {
-    return isTensor(this.input) ? this.input.shape[1] : this.input[b].length
-  }
-
-  /** The value as given; it may be anything that JavaScript puts into an array. */
-  at(b: number, t: number): number {
-    return isTensor(this.input) ? Number(this.input.data[b * this.input.shape[1] + t]) : this.input[b][t]
-  }
-
-  /** The value, an integer from 0 to below `end`; the error says what the limit is. */
-  integer(b: number, t: number, end: number, limit: string): number {
-    const value = this.at(b, t)
-    if (!Number.isInteger(value) || value < 0 || value >= end)
-      throw new ArgumentError(
-        `${this.name}[${b}][${t}] is ${value}, expected an integer from 0 to ${end - 1} (${limit} ${end})`,
-      )
-    return value
-  }
-
-  private describe(): string {
-    return isTensor(this.input) ? `[${this.input.shape}]` : `${this.count} ragged sequences`
-  }
+  readonly cuChoices: Int32Array | undefined
+  readonly encoder: EncoderBatch | undefined
 }
 
 /**
- * Checks an input against the config and lays its rows side by side. `dropMasked`: leave out rows that the mask hides, for callers
- * that only see a sequence's first token; a hidden first token keeps its sequence whole.
+ * Checks the values of an input against the config and lays its rows side by side. `needed`, where not every row matters: whether the
+ * caller reads the row of token t of sequence b; rows that the mask hides and that nobody reads are left out.
  */
-export function prepareBatch(inputs: ModelInputs, config: BertConfig, dropMasked: boolean): RaggedBatch {
-  if (inputs === null || typeof inputs !== 'object' || !inputs.inputIds)
-    throw new ArgumentError('Expected an input with inputIds: number[][] or a tensor { data, shape }')
-  const ids = new Rows('inputIds', inputs.inputIds)
-  const field = (name: string, input: TokenInput | undefined) => (input ? new Rows(name, input, ids) : undefined)
-  const types = field('tokenTypeIds', inputs.tokenTypeIds)
-  const positions = field('positionIds', inputs.positionIds)
-  const mask = field('attentionMask', inputs.attentionMask)
-  if (ids.count === 0) throw new ArgumentError('Expected at least one sequence in inputIds but received none')
-  checkLengths(ids, config.maxPositionEmbeddings)
-
-  const sequences = ids.count
+export function layRows(
+  { ids, types, positions, mask, shape }: GivenFields,
+  config: BertConfig,
+  encoder: EncoderBatch | undefined,
+  needed?: (b: number, t: number) => boolean,
+): RaggedBatch {
+  const { sequences, starts, padded, cuChoices } = shape
+  const given = starts[sequences]
   const visible = (b: number, t: number) => !mask || mask.integer(b, t, 2, 'a mask is 0 or 1; below') === 1
-  let given = 0
-  for (let b = 0; b < sequences; b++) given += ids.length(b)
   const columns = {
     ids: new Int32Array(given),
     typeIds: new Int32Array(given),
     positionIds: new Int32Array(given),
     keyMask: new Int32Array(given),
+    origin: new Int32Array(given),
   }
   const cuSeqlens = new Int32Array(sequences + 1)
   let [row, pairs, hidden] = [0, 0, false]
   for (let b = 0; b < sequences; b++) {
-    const drop = dropMasked && visible(b, 0)
-    for (let t = 0; t < ids.length(b); t++) {
+    const length = starts[b + 1] - starts[b]
+    for (let t = 0; t < length; t++) {
       const seen = visible(b, t)
-      if (!seen && drop) continue
+      // a sequence has at least one row: its last, when all are hidden and none is read
+      const keep = seen || !needed || needed(b, t) || (t === length - 1 && row === cuSeqlens[b])
+      if (!keep) continue
       hidden ||= !seen
       columns.ids[row] = ids.integer(b, t, config.vocabSize, 'vocab_size')
       if (types) columns.typeIds[row] = types.integer(b, t, config.typeVocabSize, 'type_vocab_size')
       columns.positionIds[row] = positions?.integer(b, t, config.maxPositionEmbeddings, 'max_position_embeddings') ?? t
       columns.keyMask[row] = seen ? 1 : 0
+      columns.origin[row] = starts[b] + t
       row++
     }
     cuSeqlens[b + 1] = row
@@ -148,19 +74,78 @@ export function prepareBatch(inputs: ModelInputs, config: BertConfig, dropMasked
     typeIds: columns.typeIds.subarray(0, row),
     positionIds: columns.positionIds.subarray(0, row),
     cuSeqlens,
-    firstTokens: cuSeqlens.slice(0, sequences),
     keyMask: hidden ? columns.keyMask.subarray(0, row) : undefined,
-    padded: ids.padded && row === given ? [sequences, ids.length(0)] : undefined,
+    origin: columns.origin.subarray(0, row),
+    padded: row === given ? padded : undefined,
+    cuChoices,
+    encoder,
   }
 }
 
-function checkLengths(ids: Rows, longest: number): void {
-  for (let b = 0; b < ids.count; b++) {
-    const length = ids.length(b)
-    if (length === 0) throw new ArgumentError(`inputIds[${b}] is empty; a sequence has at least one token`)
-    if (length > longest)
-      throw new ArgumentError(
-        `inputIds[${b}] has ${length} tokens, but the model takes at most ${longest} (max_position_embeddings); truncate it`,
-      )
+/** The label of each given token, where the labels have such a term; there is at most one. */
+export const tokenTermOf = (labels: PreparedLabels | undefined): LabelTerm | undefined =>
+  labels && Object.values(labels.terms).find(({ rows }) => rows === 'tokens')
+
+/** Whether the loss reads the row of token t of sequence b. */
+export function readsToken(
+  reads: ReadRows,
+  labels: PreparedLabels | undefined,
+  starts: Int32Array,
+): (b: number, t: number) => boolean {
+  const tokens = tokenTermOf(labels)?.data
+  return (b, t) => !!reads.all || (!!reads.first && t === 0) || (!!tokens && tokens[starts[b] + t] !== IGNORE_INDEX)
+}
+
+/** The rows that a step reads, as indices; what a plan does not ask for is not there. */
+export interface RowIndices {
+  readonly selection: RowSelection
+  /** Rows that the last layer computes, and their borders. */
+  readonly only?: { readonly index: Int32Array; readonly cuRows: Int32Array }
+  /** Among the rows of the last hidden state. */
+  readonly firstTokens?: Int32Array
+  readonly labelledRows?: Int32Array
+  /** A label for each row of `labelledRows`, or for each token. */
+  readonly tokenLabels?: Int32Array
+}
+
+/**
+ * Finds the rows that a loss reads. `selective`: the last layer can compute them alone; `compact`: the rows without a label are not
+ * wanted, as in a step that only differentiates.
+ */
+export function indexRows(
+  batch: RaggedBatch,
+  reads: ReadRows,
+  labels: PreparedLabels | undefined,
+  { selective, compact }: { readonly selective: boolean; readonly compact: boolean },
+): RowIndices {
+  const { sequences, cuSeqlens, tokens, origin } = batch
+  const given = tokenTermOf(labels)?.data
+  const first = cuSeqlens.slice(0, sequences)
+  const labelOf = (row: number): number => given![origin[row]]
+  if (!compact || !given) {
+    const tokenLabels = given && Int32Array.from({ length: tokens }, (_, row) => labelOf(row))
+    if (!selective || !reads.first || reads.labelled || reads.all)
+      return { selection: 'all', firstTokens: first, tokenLabels }
+    const cuRows = Int32Array.from({ length: sequences + 1 }, (_, b) => b)
+    return { selection: 'first', only: { index: first, cuRows } }
   }
+  const labelled = Int32Array.from(
+    Array.from({ length: tokens }, (_, row) => row).filter((row) => labelOf(row) !== IGNORE_INDEX),
+  )
+  const tokenLabels = labelled.map(labelOf)
+  if (!selective) return { selection: 'all', firstTokens: first, labelledRows: labelled, tokenLabels }
+  const chosen = new Uint8Array(tokens)
+  for (const row of labelled) chosen[row] = 1
+  if (reads.first) for (const row of first) chosen[row] = 1
+  const place = new Int32Array(tokens)
+  const index: number[] = []
+  const cuRows = new Int32Array(sequences + 1)
+  for (let b = 0; b < sequences; b++) {
+    for (let row = cuSeqlens[b]; row < cuSeqlens[b + 1]; row++) if (chosen[row]) place[row] = index.push(row) - 1
+    cuRows[b + 1] = index.length
+  }
+  const only = { index: Int32Array.from(index), cuRows }
+  if (!reads.first) return { selection: 'labelled', only, tokenLabels }
+  const placed = (rows: Int32Array) => rows.map((row) => place[row])
+  return { selection: 'selected', only, firstTokens: placed(first), labelledRows: placed(labelled), tokenLabels }
 }

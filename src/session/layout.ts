@@ -7,6 +7,8 @@ export interface TensorPlace extends ParameterPart {
   readonly elements: number
   readonly weights: number
   readonly gradients: number
+  /** Where the gradient of the parameter that it is a part of begins. */
+  readonly owner: number
 }
 
 /** The flat buffers of a model: weights, and gradients and moments in the same order. */
@@ -31,7 +33,7 @@ export function layOut(parameters: readonly Parameter[]): Layout {
     let at = offset
     for (const part of owner.parts) {
       const elements = elementsOf(part.shape)
-      tensors.set(part.name, { ...part, elements, weights: at, gradients: at })
+      tensors.set(part.name, { ...part, elements, weights: at, gradients: at, owner: offset })
       at += elements * 4
     }
     offset += roundUp(owner.width * 4)

@@ -1,11 +1,20 @@
 // The public model classes: each is a PreTrainedModel around its head.
 import { BaseHead } from '../heads/base.ts'
-import type { Labels } from '../heads/head.ts'
+import type { HeadConstructor, LabelInputs } from '../heads/head.ts'
+import { LMHead } from '../heads/lm-head.ts'
+import { MaskedLMHead } from '../heads/masked-lm.ts'
+import { MultipleChoiceHead } from '../heads/multiple-choice.ts'
+import { NextSentencePredictionHead } from '../heads/next-sentence-prediction.ts'
+import { PreTrainingHead } from '../heads/pre-training.ts'
+import { QuestionAnsweringHead } from '../heads/question-answering.ts'
 import { SequenceClassificationHead } from '../heads/sequence-classification.ts'
-import type { BertConfig } from '../model/config.ts'
+import { TokenClassificationHead } from '../heads/token-classification.ts'
 import type { Tensor } from '../tensor.ts'
-import type { ModelInputs } from './batch.ts'
-import { type ForwardOptions, type FromPretrainedOptions, type ModelOptions, PreTrainedModel } from './pretrained.ts'
+import type { EncoderInputs } from './encoder.ts'
+import type { ChoiceInput, ModelInputs } from './given.ts'
+import { PreTrainedModel } from './pretrained.ts'
+
+type WithLabels<Names extends keyof LabelInputs, Inputs = ModelInputs> = Inputs & Pick<LabelInputs, Names>
 
 interface Observations {
   /** With outputHiddenStates: the embeddings' output and each layer's. */
@@ -14,54 +23,122 @@ interface Observations {
   attentions?: (Tensor | Tensor[])[]
 }
 
-export interface BertModelOutput extends Observations {
+interface CrossObservations extends Observations {
+  /** With outputAttentions and an encoder's states: [batch, A, S, keys] a layer, or one [A, L, keys] per sequence. */
+  crossAttentions?: (Tensor | Tensor[])[]
+}
+
+interface Loss {
+  /** null without labels; 0 where every label is -100. */
+  loss: number | null
+}
+
+export interface BertModelOutput extends CrossObservations {
   /** [batch, length, H] for padded input; the rows of all sequences [tokens, H] for ragged input. */
   lastHiddenState: Tensor
   /** [batch, H] */
   poolerOutput: Tensor
 }
 
-export interface SequenceClassifierOutput extends Observations {
-  /** null without labels. */
-  loss: number | null
+export interface BertForPreTrainingOutput extends Observations, Loss {
+  /** [batch, length, V], or [tokens, V] for ragged input. */
+  predictionLogits: Tensor
+  /** [batch, 2]: the second segment follows the first, or not. */
+  seqRelationshipLogits: Tensor
+}
+
+export interface MaskedLMOutput extends Observations, Loss {
+  /** [batch, length, V], or [tokens, V] for ragged input. */
+  logits: Tensor
+}
+
+export interface CausalLMOutput extends CrossObservations, Loss {
+  /** [batch, length, V], or [tokens, V] for ragged input. */
+  logits: Tensor
+}
+
+export interface NextSentencePredictorOutput extends Observations, Loss {
+  /** [batch, 2]: the second segment follows the first, or not. */
+  logits: Tensor
+}
+
+export interface SequenceClassifierOutput extends Observations, Loss {
   /** [batch, numLabels] */
   logits: Tensor
 }
 
-/** The BERT encoder with its pooler, without a head. Transformers' BertModel. */
-export class BertModel extends PreTrainedModel {
-  constructor(config: BertConfig, options: ModelOptions = {}) {
-    super(BaseHead, config, options)
-  }
-
-  /** Loads a Hugging Face folder; a folder of a class with a head will do. */
-  static fromPretrained(folder: string, options: FromPretrainedOptions = {}): Promise<BertModel> {
-    return PreTrainedModel.load(folder, options, (config, rest) => new BertModel(config, rest))
-  }
-
-  async forward(inputs: ModelInputs, options: ForwardOptions = {}): Promise<BertModelOutput> {
-    const { tensors, hiddenStates, attentions } = await this.run(inputs, options)
-    return { lastHiddenState: tensors.lastHiddenState, poolerOutput: tensors.poolerOutput, hiddenStates, attentions }
-  }
+export interface MultipleChoiceModelOutput extends Observations, Loss {
+  /** [batch, choices]; one row after another where examples differ in their number of choices. */
+  logits: Tensor
 }
 
-/** BERT with a classifier or regressor on the pooled output. Transformers' BertForSequenceClassification. */
-export class BertForSequenceClassification extends PreTrainedModel {
-  constructor(config: BertConfig, options: ModelOptions = {}) {
-    super(SequenceClassificationHead, config, options)
-  }
+export interface TokenClassifierOutput extends Observations, Loss {
+  /** [batch, length, numLabels], or [tokens, numLabels] for ragged input. */
+  logits: Tensor
+}
 
-  /** Loads a Hugging Face folder; the classifier is new if the folder has none (see `loadReport.missing`). */
-  static fromPretrained(folder: string, options: FromPretrainedOptions = {}): Promise<BertForSequenceClassification> {
-    return PreTrainedModel.load(folder, options, (config, rest) => new BertForSequenceClassification(config, rest))
-  }
+export interface QuestionAnsweringModelOutput extends Observations, Loss {
+  /** [batch, length], or [tokens] for ragged input. */
+  startLogits: Tensor
+  endLogits: Tensor
+}
 
-  /** `labels`: a class per sequence, a number (regression), or one number per label; see config.problemType. */
-  async forward(
-    inputs: ModelInputs & { labels?: Labels },
-    options: ForwardOptions = {},
-  ): Promise<SequenceClassifierOutput> {
-    const { loss, tensors, hiddenStates, attentions } = await this.run(inputs, options)
-    return { loss, logits: tensors.logits, hiddenStates, attentions }
-  }
+/** The BERT encoder with its pooler, without a head. Transformers' BertModel. */
+export class BertModel extends PreTrainedModel<ModelInputs & EncoderInputs, BertModelOutput> {
+  static override readonly head: HeadConstructor = BaseHead
+}
+
+/** Masked words and next sentence together; the loss needs both labels. Transformers' BertForPreTraining. */
+export class BertForPreTraining extends PreTrainedModel<
+  WithLabels<'labels' | 'nextSentenceLabel'>,
+  BertForPreTrainingOutput
+> {
+  static override readonly head: HeadConstructor = PreTrainingHead
+}
+
+/** The word at each masked token; labels per token, -100 elsewhere. Transformers' BertForMaskedLM. */
+export class BertForMaskedLM extends PreTrainedModel<WithLabels<'labels'>, MaskedLMOutput> {
+  static override readonly head: HeadConstructor = MaskedLMHead
+}
+
+/** The next word at each token; labels are the input's own words, shifted by the loss. Transformers' BertLMHeadModel. */
+export class BertLMHeadModel extends PreTrainedModel<
+  WithLabels<'labels', ModelInputs & EncoderInputs>,
+  CausalLMOutput
+> {
+  static override readonly head: HeadConstructor = LMHead
+}
+
+/** Whether the second segment follows the first: label 0, or is a random one: 1. Transformers' BertForNextSentencePrediction. */
+export class BertForNextSentencePrediction extends PreTrainedModel<WithLabels<'labels'>, NextSentencePredictorOutput> {
+  static override readonly head: HeadConstructor = NextSentencePredictionHead
+}
+
+/**
+ * BERT with a classifier or regressor on the pooled output; labels are a class per sequence, a number (regression), or one number
+ * per label, see config.problemType. Transformers' BertForSequenceClassification.
+ */
+export class BertForSequenceClassification extends PreTrainedModel<WithLabels<'labels'>, SequenceClassifierOutput> {
+  static override readonly head: HeadConstructor = SequenceClassificationHead
+}
+
+/** One score for each choice; labels are the right choice of each example. Transformers' BertForMultipleChoice. */
+export class BertForMultipleChoice extends PreTrainedModel<
+  WithLabels<'labels', ModelInputs<ChoiceInput>>,
+  MultipleChoiceModelOutput
+> {
+  static override readonly head: HeadConstructor = MultipleChoiceHead
+}
+
+/** A class for each token; labels per token, -100 where there is none. Transformers' BertForTokenClassification. */
+export class BertForTokenClassification extends PreTrainedModel<WithLabels<'labels'>, TokenClassifierOutput> {
+  static override readonly head: HeadConstructor = TokenClassificationHead
+}
+
+/** The first and the last token of an answer. Transformers' BertForQuestionAnswering. */
+export class BertForQuestionAnswering extends PreTrainedModel<
+  WithLabels<'startPositions' | 'endPositions'>,
+  QuestionAnsweringModelOutput
+> {
+  static override readonly head: HeadConstructor = QuestionAnsweringHead
 }

@@ -1,4 +1,5 @@
 import type { Value } from '../graph/graph.ts'
+import type { HeadOutput, OutputRows } from '../heads/head.ts'
 import type { Tensor } from '../tensor.ts'
 import type { RaggedBatch } from './batch.ts'
 import type { RecordedStep } from './plans.ts'
@@ -11,6 +12,8 @@ export interface StepOutputs {
   readonly hiddenStates: Tensor[] | undefined
   /** One tensor [batch, A, S, S] a layer for padded input; one [A, L, L] per sequence for ragged input. */
   readonly attentions: (Tensor | Tensor[])[] | undefined
+  /** The same over the encoder's rows: [batch, A, S, keys] or [A, L, keys]. */
+  readonly crossAttentions: (Tensor | Tensor[])[] | undefined
 }
 
 /** Reads the kept values of the last run. Token rows take the shape of a padded input, else they stay one after another. */
@@ -18,37 +21,58 @@ export function readOutputs(
   runtime: ModelRuntime,
   step: RecordedStep,
   batch: RaggedBatch,
-  outputRows: Readonly<Record<string, 'tokens' | 'sequences'>>,
+  outputRows: Readonly<Record<string, OutputRows>>,
   heads: number,
 ): StepOutputs {
+  const { sequences, cuSeqlens, cuChoices, encoder } = batch
+  const tokenShape = batch.padded ?? [batch.tokens]
   const tokenTensor = (value: Value): Tensor => ({
     data: runtime.readOutput(value, batch.tokens * value.width),
-    shape: [...(batch.padded ?? [batch.tokens]), value.width],
+    shape: [...tokenShape, value.width],
   })
-  const sequenceTensor = (value: Value): Tensor => ({
-    data: runtime.readOutput(value, batch.sequences * value.width),
-    shape: [batch.sequences, value.width],
-  })
-  const attention = (value: Value): Tensor | Tensor[] => {
-    const data = runtime.readOutput(value, batch.pairs * heads)
-    if (batch.padded) return { data, shape: [batch.padded[0], heads, batch.padded[1], batch.padded[1]] }
+  /** [examples, choices], or one row after another where examples differ in their number of choices. */
+  const choiceShape = (): number[] => {
+    const counts = Array.from(cuChoices!.subarray(1), (end, i) => end - cuChoices![i])
+    return counts.every((count) => count === counts[0]) ? [counts.length, counts[0]] : [sequences]
+  }
+  const output = (name: string, given: HeadOutput): Tensor => {
+    const rows = outputRows[name]
+    const value = 'column' in given ? given.value : given
+    const { data, shape } =
+      rows === 'tokens'
+        ? tokenTensor(value)
+        : {
+            data: runtime.readOutput(value, sequences * value.width),
+            shape: rows === 'choices' ? choiceShape() : [sequences, value.width],
+          }
+    if (!('column' in given)) return { data, shape }
+    return { data: data.filter((_, i) => i % value.width === given.column), shape: shape.slice(0, -1) }
+  }
+  const probabilities = (value: Value, cuKeys: Int32Array, paddedKeys: number | undefined): Tensor | Tensor[] => {
+    const sizes = Array.from({ length: sequences }, (_, b) => [
+      cuSeqlens[b + 1] - cuSeqlens[b],
+      cuKeys[b + 1] - cuKeys[b],
+    ])
+    const data = runtime.readOutput(value, heads * sizes.reduce((sum, [queries, keys]) => sum + queries * keys, 0))
+    if (batch.padded && paddedKeys !== undefined)
+      return { data, shape: [sequences, heads, batch.padded[1], paddedKeys] }
     let at = 0
-    return Array.from({ length: batch.sequences }, (_, b) => {
-      const length = batch.cuSeqlens[b + 1] - batch.cuSeqlens[b]
+    return sizes.map(([queries, keys]) => {
       const start = at
-      at += heads * length * length
-      return { data: data.slice(start, at), shape: [heads, length, length] }
+      at += heads * queries * keys
+      return { data: data.slice(start, at), shape: [heads, queries, keys] }
     })
   }
+  const { hiddenStates, attentions, crossAttentions } = step
   return {
     loss: step.loss ? runtime.readOutput(step.loss, 1)[0] : null,
-    tensors: Object.fromEntries(
-      Object.entries(step.outputs).map(([name, value]) => [
-        name,
-        outputRows[name] === 'tokens' ? tokenTensor(value) : sequenceTensor(value),
-      ]),
-    ),
-    hiddenStates: step.hiddenStates.length ? step.hiddenStates.map(tokenTensor) : undefined,
-    attentions: step.attentions.length ? step.attentions.map(attention) : undefined,
+    tensors: Object.fromEntries(Object.entries(step.outputs).map(([name, given]) => [name, output(name, given)])),
+    hiddenStates: hiddenStates.length ? hiddenStates.map(tokenTensor) : undefined,
+    attentions: attentions.length
+      ? attentions.map((value) => probabilities(value, cuSeqlens, batch.padded?.[1]))
+      : undefined,
+    crossAttentions: crossAttentions.length
+      ? crossAttentions.map((value) => probabilities(value, encoder!.cuKeys, encoder!.padded?.[1]))
+      : undefined,
   }
 }

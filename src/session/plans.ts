@@ -2,18 +2,32 @@ import type { Program } from '../backend/backend.ts'
 import { type Capacity, Graph, type Value } from '../graph/graph.ts'
 import { Row } from '../graph/op-table.ts'
 import { compilePlan, type Plan } from '../graph/plan.ts'
-import type { Head } from '../heads/head.ts'
-import type { BatchValues } from '../model/bert.ts'
-import type { RaggedBatch } from './batch.ts'
+import type { Head, HeadOutput } from '../heads/head.ts'
+import type { BatchValues, RowSubset } from '../model/bert.ts'
+import type { RaggedBatch, RowIndices, RowSelection } from './batch.ts'
+
+/** A label input of a plan. */
+export interface LabelSettings {
+  readonly name: string
+  readonly rows: keyof typeof Row
+  readonly width: number
+  readonly integer: boolean
+}
 
 /** What a recorded step is for. Two requests with the same settings share a plan. */
 export interface StepSettings {
   readonly differentiate: boolean
   readonly training: boolean
+  readonly checkpointing: boolean
   readonly hiddenStates: boolean
   readonly attentions: boolean
   readonly keyMask: boolean
-  readonly labels: { readonly kind: string; readonly width: number; readonly integer: boolean } | undefined
+  readonly selection: RowSelection
+  /** Losses over tokens read the labelled rows only. */
+  readonly compact: boolean
+  readonly encoder: 'none' | 'plain' | 'masked'
+  readonly choices: boolean
+  readonly labels: { readonly kind: string; readonly terms: readonly LabelSettings[] } | undefined
 }
 
 /** A step ready to run, and where its inputs and outputs are. */
@@ -21,11 +35,15 @@ export interface RecordedStep {
   readonly plan: Plan
   readonly program: Program
   readonly batch: BatchValues
-  readonly labels: Value | undefined
-  readonly outputs: Readonly<Record<string, Value>>
+  /** By the name of the label input. */
+  readonly labels: Readonly<Record<string, Value>>
+  readonly outputs: Readonly<Record<string, HeadOutput>>
   readonly loss: Value | undefined
   readonly hiddenStates: readonly Value[]
   readonly attentions: readonly Value[]
+  readonly crossAttentions: readonly Value[]
+  /** Byte offsets of the parameter gradients that it writes. */
+  readonly written: ReadonlySet<number>
 }
 
 const bucket = (count: number, smallest: number): number => {
@@ -34,47 +52,108 @@ const bucket = (count: number, smallest: number): number => {
   return capacity
 }
 
+/** The row counts of a run. */
+export function countRows(batch: RaggedBatch, indices: RowIndices, attentions: boolean): Capacity {
+  const { encoder, cuSeqlens } = batch
+  const keyPairs = () => {
+    let sum = 0
+    for (let b = 0; b < batch.sequences; b++)
+      sum += (cuSeqlens[b + 1] - cuSeqlens[b]) * (encoder!.cuKeys[b + 1] - encoder!.cuKeys[b])
+    return sum
+  }
+  const { selection, only, labelledRows } = indices
+  const labelled = labelledRows?.length ?? (selection === 'labelled' ? only!.index.length : 0)
+  return {
+    tokens: batch.tokens,
+    sequences: batch.sequences,
+    labelled: labelled + (batch.cuChoices ? batch.cuChoices.length - 1 : 0),
+    pairs: attentions ? batch.pairs : 0,
+    selected: selection === 'selected' ? only!.index.length : 0,
+    keys: encoder?.keys ?? 0,
+    keyPairs: attentions && encoder ? keyPairs() : 0,
+  }
+}
+
 /** Capacities come in powers of two, so that ragged batches share a handful of plans. */
-export const capacityFor = (batch: RaggedBatch, attentions: boolean): Capacity => ({
-  tokens: bucket(batch.tokens, 64),
-  sequences: bucket(batch.sequences, 16),
-  labelled: 0,
-  pairs: attentions ? bucket(batch.pairs, 1024) : 0,
-})
+export function capacityFor(
+  counts: Capacity,
+  { compact, selection, choices, encoder, attentions }: StepSettings,
+): Capacity {
+  return {
+    tokens: bucket(counts.tokens, 64),
+    sequences: bucket(counts.sequences, 16),
+    labelled: compact || choices ? bucket(counts.labelled, 16) : 0,
+    pairs: attentions ? bucket(counts.pairs, 1024) : 0,
+    selected: selection === 'selected' ? bucket(counts.selected, 32) : 0,
+    keys: encoder === 'none' ? 0 : bucket(counts.keys, 64),
+    keyPairs: attentions && encoder !== 'none' ? bucket(counts.keyPairs, 1024) : 0,
+  }
+}
+
+function recordBatch(graph: Graph, settings: StepSettings, hiddenSize: number): BatchValues {
+  const integers = (name: string, rows: Row, extra = 0) => graph.input(name, rows, 1, true, extra)
+  const { selection, compact, encoder } = settings
+  const subset = (rows: Row): RowSubset => ({
+    index: integers('rows', rows),
+    cuRows: integers('cu_rows', Row.sequences, 1),
+  })
+  const subsetRows = { first: Row.sequences, labelled: Row.labelled, selected: Row.selected }
+  return {
+    ids: integers('input_ids', Row.tokens),
+    typeIds: integers('token_type_ids', Row.tokens),
+    positionIds: integers('position_ids', Row.tokens),
+    cuSeqlens: integers('cu_seqlens', Row.sequences, 1),
+    keyMask: settings.keyMask ? integers('attention_mask', Row.tokens) : undefined,
+    only: selection === 'all' ? undefined : subset(subsetRows[selection]),
+    firstTokens: selection === 'all' || selection === 'selected' ? integers('first_tokens', Row.sequences) : undefined,
+    labelledRows: compact && selection !== 'labelled' ? integers('labelled_rows', Row.labelled) : undefined,
+    encoder:
+      encoder === 'none'
+        ? undefined
+        : {
+            states: graph.input('encoder_hidden_states', Row.keys, hiddenSize, false),
+            cuKeys: integers('cu_keys', Row.sequences, 1),
+            keyMask: encoder === 'masked' ? integers('encoder_attention_mask', Row.keys) : undefined,
+          },
+    cuChoices: settings.choices ? integers('cu_choices', Row.labelled, 1) : undefined,
+  }
+}
 
 /** Records a head's forward, and its backward where `settings` differentiates. */
 export function recordStep(
   head: Head,
-  capacity: Capacity,
+  capacity: Partial<Capacity>,
   settings: StepSettings,
-  groups: number,
+  hiddenSize: number,
 ): Omit<RecordedStep, 'program'> {
   const graph = new Graph(capacity, settings)
-  const batch: BatchValues = {
-    ids: graph.input('input_ids', Row.tokens, 1, true),
-    typeIds: graph.input('token_type_ids', Row.tokens, 1, true),
-    positionIds: graph.input('position_ids', Row.tokens, 1, true),
-    cuSeqlens: graph.input('cu_seqlens', Row.sequences, 1, true, 1),
-    keyMask: settings.keyMask ? graph.input('attention_mask', Row.tokens, 1, true) : undefined,
-    firstTokens: graph.input('first_tokens', Row.sequences, 1, true),
-  }
-  const labels = settings.labels && graph.input('labels', Row.sequences, settings.labels.width, settings.labels.integer)
+  const batch = recordBatch(graph, settings, hiddenSize)
+  const labels = Object.fromEntries(
+    settings.labels?.terms.map(({ name, rows, width, integer }) => [
+      name,
+      graph.input(name, Row[rows], width, integer),
+    ]) ?? [],
+  )
   const hiddenStates: Value[] = []
   const attentions: Value[] = []
-  const values = head.record(graph, batch, labels && { kind: settings.labels!.kind, value: labels }, {
+  const crossAttentions: Value[] = []
+  const values = head.record(graph, batch, settings.labels && { kind: settings.labels.kind, values: labels }, {
     hiddenStates: settings.hiddenStates ? hiddenStates : undefined,
     attentions: settings.attentions ? attentions : undefined,
+    crossAttentions: settings.attentions ? crossAttentions : undefined,
   })
-  for (const output of Object.values(values.outputs)) graph.keep(output)
   if (settings.differentiate) graph.backward()
+  else for (const output of Object.values(values.outputs)) graph.keep('column' in output ? output.value : output)
   return {
-    plan: compilePlan(graph, groups),
+    plan: compilePlan(graph, 0),
     batch,
     labels,
     outputs: values.outputs,
     loss: values.loss,
     hiddenStates,
     attentions,
+    crossAttentions,
+    written: graph.writtenGradients,
   }
 }
 

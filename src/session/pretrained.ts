@@ -6,15 +6,14 @@ import { matchWeights, type WeightsMatch } from '../formats/names.ts'
 import { writeSafetensors } from '../formats/safetensors.ts'
 import { openWeights, type WeightsSource } from '../formats/weights.ts'
 import { Arena } from '../graph/op-table.ts'
-import type { Head, HeadConstructor, Labels, PreparedLabels } from '../heads/head.ts'
+import type { Head, HeadConstructor } from '../heads/head.ts'
 import { BertConfig, type BertConfigFields, isConfigField } from '../model/config.ts'
 import { ParameterScope } from '../model/parameters.ts'
 import type { Tensor } from '../tensor.ts'
-import { type ModelInputs, prepareBatch, type RaggedBatch } from './batch.ts'
 import { initialValues } from './initialize.ts'
 import { layOut, type TensorPlace } from './layout.ts'
-import { readOutputs, type StepOutputs } from './outputs.ts'
-import type { StepSettings } from './plans.ts'
+import { readOutputs } from './outputs.ts'
+import { type PreparedStep, prepareStep, type StepInputs, type Wanted } from './prepare.ts'
 import { ModelRuntime } from './runtime.ts'
 
 export interface ModelOptions extends BackendOptions {
@@ -29,6 +28,12 @@ export type FromPretrainedOptions = ModelOptions & Partial<Omit<BertConfigFields
 export interface ForwardOptions {
   readonly outputHiddenStates?: boolean
   readonly outputAttentions?: boolean
+  readonly signal?: AbortSignal
+}
+
+export interface LossOptions {
+  /** From 0 to below 1: this part of each label goes to all classes alike. Of losses over classes; others ignore it. */
+  readonly labelSmoothing?: number
   readonly signal?: AbortSignal
 }
 
@@ -56,7 +61,9 @@ function checkOptions({ dtype = 'float32', seed = DEFAULT_SEED }: ModelOptions):
  * A BERT model on a backend: the head inside decides what it computes; this class loads, runs, saves and disposes.
  * Every call that computes is asynchronous, runs on the backend's own threads, and waits for the calls before it.
  */
-export abstract class PreTrainedModel {
+export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Output = unknown> {
+  /** What the class computes; one file of src/heads. */
+  static readonly head: HeadConstructor
   readonly config: BertConfig
   /** After fromPretrained: names that the folder lacked, had too many, or had in another shape. */
   loadReport: LoadReport | undefined
@@ -69,25 +76,32 @@ export abstract class PreTrainedModel {
   readonly #head: Head
   readonly #seed: number
   #training = true
+  #checkpointing = false
   #stored: ReadonlySet<string> = new Set()
 
-  protected constructor(makeHead: HeadConstructor, config: BertConfig, options: ModelOptions) {
+  /** Notes what is wanted; weights are made at the first awaited call. A ConfigError names a field that cannot be built. */
+  constructor(config: BertConfig, options: ModelOptions = {}) {
     if (!(config instanceof BertConfig)) throw new ArgumentError('Expected a BertConfig as the first argument')
-    if (config.addCrossAttention)
-      throw new ConfigError(`${this.constructor.name}: add_cross_attention true is not supported yet`)
+    if (config.addCrossAttention && !config.isDecoder)
+      throw new ConfigError(`${new.target.name}: add_cross_attention needs is_decoder true`)
     this.#seed = checkOptions(options)
     this.config = config
     const scope = new ParameterScope()
-    this.#head = new makeHead(scope, config)
+    this.#head = new new.target.head(scope, config)
     const layout = layOut(scope.parameters)
-    this.runtime = new ModelRuntime(this.#head, layout, options, () => this.#initialize(layout.tensors.values()))
+    this.runtime = new ModelRuntime(this.#head, config.hiddenSize, layout, options, () =>
+      this.#initialize(layout.tensors.values()),
+    )
   }
 
-  /** Builds a model from a folder and loads its weights; used by each class's fromPretrained. */
-  protected static async load<Model extends PreTrainedModel>(
+  /**
+   * Loads a Hugging Face folder, of this class or of another one: names with or without `bert.` are found, and what the folder
+   * lacks is new (see `loadReport`). Throws ConfigError, WeightsError or FileError.
+   */
+  static async fromPretrained<Model extends PreTrainedModel>(
+    this: ModelClass<Model>,
     folder: string,
-    options: FromPretrainedOptions,
-    make: (config: BertConfig, options: ModelOptions) => Model,
+    options: FromPretrainedOptions = {},
   ): Promise<Model> {
     const { backend, threads, dtype, seed, ...rest } = options
     for (const name of Object.keys(rest))
@@ -95,9 +109,9 @@ export abstract class PreTrainedModel {
     const config = (await BertConfig.fromPretrained(folder)).with(rest)
     const source = await openWeights(folder)
     try {
-      const model = make(config, { backend, threads, dtype, seed })
+      const model = new this(config, { backend, threads, dtype, seed })
       try {
-        await model.#loadFrom(source)
+        await model.loadFrom(source)
         return model.eval()
       } catch (error) {
         model.dispose()
@@ -124,6 +138,17 @@ export abstract class PreTrainedModel {
     return this.#training
   }
 
+  /** Layers keep only their input for the backward and are computed again there: less memory, the same bits, a third more time. */
+  gradientCheckpointingEnable(): this {
+    this.#checkpointing = true
+    return this
+  }
+
+  gradientCheckpointingDisable(): this {
+    this.#checkpointing = false
+    return this
+  }
+
   /** Parameters by their Hugging Face names, in the order of Transformers. */
   parameters(): ParameterInfo[] {
     return [...this.runtime.layout.tensors.values()].map(({ name, shape, elements }) => ({
@@ -138,39 +163,42 @@ export abstract class PreTrainedModel {
     return this.runtime.backend.description
   }
 
-  /** @internal Forward with everything that was asked for; the public classes give it its type. */
-  protected async run(inputs: ModelInputs & { labels?: Labels }, options: ForwardOptions): Promise<StepOutputs> {
-    const outputHiddenStates = options.outputHiddenStates ?? this.config.outputHiddenStates
-    const outputAttentions = options.outputAttentions ?? this.config.outputAttentions
-    const seesTokens = Object.values(this.#head.outputRows).includes('tokens')
-    const batch = prepareBatch(inputs, this.config, !outputHiddenStates && !outputAttentions && !seesTokens)
-    const labels = this.#labels(inputs.labels, batch)
-    const settings = this.#settings(batch, labels, { differentiate: false, outputHiddenStates, outputAttentions })
+  /** All outputs of the class; the loss is null without labels. Rows of ragged input come one after another. */
+  async forward(inputs: Inputs, options: ForwardOptions = {}): Promise<Output> {
+    const { outputHiddenStates: hiddenStates = this.config.outputHiddenStates } = options
+    const { outputAttentions: attentions = this.config.outputAttentions } = options
+    const { settings, ...step } = this.#prepare(inputs, { differentiate: false, hiddenStates, attentions })
+    const { outputRows } = this.#head
     return this.runtime.exclusive(async () => {
-      const step = await this.runtime.runStep(
-        settings,
-        batch,
-        labels,
-        this.#scalars(0, labels?.denominators),
-        options.signal,
+      const scalars = this.#scalars(0, step.labels?.denominators)
+      const recorded = await this.runtime.runStep(settings, step, scalars, options.signal)
+      const { loss, tensors, ...seen } = readOutputs(
+        this.runtime,
+        recorded,
+        step.batch,
+        outputRows,
+        this.config.numAttentionHeads,
       )
-      return readOutputs(this.runtime, step, batch, this.#head.outputRows, this.config.numAttentionHeads)
+      const hasLoss = this.#head.labelNames.length > 0
+      return { ...(hasLoss ? { loss } : {}), ...tensors, ...seen } as Output
     })
   }
 
-  /** Loss and its gradient by every parameter. Weights stay as they are. */
+  /** Loss and its gradient by every parameter that it depends on. Weights stay as they are. */
   async gradients(
-    inputs: ModelInputs & { labels?: Labels },
-    options: { readonly signal?: AbortSignal } = {},
+    inputs: Inputs,
+    options: LossOptions = {},
   ): Promise<{ loss: number; gradients: Map<string, Tensor> }> {
     const { tensors } = this.runtime.layout
     const { loss, result: gradients } = await this.accumulate(
       [inputs],
-      options.signal,
+      options,
       () => {},
-      async () =>
+      async (_loss, written) =>
         new Map(
-          [...tensors].map(([name, place]) => [name, tensorOf(place, this.runtime.readLike(Arena.gradients, place))]),
+          [...tensors]
+            .filter(([, { owner }]) => written.has(owner))
+            .map(([name, place]) => [name, tensorOf(place, this.runtime.readLike(Arena.gradients, place))]),
         ),
     )
     return { loss, gradients }
@@ -178,22 +206,26 @@ export abstract class PreTrainedModel {
 
   /**
    * @internal Forward and backward of the micro-batches of one update, each loss term divided by its denominator over all of
-   * them, between `begin` and `finish`, with nothing else running. The loss is that of the whole list.
+   * them, between `begin` and `finish`, with nothing else running. The loss is that of the whole list; `written` has the byte
+   * offsets of the gradients that some micro-batch has.
    */
   async accumulate<Result>(
-    batches: readonly (ModelInputs & { labels?: Labels })[],
-    signal: AbortSignal | undefined,
+    batches: readonly StepInputs[],
+    { labelSmoothing = 0, signal }: LossOptions,
     begin: () => void,
-    finish: (loss: number) => Promise<Result>,
+    finish: (loss: number, written: ReadonlySet<number>) => Promise<Result>,
   ): Promise<{ loss: number; result: Result }> {
-    if (!this.#head.prepareLabels) throw new ArgumentError(`${this.constructor.name} has no loss to differentiate`)
+    const { labelNames } = this.#head
+    if (labelNames.length === 0) throw new ArgumentError(`${this.constructor.name} has no loss to differentiate`)
     if (batches.length === 0) throw new ArgumentError('Expected at least one batch but received none')
+    if (!(labelSmoothing >= 0 && labelSmoothing < 1))
+      throw new ArgumentError(`Expected labelSmoothing from 0 to below 1 but received ${labelSmoothing}`)
+    // with the mode of now, whatever train() or eval() is called while this waits in the queue
     const prepared = batches.map((inputs, i) => {
-      const batch = prepareBatch(inputs, this.config, true)
-      const labels = this.#labels(inputs.labels, batch)
-      if (!labels) throw new ArgumentError(`Expected labels in batch ${i}: without them there is no loss`)
-      // the mode of now, whatever train() or eval() is called while this waits in the queue
-      return { batch, labels, settings: this.#settings(batch, labels, { differentiate: true }) }
+      const { labels, ...step } = this.#prepare(inputs, { differentiate: true })
+      if (!labels)
+        throw new ArgumentError(`Expected ${labelNames.join(' and ')} in batch ${i}: without them there is no loss`)
+      return { ...step, labels }
     })
     const denominators = prepared[0].labels.denominators.map((_, term) =>
       prepared.reduce((sum, { labels }) => sum + labels.denominators[term], 0),
@@ -201,11 +233,14 @@ export abstract class PreTrainedModel {
     return this.runtime.exclusive(async () => {
       begin()
       let loss = 0
-      for (const [i, { batch, labels, settings }] of prepared.entries()) {
-        const step = await this.runtime.runStep(settings, batch, labels, this.#scalars(i, denominators), signal)
-        loss += this.runtime.readOutput(step.loss!, 1)[0]
+      const written = new Set<number>()
+      for (const [i, { settings, ...step }] of prepared.entries()) {
+        const scalars = { ...this.#scalars(i, denominators), labelSmoothing }
+        const recorded = await this.runtime.runStep(settings, step, scalars, signal)
+        for (const offset of recorded.written) written.add(offset)
+        loss += this.runtime.readOutput(recorded.loss!, 1)[0]
       }
-      return { loss, result: await finish(loss) }
+      return { loss, result: await finish(loss, written) }
     })
   }
 
@@ -292,36 +327,25 @@ export abstract class PreTrainedModel {
     this.dispose()
   }
 
-  #labels(labels: Labels | undefined, batch: RaggedBatch): PreparedLabels | undefined {
-    if (labels === undefined || labels === null) return undefined
-    if (!this.#head.prepareLabels) throw new ArgumentError(`${this.constructor.name} takes no labels`)
-    return this.#head.prepareLabels(labels, batch.sequences)
-  }
-
-  #settings(
-    batch: RaggedBatch,
-    labels: PreparedLabels | undefined,
-    options: { differentiate: boolean; outputHiddenStates?: boolean; outputAttentions?: boolean },
-  ): StepSettings {
-    return {
-      differentiate: options.differentiate,
+  #prepare(inputs: StepInputs, wanted: Wanted): PreparedStep {
+    return prepareStep(this.#head, this.config, this.constructor.name, inputs, {
+      ...wanted,
       training: this.#training,
-      hiddenStates: !!options.outputHiddenStates,
-      attentions: !!options.outputAttentions,
-      keyMask: !!batch.keyMask,
-      labels: labels && { kind: labels.kind, width: labels.width, integer: labels.data instanceof Int32Array },
-    }
+      checkpointing: this.#checkpointing,
+    })
   }
 
   #scalars(microStep: number, denominators: readonly number[] = []) {
-    return { seed: this.#seed, step: this.optimizerSteps, microStep, denominators }
+    return { seed: this.#seed, step: this.optimizerSteps, microStep, denominators, labelSmoothing: 0 }
   }
 
-  async #loadFrom(source: WeightsSource): Promise<void> {
+  /** @internal Takes weights by their names; what is missing stays to be made. */
+  async loadFrom(source: WeightsSource): Promise<void> {
     const { tensors } = this.runtime.layout
     const { sources, ...report } = matchWeights(
       new Map([...tensors].map(([name, { shape }]) => [name, [...shape]])),
       source.tensors,
+      { aliases: this.#head.aliases },
     )
     this.loadReport = report
     if (report.mismatched.length > 0) {
@@ -347,5 +371,8 @@ export abstract class PreTrainedModel {
     }
   }
 }
+
+/** A class that can be constructed: what `fromPretrained` is called on. */
+export type ModelClass<Model> = new (config: BertConfig, options?: ModelOptions) => Model
 
 const tensorOf = ({ shape }: TensorPlace, data: Float32Array): Tensor => ({ data, shape: [...shape] })

@@ -6,9 +6,9 @@ import { Arena, Row, Scalar } from '../graph/op-table.ts'
 import { compilePlan, type Plan } from '../graph/plan.ts'
 import type { Head, PreparedLabels } from '../heads/head.ts'
 import { recordUpdate, type UpdateRange } from '../ops/optimizer.ts'
-import type { RaggedBatch } from './batch.ts'
+import type { RaggedBatch, RowIndices } from './batch.ts'
 import type { Layout, TensorPlace } from './layout.ts'
-import { capacityFor, PlanCache, type RecordedStep, recordStep, type StepSettings } from './plans.ts'
+import { capacityFor, countRows, PlanCache, type RecordedStep, recordStep, type StepSettings } from './plans.ts'
 
 /** Run-time scalars of a step that do not come from the batch. */
 export interface StepScalars {
@@ -16,6 +16,14 @@ export interface StepScalars {
   readonly step: number
   readonly microStep: number
   readonly denominators: readonly number[]
+  readonly labelSmoothing: number
+}
+
+/** A batch with what its head reads of it. */
+export interface StepBatch {
+  readonly batch: RaggedBatch
+  readonly indices: RowIndices
+  readonly labels: PreparedLabels | undefined
 }
 
 /** Scalars of an update. */
@@ -40,6 +48,7 @@ interface RecordedUpdate {
  */
 export class ModelRuntime {
   readonly #head: Head
+  readonly #hiddenSize: number
   readonly #layout: Layout
   readonly #options: BackendOptions
   readonly #fill: (runtime: ModelRuntime) => Promise<void>
@@ -54,8 +63,15 @@ export class ModelRuntime {
   #recorded = 0
 
   /** `fill` writes the first weights, at the first awaited call. */
-  constructor(head: Head, layout: Layout, options: BackendOptions, fill: (runtime: ModelRuntime) => Promise<void>) {
+  constructor(
+    head: Head,
+    hiddenSize: number,
+    layout: Layout,
+    options: BackendOptions,
+    fill: (runtime: ModelRuntime) => Promise<void>,
+  ) {
     this.#head = head
+    this.#hiddenSize = hiddenSize
     this.#layout = layout
     this.#options = options
     this.#fill = fill
@@ -137,18 +153,21 @@ export class ModelRuntime {
     this.#mapped().write(arena, place.gradients, values)
   }
 
-  /** One forward, or forward and backward: the gradients overwrite for microStep 0 and add for later ones. */
+  /**
+   * One forward, or forward and backward: the gradients overwrite for microStep 0 and add for later ones. Where the first micro-step
+   * writes no gradient, it is zero.
+   */
   async runStep(
     settings: StepSettings,
-    batch: RaggedBatch,
-    labels: PreparedLabels | undefined,
+    { batch, indices, labels }: StepBatch,
     scalars: StepScalars,
     signal?: AbortSignal,
   ): Promise<RecordedStep> {
-    const capacity = capacityFor(batch, settings.attentions)
+    const counts = countRows(batch, indices, settings.attentions)
+    const capacity = capacityFor(counts, settings)
     const step = this.#steps.get(JSON.stringify([settings, capacity]), () => {
       this.#recorded++
-      const recorded = recordStep(this.#head, capacity, settings, 0)
+      const recorded = recordStep(this.#head, capacity, settings, this.#hiddenSize)
       return { ...recorded, program: this.backend.compile(recorded.plan) }
     })
     const memory = this.#mapped()
@@ -156,21 +175,30 @@ export class ModelRuntime {
     const write = (value: Value | undefined, data: Float32Array | Int32Array | undefined) => {
       if (value && data) memory.write(value.arena, value.offset!, data)
     }
-    write(step.batch.ids, batch.ids)
-    write(step.batch.typeIds, batch.typeIds)
-    write(step.batch.positionIds, batch.positionIds)
-    write(step.batch.cuSeqlens, batch.cuSeqlens)
-    write(step.batch.keyMask, batch.keyMask)
-    write(step.batch.firstTokens, batch.firstTokens)
-    write(step.labels, labels?.data)
+    const inputs = step.batch
+    write(inputs.ids, batch.ids)
+    write(inputs.typeIds, batch.typeIds)
+    write(inputs.positionIds, batch.positionIds)
+    write(inputs.cuSeqlens, batch.cuSeqlens)
+    write(inputs.keyMask, batch.keyMask)
+    write(inputs.cuChoices, batch.cuChoices)
+    write(inputs.only?.index, indices.only?.index)
+    write(inputs.only?.cuRows, indices.only?.cuRows)
+    write(inputs.firstTokens, indices.firstTokens)
+    write(inputs.labelledRows, indices.labelledRows)
+    write(inputs.encoder?.states, batch.encoder?.states)
+    write(inputs.encoder?.cuKeys, batch.encoder?.cuKeys)
+    write(inputs.encoder?.keyMask, batch.encoder?.keyMask)
+    for (const [name, { rows, data }] of Object.entries(labels?.terms ?? {}))
+      write(step.labels[name], rows === 'tokens' ? indices.tokenLabels : data)
+    if (settings.differentiate && scalars.microStep === 0) this.#clearUnwritten(step.written)
     const run = new Float64Array(step.plan.scalars)
-    run[Row.tokens] = batch.tokens
-    run[Row.sequences] = batch.sequences
-    run[Row.pairs] = settings.attentions ? batch.pairs : 0
+    for (const [name, count] of Object.entries(counts)) run[Row[name as keyof typeof Row]] = count
     run[Scalar.seed] = scalars.seed
     run[Scalar.step] = scalars.step
     run[Scalar.microStep] = scalars.microStep
     run[Scalar.accumulate] = scalars.microStep > 0 ? 1 : 0
+    run[Scalar.labelSmoothing] = scalars.labelSmoothing
     run.set(scalars.denominators, Scalar.denominator0)
     await step.program.run(memory, run, signal)
     return step
@@ -180,10 +208,7 @@ export class ModelRuntime {
   async runUpdate(ranges: readonly UpdateRange[], scalars: UpdateScalars): Promise<number> {
     const length = this.#layout.bytes / 4
     const update = this.#updates.get(JSON.stringify([ranges, scalars.groups.length]), () => {
-      const graph = new Graph(
-        { tokens: 0, sequences: 0, labelled: 0, pairs: 0 },
-        { differentiate: false, training: false },
-      )
+      const graph = new Graph({}, { differentiate: false, training: false })
       const norm = recordUpdate(graph, length, ranges)
       const plan = compilePlan(graph, scalars.groups.length)
       return { plan, norm, program: this.backend.compile(plan) }
@@ -211,6 +236,13 @@ export class ModelRuntime {
     const target = new Float32Array(elements)
     this.#mapped().read(arena, offset, target)
     return target
+  }
+
+  /** Gradients that nothing writes in this step: those of a part of the model that its inputs leave out. */
+  #clearUnwritten(written: ReadonlySet<number>): void {
+    for (const { slot } of this.#layout.parameters)
+      if (slot?.gradients !== undefined && !written.has(slot.gradients))
+        this.#mapped().write(Arena.gradients, slot.gradients, new Float32Array(slot.width))
   }
 
   #mapped(): BackendMemory {

@@ -5,7 +5,7 @@ import { Graph, type ParameterSlot, roundUp, type Value } from '../../src/graph/
 import { Arena, Row } from '../../src/graph/op-table.ts'
 import { compilePlan } from '../../src/graph/plan.ts'
 import { attention } from '../../src/ops/attention.ts'
-import { dropoutInPlace } from '../../src/ops/dropout.ts'
+import { dropout } from '../../src/ops/dropout.ts'
 import { embedding } from '../../src/ops/embedding.ts'
 import { layerNorm } from '../../src/ops/layer-norm.ts'
 import { linear } from '../../src/ops/linear.ts'
@@ -77,7 +77,7 @@ class Step {
       const attended = graph.scope('output', () => normalise(dense(context, H), x))
       const encoded = graph.scope('ff', () => normalise(dense(dense(attended, FF, 'gelu'), H), attended))
       const pooled = dense(gatherRows(graph, encoded, first), H, 'tanh')
-      const logits = dense(dropoutInPlace(graph, pooled, 0.1), C)
+      const logits = dense(dropout(graph, pooled, 0.1), C)
       const loss = new Loss(graph)
       loss.crossEntropy(logits, labels)
       return loss.value

@@ -10,6 +10,7 @@ const ROWS = [1, 2, 3, 5, 17, 37, 64]
 const DENOMINATORS = [1, 3, 7.5, 1000]
 
 const shared = (C: number) => ({ rows: Row.labelled, C, denominator: Scalar.denominator1 })
+const SMOOTHING = 0.3
 
 async function checkCrossEntropy(backend: Backend, random: Random, rows: number, C: number, index: number) {
   const logits = random.reals(rows * C, index % 5 === 4 ? 80 : 3)
@@ -17,19 +18,22 @@ async function checkCrossEntropy(backend: Backend, random: Random, rows: number,
   if (index % 7 === 0) labels.fill(reference.IGNORE_INDEX)
   const denominator = random.pick(DENOMINATORS)
   const add = index % 2 === 1
-  const run = { rows: { labelled: rows }, scalars: { denominator1: denominator } }
+  const smooth = index % 3 === 1
+  const smoothing = smooth ? SMOOTHING : 0
+  const run = { rows: { labelled: rows }, scalars: { denominator1: denominator, labelSmoothing: SMOOTHING } }
   const what = `cross_entropy ${rows} x ${C}`
   const got = await runRecord(backend, {
     ...run,
     op: 'crossEntropy',
     operands: { logits, labels, ...(add ? { loss: Float64Array.of(2.5) } : {}) },
-    attributes: { ...shared(C), add },
+    attributes: { ...shared(C), add, smooth },
   })
-  const want = reference.crossEntropy({ logits, labels, rows, C, denominator })
+  const want = reference.crossEntropy({ logits, labels, rows, C, denominator, smoothing })
   // a sum of C exponentials (in W lanes, each 2 ulp), a logarithm, a sum
   expectClose(`${what}: lse`, got.lse, want.lse, 1e-6, norm(want.lse) + Math.sqrt(rows))
   const terms = labels.reduce(
-    (sum, label, r) => sum + (label < 0 ? 0 : Math.abs(want.lse[r]) + Math.abs(logits[r * C + label])),
+    (sum, label, r) =>
+      sum + (label < 0 ? 0 : Math.abs(want.lse[r]) + Math.abs(logits[r * C + label]) + (smooth ? 4 : 0)),
     0,
   )
   const loss = want.loss + (add ? 2.5 : 0)
@@ -40,13 +44,59 @@ async function checkCrossEntropy(backend: Backend, random: Random, rows: number,
     ...run,
     op: 'crossEntropyBackward',
     operands: { logits, labels, lse },
-    attributes: shared(C),
+    attributes: { ...shared(C), smooth },
   })
-  const gradient = reference.crossEntropyBackward({ logits, labels, rows, C, denominator }).dlogits
+  const gradient = reference.crossEntropyBackward({ logits, labels, rows, C, denominator, smoothing }).dlogits
   // e^(logit - lse): lse is known to |lse| u; softmax - 1 is a difference of numbers up to 1
   const largest = Math.max(1, ...lse.map(Math.abs))
   const labelled = labels.filter((label) => label >= 0).length
   expectClose(`${what}: dlogits`, dlogits, gradient, 4 * u * (largest + 4), Math.sqrt(2 * labelled) / denominator)
+}
+
+const SEGMENTS = [[1], [3], [1, 2, 7], [64, 1, 65], Array.from({ length: 40 }, (_, i) => i + 1), [384, 512, 5]]
+
+async function checkSegments(backend: Backend, random: Random, lengths: readonly number[], C: number, index: number) {
+  const cuSegments = Int32Array.from([0, ...lengths.map((_, i) => lengths.slice(0, i + 1).reduce((a, b) => a + b))])
+  const rows = cuSegments[lengths.length]
+  const column = index % C
+  const logits = random.reals(rows * C, index % 5 === 4 ? 80 : 3)
+  const positions = Int32Array.from(lengths, (length) =>
+    random.below(4) === 0 ? reference.IGNORE_INDEX : random.below(length),
+  )
+  const denominator = random.pick(DENOMINATORS)
+  const smooth = index % 3 === 1
+  const smoothing = smooth ? SMOOTHING : 0
+  const add = index % 2 === 1
+  const options = { logits, column, C, cuSegments, positions, denominator, smoothing }
+  const run = {
+    rows: { tokens: rows, sequences: lengths.length },
+    scalars: { denominator1: denominator, labelSmoothing: SMOOTHING },
+  }
+  const attributes = { rows: Row.tokens, segments: Row.sequences, C, column, denominator: Scalar.denominator1, smooth }
+  const what = `segment_cross_entropy ${lengths.length} segments, column ${column} of ${C}`
+  const inputs = { logits, cuSegments, positions }
+  const got = await runRecord(backend, {
+    ...run,
+    op: 'segmentCrossEntropy',
+    operands: { ...inputs, ...(add ? { loss: Float64Array.of(2.5) } : {}) },
+    attributes: { ...attributes, add },
+  })
+  const want = reference.segmentCrossEntropy(options)
+  // computed in float64, rounded once
+  expectClose(`${what}: lse`, got.lse, want.lse, 2 * u)
+  const loss = want.loss + (add ? 2.5 : 0)
+  expectWithin(`${what}: loss`, got.loss, [loss], () => 4 * u * (Math.abs(want.loss) + (add ? 2.5 : 0)) + 1e-9)
+  const lse = want.lse.map(Math.fround)
+  const { dlogits } = await runRecord(backend, {
+    ...run,
+    op: 'segmentCrossEntropyBackward',
+    // the other columns stay as they are
+    operands: { ...inputs, lse, dlogits: new Float64Array(rows * C) },
+    attributes,
+  })
+  const gradient = reference.segmentCrossEntropyBackward(options).dlogits
+  const largest = Math.max(1, ...lse.map(Math.abs))
+  expectClose(`${what}: dlogits`, dlogits, gradient, 4 * u * (largest + 1), Math.sqrt(2 * lengths.length) / denominator)
 }
 
 const ELEMENTWISE = {
@@ -103,6 +153,13 @@ export function losses(open: Open): void {
       for (const [rows, C] of shapes(random)) await checkCrossEntropy(backend, random, rows, C, index++)
     })
 
+    it('segment_cross_entropy: every column, segments left out', async () => {
+      const random = new Random(23)
+      let index = 0
+      for (const lengths of [...SEGMENTS, ...SEGMENTS, ...SEGMENTS])
+        for (const C of [1, 2, 3]) await checkSegments(backend, random, lengths, C, index++)
+    })
+
     it.each(['meanSquaredError', 'binaryCrossEntropy'] as const)('%s', async (name) => {
       const random = new Random(22)
       let index = 0
@@ -112,7 +169,7 @@ export function losses(open: Open): void {
     it('are 0, with gradients of 0, when nothing is labelled: no row, or a denominator of 0', async () => {
       const none = new Float64Array(0)
       const labels = new Int32Array(0)
-      const attributes = { ...shared(3), add: false }
+      const attributes = { ...shared(3), add: false, smooth: false }
       for (const denominator1 of [0, 5]) {
         const run = { attributes, scalars: { denominator1 } }
         const losses = await Promise.all([
@@ -123,7 +180,7 @@ export function losses(open: Open): void {
         expect(losses.map(({ loss }) => loss[0])).toEqual([0, 0, 0])
       }
       const logits = new Random(1).reals(6)
-      const run = { rows: { labelled: 2 }, attributes: shared(3), scalars: { denominator1: 0 } }
+      const run = { rows: { labelled: 2 }, attributes: { ...shared(3), smooth: false }, scalars: { denominator1: 0 } }
       const ignored = Int32Array.of(-100, -100)
       const gradients = await Promise.all([
         runRecord(backend, {
@@ -139,7 +196,11 @@ export function losses(open: Open): void {
 
     it('a NaN logit makes the loss NaN', async () => {
       const logits = Float64Array.of(1, Number.NaN, 2)
-      const run = { rows: { labelled: 1 }, attributes: { ...shared(3), add: false }, scalars: { denominator1: 1 } }
+      const run = {
+        rows: { labelled: 1 },
+        attributes: { ...shared(3), add: false, smooth: false },
+        scalars: { denominator1: 1 },
+      }
       const got = await runRecord(backend, {
         ...run,
         op: 'crossEntropy',

@@ -69,7 +69,7 @@ function indices(): Refusal[] {
     ])
   }
   for (const bad of [...OUTSIDE, -99, -101, H]) {
-    const attributes = { rows: Row.labelled, C: H, denominator: Scalar.denominator0 }
+    const attributes = { rows: Row.labelled, C: H, denominator: Scalar.denominator0, smooth: 0 }
     const [logits, labels] = [reals(T * H), put(zeros, 4, bad)]
     cases.push([
       `label ${bad}`,
@@ -78,7 +78,7 @@ function indices(): Refusal[] {
         runRecord(backend, {
           op: 'crossEntropy',
           operands: { logits, labels },
-          attributes: { ...attributes, add: 0 },
+          attributes: { ...attributes, add: 0, smooth: 0 },
           rows,
         }),
     ])

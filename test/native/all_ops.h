@@ -38,8 +38,9 @@ class Random {
 
 // Five sequences: one row alone, a prime, a block of 12, one row again, a block of 16.
 constexpr int32_t kCuSeqlens[] = {0, 1, 8, 20, 21, 37};
-constexpr double kCounts[kRows] = {37, 5, 7, 1 + 49 + 144 + 1 + 256};
-constexpr int32_t kCapacity[kRows] = {40, 6, 8, 500};
+constexpr int32_t kCuKeys[] = {0, 3, 4, 11, 12, 23};
+constexpr double kCounts[kRows] = {37, 5, 7, 1 + 49 + 144 + 1 + 256, 9, 23, 1 * 3 + 7 * 1 + 12 * 7 + 1 * 1 + 16 * 11};
+constexpr int32_t kCapacity[kRows] = {40, 6, 8, 500, 10, 25, 300};
 constexpr int kScalars = bk::kFixedScalars + 2;
 
 /** One operand of one record, where the plan puts it. */
@@ -77,13 +78,15 @@ struct Plan {
 typedef std::vector<std::pair<const char*, double>> Attributes;
 
 inline double default_attribute(const std::string& op, const std::string& name) {
-  if (name == "rows") return op.find("entropy") != std::string::npos || op.find("squared") != std::string::npos ? 2 : 0;
-  if (name == "seqs" || name == "to") return 1;
+  if (name == "rows")
+    return op.find("segment") == std::string::npos && (op.find("entropy") != std::string::npos || op.find("squared") != std::string::npos) ? 2 : 0;
+  if (name == "seqs" || name == "to" || name == "segments") return 1;
   if (name == "from") return 0;
-  if (name == "pairs") return 3;
+  if (name == "keys") return 5;
+  if (name == "pairs") return op.find("cross") == std::string::npos ? 3 : 6;
   static const std::pair<const char*, double> table[] = {
       {"H", 19}, {"V", 11}, {"Y", 2},       {"P", 17},      {"K", 21},           {"N", 18},     {"A", 2},          {"D", 5},
-      {"C", 5},  {"n", 70}, {"eps", 1e-12}, {"site", 1234}, {"denominator", 14}, {"group", 20}, {"padding_idx", 3}};
+      {"C", 5},  {"n", 70}, {"eps", 1e-12}, {"site", 1234}, {"denominator", 18}, {"group", 24}, {"padding_idx", 3}};
   for (const auto& entry : table)
     if (name == entry.first) return entry.second;
   return 0;
@@ -97,7 +100,8 @@ inline int arena_of(const std::string& op, const std::string& name) {
     if (name == weight) return 0;
   for (const char* gradient : {"dtable", "dgamma", "dbeta", "dw", "dbias"})
     if (name == gradient) return 1;
-  for (const char* io : {"ids", "type_ids", "position_ids", "cu_seqlens", "key_mask", "index", "labels", "targets", "loss"})
+  for (const char* io :
+       {"ids", "type_ids", "position_ids", "cu_seqlens", "cu_queries", "cu_keys", "cu_segments", "key_mask", "index", "labels", "positions", "targets", "loss"})
     if (name == io) return 5;
   return 4;
 }
@@ -161,6 +165,9 @@ inline Plan build() {
     attention,
     attention_backward,
     attention_probs,
+    cross_attention,
+    cross_attention_backward,
+    cross_attention_probs,
     gather_rows,
     gather_rows_backward,
     cross_entropy,
@@ -169,6 +176,8 @@ inline Plan build() {
     mean_squared_error_backward,
     binary_cross_entropy,
     binary_cross_entropy_backward,
+    segment_cross_entropy,
+    segment_cross_entropy_backward,
     gradient_norm,
     adamw
   };
@@ -200,13 +209,24 @@ inline Plan build() {
     append(p, attention, attributes, absent);
     append(p, attention_backward, attributes, absent);
     append(p, attention_probs, attributes, absent);
+    append(p, cross_attention, attributes, absent);
+    append(p, cross_attention_backward, attributes, absent);
+    append(p, cross_attention_probs, attributes, absent);
   }
+  append(p, cross_attention_backward, {}, {"dq"});
+  append(p, cross_attention_backward, {}, {"dkv"});
   append(p, gather_rows);
   append(p, gather_rows_backward);
   append(p, gather_rows_backward, {{"add", 1}});
   append(p, cross_entropy);
   append(p, cross_entropy, {{"add", 1}, {"C", 35}});
+  append(p, cross_entropy, {{"smooth", 1}, {"C", 17}});
   append(p, cross_entropy_backward);
+  append(p, cross_entropy_backward, {{"smooth", 1}, {"C", 17}});
+  for (int column = 0; column < 2; column++) {
+    append(p, segment_cross_entropy, {{"C", 2}, {"column", (double)column}, {"add", (double)column}, {"smooth", (double)column}});
+    append(p, segment_cross_entropy_backward, {{"C", 2}, {"column", (double)column}, {"smooth", (double)column}});
+  }
   append(p, mean_squared_error);
   append(p, mean_squared_error_backward, {{"rows", 1}, {"C", 1}});
   append(p, binary_cross_entropy);
@@ -220,17 +240,19 @@ inline Plan build() {
 inline std::vector<double> scalars() {
   std::vector<double> s((size_t)kScalars, 0.0);
   for (int i = 0; i < kRows; i++) s[(size_t)i] = kCounts[i];
-  const double rest[] = {42, 3, 1, 0, 1, 0.9, 0.999, 1e-8, 1 - 0.9 * 0.9 * 0.9, 0.0547, 7, 1, 1, 1};
-  for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) s[4 + i] = rest[i];
-  s[20] = 1e-3;
-  s[21] = 0.01;
+  const double rest[] = {42, 3, 1, 0, 1, 0.9, 0.999, 1e-8, 1 - 0.9 * 0.9 * 0.9, 0.0547, 7, 1, 1, 1, 0.1};
+  for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) s[8 + i] = rest[i];
+  s[24] = 1e-3;
+  s[25] = 0.01;
   return s;
 }
 
 /** What an integer operand holds at element i. */
 inline int32_t integer_at(const Operand& o, int64_t i, Random& random) {
   const std::string name = o.name();
-  if (name == "cu_seqlens") return i < 6 ? kCuSeqlens[i] : 37;
+  if (name == "cu_seqlens" || name == "cu_queries" || name == "cu_segments") return i < 6 ? kCuSeqlens[i] : 37;
+  if (name == "cu_keys") return i < 6 ? kCuKeys[i] : 23;
+  if (name == "positions") return i == 2 ? -100 : 0;
   if (name == "key_mask") return i >= 8 && i < 20 ? 0 : random.below(4) != 0;  // the third sequence is hidden whole
   if (name == "labels") return i == 2 ? -100 : (int32_t)random.below(5);
   if (name == "type_ids") return (int32_t)random.below(2);

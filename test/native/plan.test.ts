@@ -3,11 +3,13 @@ import { describe, expect, it } from 'vitest'
 import { openNative } from '../../src/backend/native.ts'
 import { PlanError } from '../../src/errors.ts'
 import { Graph } from '../../src/graph/graph.ts'
-import { Row, Scalar } from '../../src/graph/op-table.ts'
+import { Arena, ops, Row, Scalar } from '../../src/graph/op-table.ts'
 import { compilePlan } from '../../src/graph/plan.ts'
 
-const HEADER = 17
-/** First words of the two records below: dropout with 2 operands and 4 attributes, cross_entropy with 4 and 4. */
+const SCALARS = 6 + Object.keys(Row).length
+const IO_UNITS = SCALARS + Object.keys(Arena).length
+const HEADER = IO_UNITS + 1
+/** First words of the two records below: dropout with 2 operands and 4 attributes, cross_entropy with 4 and 5. */
 const DROPOUT = HEADER
 const LOSS = HEADER + 8
 
@@ -23,7 +25,7 @@ function valid() {
     graph.input('labels', Row.labelled, 1, true),
   ]
   const [lse, loss] = [graph.input('lse', Row.labelled, 1, false), graph.input('loss', undefined, 1, false)]
-  const attributes = { rows: Row.labelled, C: 16, denominator: Scalar.denominator0, add: 0 }
+  const attributes = { rows: Row.labelled, C: 16, denominator: Scalar.denominator0, add: 0, smooth: 0 }
   graph.emit('crossEntropy', { logits, labels, lse, loss }, attributes)
   return compilePlan(graph)
 }
@@ -38,8 +40,8 @@ const cut = (length: number) => (words: Int32Array) => words.slice(0, length).wi
 
 const x = 5 * 2 ** 28
 const DEFECTS: Defect[] = [
-  ['no words', () => new Int32Array(0), /header: expected at least 17 words but received 0/],
-  ['less than a header', (words) => words.slice(0, HEADER - 1), /header: expected at least 17 words/],
+  ['no words', () => new Int32Array(0), /header: expected at least 20 words but received 0/],
+  ['less than a header', (words) => words.slice(0, HEADER - 1), /header: expected at least 20 words/],
   ['another magic number', set(0, 1), /header: not a plan/],
   ['another version', set(1, 99), /header: not a plan of version/],
   ['another list of ops', set(2, 1), /header: made for another list of ops/],
@@ -48,28 +50,32 @@ const DEFECTS: Defect[] = [
   ['a negative number of records', set(4, -1), /header: -1 records/],
   ['more records than words', set(4, INT_MAX), /header: 2147483647 records/],
   ['a record more than there is', set(4, 3), /record 2 .*beyond the end/],
-  ['a record less than there is', set(4, 1), /10 words after the last record/],
+  ['a record less than there is', set(4, 1), /11 words after the last record/],
   ['a negative capacity', set(6, -1), /header: row capacity -1/],
   ['a capacity beyond the arenas', set(6, INT_MAX), /record 0 \(dropout\): x ends at byte/],
-  ['too few scalars', set(10, 19), /header: 19 scalars/],
-  ['too many scalars', set(10, 10_000), /header: 10000 scalars/],
-  ['a negative arena', set(16, -1), /header: arena 5 of -1 units/],
-  ['an arena beyond what an operand can name', set(16, 2 ** 28), /header: arena 5 of/],
-  ['an arena smaller than its operands', set(16, 1), /record 0 \(dropout\): x ends at byte 512 of an arena of 64/],
+  ['too few scalars', set(SCALARS, 23), /header: 23 scalars/],
+  ['too many scalars', set(SCALARS, 10_000), /header: 10000 scalars/],
+  ['a negative arena', set(IO_UNITS, -1), /header: arena 5 of -1 units/],
+  ['an arena beyond what an operand can name', set(IO_UNITS, 2 ** 28), /header: arena 5 of/],
+  [
+    'an arena smaller than its operands',
+    set(IO_UNITS, 1),
+    /record 0 \(dropout\): x ends at byte 512 of an arena of 64/,
+  ],
   ['op 0', set(DROPOUT, 0), /record 0 .*no op 0/],
   ['an unknown op', set(DROPOUT, 63), /no op 63/],
   ['a negative op', set(DROPOUT, -5), /no op -5/],
   ['a greatest op', set(DROPOUT, INT_MAX), /no op 2147483647/],
-  ["another op's record", set(DROPOUT, 16), /record 0 \(cross_entropy\): length 8, expected 10/],
+  ["another op's record", set(DROPOUT, ops.crossEntropy.id), /record 0 \(cross_entropy\): length 8, expected 11/],
   ['a record of length 0', set(DROPOUT + 1, 0), /record 0 \(dropout\): length 0, expected 8/],
   ['a record of negative length', set(DROPOUT + 1, -8), /length -8, expected 8/],
-  ['a plan that ends inside a record', cut(LOSS + 4), /record 1 \(cross_entropy\): length 10/],
+  ['a plan that ends inside a record', cut(LOSS + 4), /record 1 \(cross_entropy\): length 11/],
   ['a plan that ends inside the head of a record', cut(LOSS + 1), /record 1 .*beyond the end/],
   ['an operand missing', set(DROPOUT + 2, -1), /record 0 \(dropout\): x is missing/],
   ['arena 6', set(DROPOUT + 2, 6 * 2 ** 28), /x: no arena 6/],
   ['arena 15', set(DROPOUT + 2, -2), /x: no arena 15/],
   ['an operand behind its arena', set(DROPOUT + 2, x + 2 ** 28 - 1), /x ends at byte/],
-  ['an operand that ends one unit too late', (words) => words.with(LOSS + 5, x + words[16]), /loss ends at byte/],
+  ['an operand that ends one unit too late', (words) => words.with(LOSS + 5, x + words[IO_UNITS]), /loss ends at byte/],
   ['an operand in an arena that the plan does not have', set(DROPOUT + 2, 0), /x ends at byte 512 of an arena of 0/],
   ['an output half on its input', set(DROPOUT + 3, x + 4), /y overlaps x/],
   [
@@ -78,7 +84,7 @@ const DEFECTS: Defect[] = [
     /lse overlaps labels/,
   ],
   ['an output on another', (words) => words.with(LOSS + 5, words[LOSS + 4]), /lse overlaps loss/],
-  ['no such row symbol', set(DROPOUT + 4, 4), /rows: 4 is no row symbol/],
+  ['no such row symbol', set(DROPOUT + 4, 7), /rows: 7 is no row symbol/],
   ['a negative row symbol', set(DROPOUT + 4, -1), /rows: -1 is no row symbol/],
   ['a width of 0', set(DROPOUT + 5, 0), /H = 0, expected at least 1/],
   ['a negative width', set(DROPOUT + 5, -16), /H = -16, expected at least 1/],
@@ -88,7 +94,7 @@ const DEFECTS: Defect[] = [
   ['a negative probability', set(DROPOUT + 6, floatBits(-0.1)), /p is outside/],
   ['a probability of NaN', set(DROPOUT + 6, floatBits(Number.NaN)), /p is outside/],
   ['a probability of infinity', set(DROPOUT + 6, floatBits(Number.POSITIVE_INFINITY)), /p is outside/],
-  ['a scalar beyond the last', set(LOSS + 8, 21), /denominator: no scalar 21/],
+  ['a scalar beyond the last', set(LOSS + 8, 25), /denominator: no scalar 25/],
   ['a negative scalar', set(LOSS + 8, -1), /denominator: no scalar -1/],
   ['a greatest scalar', set(LOSS + 8, INT_MAX), /denominator: no scalar 2147483647/],
   ['a flag of 2', set(LOSS + 9, 2), /add = 2, expected 0 to 1/],

@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { type Attention, attention, attentionBackward } from './attention.ts'
+import {
+  type Attention,
+  attention,
+  attentionBackward,
+  type CrossAttention,
+  crossAttention,
+  crossAttentionBackward,
+} from './attention.ts'
 import { distance, dot, expectGradient, uniform } from './numerics.ts'
 import { philoxKeep } from './philox.ts'
 
@@ -102,5 +109,48 @@ describe('attention', () => {
     const dcontext = uniform(attention(options).context.length, 2)
     const { dqkv } = attentionBackward({ ...options, dcontext })
     expectGradient(dqkv, options.qkv, () => dot(dcontext, attention(options).context))
+  })
+})
+
+describe('crossAttention', () => {
+  const [A, D] = [2, 3]
+  const batch: CrossAttention = {
+    q: uniform(6 * A * D, 2),
+    kv: uniform(9 * 2 * A * D, 3),
+    cuQueries: [0, 2, 2, 6],
+    cuKeys: [0, 1, 4, 9],
+    A,
+    D,
+  }
+
+  it('of a query on one key is its value', () => {
+    const { context } = crossAttention(batch)
+    for (const row of [0, 1])
+      expect(distance(context.slice(row * A * D, (row + 1) * A * D), batch.kv.slice(A * D, 2 * A * D))).toBeLessThan(
+        1e-15,
+      )
+  })
+
+  it('lets the last causal query see all keys, and the first all but as many as follow it', () => {
+    const { probs } = crossAttention({ ...batch, causal: true })
+    // the third sequence: 4 queries of 5 keys, after the 2 x 1 of the first
+    const last = probs.slice(2 * A)
+    expect(Array.from({ length: 4 }, (_, i) => last.slice(i * 5, i * 5 + 5).filter((prob) => prob > 0).length)).toEqual(
+      [2, 3, 4, 5],
+    )
+  })
+
+  it.each([
+    ['', {}],
+    [' with hidden keys', { keyMask: [1, 1, 0, 1, 0, 1, 1, 0, 1] }],
+    [' causal', { causal: true }],
+    [' with dropout', { p: 0.3, keep: philoxKeep(key, 0.3) }],
+  ])('backward%s', (_name, more) => {
+    const options = { ...batch, ...more }
+    const dcontext = uniform(batch.q.length, 5)
+    const { dq, dkv } = crossAttentionBackward({ ...options, dcontext })
+    const loss = () => dot(crossAttention(options).context, dcontext)
+    expectGradient(dq, options.q, loss)
+    expectGradient(dkv, options.kv, loss)
   })
 })

@@ -51,6 +51,45 @@ describe('crossEntropy', () => {
   })
 })
 
+describe('label smoothing', () => {
+  it('mixes the label with the mean over all classes', () => {
+    const options = { logits: uniform(6, 1), labels: [2, 0], rows: 2, C: 3, denominator: 2 }
+    const plain = loss.crossEntropy(options).loss
+    const uniformly = [0, 1, 2].map((label) => loss.crossEntropy({ ...options, labels: [label, label] }).loss)
+    const mean = uniformly.reduce((sum, value) => sum + value / 3, 0)
+    expect(loss.crossEntropy({ ...options, smoothing: 0.2 }).loss).toBeCloseTo(0.8 * plain + 0.2 * mean, 14)
+  })
+
+  it('backward', () => {
+    const options = { logits: uniform(15, 1), labels: [2, -100, 4], rows: 3, C: 5, denominator: 2, smoothing: 0.2 }
+    expectGradient(loss.crossEntropyBackward(options).dlogits, options.logits, () => loss.crossEntropy(options).loss)
+  })
+})
+
+describe('segmentCrossEntropy', () => {
+  const options = {
+    logits: uniform(14, 3),
+    column: 1,
+    C: 2,
+    cuSegments: [0, 3, 4, 7],
+    positions: [2, 0, -100],
+    denominator: 3,
+  }
+
+  it('takes the rows of a segment as classes', () => {
+    const segment = Float64Array.of(options.logits[1], options.logits[3], options.logits[5])
+    const of = { logits: segment, labels: [2], rows: 1, C: 3, denominator: 3 }
+    expect(loss.segmentCrossEntropy(options).loss).toBeCloseTo(loss.crossEntropy(of).loss, 14)
+  })
+
+  it.each([0, 0.2])('backward with smoothing %d', (smoothing) => {
+    const smoothed = { ...options, smoothing }
+    const { dlogits } = loss.segmentCrossEntropyBackward(smoothed)
+    expectGradient(dlogits, options.logits, () => loss.segmentCrossEntropy(smoothed).loss)
+    expect([...dlogits].filter((_, i) => i % 2 === 0)).toEqual(new Array(7).fill(0))
+  })
+})
+
 describe('meanSquaredError', () => {
   it('sums squares over the denominator', () => {
     const options = {

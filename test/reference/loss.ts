@@ -10,6 +10,21 @@ interface CrossEntropy {
   rows: number
   C: number
   denominator: number
+  /** This part of each label goes to all classes alike. */
+  smoothing?: number
+}
+
+interface SegmentCrossEntropy {
+  /** [rows, C], of which one column counts. */
+  logits: Float64Array
+  column: number
+  C: number
+  /** [segments + 1], the first row of each segment. */
+  cuSegments: ArrayLike<number>
+  /** [segments], rows in their segment; -100 leaves the segment out. */
+  positions: ArrayLike<number>
+  denominator: number
+  smoothing?: number
 }
 
 interface Elementwise {
@@ -21,13 +36,19 @@ interface Elementwise {
   denominator: number
 }
 
+const targetOf = (c: number, label: number, C: number, smoothing: number): number =>
+  (c === label ? 1 - smoothing : 0) + smoothing / C
+
 function logSumExp(values: Float64Array): number {
   const greatest = values.reduce((a, b) => Math.max(a, b))
   return greatest + Math.log(values.reduce((sum, value) => sum + Math.exp(value - greatest), 0))
 }
 
-/** loss = sum of (lse - logits[label]) / denominator; lse [rows], also of the rows left out. */
-export function crossEntropy({ logits, labels, rows, C, denominator }: CrossEntropy): {
+/**
+ * loss = sum over rows of -sum over classes of target log softmax, / denominator, where target is smoothing / C for every class and
+ * 1 - smoothing more for the label; lse [rows], also of the rows left out.
+ */
+export function crossEntropy({ logits, labels, rows, C, denominator, smoothing = 0 }: CrossEntropy): {
   loss: number
   lse: Float64Array
 } {
@@ -35,13 +56,15 @@ export function crossEntropy({ logits, labels, rows, C, denominator }: CrossEntr
   let loss = 0
   for (let r = 0; r < rows; r++) {
     lse[r] = logSumExp(logits.subarray(r * C, (r + 1) * C))
-    if (labels[r] !== IGNORE_INDEX) loss += (lse[r] - logits[r * C + labels[r]]) / denominator
+    if (labels[r] === IGNORE_INDEX) continue
+    for (let c = 0; c < C; c++)
+      loss += (targetOf(c, labels[r], C, smoothing) * (lse[r] - logits[r * C + c])) / denominator
   }
   return { loss, lse }
 }
 
-/** dlogits = (softmax - onehot(label)) / denominator; 0 in the rows left out. */
-export function crossEntropyBackward({ logits, labels, rows, C, denominator }: CrossEntropy): {
+/** dlogits = (softmax - target) / denominator; 0 in the rows left out. */
+export function crossEntropyBackward({ logits, labels, rows, C, denominator, smoothing = 0 }: CrossEntropy): {
   dlogits: Float64Array
 } {
   const { lse } = crossEntropy({ logits, labels, rows, C, denominator })
@@ -49,7 +72,34 @@ export function crossEntropyBackward({ logits, labels, rows, C, denominator }: C
   for (let r = 0; r < rows; r++) {
     if (labels[r] === IGNORE_INDEX) continue
     for (let c = 0; c < C; c++)
-      dlogits[r * C + c] = (Math.exp(logits[r * C + c] - lse[r]) - (labels[r] === c ? 1 : 0)) / denominator
+      dlogits[r * C + c] = (Math.exp(logits[r * C + c] - lse[r]) - targetOf(c, labels[r], C, smoothing)) / denominator
+  }
+  return { dlogits }
+}
+
+/** Each segment of the column is a row of logits, its rows the classes. */
+function segments({ logits, column, C, cuSegments, positions, denominator, smoothing }: SegmentCrossEntropy) {
+  return Array.from({ length: cuSegments.length - 1 }, (_, g) => {
+    const rows = Array.from({ length: cuSegments[g + 1] - cuSegments[g] }, (_, i) => (cuSegments[g] + i) * C + column)
+    const row = Float64Array.from(rows, (at) => logits[at])
+    return { rows, of: { logits: row, labels: [positions[g]], rows: 1, C: row.length, denominator, smoothing } }
+  })
+}
+
+export function segmentCrossEntropy(options: SegmentCrossEntropy): { loss: number; lse: Float64Array } {
+  const results = segments(options).map(({ of }) => crossEntropy(of))
+  return {
+    loss: results.reduce((sum, { loss }) => sum + loss, 0),
+    lse: Float64Array.from(results, ({ lse }) => lse[0]),
+  }
+}
+
+/** This column of dlogits; the others are 0. */
+export function segmentCrossEntropyBackward(options: SegmentCrossEntropy): { dlogits: Float64Array } {
+  const dlogits = new Float64Array(options.logits.length)
+  for (const { rows, of } of segments(options)) {
+    const row = crossEntropyBackward(of).dlogits
+    for (const [i, at] of rows.entries()) dlogits[at] = row[i]
   }
   return { dlogits }
 }

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { SequenceClassificationHead } from '../../src/heads/sequence-classification.ts'
 import { ParameterScope } from '../../src/model/parameters.ts'
 import { layOut } from '../../src/session/layout.ts'
-import { recordStep } from '../../src/session/plans.ts'
+import { recordStep, type StepSettings } from '../../src/session/plans.ts'
 import { tinyConfig } from './tiny.ts'
 
 describe('the plan of a tiny BERT', () => {
@@ -11,16 +11,23 @@ describe('the plan of a tiny BERT', () => {
     const scope = new ParameterScope()
     const head = new SequenceClassificationHead(scope, tinyConfig({ numHiddenLayers: 1 }))
     layOut(scope.parameters)
-    const labels = { kind: 'single_label_classification', width: 1, integer: true }
-    const settings = {
+    const settings: StepSettings = {
       differentiate,
       training: differentiate,
+      checkpointing: false,
       hiddenStates: false,
       attentions: false,
       keyMask: false,
-      labels,
+      selection: 'first',
+      compact: false,
+      encoder: 'none',
+      choices: false,
+      labels: {
+        kind: 'single_label_classification',
+        terms: [{ name: 'labels', rows: 'sequences', width: 1, integer: true }],
+      },
     }
-    return recordStep(head, { tokens: 64, sequences: 16, labelled: 0, pairs: 0 }, settings, 0).plan
+    return recordStep(head, { tokens: 64, sequences: 16 }, settings, 8).plan
   }
 
   it('of a training step', () => {

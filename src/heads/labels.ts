@@ -1,0 +1,118 @@
+// Checks of labels that several heads share. An error names the input and the first label that is wrong.
+import { ArgumentError } from '../errors.ts'
+import type { GivenShape, Labels, LabelTerm } from './head.ts'
+
+/** A row with this label is left out of the loss: torch.nn.CrossEntropyLoss's ignore_index. */
+export const IGNORE_INDEX = -100
+
+const show = (value: unknown): string => JSON.stringify(value) ?? String(value)
+
+/** One entry per row: a number, or the numbers of its columns. */
+export function labelRows(name: string, labels: Labels): readonly (number | readonly number[])[] {
+  if (Array.isArray(labels)) {
+    labels.forEach((row: unknown, i) => {
+      if (typeof row !== 'number' && !Array.isArray(row) && !ArrayBuffer.isView(row))
+        throw new ArgumentError(
+          `Expected ${name}[${i}] to be a number or an array of numbers but received ${String(row)}`,
+        )
+    })
+    return labels
+  }
+  const { data, shape } = tensor(name, labels)
+  const count = shape[0] ?? 1
+  const width = shape.slice(1).reduce((n, dim) => n * dim, 1)
+  return Array.from({ length: count }, (_, i) =>
+    shape.length < 2 ? data[i] : Array.from({ length: width }, (_, j) => data[i * width + j]),
+  )
+}
+
+function tensor(name: string, labels: Labels): { data: ArrayLike<number>; shape: readonly number[] } {
+  if (labels === null || typeof labels !== 'object' || !('data' in labels) || !('shape' in labels))
+    throw new ArgumentError(`Expected ${name} to be an array or a tensor { data, shape }`)
+  const { data, shape } = labels
+  const count = shape.reduce((n, dim) => n * dim, 1)
+  if (data.length !== count)
+    throw new ArgumentError(`Expected ${name} of shape [${shape}] to hold ${count} numbers but received ${data.length}`)
+  return { data, shape }
+}
+
+const isClass = (label: number, classes: number): boolean =>
+  Number.isInteger(label) && (label === IGNORE_INDEX || (label >= 0 && label < classes))
+
+const expectedClass = (classes: number): string => `a class from 0 to ${classes - 1} (or ${IGNORE_INDEX})`
+
+export const countLabelled = (labels: Int32Array): number =>
+  labels.reduce((n, label) => n + (label === IGNORE_INDEX ? 0 : 1), 0)
+
+/** One number for each of `count` rows; `what` they are, such as sequences. */
+export function oneEach(name: string, labels: Labels, count: number, what: string): number[] {
+  const rows = labelRows(name, labels)
+  if (rows.length !== count)
+    throw new ArgumentError(`Expected ${name} for ${count} ${what} but received ${rows.length}`)
+  return rows.map((row, i) => {
+    const value = typeof row === 'number' ? row : row.length === 1 ? row[0] : Number.NaN
+    if (!Number.isInteger(value))
+      throw new ArgumentError(`Expected ${name}[${i}] to be an integer but received ${show(row)}`)
+    return value
+  })
+}
+
+/** A class for each of `count` rows. */
+export function classLabels(
+  name: string,
+  labels: Labels,
+  { count, what, classes }: { readonly count: number; readonly what: string; readonly classes: number },
+): Int32Array {
+  const rows = labelRows(name, labels)
+  if (rows.length !== count)
+    throw new ArgumentError(`Expected ${name} for ${count} ${what} but received ${rows.length}`)
+  return Int32Array.from(rows, (row, i) => {
+    const label = typeof row === 'number' ? row : row.length === 1 ? row[0] : Number.NaN
+    if (!isClass(label, classes))
+      throw new ArgumentError(`Expected ${name}[${i}] to be ${expectedClass(classes)} but received ${show(row)}`)
+    return label
+  })
+}
+
+/** A class for each token as it was given: number[][] for ragged input, [batch, length] for padded. */
+export function tokenLabels(name: string, labels: Labels, shape: GivenShape, classes: number): Int32Array {
+  const { sequences, starts, padded } = shape
+  const flat = new Int32Array(starts[sequences])
+  const put = (b: number, t: number, label: number) => {
+    if (!isClass(label, classes))
+      throw new ArgumentError(
+        `Expected ${name}[${b}][${t}] to be ${expectedClass(classes)} but received ${show(label)}`,
+      )
+    flat[starts[b] + t] = label
+  }
+  if (!Array.isArray(labels)) {
+    const given = tensor(name, labels)
+    if (!padded || String(given.shape) !== String(padded))
+      throw new ArgumentError(
+        `Expected ${name} of the shape of inputIds, ${padded ? `[${padded}]` : `${sequences} ragged sequences`}, but received [${given.shape}]`,
+      )
+    for (let b = 0; b < sequences; b++) for (let t = 0; t < padded[1]; t++) put(b, t, given.data[b * padded[1] + t])
+    return flat
+  }
+  if (labels.length !== sequences)
+    throw new ArgumentError(`Expected ${name} for ${sequences} sequences but received ${labels.length}`)
+  labels.forEach((row: unknown, b) => {
+    const length = starts[b + 1] - starts[b]
+    if (!Array.isArray(row) && !ArrayBuffer.isView(row))
+      throw new ArgumentError(`Expected ${name}[${b}] to be an array of ${length} classes but received ${show(row)}`)
+    const values = row as ArrayLike<number>
+    if (values.length !== length)
+      throw new ArgumentError(
+        `Expected ${name}[${b}] to have ${length} elements, as inputIds[${b}], but received ${values.length}`,
+      )
+    for (let t = 0; t < length; t++) put(b, t, values[t])
+  })
+  return flat
+}
+
+export const sequenceTerm = (data: Float32Array | Int32Array, width = 1): LabelTerm => ({
+  rows: 'sequences',
+  data,
+  width,
+})
+export const tokenTerm = (data: Int32Array): LabelTerm => ({ rows: 'tokens', data, width: 1 })

@@ -1,0 +1,48 @@
+import type { Graph, Value } from '../graph/graph.ts'
+import type { ActivationName } from '../graph/op-table.ts'
+import { LayerNorm, Linear } from '../model/bert.ts'
+import { activationOf, type BertConfig } from '../model/config.ts'
+import type { Parameter, ParameterScope } from '../model/parameters.ts'
+import { linear } from '../ops/linear.ts'
+
+/** Names of a tied decoder's tensors in folders that store them twice. */
+export const tiedAliases = (prefix: string): Readonly<Record<string, readonly string[]>> => ({
+  [`${prefix}embeddings.word_embeddings.weight`]: ['cls.predictions.decoder.weight'],
+  'cls.predictions.bias': ['cls.predictions.decoder.bias'],
+})
+
+/**
+ * A score for each word of the vocabulary: dense, activation, LayerNorm, decoder. The decoder is the word embeddings when
+ * config.tieWordEmbeddings, and then `bias` is its bias; else decoder.weight and decoder.bias are its own and `bias` is only stored,
+ * as in Transformers' BertLMPredictionHead. No dropout.
+ */
+export class LanguageModelPredictions {
+  private readonly bias: Parameter
+  private readonly dense: Linear
+  private readonly norm: LayerNorm
+  private readonly decoder: { readonly weight: Parameter; readonly bias: Parameter }
+
+  constructor(scope: ParameterScope, config: BertConfig, wordEmbeddings: Parameter) {
+    const { hiddenSize: H, vocabSize: V } = config
+    this.bias = scope.declare('bias', [V], 'zeros')
+    const transform = scope.child('transform')
+    this.dense = new Linear(transform.child('dense'), H, H, activationOf(config.hiddenAct) as ActivationName)
+    this.norm = new LayerNorm(transform.child('LayerNorm'), H, config.layerNormEps)
+    const decoder = scope.child('decoder')
+    this.decoder = config.tieWordEmbeddings
+      ? { weight: wordEmbeddings, bias: this.bias }
+      : { weight: decoder.declare('weight', [V, H], 'normal'), bias: decoder.declare('bias', [V], 'zeros') }
+  }
+
+  /** hiddenStates [rows, H] -> [rows, V] */
+  record(graph: Graph, hiddenStates: Value): Value {
+    return graph.scope('predictions', () => {
+      const transformed = graph.scope('transform', () => {
+        const projected = graph.scope('dense', () => this.dense.record(graph, hiddenStates))
+        return this.norm.record(graph, projected, undefined, 0)
+      })
+      const { weight, bias } = this.decoder
+      return graph.scope('decoder', () => linear(graph, transformed, weight.value(graph), bias.value(graph)))
+    })
+  }
+}

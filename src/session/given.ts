@@ -1,0 +1,179 @@
+// What a caller gives, checked field by field: token ids and their companions, padded or ragged, and lists of choices.
+import { ArgumentError } from '../errors.ts'
+import type { GivenShape } from '../heads/head.ts'
+import type { Tensor } from '../tensor.ts'
+
+/** Integers per token: one array per sequence (ragged), or a padded tensor of shape [batch, length]. */
+export type TokenInput = readonly (readonly number[])[] | Tensor<ArrayLike<number>>
+
+/** Integers per token of each choice: one array per example, choice and token, or a tensor of shape [batch, choices, length]. */
+export type ChoiceInput = readonly (readonly (readonly number[])[])[] | Tensor<ArrayLike<number>>
+
+/** What a model takes beside labels. */
+export interface ModelInputs<Tokens = TokenInput> {
+  readonly inputIds: Tokens
+  /** 0 hides a token from all others. Padded input usually has one; ragged input needs none. */
+  readonly attentionMask?: Tokens
+  readonly tokenTypeIds?: Tokens
+  readonly positionIds?: Tokens
+}
+
+const isTensor = (input: TokenInput): input is Tensor<ArrayLike<number>> => !Array.isArray(input)
+const isArray = (value: unknown): boolean => Array.isArray(value) || ArrayBuffer.isView(value)
+
+/** One field of the input, padded or ragged alike. */
+export class Rows {
+  constructor(
+    private readonly name: string,
+    private readonly input: TokenInput,
+    /** Lengths that this field must have; undefined for the first field. */
+    expected?: Rows,
+  ) {
+    if (isTensor(input)) this.checkTensor(input)
+    else if (!input.every(isArray))
+      throw new ArgumentError(`Expected ${name} to be number[][] or a tensor { data, shape }`)
+    if (!expected) return
+    if (expected.padded !== this.padded || expected.count !== this.count)
+      throw new ArgumentError(
+        `Expected ${name} to have the shape of inputIds, ${expected.describe()}, but received ${this.describe()}`,
+      )
+    for (let b = 0; b < this.count; b++)
+      if (this.length(b) !== expected.length(b))
+        throw new ArgumentError(
+          `Expected ${name}[${b}] to have ${expected.length(b)} elements, as inputIds[${b}], but received ${this.length(b)}`,
+        )
+  }
+
+  private checkTensor(input: Tensor<ArrayLike<number>>): void {
+    const { name } = this
+    if (input === null || typeof input !== 'object' || !input.data || !Array.isArray(input.shape))
+      throw new ArgumentError(`Expected ${name} to be number[][] or a tensor { data, shape }`)
+    const [batch, length] = input.shape
+    if (input.shape.length !== 2 || batch * length !== input.data.length)
+      throw new ArgumentError(
+        `Expected ${name} of shape [batch, length] but received [${input.shape}] with ${input.data.length} values`,
+      )
+  }
+
+  get padded(): boolean {
+    return isTensor(this.input)
+  }
+
+  get count(): number {
+    return isTensor(this.input) ? this.input.shape[0] : this.input.length
+  }
+
+  length(b: number): number {
+    return isTensor(this.input) ? this.input.shape[1] : this.input[b].length
+  }
+
+  /** The value as given; it may be anything that JavaScript puts into an array. */
+  at(b: number, t: number): number {
+    return isTensor(this.input) ? Number(this.input.data[b * this.input.shape[1] + t]) : this.input[b][t]
+  }
+
+  /** The value, an integer from 0 to below `end`; the error says what the limit is. */
+  integer(b: number, t: number, end: number, limit: string): number {
+    const value = this.at(b, t)
+    if (!Number.isInteger(value) || value < 0 || value >= end)
+      throw new ArgumentError(
+        `${this.name}[${b}][${t}] is ${value}, expected an integer from 0 to ${end - 1} (${limit} ${end})`,
+      )
+    return value
+  }
+
+  private describe(): string {
+    return isTensor(this.input) ? `[${this.input.shape}]` : `${this.count} ragged sequences`
+  }
+}
+
+/** The fields of an input, of the same lengths all of them. */
+export interface GivenFields {
+  readonly ids: Rows
+  readonly types: Rows | undefined
+  readonly positions: Rows | undefined
+  readonly mask: Rows | undefined
+  readonly shape: GivenShape
+}
+
+/** Checks shapes and lengths; values are checked where they are read. `choices`: inputs are lists of choices. */
+export function readFields(
+  inputs: ModelInputs<TokenInput | ChoiceInput>,
+  maxLength: number,
+  choices: boolean,
+): GivenFields {
+  if (inputs === null || typeof inputs !== 'object' || !inputs.inputIds)
+    throw new ArgumentError('Expected an input with inputIds: number[][] or a tensor { data, shape }')
+  const flat = choices
+    ? withoutChoices(inputs as ModelInputs<ChoiceInput>)
+    : { inputs: inputs as ModelInputs, cuChoices: undefined }
+  const ids = new Rows('inputIds', flat.inputs.inputIds)
+  const field = (name: string, input: TokenInput | undefined) => (input ? new Rows(name, input, ids) : undefined)
+  const sequences = ids.count
+  if (sequences === 0) throw new ArgumentError('Expected at least one sequence in inputIds but received none')
+  const starts = new Int32Array(sequences + 1)
+  for (let b = 0; b < sequences; b++) {
+    const length = ids.length(b)
+    if (length === 0) throw new ArgumentError(`inputIds[${b}] is empty; a sequence has at least one token`)
+    if (length > maxLength)
+      throw new ArgumentError(
+        `inputIds[${b}] has ${length} tokens, but the model takes at most ${maxLength} (max_position_embeddings); truncate it`,
+      )
+    starts[b + 1] = starts[b] + length
+  }
+  return {
+    ids,
+    types: field('tokenTypeIds', flat.inputs.tokenTypeIds),
+    positions: field('positionIds', flat.inputs.positionIds),
+    mask: field('attentionMask', flat.inputs.attentionMask),
+    shape: {
+      sequences,
+      starts,
+      padded: ids.padded ? [sequences, ids.length(0)] : undefined,
+      cuChoices: flat.cuChoices,
+    },
+  }
+}
+
+/** Takes the choices of all examples as the sequences of a batch. */
+function withoutChoices({ inputIds, ...others }: ModelInputs<ChoiceInput>): {
+  inputs: ModelInputs
+  cuChoices: Int32Array
+} {
+  const counts = choiceCounts('inputIds', inputIds)
+  const flatten = (name: string, input: ChoiceInput): TokenInput => {
+    const own = choiceCounts(name, input)
+    if (String(own) !== String(counts))
+      throw new ArgumentError(
+        `Expected ${name} to have the choices of inputIds, [${counts.slice(0, 8)}], but received [${own.slice(0, 8)}]`,
+      )
+    if ('shape' in input) return { data: input.data, shape: [input.shape[0] * input.shape[1], input.shape[2]] }
+    return input.flat()
+  }
+  const field = (name: string, input: ChoiceInput | undefined) => (input ? flatten(name, input) : undefined)
+  const cuChoices = new Int32Array(counts.length + 1)
+  for (const [i, count] of counts.entries()) cuChoices[i + 1] = cuChoices[i] + count
+  const inputs = {
+    inputIds: flatten('inputIds', inputIds),
+    attentionMask: field('attentionMask', others.attentionMask),
+    tokenTypeIds: field('tokenTypeIds', others.tokenTypeIds),
+    positionIds: field('positionIds', others.positionIds),
+  }
+  return { inputs, cuChoices }
+}
+
+/** How many choices each example has. */
+function choiceCounts(name: string, input: ChoiceInput): number[] {
+  const wrong = () =>
+    new ArgumentError(`Expected ${name} to be number[][][] or a tensor of shape [batch, choices, length]`)
+  if (!Array.isArray(input)) {
+    const tensor = input as Tensor<ArrayLike<number>>
+    if (!tensor.data || !Array.isArray(tensor.shape) || tensor.shape.length !== 3) throw wrong()
+    return Array(tensor.shape[0]).fill(tensor.shape[1])
+  }
+  return input.map((choices: unknown, i) => {
+    if (!Array.isArray(choices) || !choices.every(isArray)) throw wrong()
+    if (choices.length === 0) throw new ArgumentError(`${name}[${i}] has no choice; an example has at least one`)
+    return choices.length
+  })
+}

@@ -1,0 +1,88 @@
+// From what a caller gives to what a plan reads: fields checked, rows laid side by side, labels turned into numbers.
+import { ArgumentError } from '../errors.ts'
+import type { GivenShape, Head, LabelInputs, Labels, PreparedLabels } from '../heads/head.ts'
+import type { BertConfig } from '../model/config.ts'
+import { indexRows, layRows, readsToken, tokenTermOf } from './batch.ts'
+import { type EncoderInputs, prepareEncoder } from './encoder.ts'
+import { type ChoiceInput, type ModelInputs, readFields, type TokenInput } from './given.ts'
+import type { StepSettings } from './plans.ts'
+import type { StepBatch } from './runtime.ts'
+
+/** Everything that some class takes. */
+export type StepInputs = ModelInputs<TokenInput | ChoiceInput> & EncoderInputs & LabelInputs
+
+/** What a step is run for. */
+export interface Wanted {
+  /** The gradient of the loss, and no output. */
+  readonly differentiate: boolean
+  readonly hiddenStates?: boolean
+  readonly attentions?: boolean
+}
+
+export interface PreparedStep extends StepBatch {
+  readonly settings: StepSettings
+}
+
+const LABEL_NAMES = ['labels', 'nextSentenceLabel', 'startPositions', 'endPositions'] as const
+
+/** Labels by name, checked by the head; undefined without any, or where some that the loss needs are missing. */
+function labelsOf(head: Head, owner: string, inputs: StepInputs, shape: GivenShape): PreparedLabels | undefined {
+  const { labelNames } = head
+  const given: Record<string, Labels> = {}
+  for (const name of LABEL_NAMES) {
+    const labels = inputs[name]
+    if (labels === undefined || labels === null) continue
+    if (!labelNames.includes(name))
+      throw new ArgumentError(
+        `${owner} takes ${labelNames.length ? `${labelNames.join(' and ')}, not ${name}` : 'no labels'}`,
+      )
+    given[name] = labels
+  }
+  return Object.keys(given).length ? head.prepareLabels(given, shape) : undefined
+}
+
+/**
+ * Checks an input of the class `owner` and decides which rows and which plan it takes. Rows that nobody reads are left out: masked
+ * ones before anything is computed, the others in the last layer and the head.
+ */
+export function prepareStep(
+  head: Head,
+  config: BertConfig,
+  owner: string,
+  inputs: StepInputs,
+  options: Wanted & { readonly training: boolean; readonly checkpointing: boolean },
+): PreparedStep {
+  const { differentiate, hiddenStates = false, attentions = false, training, checkpointing } = options
+  const fields = readFields(inputs, config.maxPositionEmbeddings, !!head.takesChoices)
+  const { sequences, starts } = fields.shape
+  const encoder = prepareEncoder(inputs, config, sequences)
+  const labels = labelsOf(head, owner, inputs, fields.shape)
+  const showsTokens = !differentiate && Object.values(head.outputRows).includes('tokens')
+  const whole = hiddenStates || attentions || showsTokens
+  const needed = whole || head.reads.all ? undefined : readsToken(head.reads, labels, starts)
+  const batch = layRows(fields, config, encoder, needed)
+  const compact = differentiate && tokenTermOf(labels) !== undefined
+  const indices = indexRows(batch, head.reads, labels, { selective: !whole && !config.isDecoder, compact })
+  const settings: StepSettings = {
+    differentiate,
+    training,
+    checkpointing: differentiate && checkpointing,
+    hiddenStates,
+    attentions,
+    keyMask: !!batch.keyMask,
+    selection: indices.selection,
+    compact,
+    encoder: !encoder ? 'none' : encoder.keyMask ? 'masked' : 'plain',
+    choices: !!batch.cuChoices,
+    labels: labels && {
+      kind: labels.kind,
+      terms: Object.entries(labels.terms).map(([name, { rows, width, data }]) => ({
+        name,
+        rows: rows === 'sequences' ? rows : rows === 'examples' || compact ? 'labelled' : rows,
+        width,
+        integer: data instanceof Int32Array,
+      })),
+    },
+  }
+  return { batch, indices, labels, settings }
+}
