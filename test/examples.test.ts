@@ -5,6 +5,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
+import * as bertkit from '../src/index.ts'
 
 const root = path.join(import.meta.dirname, '..')
 const reference = process.env.BERTKIT_REFERENCE_DIR
@@ -48,6 +49,18 @@ describe.skipIf(reference === undefined)(`examples/${reason}`, () => {
     const { stdout } = await example('examples/training-loop.mjs', checkpoint)
     expect(stdout.match(/\bstep: \d/g)).toHaveLength(10)
   })
+
+  const decoder = 'BertLMHeadModel' in bertkit
+  const missing = decoder ? '' : ' (skipped: bertkit has no BertLMHeadModel)'
+  test.skipIf(!decoder)(
+    `generate.mjs prints the greedy continuation, drawn tokens and two beams${missing}`,
+    async () => {
+      const { stdout } = await example('examples/generate.mjs', checkpoint, 'the film')
+      expect(stdout).toMatch(/^greedy: \S/)
+      expect(stdout.match(/^drawn: /gm)?.length).toBeGreaterThan(0)
+      expect(stdout.match(/^beam, score -?\d+\.\d{3}: \S/gm)).toHaveLength(2)
+    },
+  )
 
   test('fine-tune.mjs writes a folder that evaluates', async () => {
     const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'bertkit-example-'))

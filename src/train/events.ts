@@ -1,4 +1,4 @@
-import { AbortedError } from '../errors.ts'
+import { Run } from '../run.ts'
 
 /** One line of the training log: Hugging Face's names and values; times in seconds. */
 export type LogRecord = Record<string, number>
@@ -55,38 +55,8 @@ export interface TrainOutput {
  * A training run: iterate it for its events, or await it for its result. It starts when either is first asked for, and runs once.
  * Leaving the loop early stops after the current event and saves nothing; an AbortSignal stops within a step and saves.
  */
-export class TrainingRun implements AsyncIterable<TrainEvent>, PromiseLike<TrainOutput> {
-  readonly #events: AsyncGenerator<TrainEvent, TrainOutput>
-  #result: Promise<TrainOutput> | undefined
-
+export class TrainingRun extends Run<TrainEvent, TrainOutput> {
   constructor(events: AsyncGenerator<TrainEvent, TrainOutput>) {
-    this.#events = events
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<TrainEvent, TrainOutput> {
-    const output = yield* this.#events
-    this.#result = Promise.resolve(output)
-    return output
-  }
-
-  // biome-ignore lint/suspicious/noThenProperty: a run is awaited for its result
-  then<Fulfilled = TrainOutput, Rejected = never>(
-    onFulfilled?: ((output: TrainOutput) => Fulfilled | PromiseLike<Fulfilled>) | null,
-    onRejected?: ((reason: unknown) => Rejected | PromiseLike<Rejected>) | null,
-  ): Promise<Fulfilled | Rejected> {
-    this.#result ??= this.#drain()
-    return this.#result.then(onFulfilled, onRejected)
-  }
-
-  async #drain(): Promise<TrainOutput> {
-    for (;;) {
-      const item = await this.#events.next()
-      if (!item.done) continue
-      // A generator that was left early is done without a value.
-      if ((item.value as TrainOutput | undefined) === undefined) {
-        throw new AbortedError('This training run has no result: it failed, or its loop was left before the end')
-      }
-      return item.value
-    }
+    super(events, 'This training run has no result: it failed, or its loop was left before the end')
   }
 }

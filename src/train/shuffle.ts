@@ -1,4 +1,4 @@
-import { slices } from './slices.ts'
+import { slices } from '../turns.ts'
 
 // The order of the training data. A pure function of (seed, epoch): nothing has to be saved to resume in the middle of an epoch.
 

@@ -1,20 +1,5 @@
 import { AbortedError } from '../errors.ts'
-
-/** Longest time that preparing data keeps the event loop, in milliseconds; half of what is promised. */
-const SLICE = 5
-
-const nextTurn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
-
-/** Call the result between small pieces of work, and await what it returns: the next turn of the event loop when one is due. */
-export function slices(): () => Promise<void> | undefined {
-  let end = performance.now() + SLICE
-  return () => {
-    if (performance.now() < end) return undefined
-    return nextTurn().then(() => {
-      end = performance.now() + SLICE
-    })
-  }
-}
+import { slices } from '../turns.ts'
 
 /**
  * Maps `items` to an array, giving the event loop a turn every few milliseconds.
