@@ -62,6 +62,13 @@ struct Head {
         Lp(round_up(L, NR)),
         head(index % s.A) {}
 
+  /** Leaves out the hidden keys at the end, such as the free rows of a cache: their probability is 0, so no bit changes. */
+  void trim() {
+    if (!s.key_mask) return;
+    while (L > 1 && !s.key_mask[first_key + L - 1]) L--;
+    Lp = round_up(L, NR);
+  }
+
   /** Element offsets of this head's first row: among the queries and the keys or values, in [rows, A, D], and in [rows, A]. */
   int64_t in_q() const { return first_query * s.q_stride + head * s.D; }
   int64_t in_kv() const { return first_key * s.kv_stride + head * s.D; }
@@ -132,8 +139,9 @@ static Status attend(Run& run, const Sequences& s, float* context, float* lse) {
   if (bad.where) return bad;
   const int64_t A = s.A, D = s.D;
   parallel(run, s.count * A, [&](int index, int thread) {
-    const Head h(s, index);
+    Head h(s, index);
     if (h.Lq == 0) return;
+    if (!s.causal) h.trim();
     float* keys = (float*)run.local[thread];         // D x Lp
     float* values = keys + D * h.Lp;                 // L x round_up(D)
     float* scores = values + h.L * round_up(D, NR);  // BQ x Lp

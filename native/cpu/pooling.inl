@@ -1,4 +1,5 @@
-// gather_rows: y = x[index], such as the first token of each sequence for the pooler.
+// Rows by index: gather_rows, y = x[index], such as the first token of each sequence for the pooler; and what a decoder does with its
+// cache of keys and values.
 
 static Status gather_rows(Run& run, const Call& call) {
   Cursor c(call);
@@ -35,3 +36,56 @@ static Status gather_rows_backward(Run& run, const Call& call) {
   return kOk;
 }
 static constexpr Scratch (*gather_rows_backward_scratch)(const Call&) = nullptr;
+
+/** Indices that ascend strictly and stay below `high`: no two threads meet in a row. */
+static Status check_ascending(const char* where, const int32_t* index, int64_t n, int64_t high) {
+  for (int64_t i = 0; i < n; i++) {
+    const int64_t low = i ? (int64_t)index[i - 1] + 1 : 0;
+    if (index[i] < low || index[i] >= high) return {where, i, index[i], low, high};
+  }
+  return kOk;
+}
+
+/** y[index] = x[:, first .. first + H]; the other rows of y stay. */
+static Status store_rows(Run& run, const Call& call) {
+  Cursor c(call);
+  const float* x = c.f32();
+  const int32_t* index = c.i32();
+  float* y = c.f32();
+  const int64_t rows = c.dim(), to = c.dim(), T = c.dim(), H = c.dim(), first = c.integer();
+  if (first < 0 || first > T - H) return {"first", 0, first, 0, T - H + 1};
+  const Status s = check_ascending("index", index, rows, to);
+  if (s.where) return s;
+  parallel_ranges(run, rows, row_grain(H), [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; r++) memcpy(y + index[r] * H, x + r * T + first, (size_t)H * 4);
+  });
+  return kOk;
+}
+static constexpr Scratch (*store_rows_scratch)(const Call&) = nullptr;
+
+/** y[target] = y[from]; no row is both. */
+static Status copy_rows(Run& run, const Call& call) {
+  Cursor c(call);
+  const int32_t *from = c.i32(), *target = c.i32();
+  float* y = c.f32();
+  const int64_t rows = c.dim(), of = c.dim(), H = c.dim();
+  Status s = check_ascending("target", target, rows, of);
+  if (!s.where) s = check_indices("from", from, rows, of);
+  if (s.where) return s;
+  for (int64_t i = 0; i < rows; i++) {
+    int64_t low = 0, high = rows;
+    while (low < high) {
+      const int64_t middle = (low + high) / 2;
+      if (target[middle] < from[i])
+        low = middle + 1;
+      else
+        high = middle;
+    }
+    if (low < rows && target[low] == from[i]) return {"from", i, from[i], of, of};
+  }
+  parallel_ranges(run, rows, row_grain(H), [&](int64_t begin, int64_t end, int) {
+    for (int64_t r = begin; r < end; r++) memcpy(y + target[r] * H, y + from[r] * H, (size_t)H * 4);
+  });
+  return kOk;
+}
+static constexpr Scratch (*copy_rows_scratch)(const Call&) = nullptr;

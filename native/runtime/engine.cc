@@ -27,7 +27,8 @@ struct bk_engine {
   std::atomic<int> runs{0};  // queued or running
 };
 
-constexpr int kFirstTransient = 4;  // activations and io: what they hold does not outlive a run and its outputs
+/** Activations and io: what they hold does not outlive a run and its outputs. */
+constexpr bool is_transient(int arena) { return arena == 4 || arena == 5; }
 
 struct bk_memory {
   char* base[kArenas] = {};
@@ -238,7 +239,7 @@ void bk_memory_free(bk_memory* memory) {
 int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes) {
   if (arena < 0 || arena >= kArenas || bytes > (uint64_t)1 << 34) return BK_ARGUMENT;
   if (bytes <= memory->bytes[arena]) return BK_OK;
-  if (arena >= kFirstTransient) {  // freed first, so that old and new are never both in memory
+  if (is_transient(arena)) {  // freed first, so that old and new are never both in memory
     pages_free(memory->base[arena], memory->bytes[arena]);
     memory->base[arena] = nullptr;
     memory->bytes[arena] = 0;

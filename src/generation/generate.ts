@@ -11,7 +11,7 @@ import {
   resolvePrompts,
   type Settings,
 } from './options.ts'
-import { type GeneratedToken, type Prompt, rowOf, sample } from './sample.ts'
+import { type GeneratedToken, type Prompt, roomFor, rowOf, sample } from './sample.ts'
 
 export interface GenerateOutput {
   /** Prompt and new tokens; numReturnSequences of the first prompt, best first in beam search, then those of the next. */
@@ -94,9 +94,9 @@ function stoppable(decoder: Decoder, signal: AbortSignal | undefined): Decoder {
   return {
     vocabSize: decoder.vocabSize,
     maxLength: decoder.maxLength,
-    start: async (prompts) => {
+    start: async (prompts, room) => {
       check()
-      return decoder.start(prompts, signal)
+      return decoder.start(prompts, room, signal)
     },
     next: async (tokens, from) => {
       check()
@@ -117,6 +117,7 @@ async function searchBeams(
   const searches = prompts.map((prompt) => new BeamSearch(prompt, settings))
   let logits = await decoder.start(
     prompts.map(({ ids }) => ids),
+    roomFor(prompts, numBeams),
     signal,
   )
   const turn = slices()

@@ -1,7 +1,7 @@
 // Greedy search and sampling: GenerationMixin._sample of Transformers 5.18, generation/utils.py.
 import { NonFiniteError } from '../errors.ts'
 import { slices } from '../turns.ts'
-import type { Decoder } from './decoder.ts'
+import type { Decoder, Room } from './decoder.ts'
 import type { Settings } from './options.ts'
 import { processScores } from './processors.ts'
 import { Draws } from './random.ts'
@@ -36,6 +36,12 @@ export function rowOf(logits: Float32Array, row: number, vocabSize: number, step
   return scores
 }
 
+/** What the sequences of these prompts will need of a decoder. */
+export const roomFor = (prompts: readonly Prompt[], rowsPerPrompt: number): Room => ({
+  rows: prompts.length * rowsPerPrompt,
+  length: Math.max(...prompts.map(({ limit }) => limit)),
+})
+
 interface Row {
   readonly prompt: number
   readonly sequence: number
@@ -67,6 +73,7 @@ export async function* sample(
   let sources = rows.map(({ prompt }) => prompt)
   let logits = await decoder.start(
     prompts.map(({ ids }) => ids),
+    roomFor(prompts, numReturnSequences),
     signal,
   )
   const turn = slices()

@@ -139,6 +139,11 @@ export class Graph {
     return value
   }
 
+  /** A stretch of the cache that outlives the run; `offset` in bytes. */
+  cached(name: string, rows: Row, width: number, offset: number): Value {
+    return { name, rows, width, integer: false, arena: Arena.cache, offset, requiresGrad: false }
+  }
+
   parameter(slot: ParameterSlot): Value {
     let value = this.parameters.get(slot)
     if (!value) {

@@ -39,6 +39,7 @@ export function compilePlan(graph: Graph, groups = 1): Plan {
     expAvgSq: 0,
     activations: planActivations(graph),
     io: graph.inputBytes,
+    cache: 0,
   }
   if (arenaBytes.activations > MAX_ARENA_BYTES)
     throw new ArgumentError(

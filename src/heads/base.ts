@@ -1,5 +1,6 @@
 import type { Graph } from '../graph/graph.ts'
-import { type BatchValues, Bert, type Observed } from '../model/bert.ts'
+import type { BatchValues, Observed } from '../model/batch.ts'
+import { Bert } from '../model/bert.ts'
 import type { BertConfig } from '../model/config.ts'
 import type { ParameterScope } from '../model/parameters.ts'
 import type { Head, HeadValues } from './head.ts'

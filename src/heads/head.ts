@@ -1,5 +1,5 @@
 import type { Graph, Value } from '../graph/graph.ts'
-import type { BatchValues, Observed } from '../model/bert.ts'
+import type { BatchValues, Observed } from '../model/batch.ts'
 import type { BertConfig } from '../model/config.ts'
 import type { ParameterScope } from '../model/parameters.ts'
 import type { Tensor } from '../tensor.ts'

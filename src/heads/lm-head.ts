@@ -1,5 +1,6 @@
 import type { Graph } from '../graph/graph.ts'
-import { type BatchValues, Bert, labelledRows, type Observed } from '../model/bert.ts'
+import type { BatchValues, Observed } from '../model/batch.ts'
+import { Bert, labelledRows } from '../model/bert.ts'
 import type { BertConfig } from '../model/config.ts'
 import type { ParameterScope } from '../model/parameters.ts'
 import { Loss } from '../ops/loss.ts'

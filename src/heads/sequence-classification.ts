@@ -1,6 +1,7 @@
 import { ArgumentError } from '../errors.ts'
 import type { Graph } from '../graph/graph.ts'
-import { type BatchValues, Bert, Linear, type Observed } from '../model/bert.ts'
+import type { BatchValues, Observed } from '../model/batch.ts'
+import { Bert, Linear } from '../model/bert.ts'
 import type { BertConfig, ProblemType } from '../model/config.ts'
 import type { ParameterScope } from '../model/parameters.ts'
 import { dropout } from '../ops/dropout.ts'

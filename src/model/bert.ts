@@ -8,57 +8,11 @@ import { dropout } from '../ops/dropout.ts'
 import { embedding } from '../ops/embedding.ts'
 import { layerNorm } from '../ops/layer-norm.ts'
 import { linear } from '../ops/linear.ts'
-import { gatherRows } from '../ops/pooling.ts'
+import { rowsOf } from '../ops/op.ts'
+import { gatherRows, storeRows } from '../ops/pooling.ts'
+import type { BatchValues, EncoderValues, Observed, RowSubset } from './batch.ts'
 import { activationOf, type BertConfig } from './config.ts'
 import type { Parameter, ParameterScope } from './parameters.ts'
-
-/** An encoder's output for a decoder to look at. */
-export interface EncoderValues {
-  /** [keys, H] */
-  readonly states: Value
-  /** Borders of the sequences, [sequences + 1]. */
-  readonly cuKeys: Value
-  /** 0 hides a row as a key, [keys]; undefined: nothing is hidden. */
-  readonly keyMask: Value | undefined
-}
-
-/** Rows of the batch that a loss or a pooler reads, when nobody reads the others. */
-export interface RowSubset {
-  /** [subset], ascending. */
-  readonly index: Value
-  /** Borders of the sequences among them, [sequences + 1]. */
-  readonly cuRows: Value
-}
-
-/** What a batch brings: one row per token, and the borders of the sequences. */
-export interface BatchValues {
-  readonly ids: Value
-  readonly typeIds: Value
-  readonly positionIds: Value
-  /** [sequences + 1] */
-  readonly cuSeqlens: Value
-  /** 0 hides a token as a key; undefined: nothing is hidden. */
-  readonly keyMask: Value | undefined
-  /** What the last layer computes; undefined: every row. */
-  readonly only: RowSubset | undefined
-  /** Each sequence's first row among those of the last hidden state, [sequences]; undefined: they are the last hidden state. */
-  readonly firstTokens: Value | undefined
-  /** Rows with a label among those of the last hidden state, [labelled]; undefined: they are the last hidden state. */
-  readonly labelledRows: Value | undefined
-  readonly encoder: EncoderValues | undefined
-  /** Borders of each example's choices among the sequences, [labelled + 1]; in multiple choice only. */
-  readonly cuChoices: Value | undefined
-}
-
-/** What the caller wants to see beside the result. */
-export interface Observed {
-  /** [tokens, H]: after the embeddings and after each layer. */
-  readonly hiddenStates?: Value[]
-  /** [A, L, L] of each sequence, for each layer. */
-  readonly attentions?: Value[]
-  /** [A, L, keys] of each sequence, for each layer with cross-attention. */
-  readonly crossAttentions?: Value[]
-}
 
 export class Linear {
   private readonly weight: Parameter
@@ -143,9 +97,21 @@ class BertSelfAttention {
     this.bias = scope.stack('qkv.bias', named('bias'), [H], 'zeros')
   }
 
-  record(graph: Graph, hiddenStates: Value, batch: BatchValues, attentions: Value[] | undefined): Value {
+  record(graph: Graph, hiddenStates: Value, batch: BatchValues, attentions: Value[] | undefined, layer: number): Value {
     const { config } = this
+    const { cache } = batch
+    const H = config.hiddenSize
     const qkv = linear(graph, hiddenStates, this.weight.value(graph), this.bias.value(graph))
+    if (cache) storeRows(graph, qkv, cache.rows, cache.layers[layer], H)
+    if (cache?.stage === 'next') {
+      const q = graph.value('query', rowsOf(qkv), H)
+      storeRows(graph, qkv, cache.everyToken, q, 0)
+      return crossAttention(
+        graph,
+        { q, kv: cache.layers[layer], cuQueries: batch.cuSeqlens, cuKeys: cache.cuCached, keyMask: cache.filled },
+        { heads: config.numAttentionHeads, causal: false, dropout: 0, pairs: Row.pairs },
+      )
+    }
     return attention(
       graph,
       { qkv, cuSeqlens: batch.cuSeqlens, keyMask: batch.keyMask },
@@ -179,19 +145,23 @@ class BertCrossAttention {
     this.bias = scope.stack('kv.bias', ['key.bias', 'value.bias'], [H], 'zeros')
   }
 
+  /** source [keys, H] -> [keys, 2 H] */
+  keysAndValues(graph: Graph, source: Value): Value {
+    return linear(graph, source, this.weight.value(graph), this.bias.value(graph))
+  }
+
   record(
     graph: Graph,
     queries: Value,
-    source: Value,
+    keysAndValues: Value,
     borders: Omit<CrossAttentionInputs, 'q' | 'kv'>,
     attentions: Value[] | undefined,
   ): Value {
     const { config } = this
     const q = graph.scope('query', () => this.query.record(graph, queries))
-    const kv = linear(graph, source, this.weight.value(graph), this.bias.value(graph))
     return crossAttention(
       graph,
-      { q, kv, ...borders },
+      { q, kv: keysAndValues, ...borders },
       {
         heads: config.numAttentionHeads,
         causal: false,
@@ -233,10 +203,16 @@ class CrossAttentionBlock {
     this.output = new ResidualOutput(scope.child('output'), config, config.hiddenSize)
   }
 
-  record(graph: Graph, x: Value, encoder: EncoderValues, cuQueries: Value, observed: Observed): Value {
+  record(graph: Graph, x: Value, encoder: EncoderValues, batch: BatchValues, observed: Observed, layer: number): Value {
     const { states, cuKeys, keyMask } = encoder
-    const borders = { cuQueries, cuKeys, keyMask }
-    const context = graph.scope('self', () => this.cross.record(graph, x, states, borders, observed.crossAttentions))
+    const { cache } = batch
+    const borders = { cuQueries: cache?.cuPrompts ?? batch.only?.cuRows ?? batch.cuSeqlens, cuKeys, keyMask }
+    const context = graph.scope('self', () => {
+      const kept = cache?.encoderLayers[layer]
+      const kv = kept && cache.stage === 'next' ? kept : this.cross.keysAndValues(graph, states!)
+      if (kept && kept !== kv) storeRows(graph, kv, cache.everyKey!, kept, 0)
+      return this.cross.record(graph, x, kv, borders, observed.crossAttentions)
+    })
     return graph.scope('output', () => this.output.record(graph, context, x))
   }
 }
@@ -249,7 +225,12 @@ class BertLayer {
   private readonly output: ResidualOutput
 
   /** `selective`: it can compute some rows only. */
-  constructor(scope: ParameterScope, config: BertConfig, selective: boolean) {
+  constructor(
+    scope: ParameterScope,
+    config: BertConfig,
+    selective: boolean,
+    private readonly index: number,
+  ) {
     const attentionScope = scope.child('attention')
     const selfScope = attentionScope.child('self')
     this.self = selective
@@ -273,18 +254,21 @@ class BertLayer {
     const attended = graph.scope('attention', () => {
       const residual = only ? gatherRows(graph, hiddenStates, only.index) : hiddenStates
       const context = graph.scope('self', () => {
-        if (self instanceof BertSelfAttention) return self.record(graph, hiddenStates, batch, observed.attentions)
+        if (self instanceof BertSelfAttention) {
+          return self.record(graph, hiddenStates, batch, observed.attentions, this.index)
+        }
         const { cuSeqlens: cuKeys, keyMask } = batch
         const borders = { cuQueries: only?.cuRows ?? cuKeys, cuKeys, keyMask }
-        return self.record(graph, residual, hiddenStates, borders, observed.attentions)
+        const kv = self.keysAndValues(graph, hiddenStates)
+        return self.record(graph, residual, kv, borders, observed.attentions)
       })
       return graph.scope('output', () => this.selfOutput.record(graph, context, residual))
     })
-    const { encoder, cuSeqlens } = batch
+    const { encoder } = batch
     const crossed =
       crossAttention && encoder
         ? graph.scope('crossattention', () =>
-            crossAttention.record(graph, attended, encoder, only?.cuRows ?? cuSeqlens, observed),
+            crossAttention.record(graph, attended, encoder, batch, observed, this.index),
           )
         : attended
     const intermediate = graph.scope('intermediate', () => this.intermediate.record(graph, crossed))
@@ -322,7 +306,7 @@ export class Bert {
     const last = config.numHiddenLayers - 1
     this.layers = Array.from(
       { length: config.numHiddenLayers },
-      (_, i) => new BertLayer(layers.child(String(i)), config, selective && i === last),
+      (_, i) => new BertLayer(layers.child(String(i)), config, selective && i === last, i),
     )
     this.pooler = pooler ? new BertPooler(scope.child('pooler'), config) : undefined
   }

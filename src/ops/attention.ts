@@ -54,7 +54,7 @@ export interface CrossAttentionInputs {
   readonly q: Value
   /** [keys, 2 * A * D]: key and value of each row side by side. */
   readonly kv: Value
-  /** Borders of the sequences among the queries and among the keys, [sequences + 1]. */
+  /** Borders of the sequences among the queries and among the keys, [sequences + 1] both. */
   readonly cuQueries: Value
   readonly cuKeys: Value
   /** 0 hides a key, [keys]; undefined: nothing is hidden. */
@@ -76,7 +76,7 @@ export const crossAttention = defineOp({
     const rows = rowsOf(q)
     const D = q.width / A
     const p = graph.options.training ? dropout : 0
-    const attributes = { rows, keys: rowsOf(kv), seqs: Row.sequences, A, D, causal, p, site: graph.site() }
+    const attributes = { rows, keys: rowsOf(kv), seqs: rowsOf(cuKeys), A, D, causal, p, site: graph.site() }
     const y = graph.value('context', rows, A * D, graph.options.differentiate && (q.requiresGrad || kv.requiresGrad))
     const lse = graph.value('lse', rows, A)
     graph.emit('crossAttention', { q, kv, cuQueries, cuKeys, keyMask, context: y, lse }, attributes)

@@ -20,3 +20,16 @@ export const gatherRows = defineOp({
       )
   },
 })
+
+/**
+ * Writes columns first .. first + width of x [rows, T] into rows index [rows] of `y` [to, width]; its other rows stay. Index ascends.
+ * For a decoder's cache of keys and values; it has no gradient.
+ */
+export function storeRows(graph: Graph, x: Value, index: Value, y: Value, first: number): void {
+  graph.emit('storeRows', { x, index, y }, { rows: rowsOf(x), to: rowsOf(y), T: x.width, H: y.width, first })
+}
+
+/** y[target] = y[from] [rows]; target ascends, and no row is both. */
+export function copyRows(graph: Graph, y: Value, from: Value, target: Value): void {
+  graph.emit('copyRows', { from, target, y }, { rows: rowsOf(from), of: rowsOf(y), H: y.width })
+}

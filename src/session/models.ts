@@ -1,4 +1,7 @@
 // The public model classes: each is a PreTrainedModel around its head.
+import { ConfigError } from '../errors.ts'
+import { type Generation, generate } from '../generation/generate.ts'
+import type { GenerateOptions } from '../generation/options.ts'
 import { BaseHead } from '../heads/base.ts'
 import type { HeadConstructor, LabelInputs } from '../heads/head.ts'
 import { LMHead } from '../heads/lm-head.ts'
@@ -10,7 +13,8 @@ import { QuestionAnsweringHead } from '../heads/question-answering.ts'
 import { SequenceClassificationHead } from '../heads/sequence-classification.ts'
 import { TokenClassificationHead } from '../heads/token-classification.ts'
 import type { Tensor } from '../tensor.ts'
-import type { EncoderInputs } from './encoder.ts'
+import { CachedDecoder } from './cached-decoder.ts'
+import { type EncoderInputs, prepareEncoder } from './encoder.ts'
 import type { ChoiceInput, ModelInputs } from './given.ts'
 import { PreTrainedModel } from './pretrained.ts'
 
@@ -83,6 +87,12 @@ export interface QuestionAnsweringModelOutput extends Observations, Loss {
   endLogits: Tensor
 }
 
+/** What BertLMHeadModel.generate continues. */
+export interface GenerateInputs extends EncoderInputs {
+  /** One prompt each; without any, one that is bosTokenId alone. */
+  readonly inputIds?: readonly (readonly number[])[]
+}
+
 /** The BERT encoder with its pooler, without a head. Transformers' BertModel. */
 export class BertModel extends PreTrainedModel<ModelInputs & EncoderInputs, BertModelOutput> {
   static override readonly head: HeadConstructor = BaseHead
@@ -107,6 +117,21 @@ export class BertLMHeadModel extends PreTrainedModel<
   CausalLMOutput
 > {
   static override readonly head: HeadConstructor = LMHead
+
+  /**
+   * Continues prompts, ragged and each as if it were alone: greedy search, sampling or beam search. Await the result for the
+   * sequences, or iterate it for tokens as they come. Keys and values of what has been read are kept, so that a token costs the
+   * work of one row. `encoderHiddenStates`: of one sequence per prompt. Dropout is off whatever the mode.
+   * Transformers' GenerationMixin.generate.
+   */
+  generate(inputs: GenerateInputs = {}, options: GenerateOptions = {}): Generation {
+    const { config, runtime } = this
+    if (!config.isDecoder)
+      throw new ConfigError('BertLMHeadModel.generate needs a decoder: a config with is_decoder true')
+    const { inputIds, ...encoder } = inputs
+    const open = () => new CachedDecoder(runtime, config, prepareEncoder(encoder, config, inputIds?.length ?? 1))
+    return generate(open, inputIds, options)
+  }
 }
 
 /** Whether the second segment follows the first: label 0, or is a random one: 1. Transformers' BertForNextSentencePrediction. */

@@ -3,7 +3,7 @@ import { type Capacity, Graph, type Value } from '../graph/graph.ts'
 import { Row } from '../graph/op-table.ts'
 import { compilePlan, type Plan } from '../graph/plan.ts'
 import type { Head, HeadOutput } from '../heads/head.ts'
-import type { BatchValues, RowSubset } from '../model/bert.ts'
+import type { BatchValues, RowSubset } from '../model/batch.ts'
 import type { RaggedBatch, RowIndices, RowSelection } from './batch.ts'
 
 /** A label input of a plan. */
@@ -46,7 +46,7 @@ export interface RecordedStep {
   readonly written: ReadonlySet<number>
 }
 
-const bucket = (count: number, smallest: number): number => {
+export const bucket = (count: number, smallest: number): number => {
   let capacity = smallest
   while (capacity < count) capacity *= 2
   return capacity
@@ -71,6 +71,8 @@ export function countRows(batch: RaggedBatch, indices: RowIndices, attentions: b
     selected: selection === 'selected' ? only!.index.length : 0,
     keys: encoder?.keys ?? 0,
     keyPairs: attentions && encoder ? keyPairs() : 0,
+    cached: 0,
+    prompts: 0,
   }
 }
 
@@ -87,6 +89,8 @@ export function capacityFor(
     selected: selection === 'selected' ? bucket(counts.selected, 32) : 0,
     keys: encoder === 'none' ? 0 : bucket(counts.keys, 64),
     keyPairs: attentions && encoder !== 'none' ? bucket(counts.keyPairs, 1024) : 0,
+    cached: 0,
+    prompts: 0,
   }
 }
 
@@ -115,6 +119,7 @@ function recordBatch(graph: Graph, settings: StepSettings, hiddenSize: number): 
             cuKeys: integers('cu_keys', Row.sequences, 1),
             keyMask: encoder === 'masked' ? integers('encoder_attention_mask', Row.keys) : undefined,
           },
+    cache: undefined,
     cuChoices: settings.choices ? integers('cu_choices', Row.labelled, 1) : undefined,
   }
 }

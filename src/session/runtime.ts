@@ -1,7 +1,7 @@
 import type { Backend, BackendMemory, Program } from '../backend/backend.ts'
 import { type BackendOptions, openBackend } from '../backend/open.ts'
 import { BusyError, DisposedError } from '../errors.ts'
-import { Graph, roundUp, type Value } from '../graph/graph.ts'
+import { type Capacity, Graph, roundUp, type Value } from '../graph/graph.ts'
 import { Arena, Row, Scalar } from '../graph/op-table.ts'
 import { compilePlan, type Plan } from '../graph/plan.ts'
 import type { Head, PreparedLabels } from '../heads/head.ts'
@@ -9,6 +9,7 @@ import { recordUpdate, type UpdateRange } from '../ops/optimizer.ts'
 import type { RaggedBatch, RowIndices } from './batch.ts'
 import type { Layout, TensorPlace } from './layout.ts'
 import { capacityFor, countRows, PlanCache, type RecordedStep, recordStep, type StepSettings } from './plans.ts'
+import { Regions } from './regions.ts'
 
 /** Run-time scalars of a step that do not come from the batch. */
 export interface StepScalars {
@@ -36,6 +37,15 @@ export interface UpdateScalars {
   readonly groups: readonly { readonly lr: number; readonly weightDecay: number }[]
 }
 
+/** A step of a generation, and its inputs by name. */
+export interface RecordedGeneration {
+  readonly plan: Plan
+  readonly program: Program
+  readonly inputs: Readonly<Record<string, Value>>
+  /** [rows, V]; none where rows are only copied. */
+  readonly logits: Value | undefined
+}
+
 interface RecordedUpdate {
   readonly plan: Plan
   readonly program: Program
@@ -54,6 +64,8 @@ export class ModelRuntime {
   readonly #fill: (runtime: ModelRuntime) => Promise<void>
   readonly #steps = new PlanCache<RecordedStep>()
   readonly #updates = new PlanCache<RecordedUpdate>(4)
+  readonly #generations = new PlanCache<RecordedGeneration>()
+  readonly #cacheRegions = new Regions()
   #backend: Backend | undefined
   #memory: BackendMemory | undefined
   #opening: Promise<void> | undefined
@@ -119,6 +131,7 @@ export class ModelRuntime {
     this.#disposed = true
     this.#steps.clear()
     this.#updates.clear()
+    this.#generations.clear()
     this.#memory?.dispose()
   }
 
@@ -165,43 +178,71 @@ export class ModelRuntime {
   ): Promise<RecordedStep> {
     const counts = countRows(batch, indices, settings.attentions)
     const capacity = capacityFor(counts, settings)
-    const step = this.#steps.get(JSON.stringify([settings, capacity]), () => {
-      this.#recorded++
-      const recorded = recordStep(this.#head, capacity, settings, this.#hiddenSize)
-      return { ...recorded, program: this.backend.compile(recorded.plan) }
-    })
-    const memory = this.#mapped()
+    const step = this.#steps.get(JSON.stringify([settings, capacity]), () =>
+      this.#compile(recordStep(this.#head, capacity, settings, this.#hiddenSize)),
+    )
     this.#reserve(step.plan)
-    const write = (value: Value | undefined, data: Float32Array | Int32Array | undefined) => {
-      if (value && data) memory.write(value.arena, value.offset!, data)
-    }
     const inputs = step.batch
-    write(inputs.ids, batch.ids)
-    write(inputs.typeIds, batch.typeIds)
-    write(inputs.positionIds, batch.positionIds)
-    write(inputs.cuSeqlens, batch.cuSeqlens)
-    write(inputs.keyMask, batch.keyMask)
-    write(inputs.cuChoices, batch.cuChoices)
-    write(inputs.only?.index, indices.only?.index)
-    write(inputs.only?.cuRows, indices.only?.cuRows)
-    write(inputs.firstTokens, indices.firstTokens)
-    write(inputs.labelledRows, indices.labelledRows)
-    write(inputs.encoder?.states, batch.encoder?.states)
-    write(inputs.encoder?.cuKeys, batch.encoder?.cuKeys)
-    write(inputs.encoder?.keyMask, batch.encoder?.keyMask)
+    this.#write(inputs.ids, batch.ids)
+    this.#write(inputs.typeIds, batch.typeIds)
+    this.#write(inputs.positionIds, batch.positionIds)
+    this.#write(inputs.cuSeqlens, batch.cuSeqlens)
+    this.#write(inputs.keyMask, batch.keyMask)
+    this.#write(inputs.cuChoices, batch.cuChoices)
+    this.#write(inputs.only?.index, indices.only?.index)
+    this.#write(inputs.only?.cuRows, indices.only?.cuRows)
+    this.#write(inputs.firstTokens, indices.firstTokens)
+    this.#write(inputs.labelledRows, indices.labelledRows)
+    this.#write(inputs.encoder?.states, batch.encoder?.states)
+    this.#write(inputs.encoder?.cuKeys, batch.encoder?.cuKeys)
+    this.#write(inputs.encoder?.keyMask, batch.encoder?.keyMask)
     for (const [name, { rows, data }] of Object.entries(labels?.terms ?? {}))
-      write(step.labels[name], rows === 'tokens' ? indices.tokenLabels : data)
+      this.#write(step.labels[name], rows === 'tokens' ? indices.tokenLabels : data)
     if (settings.differentiate && scalars.microStep === 0) this.#clearUnwritten(step.written)
-    const run = new Float64Array(step.plan.scalars)
-    for (const [name, count] of Object.entries(counts)) run[Row[name as keyof typeof Row]] = count
+    const run = this.#scalars(step.plan, counts)
     run[Scalar.seed] = scalars.seed
     run[Scalar.step] = scalars.step
     run[Scalar.microStep] = scalars.microStep
     run[Scalar.accumulate] = scalars.microStep > 0 ? 1 : 0
     run[Scalar.labelSmoothing] = scalars.labelSmoothing
     run.set(scalars.denominators, Scalar.denominator0)
-    await step.program.run(memory, run, signal)
+    await step.program.run(this.#mapped(), run, signal)
     return step
+  }
+
+  /** One step of a generation: writes its inputs by their names, and runs. `record` is called once for each `key`. */
+  async runGeneration(
+    key: string,
+    record: (head: Head) => Omit<RecordedGeneration, 'program'>,
+    inputs: Readonly<Record<string, Float32Array | Int32Array | undefined>>,
+    counts: Partial<Capacity>,
+    signal?: AbortSignal,
+  ): Promise<RecordedGeneration> {
+    const step = this.#generations.get(key, () => this.#compile(record(this.#head)))
+    this.#reserve(step.plan)
+    for (const [name, value] of Object.entries(step.inputs)) this.#write(value, inputs[name])
+    await step.program.run(this.#mapped(), this.#scalars(step.plan, counts), signal)
+    return step
+  }
+
+  /** A stretch of the cache for one generation. */
+  get cacheRegions(): Regions {
+    return this.#cacheRegions
+  }
+
+  #compile<Recorded extends { readonly plan: Plan }>(recorded: Recorded): Recorded & { readonly program: Program } {
+    this.#recorded++
+    return { ...recorded, program: this.backend.compile(recorded.plan) }
+  }
+
+  #write(value: Value | undefined, data: Float32Array | Int32Array | undefined): void {
+    if (value && data) this.#mapped().write(value.arena, value.offset!, data)
+  }
+
+  #scalars(plan: Plan, counts: Partial<Capacity>): Float64Array {
+    const run = new Float64Array(plan.scalars)
+    for (const [name, count] of Object.entries(counts)) run[Row[name as keyof typeof Row]] = count
+    return run
   }
 
   /** Clips and applies the gradients of the micro-steps; returns their norm before clipping. Nothing changes if it is not finite. */

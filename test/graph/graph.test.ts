@@ -132,9 +132,9 @@ describe('a compiled plan', () => {
     const { words, scalars } = compilePlan(graph, 2)
     expect([...words.slice(0, 2)]).toEqual([0x4b42504c, 1])
     expect(BigInt.asUintN(64, (BigInt(words[3]) << 32n) | BigInt.asUintN(32, BigInt(words[2])))).toBe(opsHash)
-    expect([...words.slice(4, 14)]).toEqual([graph.records.length, words.length, 8, 2, 8, 0, 0, 0, 0, scalars])
-    expect(scalars).toBe(28)
-    let next = 20
+    expect([...words.slice(4, 16)]).toEqual([graph.records.length, words.length, 8, 2, 8, 0, 0, 0, 0, 0, 0, scalars])
+    expect(scalars).toBe(29)
+    let next = 23
     for (const { op } of graph.records) {
       expect([words[next], words[next + 1]]).toEqual([op.id, 2 + op.operands.length + op.attributes.length])
       next += words[next + 1]

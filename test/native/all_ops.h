@@ -39,8 +39,8 @@ class Random {
 // Five sequences: one row alone, a prime, a block of 12, one row again, a block of 16.
 constexpr int32_t kCuSeqlens[] = {0, 1, 8, 20, 21, 37};
 constexpr int32_t kCuKeys[] = {0, 3, 4, 11, 12, 23};
-constexpr double kCounts[kRows] = {37, 5, 7, 1 + 49 + 144 + 1 + 256, 9, 23, 1 * 3 + 7 * 1 + 12 * 7 + 1 * 1 + 16 * 11};
-constexpr int32_t kCapacity[kRows] = {40, 6, 8, 500, 10, 25, 300};
+constexpr double kCounts[kRows] = {37, 5, 7, 1 + 49 + 144 + 1 + 256, 9, 23, 1 * 3 + 7 * 1 + 12 * 7 + 1 * 1 + 16 * 11, 50, 3};
+constexpr int32_t kCapacity[kRows] = {40, 6, 8, 500, 10, 25, 300, 52, 4};
 constexpr int kScalars = bk::kFixedScalars + 2;
 
 /** One operand of one record, where the plan puts it. */
@@ -78,15 +78,18 @@ struct Plan {
 typedef std::vector<std::pair<const char*, double>> Attributes;
 
 inline double default_attribute(const std::string& op, const std::string& name) {
+  if (op == "store_rows" && name == "to") return 7;
+  if (op == "copy_rows" && name == "of") return 7;
+  if (op == "copy_rows" && name == "rows") return 8;
   if (name == "rows")
     return op.find("segment") == std::string::npos && (op.find("entropy") != std::string::npos || op.find("squared") != std::string::npos) ? 2 : 0;
-  if (name == "seqs" || name == "to" || name == "segments") return 1;
   if (name == "from") return 0;
+  if (name == "seqs" || name == "to" || name == "segments") return 1;
   if (name == "keys") return 5;
   if (name == "pairs") return op.find("cross") == std::string::npos ? 3 : 6;
   static const std::pair<const char*, double> table[] = {
-      {"H", 19}, {"V", 11}, {"Y", 2},       {"P", 17},      {"K", 21},           {"N", 18},     {"A", 2},          {"D", 5},
-      {"C", 5},  {"n", 70}, {"eps", 1e-12}, {"site", 1234}, {"denominator", 18}, {"group", 24}, {"padding_idx", 3}};
+      {"H", 19}, {"V", 11}, {"Y", 2},  {"P", 17},      {"K", 21},      {"N", 18},           {"A", 2},      {"D", 5},
+      {"C", 5},  {"T", 30}, {"n", 70}, {"eps", 1e-12}, {"site", 1234}, {"denominator", 19}, {"group", 25}, {"padding_idx", 3}};
   for (const auto& entry : table)
     if (name == entry.first) return entry.second;
   return 0;
@@ -100,8 +103,8 @@ inline int arena_of(const std::string& op, const std::string& name) {
     if (name == weight) return 0;
   for (const char* gradient : {"dtable", "dgamma", "dbeta", "dw", "dbias"})
     if (name == gradient) return 1;
-  for (const char* io :
-       {"ids", "type_ids", "position_ids", "cu_seqlens", "cu_queries", "cu_keys", "cu_segments", "key_mask", "index", "labels", "positions", "targets", "loss"})
+  for (const char* io : {"ids", "type_ids", "position_ids", "cu_seqlens", "cu_queries", "cu_keys", "cu_segments", "key_mask", "index", "from", "target",
+                         "labels", "positions", "targets", "loss"})
     if (name == io) return 5;
   return 4;
 }
@@ -170,6 +173,8 @@ inline Plan build() {
     cross_attention_probs,
     gather_rows,
     gather_rows_backward,
+    store_rows,
+    copy_rows,
     cross_entropy,
     cross_entropy_backward,
     mean_squared_error,
@@ -218,6 +223,9 @@ inline Plan build() {
   append(p, gather_rows);
   append(p, gather_rows_backward);
   append(p, gather_rows_backward, {{"add", 1}});
+  append(p, store_rows);
+  append(p, store_rows, {{"first", 11}});
+  append(p, copy_rows);
   append(p, cross_entropy);
   append(p, cross_entropy, {{"add", 1}, {"C", 35}});
   append(p, cross_entropy, {{"smooth", 1}, {"C", 17}});
@@ -241,9 +249,9 @@ inline std::vector<double> scalars() {
   std::vector<double> s((size_t)kScalars, 0.0);
   for (int i = 0; i < kRows; i++) s[(size_t)i] = kCounts[i];
   const double rest[] = {42, 3, 1, 0, 1, 0.9, 0.999, 1e-8, 1 - 0.9 * 0.9 * 0.9, 0.0547, 7, 1, 1, 1, 0.1};
-  for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) s[8 + i] = rest[i];
-  s[24] = 1e-3;
-  s[25] = 0.01;
+  for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) s[9 + i] = rest[i];
+  s[25] = 1e-3;
+  s[26] = 0.01;
   return s;
 }
 
@@ -256,6 +264,9 @@ inline int32_t integer_at(const Operand& o, int64_t i, Random& random) {
   if (name == "key_mask") return i >= 8 && i < 20 ? 0 : random.below(4) != 0;  // the third sequence is hidden whole
   if (name == "labels") return i == 2 ? -100 : (int32_t)random.below(5);
   if (name == "type_ids") return (int32_t)random.below(2);
+  if (name == "index" && !strcmp(o.op->name, "store_rows")) return (int32_t)(i + 3);
+  if (name == "from") return (int32_t)(20 + random.below(30));
+  if (name == "target") return (int32_t)(2 * i);
   if (name == "index") return (int32_t)random.below(37);
   return (int32_t)random.below(11);
 }

@@ -7,8 +7,8 @@ import { Arena, ops, Row, Scalar } from '../../src/graph/op-table.ts'
 import { compilePlan } from '../../src/graph/plan.ts'
 
 const SCALARS = 6 + Object.keys(Row).length
-const IO_UNITS = SCALARS + Object.keys(Arena).length
-const HEADER = IO_UNITS + 1
+const IO_UNITS = SCALARS + 1 + Arena.io
+const HEADER = SCALARS + 1 + Object.keys(Arena).length
 /** First words of the two records below: dropout with 2 operands and 4 attributes, cross_entropy with 4 and 5. */
 const DROPOUT = HEADER
 const LOSS = HEADER + 8
@@ -40,8 +40,8 @@ const cut = (length: number) => (words: Int32Array) => words.slice(0, length).wi
 
 const x = 5 * 2 ** 28
 const DEFECTS: Defect[] = [
-  ['no words', () => new Int32Array(0), /header: expected at least 20 words but received 0/],
-  ['less than a header', (words) => words.slice(0, HEADER - 1), /header: expected at least 20 words/],
+  ['no words', () => new Int32Array(0), /header: expected at least 23 words but received 0/],
+  ['less than a header', (words) => words.slice(0, HEADER - 1), /header: expected at least 23 words/],
   ['another magic number', set(0, 1), /header: not a plan/],
   ['another version', set(1, 99), /header: not a plan of version/],
   ['another list of ops', set(2, 1), /header: made for another list of ops/],
@@ -53,7 +53,7 @@ const DEFECTS: Defect[] = [
   ['a record less than there is', set(4, 1), /11 words after the last record/],
   ['a negative capacity', set(6, -1), /header: row capacity -1/],
   ['a capacity beyond the arenas', set(6, INT_MAX), /record 0 \(dropout\): x ends at byte/],
-  ['too few scalars', set(SCALARS, 23), /header: 23 scalars/],
+  ['too few scalars', set(SCALARS, 24), /header: 24 scalars/],
   ['too many scalars', set(SCALARS, 10_000), /header: 10000 scalars/],
   ['a negative arena', set(IO_UNITS, -1), /header: arena 5 of -1 units/],
   ['an arena beyond what an operand can name', set(IO_UNITS, 2 ** 28), /header: arena 5 of/],
@@ -72,7 +72,7 @@ const DEFECTS: Defect[] = [
   ['a plan that ends inside a record', cut(LOSS + 4), /record 1 \(cross_entropy\): length 11/],
   ['a plan that ends inside the head of a record', cut(LOSS + 1), /record 1 .*beyond the end/],
   ['an operand missing', set(DROPOUT + 2, -1), /record 0 \(dropout\): x is missing/],
-  ['arena 6', set(DROPOUT + 2, 6 * 2 ** 28), /x: no arena 6/],
+  ['arena 7', set(DROPOUT + 2, 7 * 2 ** 28), /x: no arena 7/],
   ['arena 15', set(DROPOUT + 2, -2), /x: no arena 15/],
   ['an operand behind its arena', set(DROPOUT + 2, x + 2 ** 28 - 1), /x ends at byte/],
   ['an operand that ends one unit too late', (words) => words.with(LOSS + 5, x + words[IO_UNITS]), /loss ends at byte/],
@@ -84,7 +84,7 @@ const DEFECTS: Defect[] = [
     /lse overlaps labels/,
   ],
   ['an output on another', (words) => words.with(LOSS + 5, words[LOSS + 4]), /lse overlaps loss/],
-  ['no such row symbol', set(DROPOUT + 4, 7), /rows: 7 is no row symbol/],
+  ['no such row symbol', set(DROPOUT + 4, 9), /rows: 9 is no row symbol/],
   ['a negative row symbol', set(DROPOUT + 4, -1), /rows: -1 is no row symbol/],
   ['a width of 0', set(DROPOUT + 5, 0), /H = 0, expected at least 1/],
   ['a negative width', set(DROPOUT + 5, -16), /H = -16, expected at least 1/],
@@ -94,7 +94,7 @@ const DEFECTS: Defect[] = [
   ['a negative probability', set(DROPOUT + 6, floatBits(-0.1)), /p is outside/],
   ['a probability of NaN', set(DROPOUT + 6, floatBits(Number.NaN)), /p is outside/],
   ['a probability of infinity', set(DROPOUT + 6, floatBits(Number.POSITIVE_INFINITY)), /p is outside/],
-  ['a scalar beyond the last', set(LOSS + 8, 25), /denominator: no scalar 25/],
+  ['a scalar beyond the last', set(LOSS + 8, 26), /denominator: no scalar 26/],
   ['a negative scalar', set(LOSS + 8, -1), /denominator: no scalar -1/],
   ['a greatest scalar', set(LOSS + 8, INT_MAX), /denominator: no scalar 2147483647/],
   ['a flag of 2', set(LOSS + 9, 2), /add = 2, expected 0 to 1/],

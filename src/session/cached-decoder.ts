@@ -1,0 +1,263 @@
+// A decoder that keeps the keys and values of every token it has seen, in the model's own memory.
+//
+// Each hypothesis has a slot: `length` rows of the cache of every layer. The slots of a prompt lie side by side, so that in
+// cross-attention the hypotheses of a prompt are the queries of one sequence and share the keys of its encoder. A step runs the
+// hypotheses in the order of their slots; one that is continued twice is copied into a slot that has become free.
+import type { Decoder, Room } from '../generation/decoder.ts'
+import { type Capacity, Graph, type Value } from '../graph/graph.ts'
+import { Row } from '../graph/op-table.ts'
+import { compilePlan } from '../graph/plan.ts'
+import type { Head } from '../heads/head.ts'
+import type { BatchValues, CacheValues } from '../model/batch.ts'
+import type { BertConfig } from '../model/config.ts'
+import { copyRows } from '../ops/pooling.ts'
+import type { EncoderBatch } from './encoder.ts'
+import { bucket } from './plans.ts'
+import type { ModelRuntime, RecordedGeneration } from './runtime.ts'
+
+interface Slot {
+  readonly slot: number
+  /** Tokens in the cache. */
+  readonly length: number
+}
+
+const upTo = (count: number): Int32Array => Int32Array.from({ length: count }, (_, i) => i)
+
+function borders(counts: readonly number[]): Int32Array {
+  const cu = new Int32Array(counts.length + 1)
+  for (const [i, count] of counts.entries()) cu[i + 1] = cu[i] + count
+  return cu
+}
+
+export class CachedDecoder implements Decoder {
+  readonly vocabSize: number
+  readonly maxLength: number
+  /** Rows of a slot. */
+  #length = 0
+  #slotsPerPrompt = 0
+  #prompts = 0
+  /** In bytes; undefined before the start. */
+  #region: number | undefined
+  #rows: Slot[] = []
+
+  /** `encoder`: one sequence per prompt. */
+  constructor(
+    private readonly runtime: ModelRuntime,
+    private readonly config: BertConfig,
+    private readonly encoder: EncoderBatch | undefined,
+  ) {
+    this.vocabSize = config.vocabSize
+    this.maxLength = config.maxPositionEmbeddings
+  }
+
+  async start(prompts: readonly (readonly number[])[], room: Room, signal?: AbortSignal): Promise<Float32Array> {
+    this.#prompts = prompts.length
+    this.#length = bucket(room.length, 16)
+    this.#slotsPerPrompt = Math.ceil(room.rows / prompts.length)
+    const keys = bucket(this.encoder?.keys ?? 0, 16)
+    const width = 2 * this.config.hiddenSize * 4
+    this.#region = this.runtime.cacheRegions.take(this.config.numHiddenLayers * (this.#cached + keys) * width)
+    this.#rows = prompts.map(({ length }, p) => ({ slot: p * this.#slotsPerPrompt, length }))
+    const lengths = prompts.map(({ length }) => length)
+    const tokens = prompts.flat()
+    const ends = borders(lengths)
+    return this.#run(
+      'start',
+      prompts.length,
+      {
+        ids: Int32Array.from(tokens),
+        positionIds: Int32Array.from(lengths.flatMap((length) => [...upTo(length)])),
+        cuSeqlens: ends,
+        rows: Int32Array.from(
+          this.#rows.flatMap(({ slot, length }) => Array.from(upTo(length), (t) => slot * this.#length + t)),
+        ),
+        labelledRows: ends.slice(1).map((end) => end - 1),
+        encoderStates: this.encoder?.states,
+        everyKey: upTo(this.encoder?.keys ?? 0),
+      },
+      { tokens: tokens.length, sequences: prompts.length, labelled: prompts.length },
+      signal,
+    )
+  }
+
+  async next(tokens: readonly number[], from: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
+    this.#rows = await this.#continue(from, signal)
+    const order = [...upTo(tokens.length)].sort((a, b) => this.#rows[a].slot - this.#rows[b].slot)
+    const slots = this.#prompts * this.#slotsPerPrompt
+    const active = Array<number>(slots).fill(0)
+    const filled = new Int32Array(this.#cached)
+    for (const { slot, length } of this.#rows) {
+      active[slot] = 1
+      filled.fill(1, slot * this.#length, slot * this.#length + length + 1)
+    }
+    const perPrompt = Array.from({ length: this.#prompts }, (_, p) =>
+      active.slice(p * this.#slotsPerPrompt, (p + 1) * this.#slotsPerPrompt).reduce((sum, one) => sum + one, 0),
+    )
+    const sorted = await this.#run(
+      'next',
+      tokens.length,
+      {
+        ids: Int32Array.from(order, (r) => tokens[r]),
+        positionIds: Int32Array.from(order, (r) => this.#rows[r].length),
+        cuSeqlens: borders(active),
+        rows: Int32Array.from(order, (r) => this.#rows[r].slot * this.#length + this.#rows[r].length),
+        everyToken: upTo(tokens.length),
+        filled,
+        cuCached: Int32Array.from({ length: slots + 1 }, (_, s) => s * this.#length),
+        cuPrompts: borders(perPrompt),
+      },
+      { tokens: tokens.length, sequences: slots, cached: this.#cached, prompts: this.#prompts },
+      signal,
+    )
+    this.#rows = this.#rows.map(({ slot, length }) => ({ slot, length: length + 1 }))
+    const logits = new Float32Array(sorted.length)
+    for (const [at, r] of order.entries())
+      logits.set(sorted.subarray(at * this.vocabSize, (at + 1) * this.vocabSize), r * this.vocabSize)
+    return logits
+  }
+
+  end(): void {
+    if (this.#region !== undefined) this.runtime.cacheRegions.free(this.#region)
+    this.#region = undefined
+  }
+
+  /** Rows of the cache of one layer. */
+  get #cached(): number {
+    return this.#prompts * this.#slotsPerPrompt * this.#length
+  }
+
+  /** The rows that go on, in slots of their own: who is continued more than once is copied. */
+  async #continue(from: readonly number[], signal: AbortSignal | undefined): Promise<Slot[]> {
+    const used = new Set(from.map((f) => this.#rows[f].slot))
+    const taken = new Set<number>()
+    const copies: { readonly from: number; readonly target: number; readonly length: number }[] = []
+    const rows = from.map((f): Slot => {
+      const { slot, length } = this.#rows[f]
+      if (!taken.has(slot)) {
+        taken.add(slot)
+        return { slot, length }
+      }
+      const first = slot - (slot % this.#slotsPerPrompt)
+      const free = Array.from(upTo(this.#slotsPerPrompt), (i) => first + i).find((s) => !used.has(s) && !taken.has(s))
+      if (free === undefined) throw new RangeError(`A prompt has more than ${this.#slotsPerPrompt} hypotheses`)
+      taken.add(free)
+      copies.push({ from: slot, target: free, length })
+      return { slot: free, length }
+    })
+    if (copies.length === 0) return rows
+    copies.sort((a, b) => a.target - b.target)
+    const indices = (which: 'from' | 'target') =>
+      Int32Array.from(copies.flatMap((copy) => Array.from(upTo(copy.length), (t) => copy[which] * this.#length + t)))
+    const [source, target] = [indices('from'), indices('target')]
+    const capacity = { tokens: bucket(source.length, 64), cached: this.#cached }
+    await this.runtime.exclusive(() =>
+      this.runtime.runGeneration(
+        JSON.stringify(['copy', this.#region, capacity]),
+        () => this.#recordCopies(capacity),
+        { from: source, target },
+        { tokens: source.length, cached: this.#cached },
+        signal,
+      ),
+    )
+    return rows
+  }
+
+  #layers(graph: Graph): { readonly own: Value[]; readonly encoder: Value[] } {
+    const { numHiddenLayers, hiddenSize } = this.config
+    const width = 2 * hiddenSize
+    let at = this.#region!
+    const values = (rows: Row, count: number) =>
+      Array.from({ length: numHiddenLayers }, (_, i) => {
+        const value = graph.cached(`cache.${i}`, rows, width, at)
+        at += count * width * 4
+        return value
+      })
+    return {
+      own: values(Row.cached, this.#cached),
+      encoder: this.encoder ? values(Row.keys, bucket(this.encoder.keys, 16)) : [],
+    }
+  }
+
+  #recordCopies(capacity: { readonly tokens: number; readonly cached: number }): Omit<RecordedGeneration, 'program'> {
+    const graph = new Graph(capacity, { differentiate: false, training: false })
+    const from = graph.input('from', Row.tokens, 1, true)
+    const target = graph.input('target', Row.tokens, 1, true)
+    for (const layer of this.#layers(graph).own) copyRows(graph, layer, from, target)
+    return { plan: compilePlan(graph, 0), inputs: { from, target }, logits: undefined }
+  }
+
+  async #run(
+    stage: CacheValues['stage'],
+    results: number,
+    inputs: Readonly<Record<string, Int32Array | Float32Array | undefined>>,
+    counts: Partial<Capacity> & { readonly tokens: number; readonly sequences: number },
+    signal: AbortSignal | undefined,
+  ): Promise<Float32Array> {
+    const { encoder } = this
+    const capacity = {
+      tokens: bucket(counts.tokens, stage === 'start' ? 64 : 1),
+      sequences: bucket(counts.sequences, 1),
+      labelled: bucket(counts.labelled ?? 0, 1),
+      cached: this.#cached,
+      prompts: this.#prompts,
+      keys: encoder ? bucket(encoder.keys, 16) : 0,
+    }
+    const shared = { cuKeys: encoder?.cuKeys, encoderMask: encoder?.keyMask }
+    return this.runtime.exclusive(async () => {
+      const step = await this.runtime.runGeneration(
+        JSON.stringify([stage, this.#region, capacity, !!encoder?.keyMask]),
+        (head) => this.#record(head, stage, capacity),
+        { typeIds: new Int32Array(counts.tokens), ...shared, ...inputs },
+        { cached: this.#cached, prompts: this.#prompts, keys: encoder?.keys ?? 0, ...counts },
+        signal,
+      )
+      return this.runtime.readOutput(step.logits!, results * this.vocabSize)
+    })
+  }
+
+  #record(head: Head, stage: CacheValues['stage'], capacity: Partial<Capacity>): Omit<RecordedGeneration, 'program'> {
+    const graph = new Graph(capacity, { differentiate: false, training: false })
+    const inputs: Record<string, Value> = {}
+    const integers = (name: string, rows: Row, extra = 0): Value => {
+      inputs[name] = graph.input(name, rows, 1, true, extra)
+      return inputs[name]
+    }
+    const layers = this.#layers(graph)
+    const starts = stage === 'start'
+    const states = () => {
+      inputs.encoderStates = graph.input('encoder_hidden_states', Row.keys, this.config.hiddenSize, false)
+      return inputs.encoderStates
+    }
+    const batch: BatchValues = {
+      ids: integers('ids', Row.tokens),
+      typeIds: integers('typeIds', Row.tokens),
+      positionIds: integers('positionIds', Row.tokens),
+      cuSeqlens: integers('cuSeqlens', Row.sequences, 1),
+      keyMask: undefined,
+      only: undefined,
+      firstTokens: undefined,
+      labelledRows: starts ? integers('labelledRows', Row.labelled) : undefined,
+      cuChoices: undefined,
+      encoder: this.encoder && {
+        states: starts ? states() : undefined,
+        cuKeys: integers('cuKeys', starts ? Row.sequences : Row.prompts, 1),
+        keyMask: this.encoder.keyMask && integers('encoderMask', Row.keys),
+      },
+      cache: {
+        stage,
+        layers: layers.own,
+        encoderLayers: layers.encoder,
+        rows: integers('rows', Row.tokens),
+        everyToken: integers('everyToken', Row.tokens),
+        filled: integers('filled', Row.cached),
+        cuCached: integers('cuCached', Row.sequences, 1),
+        everyKey: this.encoder && integers('everyKey', Row.keys),
+        cuPrompts: this.encoder && !starts ? integers('cuPrompts', Row.prompts, 1) : undefined,
+      },
+    }
+    const { logits } = head.record(graph, batch, undefined, {}).outputs
+    if (!logits || 'column' in logits) throw new TypeError('A decoder has logits')
+    graph.keep(logits)
+    return { plan: compilePlan(graph, 0), inputs, logits }
+  }
+}
