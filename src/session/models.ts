@@ -34,9 +34,9 @@ export class BertModel extends PreTrainedModel {
     super(BaseHead, config, options)
   }
 
-  /** Loads a Hugging Face folder; a folder of a class with a head will do. */
-  static fromPretrained(folder: string, options: FromPretrainedOptions = {}): Promise<BertModel> {
-    return PreTrainedModel.load(folder, options, (config, rest) => new BertModel(config, rest))
+  /** Loads a Hugging Face folder or a model of the Hub by its id (see `HubOptions`); one of a class with a head will do. */
+  static fromPretrained(nameOrFolder: string, options: FromPretrainedOptions = {}): Promise<BertModel> {
+    return PreTrainedModel.load(nameOrFolder, options, (config, rest) => new BertModel(config, rest))
   }
 
   async forward(inputs: ModelInputs, options: ForwardOptions = {}): Promise<BertModelOutput> {
@@ -51,9 +51,19 @@ export class BertForSequenceClassification extends PreTrainedModel {
     super(SequenceClassificationHead, config, options)
   }
 
-  /** Loads a Hugging Face folder; the classifier is new if the folder has none (see `loadReport.missing`). */
-  static fromPretrained(folder: string, options: FromPretrainedOptions = {}): Promise<BertForSequenceClassification> {
-    return PreTrainedModel.load(folder, options, (config, rest) => new BertForSequenceClassification(config, rest))
+  /**
+   * Loads a Hugging Face folder or a model of the Hub by its id (see `HubOptions`); the classifier is new if it has none (see
+   * `loadReport.missing`).
+   */
+  static fromPretrained(
+    nameOrFolder: string,
+    options: FromPretrainedOptions = {},
+  ): Promise<BertForSequenceClassification> {
+    return PreTrainedModel.load(
+      nameOrFolder,
+      options,
+      (config, rest) => new BertForSequenceClassification(config, rest),
+    )
   }
 
   /** `labels`: a class per sequence, a number (regression), or one number per label; see config.problemType. */

@@ -2,6 +2,7 @@ import type { BackendDescription } from '../backend/backend.ts'
 import type { BackendOptions } from '../backend/open.ts'
 import { ArgumentError, ConfigError, NonFiniteError, WeightsError } from '../errors.ts'
 import { joinPath, makeFolder, writeText } from '../formats/files.ts'
+import { type HubOptions, resolveModelFolder, splitHubOptions } from '../formats/hub.ts'
 import { matchWeights, type WeightsMatch } from '../formats/names.ts'
 import { writeSafetensors } from '../formats/safetensors.ts'
 import { openWeights, type WeightsSource } from '../formats/weights.ts'
@@ -24,7 +25,7 @@ export interface ModelOptions extends BackendOptions {
   readonly seed?: number
 }
 
-export type FromPretrainedOptions = ModelOptions & Partial<Omit<BertConfigFields, 'dtype'>>
+export type FromPretrainedOptions = ModelOptions & HubOptions & Partial<Omit<BertConfigFields, 'dtype'>>
 
 export interface ForwardOptions {
   readonly outputHiddenStates?: boolean
@@ -83,15 +84,16 @@ export abstract class PreTrainedModel {
     this.runtime = new ModelRuntime(this.#head, layout, options, () => this.#initialize(layout.tensors.values()))
   }
 
-  /** Builds a model from a folder and loads its weights; used by each class's fromPretrained. */
+  /** Builds a model from a folder, or from the Hub by its id, and loads its weights; used by each class's fromPretrained. */
   protected static async load<Model extends PreTrainedModel>(
-    folder: string,
+    nameOrFolder: string,
     options: FromPretrainedOptions,
     make: (config: BertConfig, options: ModelOptions) => Model,
   ): Promise<Model> {
-    const { backend, threads, dtype, seed, ...rest } = options
+    const [hub, { backend, threads, dtype, seed, ...rest }] = splitHubOptions(options)
     for (const name of Object.keys(rest))
       if (!isConfigField(name)) throw new ArgumentError(`fromPretrained: there is no option or config field '${name}'`)
+    const folder = await resolveModelFolder(nameOrFolder, 'model', hub)
     const config = (await BertConfig.fromPretrained(folder)).with(rest)
     const source = await openWeights(folder)
     try {
