@@ -32,7 +32,8 @@ export interface HubOptions {
   readonly signal?: AbortSignal
 }
 
-const isRevision = (text: unknown): boolean =>
+/** Whether a text may be a revision: what git accepts, as far as it is also a plain path of a file. */
+export const isRevision = (text: unknown): boolean =>
   typeof text === 'string' &&
   text.length <= 200 &&
   /^\w[\w.+/@-]*$/.test(text) &&

@@ -55,6 +55,7 @@ const blobs = () => (fs.existsSync(inCache('blobs')) ? fs.readdirSync(inCache('b
 const environment = (more: Record<string, string> = {}) => ({ HF_ENDPOINT: hub.endpoint, HF_HOME: home, ...more })
 
 /** Resolves with pauses too short to wait for. */
+// in get() the environment is what a test says, not that of the process
 async function get(
   part: ModelPart,
   {
