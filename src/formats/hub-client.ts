@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { AbortedError, BertkitError, HubError, type HubErrorReason } from '../errors.ts'
 import { quote } from '../json.ts'
 import { isCommit } from './hub-cache.ts'
-import { type HubSettings, mayConnect } from './hub-settings.ts'
+import { type HubSettings, mayRedirect } from './hub-settings.ts'
 
 const MAX_REDIRECTS = 8
 const MAX_TRIES = 5
@@ -246,8 +246,7 @@ export class HubClient {
     if (![301, 302, 303, 307, 308].includes(status)) return undefined
     const location = headers.get('location') ?? ''
     const next = location !== '' && URL.canParse(location, from.href) ? new URL(location, from) : undefined
-    const isLocal = from.protocol === 'http:'
-    if (next === undefined || !mayConnect(next) || (next.protocol === 'http:' && !isLocal))
+    if (next === undefined || !mayRedirect(from, next))
       throw this.error(`${what}: expected a redirect to an https URL`, 'invalid', status)
     return next
   }

@@ -38,6 +38,10 @@ const isLoopback = (host: string): boolean => /^(localhost|127(\.\d+){3}|\[::1\]
 export const mayConnect = ({ protocol, hostname }: URL): boolean =>
   protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname))
 
+/** Whether a redirect may be followed: never from https to http, on this machine neither. */
+export const mayRedirect = (from: URL, to: URL): boolean =>
+  mayConnect(to) && (to.protocol === 'https:' || from.protocol === 'http:')
+
 function endpointOf(env: Environment): string {
   const text = env.HF_ENDPOINT || 'https://huggingface.co'
   const url = URL.canParse(text) ? new URL(text) : undefined

@@ -99,7 +99,7 @@ export class HubServer {
     const { pathname } = new URL(url, 'http://hub')
     const seen: Seen = { server, method, url: decodeURIComponent(pathname), headers }
     this.seen.push(seen)
-    const parts = seen.url.split('/').slice(1)
+    const parts = pathname.split('/').slice(1).map(decodeURIComponent)
     const fail = (status: number, code: string) => response.writeHead(status, { 'x-error-code': code }).end()
     if (server === 'cdn') {
       const content = this.#content(`${parts[0]}/${parts[1]}`, parts.slice(2).join('/'))
@@ -117,7 +117,6 @@ export class HubServer {
     if (this.intercept(seen, response, content)) return
     if (model === undefined) return void fail(401, 'RepoNotFound')
     if (route !== (isApi ? 'revision' : 'resolve')) return void fail(404, 'EntryNotFound')
-    // revisions with a slash are not for this server
     if (![model.commit, 'main', ...(model.refs ?? [])].includes(revision)) return void fail(404, 'RevisionNotFound')
     response.setHeader('x-repo-commit', model.commit)
     if (isApi) {

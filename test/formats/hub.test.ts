@@ -8,7 +8,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi 
 import { AbortedError, ArgumentError, FileError, HubError, type HubErrorReason } from '../../src/errors.ts'
 import { type HubOptions, isHubId, resolveModelFolder, snapshotOf } from '../../src/formats/hub.ts'
 import type { ModelPart } from '../../src/formats/hub-files.ts'
-import { hubSettings } from '../../src/formats/hub-settings.ts'
+import { hubSettings, mayRedirect } from '../../src/formats/hub-settings.ts'
 import { Random } from './helpers.ts'
 import { cutAfter, etagOf, gitName, HubServer, type Intercept, sendBytes, sha256 } from './hub-server.ts'
 
@@ -39,7 +39,7 @@ afterAll(() => hub.stop())
 beforeEach(() => {
   home = fs.mkdtempSync(path.join(tmpdir(), 'bertkit-hub-'))
   hub.models.clear()
-  hub.models.set(ID, { commit: COMMIT, files: FILES, refs: ['v1', 'feature x'.slice(0, 7)] })
+  hub.models.set(ID, { commit: COMMIT, files: FILES, refs: ['v1', 'refs/pr/1'] })
   hub.seen.length = 0
   hub.intercept = () => false
 })
@@ -244,16 +244,16 @@ describe('a download', () => {
   test('takes a tag, and the commit that the cache has for a branch', async () => {
     await get('config', { revision: 'v1' })
     expect(fs.readFileSync(inCache('refs/v1'), 'utf8')).toBe(COMMIT)
+    await get('config', { revision: 'refs/pr/1' })
+    expect(fs.readFileSync(inCache('refs/refs/pr/1'), 'utf8')).toBe(COMMIT)
     await get('config')
     // the branch moves on: the rest still comes from the commit that the config is of
-    const old = hub.models.get(ID)
     hub.intercept = ({ url }, response) => {
       if (!url.endsWith('/main')) return false
       response.setHeader('content-type', 'application/json').end(JSON.stringify({ sha: NEWER, siblings: [] }))
       return true
     }
     expect(await get('tokenizer')).toBe(snapshot())
-    expect(old?.commit).toBe(COMMIT)
   })
 
   test('starts anew where the cached commit is no longer there', async () => {
@@ -683,13 +683,17 @@ describe('an answer', () => {
   })
 
   test.each([
-    ['no ETag', { 'content-length': '5' }],
-    ['a path for an ETag', { etag: '"../../../../etc/passwd"', 'content-length': '5' }],
-    ['no size', { etag: `"${'c'.repeat(40)}"` }],
-    ['an absurd size', { etag: `"${'c'.repeat(40)}"`, 'x-linked-size': '999999999999999' }],
-    ['a negative size', { etag: `"${'c'.repeat(40)}"`, 'x-linked-size': '-5' }],
-    ['another commit', { etag: `"${'c'.repeat(40)}"`, 'content-length': '5', 'x-repo-commit': NEWER }],
-  ])('that describes a file with %s is refused', async (_, headers) => {
+    ['no ETag', /expected an ETag/, { 'content-length': '5' }],
+    ['a path for an ETag', /expected an ETag/, { etag: '"../../../../etc/passwd"', 'content-length': '5' }],
+    ['no size', /expected a size/, { etag: `"${'c'.repeat(40)}"` }],
+    ['an absurd size', /expected a size/, { etag: `"${'c'.repeat(40)}"`, 'x-linked-size': '999999999999999' }],
+    ['a negative size', /expected a size/, { etag: `"${'c'.repeat(40)}"`, 'x-linked-size': '-5' }],
+    [
+      'another commit',
+      /but received commit/,
+      { etag: `"${'c'.repeat(40)}"`, 'content-length': '5', 'x-repo-commit': NEWER },
+    ],
+  ])('that describes a file with %s is refused', async (_, message, headers) => {
     hub.intercept = ({ method }, response) => {
       if (method === 'HEAD') {
         response.removeHeader('content-length')
@@ -697,7 +701,7 @@ describe('an answer', () => {
       }
       return method === 'HEAD'
     }
-    await refuses(get('config'), 'invalid', /config\.json/)
+    await refuses(get('config'), 'invalid', message)
     expect(blobs()).toEqual([])
   })
 
@@ -736,6 +740,16 @@ describe('an answer', () => {
       expect(hub.seen.length).toBe(1)
     },
   )
+
+  test('may redirect to https, and to http only on this machine from this machine', () => {
+    const may = (from: string, to: string) => mayRedirect(new URL(from), new URL(to))
+    expect(may('https://a.example', 'https://b.example')).toBe(true)
+    expect(may('http://127.0.0.1:1', 'http://[::1]:2')).toBe(true)
+    expect(may('http://localhost:1', 'https://b.example')).toBe(true)
+    expect(may('https://a.example', 'http://localhost:1')).toBe(false)
+    expect(may('https://a.example', 'http://a.example')).toBe(false)
+    expect(may('http://localhost:1', 'http://a.example')).toBe(false)
+  })
 
   test('that redirects for ever is refused', async () => {
     hub.intercept = (_, response) => {
