@@ -12,6 +12,7 @@ export type BertkitErrorCode =
   | 'ERR_BACKEND'
   | 'ERR_PLAN'
   | 'ERR_IO'
+  | 'ERR_HUB'
 
 /** Every error that a user of bertkit can cause. `message` says what was expected, what came, and where. */
 export class BertkitError extends Error {
@@ -135,5 +136,32 @@ export class FileError extends BertkitError {
     options?: ErrorOptions,
   ) {
     super('ERR_IO', message, options)
+  }
+}
+
+/**
+ * What kept a model of the Hub away: it is not cached and no network may be used; the package that asks the Hub is missing; there is
+ * no such model, revision or file; the token may not read it; the connection failed; the Hub failed or refuses for now; what came is
+ * not what was announced.
+ */
+export type HubErrorReason =
+  | 'not-cached'
+  | 'no-package'
+  | 'not-found'
+  | 'forbidden'
+  | 'unreachable'
+  | 'server'
+  | 'invalid'
+
+/** A model named by its Hub id could not be had; `status` is the answer's, where there was one. */
+export class HubError extends BertkitError {
+  override readonly name = 'HubError'
+  constructor(
+    message: string,
+    readonly reason: HubErrorReason,
+    readonly status?: number,
+    options?: ErrorOptions,
+  ) {
+    super('ERR_HUB', message, options)
   }
 }

@@ -10,6 +10,7 @@ export type {
 } from './data/tokenizer/tokenizer.ts'
 export { BertTokenizer } from './data/tokenizer/tokenizer.ts'
 export * from './errors.ts'
+export type { DownloadProgress, HubOptions } from './formats/hub.ts'
 export type { GenerateOutput, Generation } from './generation/generate.ts'
 export type { GenerateOptions } from './generation/options.ts'
 export type { GeneratedToken } from './generation/sample.ts'

@@ -35,16 +35,17 @@ const entries = ['index.ts']
 const edgeSafe = ['graph', 'ops', 'model', 'heads', 'optim', 'generation', 'data/tokenizer']
 /** The one way from an edge-safe module to files: imported when it is called, never when the module is loaded. */
 const dynamicImports: Readonly<Record<string, readonly string[]>> = {
-  'model/config.ts': ['formats/files.ts', 'json.ts'],
+  'model/config.ts': ['formats/files.ts', 'formats/hub.ts', 'json.ts'],
 }
-/** Below session, the file system is reached here only. */
-const fileSystem = ['formats/files.ts']
+/** Below session, the file system is reached here only: files of models and data, and the Hub's cache, which is links and renames. */
+const fileSystem = ['formats/files.ts', 'formats/hub-cache.ts']
 const aboveFileSystem = ['session', 'backend', 'train', 'cli']
 /** npm packages and the only place that may use each; the rest of bertkit needs none. */
 const packages: Readonly<Record<string, string>> = {
   commander: 'cli/',
   'cli-progress': 'cli/',
   'csv-parse': 'data/readers/records.ts',
+  '@huggingface/hub': 'formats/hub-client.ts',
 }
 const generated = ['graph/op-table.ts', 'data/tokenizer/unicode-tables.ts']
 const MAX_LINES = 400

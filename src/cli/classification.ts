@@ -15,6 +15,8 @@ import { BertForSequenceClassification } from '../session/models.ts'
 import { classificationMetrics } from '../train/metrics.ts'
 import { mapInSlices } from '../train/slices.ts'
 import type { ComputeMetrics, Example } from '../train/types.ts'
+import { hubOptions } from './hub.ts'
+import type { Io } from './io.ts'
 import type { DataOptions, ModelOptions } from './options.ts'
 
 /** The metric that says which evaluation is best, without the eval_ prefix; greater is better for each. */
@@ -101,8 +103,10 @@ export interface Classifier {
   readonly tokenizer: BertTokenizer
 }
 
-/** Opens a fine-tuned model folder. */
-export async function openClassifier(folder: string, { backend, dtype, threads }: ModelOptions): Promise<Classifier> {
-  const model = await BertForSequenceClassification.fromPretrained(folder, { backend, dtype, threads })
-  return { model, tokenizer: await BertTokenizer.fromPretrained(folder) }
+/** Opens a fine-tuned model: a folder or a Hub id. */
+export async function openClassifier(nameOrFolder: string, options: ModelOptions, io: Io): Promise<Classifier> {
+  const { backend, dtype, threads } = options
+  const hub = hubOptions(options, io)
+  const model = await BertForSequenceClassification.fromPretrained(nameOrFolder, { ...hub, backend, dtype, threads })
+  return { model, tokenizer: await BertTokenizer.fromPretrained(nameOrFolder, hub) }
 }

@@ -5,6 +5,7 @@ import { type Io, metricRows, writeJsonLine, writeTable } from './io.ts'
 import {
   addDataOptions,
   addModelOptions,
+  addRevision,
   checkDataOptions,
   type DataOptions,
   integerOption,
@@ -19,7 +20,7 @@ interface EvaluateOptions extends ModelOptions, DataOptions {
 
 async function evaluate(options: EvaluateOptions, io: Io): Promise<void> {
   checkDataOptions(options)
-  const { model, tokenizer } = await openClassifier(options.model, options)
+  const { model, tokenizer } = await openClassifier(options.model, options, io)
   using _ = model
   const labelSet = labelSetOf(model.config)
   const data = await readData(options.evalFile, options, 'required', labelSet.problemType)
@@ -38,8 +39,8 @@ export function addEvaluate(program: Command, io: Io): void {
   const command = program
     .command('evaluate')
     .description('measure a model on a labelled file')
-    .requiredOption('--model <folder>', 'model folder')
+    .requiredOption('--model <name>', 'model folder or Hub id')
     .requiredOption('--eval-file <file>', 'labelled data: .csv, .tsv or .jsonl, each also .gz')
     .option(`${batchFlag} <integer>`, 'sequences in a batch', integerOption(batchFlag, 1), 32)
-  addModelOptions(addDataOptions(command)).action((options: EvaluateOptions) => evaluate(options, io))
+  addModelOptions(addDataOptions(addRevision(command))).action((options: EvaluateOptions) => evaluate(options, io))
 }

@@ -1,11 +1,13 @@
 import type { Command } from 'commander'
 import { describeBackend } from '../backend/open.ts'
 import { UsageError } from '../errors.ts'
+import { resolveModelFolder } from '../formats/hub.ts'
 import { openWeights } from '../formats/weights.ts'
 import { BertConfig } from '../model/config.ts'
 import { problemTypeOf } from './classification.ts'
+import { hubOptions } from './hub.ts'
 import { grouped, type Io, writeJsonLine, writeTable } from './io.ts'
-import { addModelOptions, type ModelOptions } from './options.ts'
+import { addModelOptions, addRevision, type ModelOptions } from './options.ts'
 import { version } from './version.ts'
 
 interface InfoOptions extends ModelOptions {
@@ -28,7 +30,8 @@ interface ModelInfo {
 }
 
 /** From config.json and the headers of the weights; no weight is read. */
-async function describeModel(folder: string): Promise<ModelInfo> {
+async function describeModel(nameOrFolder: string, options: InfoOptions, io: Io): Promise<ModelInfo> {
+  const folder = await resolveModelFolder(nameOrFolder, 'model', hubOptions(options, io))
   const config = await BertConfig.fromPretrained(folder)
   const weights = await openWeights(folder)
   let parameters = 0
@@ -83,7 +86,7 @@ async function info(argument: string | undefined, options: InfoOptions, io: Io):
   if (argument !== undefined && options.model !== undefined)
     throw new UsageError('Expected one model folder but received two')
   const folder = argument ?? options.model
-  const model = folder === undefined ? undefined : await describeModel(folder)
+  const model = folder === undefined ? undefined : await describeModel(folder, options, io)
   const { backend, cpu, isa, isas, kernels, threads } = describeBackend({
     backend: options.backend,
     threads: options.threads,
@@ -108,7 +111,9 @@ export function addInfo(program: Command, io: Io): void {
   const command = program
     .command('info')
     .description("show this machine's instruction set, threads and kernels, and a model folder's size and head")
-    .argument('[folder]', 'model folder')
-    .option('--model <folder>', 'model folder')
-  addModelOptions(command).action((folder: string | undefined, options: InfoOptions) => info(folder, options, io))
+    .argument('[name]', 'model folder or Hub id')
+    .option('--model <name>', 'model folder or Hub id')
+  addModelOptions(addRevision(command)).action((folder: string | undefined, options: InfoOptions) =>
+    info(folder, options, io),
+  )
 }

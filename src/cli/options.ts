@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander'
 import type { ClassificationProblem } from '../data/classification.ts'
 import type { RowFormat } from '../data/readers/rows.ts'
 import { ArgumentError, UsageError } from '../errors.ts'
+import { isRevision } from '../formats/hub.ts'
 import {
   type ArgumentRule,
   argumentRules,
@@ -16,6 +17,7 @@ export interface ModelOptions {
   readonly backend: 'auto' | 'cpu' | 'cuda' | 'wasm'
   readonly dtype: 'float32' | 'auto'
   readonly threads?: number
+  readonly revision?: string
   readonly json?: boolean
 }
 
@@ -71,6 +73,15 @@ export function oneOf<Name extends string>(
       `Expected ${flag} to be one of ${[...available, ...Object.keys(later)].join(', ')} but received '${text}'`,
     )
   }
+}
+
+/** --revision, for commands that have --model. */
+export const addRevision = (command: Command): Command =>
+  command.option('--revision <name>', 'branch, tag or commit of a model of the Hub (default: main)', parseRevision)
+
+function parseRevision(text: string): string {
+  if (isRevision(text)) return text
+  throw new UsageError(`Expected --revision to be the name of a branch, a tag or a commit but received '${text}'`)
 }
 
 /** --backend, --dtype, --bf16, --threads and --json. */

@@ -12,6 +12,7 @@ import { abortable, type Io, type Output, writeJsonLine, writeWhenReady } from '
 import {
   addDataOptions,
   addModelOptions,
+  addRevision,
   checkDataOptions,
   type DataOptions,
   integerOption,
@@ -105,7 +106,7 @@ async function writeLines(file: string, lines: AsyncIterable<string>): Promise<v
 async function predict(options: PredictOptions, io: Io): Promise<void> {
   checkDataOptions(options)
   await checkFiles(options)
-  const classifier = await openClassifier(options.model, options)
+  const classifier = await openClassifier(options.model, options, io)
   using _ = classifier.model
   const lines = predictions(classifier, maxLengthOf(options, classifier.model.config), options, io)
   // Awaited, not returned: the model is disposed at the end of this function.
@@ -118,9 +119,9 @@ export function addPredict(program: Command, io: Io): void {
   const command = program
     .command('predict')
     .description('write a JSON line with labels and scores for every input')
-    .requiredOption('--model <folder>', 'model folder')
+    .requiredOption('--model <name>', 'model folder or Hub id')
     .option('--input-file <file>', 'texts: .csv, .tsv, .jsonl, .txt (default: lines of standard input)')
     .option('--output-file <file>', 'where to write (default: standard output)')
     .option(`${batchFlag} <integer>`, 'sequences in a batch', integerOption(batchFlag, 1), 32)
-  addModelOptions(addDataOptions(command)).action((options: PredictOptions) => predict(options, io))
+  addModelOptions(addDataOptions(addRevision(command))).action((options: PredictOptions) => predict(options, io))
 }

@@ -10,11 +10,13 @@ import type { TrainingArgumentsInput } from '../train/arguments.ts'
 import type { LogRecord, TrainEvent, TrainOutput } from '../train/events.ts'
 import { Trainer } from '../train/trainer.ts'
 import { encodeLabelled, HEADLINE_METRIC, maxLengthOf, metricsFor, readData } from './classification.ts'
+import { hubOptions } from './hub.ts'
 import { grouped, type Io, metricRows, writeJsonLine, writeTable } from './io.ts'
 import {
   addDataOptions,
   addModelOptions,
   addProblemType,
+  addRevision,
   addTrainingOptions,
   checkArguments,
   checkDataOptions,
@@ -95,12 +97,13 @@ const labelFields = ({ names, problemType }: LabelSet) => ({
   problemType,
 })
 
-async function createModel(options: TrainOptions, labels: LabelSet, seed: number | undefined) {
-  const { backend, dtype, model: folder, threads } = options
-  if (folder === undefined) return createFromScratch(options, labels, seed)
-  const tokenizer = await BertTokenizer.fromPretrained(folder)
-  const settings = { ...labelFields(labels), backend, dtype, seed, threads }
-  return { model: await BertForSequenceClassification.fromPretrained(folder, settings), tokenizer }
+async function createModel(options: TrainOptions, labels: LabelSet, seed: number | undefined, io: Io) {
+  const { backend, dtype, model: nameOrFolder, threads } = options
+  if (nameOrFolder === undefined) return createFromScratch(options, labels, seed)
+  const hub = hubOptions(options, io)
+  const tokenizer = await BertTokenizer.fromPretrained(nameOrFolder, hub)
+  const settings = { ...labelFields(labels), ...hub, backend, dtype, seed, threads }
+  return { model: await BertForSequenceClassification.fromPretrained(nameOrFolder, settings), tokenizer }
 }
 
 /** One JSON line for each event that a program may want; steps are only for the bar. */
@@ -145,7 +148,7 @@ async function train(options: TrainOptions, io: Io): Promise<void> {
   const trainData = await readData(options.trainFile, options, 'required', problemType)
   const evalData = options.evalFile && (await readData(options.evalFile, options, 'required', problemType))
   const labels = inferLabels(trainData)
-  const { model, tokenizer } = await createModel(options, labels, args.seed)
+  const { model, tokenizer } = await createModel(options, labels, args.seed, io)
   using _ = model
   const maxLength = maxLengthOf(options, model.config)
   const trainDataset = await encodeLabelled(trainData, labels, tokenizer, maxLength, io.signal)
@@ -173,7 +176,7 @@ export function addTrain(program: Command, io: Io): void {
     .command('train')
     .description('fine-tune a model, or train one from scratch')
     .option('--task <name>', 'what to learn: sequence-classification', parseTask, 'sequence-classification')
-    .option('--model <folder>', 'model folder to start from')
+    .option('--model <name>', 'model folder or Hub id to start from')
     .option('--config <file>', 'config.json of a new model (with --vocab)')
     .option('--vocab <file>', 'vocab.txt of a new model (with --config)')
     .requiredOption('--train-file <file>', 'labelled data: .csv, .tsv or .jsonl, each also .gz')
@@ -184,6 +187,6 @@ export function addTrain(program: Command, io: Io): void {
     '\nIt saves a checkpoint after each epoch; with --eval-file it evaluates then too, keeps the best and the newest checkpoint,' +
       '\nand ends with the best weights. Ctrl-C saves a checkpoint; --resume-from-checkpoint continues exactly there.',
   )
-  addProblemType(addDataOptions(command))
+  addProblemType(addDataOptions(addRevision(command)))
   addTrainingOptions(addModelOptions(command), OWN_DEFAULTS).action((options: TrainOptions) => train(options, io))
 }

@@ -329,14 +329,18 @@ export class BertConfig implements BertConfigFields {
     return new BertConfig(fields, where, extra)
   }
 
-  /** Reads `config.json` of a model folder. */
-  static async fromPretrained(folder: string): Promise<BertConfig> {
+  /** Reads `config.json` of a model: a folder or a Hub id. The options matter for an id only. */
+  static async fromPretrained(
+    nameOrFolder: string,
+    options?: import('../formats/hub.ts').HubOptions,
+  ): Promise<BertConfig> {
     // Imported here and not above, so that a platform without a file system can load this module.
-    const [{ joinPath, readText }, { parseJson }] = await Promise.all([
+    const [{ joinPath, readText }, { resolveModelFolder }, { parseJson }] = await Promise.all([
       import('../formats/files.ts'),
+      import('../formats/hub.ts'),
       import('../json.ts'),
     ])
-    const file = joinPath(folder, 'config.json')
+    const file = joinPath(await resolveModelFolder(nameOrFolder, 'config', options), 'config.json')
     return BertConfig.fromJSON(
       parseJson(await readText(file), (reason) => new ConfigError(`${file}: ${reason}`)),
       file,

@@ -2,6 +2,7 @@ import type { BackendDescription } from '../backend/backend.ts'
 import type { BackendOptions } from '../backend/open.ts'
 import { ArgumentError, ConfigError, NonFiniteError, WeightsError } from '../errors.ts'
 import { joinPath, makeFolder, writeText } from '../formats/files.ts'
+import { type HubOptions, resolveModelFolder, splitHubOptions } from '../formats/hub.ts'
 import { matchWeights, type WeightsMatch } from '../formats/names.ts'
 import { writeSafetensors } from '../formats/safetensors.ts'
 import { openWeights, type WeightsSource } from '../formats/weights.ts'
@@ -23,7 +24,7 @@ export interface ModelOptions extends BackendOptions {
   readonly seed?: number
 }
 
-export type FromPretrainedOptions = ModelOptions & Partial<Omit<BertConfigFields, 'dtype'>>
+export type FromPretrainedOptions = ModelOptions & HubOptions & Partial<Omit<BertConfigFields, 'dtype'>>
 
 export interface ForwardOptions {
   readonly outputHiddenStates?: boolean
@@ -95,17 +96,19 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   }
 
   /**
-   * Loads a Hugging Face folder, of this class or of another one: names with or without `bert.` are found, and what the folder
-   * lacks is new (see `loadReport`). Throws ConfigError, WeightsError or FileError.
+   * Loads a Hugging Face folder, or a model of the Hub by its id (see `HubOptions`), of this class or of another one: names with
+   * or without `bert.` are found, and what is not there is new (see `loadReport`). Throws ConfigError, WeightsError, FileError or
+   * HubError.
    */
   static async fromPretrained<Model extends PreTrainedModel>(
     this: ModelClass<Model>,
-    folder: string,
+    nameOrFolder: string,
     options: FromPretrainedOptions = {},
   ): Promise<Model> {
-    const { backend, threads, dtype, seed, ...rest } = options
+    const [hub, { backend, threads, dtype, seed, ...rest }] = splitHubOptions(options)
     for (const name of Object.keys(rest))
       if (!isConfigField(name)) throw new ArgumentError(`fromPretrained: there is no option or config field '${name}'`)
+    const folder = await resolveModelFolder(nameOrFolder, 'model', hub)
     const config = (await BertConfig.fromPretrained(folder)).with(rest)
     const source = await openWeights(folder)
     try {

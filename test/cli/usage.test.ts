@@ -5,7 +5,7 @@ const train = (...flags: string[]) =>
   bertkit([
     'train',
     '--model',
-    'no-such-model',
+    './no-such-model',
     '--train-file',
     'no-such-file.csv',
     '--output-dir',
@@ -85,10 +85,10 @@ test('help and version exit with 0', async () => {
 
 describe('what fails exits with 1 and one line without a stack', () => {
   test.each([
-    [['train', '--model', 'no-such-model', '--train-file', 'no-such-file.csv', '--output-dir', 'o'], /no such file/],
-    [['evaluate', '--model', 'no-such-model', '--eval-file', 'no-such-file.csv'], /no such file/],
-    [['predict', '--model', 'no-such-model'], /no such file/],
-    [['info', '--model', 'no-such-model'], /no such file/],
+    [['train', '--model', './no-such-model', '--train-file', 'no-such-file.csv', '--output-dir', 'o'], /no such file/],
+    [['evaluate', '--model', './no-such-model', '--eval-file', 'no-such-file.csv'], /no such file/],
+    [['predict', '--model', './no-such-model'], /no such file/],
+    [['info', '--model', './no-such-model'], /no such file/],
   ])('%j', async (argv, message) => {
     const { code, stderr, stdout } = await bertkit(argv)
     expect(stderr).toMatch(/^bertkit: [^\n]*\n$/)

@@ -1,5 +1,6 @@
 // The public tokenizer of BERT models.
 import { ArgumentError, DataError } from '../../errors.ts'
+import { type HubOptions, resolveModelFolder, splitHubOptions } from '../../formats/hub.ts'
 import { kindOf, quote } from '../../json.ts'
 import { decodeTokens } from './decoder.ts'
 import { assemble, type Encoding, TokenList } from './encoding.ts'
@@ -93,15 +94,18 @@ export class BertTokenizer implements SpecialTokens {
   }
 
   /**
-   * Reads tokenizer.json (normaliser options, vocabulary, added tokens), else vocab.txt; then tokenizer_config.json, whose
+   * Reads a tokenizer of a folder or of a Hub id: tokenizer.json (normaliser options, vocabulary, added tokens), else vocab.txt; then tokenizer_config.json, whose
    * do_lower_case, strip_accents, tokenize_chinese_chars and special tokens, where it has them, go before tokenizer.json's as
    * in Transformers. `options` go before all files.
-   * @throws DataError for a broken file, naming it and the field or line; FileError if one cannot be read.
+   * @throws DataError for a broken file, naming it and the field or line; FileError if one cannot be read; HubError.
    */
-  static async fromPretrained(folder: string, options: TokenizerOptions = {}): Promise<BertTokenizer> {
-    if (typeof folder !== 'string') throw new ArgumentError(`Expected a folder's path but received ${kindOf(folder)}`)
-    const found = await readTokenizerFolder(folder)
-    return new BertTokenizer(withOptions(found, options), (reason) => new DataError(reason, found.file))
+  static async fromPretrained(
+    nameOrFolder: string,
+    options: TokenizerOptions & HubOptions = {},
+  ): Promise<BertTokenizer> {
+    const [hub, rest] = splitHubOptions(options)
+    const found = await readTokenizerFolder(await resolveModelFolder(nameOrFolder, 'tokenizer', hub))
+    return new BertTokenizer(withOptions(found, rest), (reason) => new DataError(reason, found.file))
   }
 
   /**

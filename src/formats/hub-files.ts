@@ -1,0 +1,88 @@
+// Which files of a model are needed for what.
+import { HubError } from '../errors.ts'
+import { isJsonObject, parseJson } from '../json.ts'
+
+/** What is to be read from a model: its config.json; its tokenizer; its config.json and weights. */
+export type ModelPart = 'config' | 'tokenizer' | 'model'
+
+interface Needs {
+  readonly ifThere: readonly string[]
+  readonly always: readonly string[]
+  /** The first of these that is there. */
+  readonly oneOf: readonly string[]
+}
+
+const NEEDS: Readonly<Record<ModelPart, Needs>> = {
+  config: { ifThere: [], always: ['config.json'], oneOf: [] },
+  tokenizer: {
+    ifThere: ['tokenizer_config.json', 'special_tokens_map.json', 'vocab.txt'],
+    always: [],
+    oneOf: ['tokenizer.json', 'vocab.txt'],
+  },
+  model: {
+    // what sentence-transformers writes: how token vectors become one
+    ifThere: ['modules.json', '1_Pooling/config.json'],
+    always: ['config.json'],
+    oneOf: ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json'],
+  },
+}
+
+/** A file without which a cached part could mean something else: it says whether a vocabulary is lower-cased. */
+export const DECISIVE: Readonly<Record<ModelPart, readonly string[]>> = {
+  config: [],
+  tokenizer: ['tokenizer_config.json'],
+  model: [],
+}
+
+/** Files that a model may lack. */
+export const optionalFiles = (part: ModelPart): readonly string[] => NEEDS[part].ifThere
+
+/** A snapshot or a repository. */
+export interface FileList {
+  has(file: string): boolean | Promise<boolean>
+  /** The text of a file that is there. */
+  read(file: string): Promise<string>
+}
+
+export interface FileChoice {
+  /** In the order to fetch them: those without which the rest is of no use come last, so that they show completeness. */
+  readonly files: string[]
+  /** What a part cannot do without, in words; undefined if all is there. */
+  readonly missing: string | undefined
+}
+
+const MAX_SHARDS = 512
+
+/** File names of an index's weight_map, each a plain name beside the index. */
+function shardsOf(text: string, index: string): string[] {
+  const fail = (reason: string) => new HubError(`${index}: ${reason}`, 'invalid')
+  const json = parseJson(text, fail)
+  const map = isJsonObject(json) ? json.weight_map : undefined
+  if (!isJsonObject(map)) throw fail('expected weight_map to be an object')
+  const names = [...new Set(Object.values(map))]
+  if (names.length === 0 || names.length > MAX_SHARDS) throw fail(`expected 1 to ${MAX_SHARDS} shards`)
+  return names.map((name) => {
+    if (typeof name === 'string' && /^\w[\w.+-]{0,240}\.(safetensors|bin)$/.test(name)) return name
+    throw fail('expected weight_map to name .safetensors or .bin files in the same folder')
+  })
+}
+
+/** Chooses the files of a part among those that are there. */
+export async function chooseFiles(part: ModelPart, list: FileList): Promise<FileChoice> {
+  const { ifThere, always, oneOf } = NEEDS[part]
+  const there = async (names: readonly string[]): Promise<string[]> => {
+    const has = await Promise.all(names.map((name) => list.has(name)))
+    return names.filter((_, i) => has[i])
+  }
+  const [main] = await there(oneOf)
+  const needed = main === undefined ? [] : [main]
+  if (main?.endsWith('.index.json')) needed.push(...shardsOf(await list.read(main), main))
+  needed.push(...always)
+  const found = await there(needed)
+  const lacking = needed.filter((name) => !found.includes(name))
+  if (main === undefined && oneOf.length > 0) lacking.push(oneOf.join(' or '))
+  return {
+    files: [...new Set([...(await there(ifThere)), ...found])],
+    missing: lacking.length === 0 ? undefined : lacking.slice(0, 5).join(', '),
+  }
+}

@@ -1,0 +1,171 @@
+// A model's name instead of its folder: the one place where bertkit may use the network, and only for such a name.
+import { ArgumentError, HubError } from '../errors.ts'
+import { isJsonObject, kindOf, quote } from '../json.ts'
+import { readText } from './files.ts'
+import { HubCache, isThere } from './hub-cache.ts'
+import { chooseFiles, DECISIVE, type ModelPart, optionalFiles } from './hub-files.ts'
+import { type HubSettings, hubSettings } from './hub-settings.ts'
+
+export interface DownloadProgress {
+  /** Its name in the model. */
+  readonly file: string
+  /** Bytes. */
+  readonly received: number
+  readonly size: number
+}
+
+/** How a model that is named by its Hub id is had. For a folder none of this matters. */
+export interface HubOptions {
+  /** A branch, a tag or a commit; default 'main'. */
+  readonly revision?: string
+  /** Folder of the Hub's cache; default HF_HUB_CACHE, else $HF_HOME/hub, else ~/.cache/huggingface/hub. */
+  readonly cacheDir?: string
+  /** Access token; default HF_TOKEN, else the content of $HF_HOME/token. false: none. */
+  readonly token?: string | false
+  /** Never use the network, as with HF_HUB_OFFLINE=1. */
+  readonly localFilesOnly?: boolean
+  /** Milliseconds without a byte until a connection is given up; default HF_HUB_DOWNLOAD_TIMEOUT (in seconds), else 30,000. */
+  readonly downloadTimeout?: number
+  /** Called when a download of a file begins and whenever some of it has come. */
+  readonly onDownload?: (progress: DownloadProgress) => void
+  /** Aborts a download; what has come is kept for the next one. */
+  readonly signal?: AbortSignal
+}
+
+/** Whether a text may be a revision: what git accepts, as far as it is also a plain path of a file. */
+export const isRevision = (text: unknown): boolean =>
+  typeof text === 'string' &&
+  text.length <= 200 &&
+  /^\w[\w.+/@-]*$/.test(text) &&
+  !/\.\.|\/(\/|\.|$)|\.lock$/.test(text)
+
+const CHECKS: {
+  readonly [Name in keyof HubOptions]-?: readonly [expected: string, accepts: (value: unknown) => boolean]
+} = {
+  revision: ['the name of a branch, a tag or a commit', isRevision],
+  cacheDir: ["a folder's path", (value) => typeof value === 'string' && value !== ''],
+  token: ['a string or false', (value) => value === false || (typeof value === 'string' && value !== '')],
+  localFilesOnly: ['true or false', (value) => typeof value === 'boolean'],
+  downloadTimeout: [
+    '1 to 2^31 - 1 milliseconds',
+    (value) => typeof value === 'number' && value >= 1 && value < 2 ** 31,
+  ],
+  onDownload: ['a function', (value) => typeof value === 'function'],
+  signal: ['an AbortSignal', (value) => value instanceof AbortSignal],
+}
+
+/** Takes the options about the Hub out of others, unchecked; what is no object stays whole for others to refuse. */
+export function splitHubOptions<Options extends HubOptions>(
+  options: Options,
+): [HubOptions, Omit<Options, keyof HubOptions>] {
+  if (kindOf(options) !== 'an object') return [{}, options]
+  const { revision, cacheDir, token, localFilesOnly, downloadTimeout, onDownload, signal, ...others } = options
+  return [{ revision, cacheDir, token, localFilesOnly, downloadTimeout, onDownload, signal }, others]
+}
+
+function checkHubOptions(options: HubOptions): void {
+  if (!isJsonObject(options))
+    throw new ArgumentError(`Expected options to be an object but received ${kindOf(options)}`)
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(CHECKS, name)) throw new ArgumentError(`There is no option ${quote(name)}`)
+    const [expected, accepts] = CHECKS[name as keyof HubOptions]
+    if (value === undefined || accepts(value)) continue
+    // an access token is not for a log
+    const found = name === 'token' ? kindOf(value) : quote(value)
+    throw new ArgumentError(`Expected ${name} to be ${expected} but received ${found}`)
+  }
+}
+
+/** Whether a text may name a model of the Hub: `name` or `org/name`, by the rules of Python's huggingface_hub. */
+export const isHubId = (text: string): boolean =>
+  /^(\b[\w.-]{1,96}\b\/)?\b[\w.-]{1,96}\b$/.test(text) && !/--|\.\.|\.git$/.test(text)
+
+/**
+ * The folder to read a part of a model from. What is there is that folder, and so is what can be no Hub id: it is given back as it
+ * is. Else the name is a Hub id, and the folder is its snapshot in the Hub's cache, which Python shares. Only files that it lacks are
+ * downloaded: a revision that is cached is not asked for again.
+ * @throws HubError if the model cannot be had, FileError if the cache cannot be written, AbortedError, ArgumentError.
+ */
+export async function resolveModelFolder(
+  nameOrFolder: string,
+  part: ModelPart,
+  options: HubOptions = {},
+): Promise<string> {
+  if (typeof nameOrFolder !== 'string')
+    throw new ArgumentError(`Expected a folder or a Hub id but received ${kindOf(nameOrFolder)}`)
+  checkHubOptions(options)
+  if (!isHubId(nameOrFolder) || (await isThere(nameOrFolder))) return nameOrFolder
+  return snapshotOf(nameOrFolder, part, await hubSettings(options))
+}
+
+/** @internal The folder of a model's snapshot that has all files of the part. */
+export async function snapshotOf(id: string, part: ModelPart, settings: HubSettings): Promise<string> {
+  const { offline, revision } = settings
+  const cache = new HubCache(settings, id)
+  const commit = await cache.commitOf(revision)
+  const lacking = commit === undefined ? `revision ${quote(revision)}` : await lacks(cache, commit, part)
+  const isWhole = commit !== undefined && lacking === undefined
+  if (isWhole && (offline !== undefined || (await isCertain(cache, commit, part)))) return cache.snapshot(commit)
+  if (offline !== undefined) {
+    const text = `Expected ${quote(id)} to be a folder, or in the Hub's cache because ${offline}`
+    throw new HubError(`${text}, but ${cache.folder} lacks ${lacking}`, 'not-cached')
+  }
+  try {
+    return await download(id, part, settings, cache, commit)
+  } catch (error) {
+    // As good as offline: what is cached will do.
+    const isAway = error instanceof HubError && ['no-package', 'unreachable', 'server'].includes(error.reason)
+    if (isWhole && isAway) return cache.snapshot(commit)
+    throw error
+  }
+}
+
+/** What a cached commit lacks of a part, in words. */
+async function lacks(cache: HubCache, commit: string, part: ModelPart): Promise<string | undefined> {
+  const { missing } = await chooseFiles(part, {
+    has: (file) => cache.has(commit, file),
+    read: (file) => readText(cache.file(commit, file)),
+  })
+  return missing
+}
+
+/** Whether the cache knows all that decides what the part's files mean. */
+async function isCertain(cache: HubCache, commit: string, part: ModelPart): Promise<boolean> {
+  const known = await Promise.all(DECISIVE[part].map((file) => cache.knows(commit, file)))
+  return !known.includes(false)
+}
+
+/** Fetches what the cache lacks: of the commit that the cache has for the revision, so that all parts of a model fit together. */
+async function download(
+  id: string,
+  part: ModelPart,
+  settings: HubSettings,
+  cache: HubCache,
+  cached: string | undefined,
+): Promise<string> {
+  const [{ HubClient }, { fetchFile }] = await Promise.all([import('./hub-client.ts'), import('./hub-download.ts')])
+  const { revision } = settings
+  const client = new HubClient(settings, id)
+  const { commit, files } = await client.lookUp(cached ?? revision).catch((error: unknown) => {
+    const isGone = error instanceof HubError && error.reason === 'not-found'
+    if (cached === undefined || cached === revision || !isGone) throw error
+    return client.lookUp(revision) // its history was rewritten
+  })
+  const fetched = async (file: string): Promise<void> => {
+    if (await cache.has(commit, file)) return
+    await fetchFile(await client.describe(commit, file), client, cache, settings)
+  }
+  const choice = await chooseFiles(part, {
+    has: (file) => files.has(file),
+    read: async (file) => {
+      await fetched(file)
+      return readText(cache.file(commit, file))
+    },
+  })
+  if (choice.missing !== undefined)
+    throw client.error(`revision ${quote(revision)} has no ${choice.missing}`, 'not-found')
+  for (const file of choice.files) await fetched(file)
+  for (const file of optionalFiles(part)) if (!files.has(file)) await cache.noteAbsence(commit, file)
+  await cache.writeRef(revision, commit)
+  return cache.snapshot(commit)
+}
