@@ -44,7 +44,7 @@ BK_EXPORT void bk_describe(bk_engine*, char* json, size_t capacity);
 BK_EXPORT int bk_memory_create(bk_engine*, bk_memory**);
 BK_EXPORT void bk_memory_free(bk_memory*);
 /**
- * Makes an arena at least `bytes` large, zero-filled where it is new. Contents are kept, but not those of activations and io.
+ * Makes an arena at least `bytes` large, zero-filled where it is new; 0 frees it. Contents are kept, but not those of activations and io.
  * Never during a run on this memory.
  */
 BK_EXPORT int bk_memory_reserve(bk_memory*, int arena, uint64_t bytes);

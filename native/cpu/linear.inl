@@ -49,8 +49,8 @@ static Scratch linear_backward_data_scratch(const Call& call) { return gemm_scra
 
 BK_INLINE bool accumulates(const Run& run, int accumulate) { return accumulate || run.scalars[kScalar_accumulate] != 0; }
 
-/** out[n] = (add ? out : 0) + the sum of x's rows; sums of 64 rows are added to the total, so rounding grows with rows / 64. */
-static void sum_rows(Run& run, const float* x, int64_t rows, int64_t N, float* out, bool add) {
+/** out[n] = (add ? out : 0) + the sum of x's rows, which are `stride` apart; sums of 64 rows are added to the total, so rounding grows with rows / 64. */
+static void sum_rows(Run& run, const float* x, int64_t rows, int64_t N, int64_t stride, float* out, bool add) {
   parallel_ranges(run, N, 64, [&](int64_t begin, int64_t end, int) {
     for (int64_t j = begin; j < end; j += W) {
       const int n = (int)smaller(W, end - j);
@@ -58,7 +58,7 @@ static void sum_rows(Run& run, const float* x, int64_t rows, int64_t N, float* o
       for (int64_t r0 = 0; r0 < rows; r0 += 64) {
         f32 part = {};
         const int64_t r1 = smaller(r0 + 64, rows);
-        for (int64_t r = r0; r < r1; r++) part = part + load_columns(x + r * N + j, n);
+        for (int64_t r = r0; r < r1; r++) part = part + load_columns(x + r * stride + j, n);
         total = total + part;
       }
       if (add) total = total + load_n(out + j, n);
@@ -67,16 +67,18 @@ static void sum_rows(Run& run, const float* x, int64_t rows, int64_t N, float* o
   });
 }
 
-/** dw = dy^T x, dbias = column sums of dy */
+/** dw = dy^T x, dbias = column sums of dy; of the N columns of dy from `first` on */
 static Status linear_backward_weight(Run& run, const Call& call) {
   Cursor c(call);
   const float *dy = c.f32(), *x = c.f32();
   float *dw = c.f32(), *dbias = c.f32();
-  const int64_t rows = c.dim(), K = c.dim(), N = c.dim();
+  const int64_t rows = c.dim(), K = c.dim(), N = c.dim(), T = c.dim(), first = c.integer();
   const bool add = accumulates(run, c.integer());
+  if (first < 0 || first > T - N) return {"first", 0, first, 0, T - N + 1};
+  dy += first;
   if (dw && rows == 0 && !add) memset(dw, 0, (size_t)(N * K) * 4);
-  if (dw) gemm(run, N, K, rows, {dy, 1, N}, {x, K, 1}, dw, K, add, NoEpilogue());
-  if (dbias) sum_rows(run, dy, rows, N, dbias, add);
+  if (dw) gemm(run, N, K, rows, {dy, 1, T}, {x, K, 1}, dw, K, add, NoEpilogue());
+  if (dbias) sum_rows(run, dy, rows, N, T, dbias, add);
   return kOk;
 }
 static Scratch linear_backward_weight_scratch(const Call& call) { return gemm_scratch(call.attributes[2], call.attributes[1], call.attributes[0]); }

@@ -43,7 +43,13 @@ static Status adamw(Run& run, const Call& call) {
   Cursor c(call);
   const float *g = c.f32(), *norm = c.f32();
   float *w = c.f32(), *exp_avg = c.f32(), *exp_avg_sq = c.f32();
-  const int64_t n = c.dim();
+  const int64_t n = c.dim(), length = c.dim(), G = c.dim(), w_first = c.integer(), g_first = c.integer();
+  if (w_first < 0 || w_first > length - n) return {"w_first", 0, w_first, 0, length - n + 1};
+  if (g_first < 0 || g_first > G - n) return {"g_first", 0, g_first, 0, G - n + 1};
+  w += w_first;
+  g += g_first;
+  exp_avg += g_first;
+  exp_avg_sq += g_first;
   const double* group = run.scalars + c.integer();
   const double lr = group[0], decay = group[1], beta1 = run.scalars[kScalar_beta1], beta2 = run.scalars[kScalar_beta2];
   if (!(norm[0] - norm[0] == 0)) return kOk;  // NaN or inf: the step is refused, nothing changes

@@ -20,6 +20,8 @@ export interface BackendDescription {
 export interface BackendMemory {
   /** Makes an arena at least this large. New bytes are zero; activations and io lose their contents when they grow. */
   reserve(arena: Arena, bytes: number): void
+  /** Gives an arena's memory back; it is empty then. */
+  release(arena: Arena): void
   write(arena: Arena, offset: number, source: Float32Array | Int32Array): void
   read(arena: Arena, offset: number, target: Float32Array | Int32Array): void
   /** Gives the memory back, at once or when the run that uses it has ended. */

@@ -113,6 +113,11 @@ class NativeBackendMemory implements BackendMemory {
     translated(() => native.reserve(arena, bytes))
   }
 
+  release(arena: Arena): void {
+    const native = this.idle()
+    translated(() => native.reserve(arena, 0))
+  }
+
   write(arena: Arena, offset: number, source: Float32Array | Int32Array): void {
     const native = this.idle()
     translated(() => native.write(arena, offset, source))

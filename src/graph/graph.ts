@@ -25,6 +25,14 @@ export interface ParameterSlot {
   readonly width: number
   readonly weights: number
   readonly gradients: number | undefined
+  /** Of a stack that is frozen in part: the tensors that are not, with places of their own in the gradients. */
+  readonly parts?: readonly ParameterSlot[]
+}
+
+/** The gradient of a parameter, or of a part of it. */
+export interface GradientPiece extends GradientTarget {
+  /** First element of the part. */
+  readonly first: number
 }
 
 /** A recorded op; operands and attributes in the order of ops.def. */
@@ -147,7 +155,8 @@ export class Graph {
   parameter(slot: ParameterSlot): Value {
     let value = this.parameters.get(slot)
     if (!value) {
-      const requiresGrad = this.options.differentiate && slot.gradients !== undefined
+      const trainable = slot.gradients !== undefined || slot.parts !== undefined
+      const requiresGrad = this.options.differentiate && trainable
       const { name, width, weights } = slot
       value = {
         name,
@@ -233,12 +242,7 @@ export class Graph {
   /** The gradient to add to for a value that needs one. The first writer overwrites: decided here, while recording. */
   gradientTarget(value: Value): GradientTarget | undefined {
     if (!value.requiresGrad) return undefined
-    if (value.parameter) {
-      const slot = value.parameter
-      const add = this.accumulated.has(slot)
-      this.accumulated.add(slot)
-      return { value: this.parameterGradient(slot), add }
-    }
+    if (value.parameter) return this.slotTarget(value.parameter)
     let gradient = this.gradients.get(value)
     if (!gradient) {
       gradient = { ...value, name: `d ${value.name}`, arena: Arena.activations, offset: undefined, requiresGrad: false }
@@ -247,6 +251,23 @@ export class Graph {
     const add = this.written.has(value)
     this.written.add(value)
     return { value: gradient, add }
+  }
+
+  /** The gradients to write of a parameter: one, none, or those of the parts of a stack that are not frozen. */
+  gradientPieces(value: Value | undefined): GradientPiece[] {
+    const slot = value?.parameter
+    if (!value?.requiresGrad || !slot) return []
+    return (slot.parts ?? [slot]).map((part) => ({
+      ...this.slotTarget(part),
+      first: (part.weights - slot.weights) / 4,
+    }))
+  }
+
+  private slotTarget(slot: ParameterSlot): GradientTarget {
+    if (slot.parts) throw new TypeError(`${slot.name} is frozen in part, which only a linear layer can be`)
+    const add = this.accumulated.has(slot)
+    this.accumulated.add(slot)
+    return { value: this.parameterGradient(slot), add }
   }
 
   /** The finished gradient of a value, or undefined if nothing that follows depends on it. */

@@ -1,3 +1,4 @@
+import { ArgumentError } from '../errors.ts'
 import type { Graph, ParameterSlot, Value } from '../graph/graph.ts'
 
 /** How a new parameter is filled: N(0, initializer_range), 0 or 1 (Transformers' _init_weights). */
@@ -62,4 +63,20 @@ export class ParameterScope {
     this.parameters.push(parameter)
     return parameter
   }
+}
+
+/** The names that a pattern matches, a string being a regular expression; an ArgumentError when there are none. */
+export function matchingNames(pattern: RegExp | string, names: Iterable<string>): string[] {
+  let expression: RegExp
+  try {
+    expression = new RegExp(pattern)
+  } catch (cause) {
+    throw new ArgumentError(`Expected a regular expression but received ${String(pattern)}`, { cause })
+  }
+  const found = [...names].filter((name) => {
+    expression.lastIndex = 0
+    return expression.test(name)
+  })
+  if (found.length === 0) throw new ArgumentError(`No parameter has a name that matches ${String(pattern)}`)
+  return found
 }

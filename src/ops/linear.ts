@@ -1,4 +1,4 @@
-import type { Graph, Value } from '../graph/graph.ts'
+import type { GradientPiece, Graph, Value } from '../graph/graph.ts'
 import type { ActivationName } from '../graph/op-table.ts'
 import { defineOp, rowsOf, together } from './op.ts'
 
@@ -20,14 +20,23 @@ export const linear = defineOp({
   backward(graph, dy, { z, K, N }, x, w, bias, activation = 'linear') {
     const rows = rowsOf(x)
     if (z) graph.emit('activationBackward', { dy, z, dz: dy }, { rows, N, act: activation })
-    const dw = graph.gradientTarget(w)
-    const dbias = bias && graph.gradientTarget(bias)
-    for (const [first, second] of together(dw, dbias))
-      graph.emit(
-        'linearBackwardWeight',
-        { dy, x, dw: first?.value, dbias: second?.value },
-        { rows, K, N, accumulate: (first ?? second)!.add },
-      )
+    // columns of dy: a stack that is frozen in part has a gradient for each of the others
+    const columns = new Map<string, { first: number; N: number; dw?: GradientPiece; dbias?: GradientPiece }>()
+    const at = (first: number, count: number) => {
+      const key = `${first} ${count}`
+      const known = columns.get(key) ?? { first, N: count }
+      columns.set(key, known)
+      return known
+    }
+    for (const piece of graph.gradientPieces(w)) at(piece.first / K, piece.value.width / K).dw = piece
+    for (const piece of graph.gradientPieces(bias)) at(piece.first, piece.value.width).dbias = piece
+    for (const { first, N: count, dw, dbias } of columns.values())
+      for (const [weight, sums] of together(dw, dbias))
+        graph.emit(
+          'linearBackwardWeight',
+          { dy, x, dw: weight?.value, dbias: sums?.value },
+          { rows, K, N: count, T: N, first, accumulate: (weight ?? sums)!.add },
+        )
     const dx = graph.gradientTarget(x)
     if (dx) graph.emit('linearBackwardData', { dy, w, dx: dx.value }, { rows, K, N, add: dx.add })
   },

@@ -9,15 +9,20 @@ export interface UpdateRange {
   readonly group: number
 }
 
-const range = (name: string, arena: Arena, offset: number, width: number): Value => ({
-  name,
-  rows: undefined,
-  width,
-  integer: false,
-  arena,
-  offset,
-  requiresGrad: false,
-})
+/** `elements` from byte `offset` on: a value from the last 64-byte border before it, and where in that value they begin. */
+function stretch(name: string, arena: Arena, offset: number, elements: number): { value: Value; first: number } {
+  const first = (offset % 64) / 4
+  const value = {
+    name,
+    rows: undefined,
+    width: first + elements,
+    integer: false,
+    arena,
+    offset: offset - first * 4,
+    requiresGrad: false,
+  }
+  return { value, first }
+}
 
 /**
  * Global norm, clipping and AdamW over the flat buffers; the moments lie as the gradients do. Returns [norm, clip coefficient].
@@ -25,18 +30,30 @@ const range = (name: string, arena: Arena, offset: number, width: number): Value
  */
 export function recordUpdate(graph: Graph, gradientLength: number, ranges: readonly UpdateRange[]): Value {
   const norm = graph.keep(graph.value('norm', undefined, 2))
-  graph.emit('gradientNorm', { g: range('gradients', Arena.gradients, 0, gradientLength), norm }, { n: gradientLength })
-  for (const { weights, gradients, length, group } of ranges)
+  const all = stretch('gradients', Arena.gradients, 0, gradientLength).value
+  graph.emit('gradientNorm', { g: all, norm }, { n: gradientLength })
+  for (const { weights, gradients, length, group } of ranges) {
+    const w = stretch('w', Arena.weights, weights, length)
+    const like = (name: string, arena: Arena) => stretch(name, arena, gradients, length)
+    const g = like('g', Arena.gradients)
     graph.emit(
       'adamw',
       {
-        g: range('g', Arena.gradients, gradients, length),
+        g: g.value,
         norm,
-        w: range('w', Arena.weights, weights, length),
-        expAvg: range('exp_avg', Arena.expAvg, gradients, length),
-        expAvgSq: range('exp_avg_sq', Arena.expAvgSq, gradients, length),
+        w: w.value,
+        expAvg: like('exp_avg', Arena.expAvg).value,
+        expAvgSq: like('exp_avg_sq', Arena.expAvgSq).value,
       },
-      { n: length, group: Scalar.group0 + 2 * group },
+      {
+        n: length,
+        W: w.value.width,
+        G: g.value.width,
+        wFirst: w.first,
+        gFirst: g.first,
+        group: Scalar.group0 + 2 * group,
+      },
     )
+  }
   return norm
 }

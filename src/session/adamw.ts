@@ -5,6 +5,7 @@ import { elementsOf } from '../model/parameters.ts'
 import type { UpdateRange } from '../ops/optimizer.ts'
 import { defaultParamGroups, type ParamGroup } from '../optim/param-groups.ts'
 import type { Tensor } from '../tensor.ts'
+import { isTrainable } from './layout.ts'
 import type { StepInputs } from './prepare.ts'
 import { type LossOptions, PreTrainedModel } from './pretrained.ts'
 
@@ -69,6 +70,7 @@ export class AdamW {
     const model = this.#model
     const list = Array.isArray(batches) ? batches : [batches as StepInputs]
     const groupOf = this.#groups()
+    if (model.runtime.layout.gradientBytes === 0) throw new ArgumentError('Every parameter is frozen: nothing to train')
     const groups = this.paramGroups.map(({ lr, weightDecay }) => ({ lr: this.roundLr(lr), weightDecay }))
     const { loss, result } = await model.accumulate(
       list,
@@ -105,6 +107,7 @@ export class AdamW {
       const steps = this.#used ? this.#model.optimizerSteps : 0
       const state = new Map<string, Tensor>([['step', { data: Float32Array.of(steps), shape: [] }]])
       for (const [name, place] of runtime.layout.tensors) {
+        if (!isTrainable(place)) continue
         const moment = (arena: Arena): Tensor => {
           const data = steps === 0 ? new Float32Array(place.elements) : runtime.readLike(arena, place)
           return { data, shape: [...place.shape] }
@@ -131,12 +134,12 @@ export class AdamW {
         )
       return tensor.data instanceof Float32Array ? tensor.data : Float32Array.from(tensor.data)
     }
-    const { tensors } = runtime.layout
-    for (const { name, shape } of tensors.values())
+    const trainable = [...runtime.layout.tensors.values()].filter(isTrainable)
+    for (const { name, shape } of trainable)
       for (const moment of ['exp_avg', 'exp_avg_sq']) find(`${name}.${moment}`, shape)
     await runtime.exclusive(async () => {
       this.#takeOver()
-      for (const place of tensors.values()) {
+      for (const place of trainable) {
         runtime.writeLike(Arena.expAvg, place, find(`${place.name}.exp_avg`, place.shape))
         runtime.writeLike(Arena.expAvgSq, place, find(`${place.name}.exp_avg_sq`, place.shape))
       }
@@ -180,20 +183,22 @@ export class AdamW {
    * is left alone, as PyTorch leaves one whose grad is None.
    */
   #ranges(groupOf: ReadonlyMap<string, number>, written: ReadonlySet<number>): UpdateRange[] {
+    const places = [...this.#model.runtime.layout.tensors.values()]
+      .filter(isTrainable)
+      .filter(({ owner }) => written.has(owner))
+      .sort((a, b) => a.weights - b.weights)
     const ranges: UpdateRange[] = []
-    for (const { parts, slot, name, width } of this.#model.runtime.layout.parameters) {
-      const owners = new Set(parts.map((part) => groupOf.get(part.name)))
-      if (owners.size > 1)
-        throw new ArgumentError(
-          `${name} is one block of memory: its parts ${parts.map((p) => p.name).join(', ')} must be in one parameter group`,
-        )
-      const [group] = owners
-      if (group === undefined || slot?.gradients === undefined || !written.has(slot.gradients)) continue
-      const length = roundUp(width * 4) / 4
+    for (const { name, weights, gradients, elements } of places) {
+      const group = groupOf.get(name)
+      if (group === undefined) continue
       const last = ranges.at(-1)
-      if (last && last.group === group && last.weights + last.length * 4 === slot.weights)
-        ranges[ranges.length - 1] = { ...last, length: last.length + length }
-      else ranges.push({ weights: slot.weights, gradients: slot.gradients, length, group })
+      // what lies between two parameters is zero, and AdamW leaves it so
+      const gap = last ? weights - last.weights : 0
+      const follows =
+        last && (gap === last.length * 4 || last.weights + gap === roundUp(last.weights + last.length * 4))
+      if (last && follows && last.group === group && gradients - last.gradients === gap)
+        ranges[ranges.length - 1] = { ...last, length: gap / 4 + elements }
+      else ranges.push({ weights, gradients, length: elements, group })
     }
     return ranges
   }

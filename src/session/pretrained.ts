@@ -1,6 +1,6 @@
 import type { BackendDescription } from '../backend/backend.ts'
 import type { BackendOptions } from '../backend/open.ts'
-import { ArgumentError, ConfigError, NonFiniteError, WeightsError } from '../errors.ts'
+import { ArgumentError, ConfigError, type NonFiniteError, WeightsError } from '../errors.ts'
 import { joinPath, makeFolder, writeText } from '../formats/files.ts'
 import { type HubOptions, resolveModelFolder, splitHubOptions } from '../formats/hub.ts'
 import { matchWeights, type WeightsMatch } from '../formats/names.ts'
@@ -9,10 +9,11 @@ import { openWeights, type WeightsSource } from '../formats/weights.ts'
 import { Arena } from '../graph/op-table.ts'
 import type { Head, HeadConstructor } from '../heads/head.ts'
 import { BertConfig, type BertConfigFields, isConfigField } from '../model/config.ts'
-import { ParameterScope } from '../model/parameters.ts'
+import { matchingNames, type Parameter, ParameterScope } from '../model/parameters.ts'
 import type { Tensor } from '../tensor.ts'
 import { initialValues } from './initialize.ts'
-import { layOut, type TensorPlace } from './layout.ts'
+import { isTrainable, layOut, type TensorPlace } from './layout.ts'
+import { nonFiniteError } from './non-finite.ts'
 import { readOutputs } from './outputs.ts'
 import { type PreparedStep, prepareStep, type StepInputs, type Wanted } from './prepare.ts'
 import { ModelRuntime } from './runtime.ts'
@@ -46,6 +47,8 @@ export interface ParameterInfo {
   readonly name: string
   readonly shape: readonly number[]
   readonly size: number
+  /** Not frozen. */
+  readonly trainable: boolean
 }
 
 export const DEFAULT_SEED = 42
@@ -76,6 +79,8 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   optimizer: object | undefined
   readonly #head: Head
   readonly #seed: number
+  readonly #parameters: readonly Parameter[]
+  readonly #frozen = new Set<string>()
   #training = true
   #checkpointing = false
   #stored: ReadonlySet<string> = new Set()
@@ -89,6 +94,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     this.config = config
     const scope = new ParameterScope()
     this.#head = new new.target.head(scope, config)
+    this.#parameters = scope.parameters
     const layout = layOut(scope.parameters)
     this.runtime = new ModelRuntime(this.#head, config.hiddenSize, layout, options, () =>
       this.#initialize(layout.tensors.values()),
@@ -154,11 +160,33 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
 
   /** Parameters by their Hugging Face names, in the order of Transformers. */
   parameters(): ParameterInfo[] {
-    return [...this.runtime.layout.tensors.values()].map(({ name, shape, elements }) => ({
-      name,
-      shape,
-      size: elements,
+    return [...this.runtime.layout.tensors.values()].map((place) => ({
+      name: place.name,
+      shape: place.shape,
+      size: place.elements,
+      trainable: isTrainable(place),
     }))
+  }
+
+  /**
+   * Leaves the parameters whose names match out of training: no gradient, no moments and no memory for them. A string is a regular
+   * expression. An ArgumentError when no name matches, a BusyError while runs are queued.
+   */
+  freeze(pattern: RegExp | string): this {
+    return this.#setFrozen(pattern, true)
+  }
+
+  /** The opposite of `freeze`; without a pattern, of every parameter. Their moments start at zero. */
+  unfreeze(pattern: RegExp | string = ''): this {
+    return this.#setFrozen(pattern, false)
+  }
+
+  #setFrozen(pattern: RegExp | string, frozen: boolean): this {
+    this.runtime.requireIdle(frozen ? 'freeze()' : 'unfreeze()')
+    const names = matchingNames(pattern, this.runtime.layout.tensors.keys())
+    for (const name of names) frozen ? this.#frozen.add(name) : this.#frozen.delete(name)
+    this.runtime.relayout(layOut(this.#parameters, (name) => this.#frozen.has(name)))
+    return this
   }
 
   /** What runs this model. Opens the backend. */
@@ -200,7 +228,9 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
       async (_loss, written) =>
         new Map(
           [...tensors]
-            .filter(([, { owner }]) => written.has(owner))
+            .flatMap(([name, place]) =>
+              isTrainable(place) && written.has(place.owner) ? [[name, place] as const] : [],
+            )
             .map(([name, place]) => [name, tensorOf(place, this.runtime.readLike(Arena.gradients, place))]),
         ),
     )
@@ -249,21 +279,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
 
   /** @internal A NonFiniteError that names the first tensor that is not finite. */
   nonFinite(loss: number): NonFiniteError {
-    const step = this.optimizerSteps + 1
-    const find = (what: string, read: (place: TensorPlace) => Float32Array): string | undefined => {
-      for (const place of this.runtime.layout.tensors.values())
-        if (read(place).some((value) => !Number.isFinite(value))) return `${what} ${place.name}`
-      return undefined
-    }
-    const tensor =
-      find('weight', (place) => this.runtime.readTensor(place)) ??
-      find('gradient of', (place) => this.runtime.readLike(Arena.gradients, place)) ??
-      'loss'
-    return new NonFiniteError(
-      `Step ${step}: the loss is ${loss} and the first tensor that is not finite is: ${tensor}. No weight was changed`,
-      step,
-      tensor,
-    )
+    return nonFiniteError(this.runtime, this.optimizerSteps + 1, loss)
   }
 
   /** A copy of all weights by Hugging Face name. */

@@ -7,7 +7,7 @@ import { compilePlan, type Plan } from '../graph/plan.ts'
 import type { Head, PreparedLabels } from '../heads/head.ts'
 import { recordUpdate, type UpdateRange } from '../ops/optimizer.ts'
 import type { RaggedBatch, RowIndices } from './batch.ts'
-import type { Layout, TensorPlace } from './layout.ts'
+import { isTrainable, type Layout, type TensorPlace, type TrainablePlace } from './layout.ts'
 import { capacityFor, countRows, PlanCache, type RecordedStep, recordStep, type StepSettings } from './plans.ts'
 import { Regions } from './regions.ts'
 
@@ -59,7 +59,7 @@ interface RecordedUpdate {
 export class ModelRuntime {
   readonly #head: Head
   readonly #hiddenSize: number
-  readonly #layout: Layout
+  #layout: Layout
   readonly #options: BackendOptions
   readonly #fill: (runtime: ModelRuntime) => Promise<void>
   readonly #steps = new PlanCache<RecordedStep>()
@@ -73,6 +73,8 @@ export class ModelRuntime {
   #pending = 0
   #disposed = false
   #recorded = 0
+  /** Whether the moments have memory. */
+  #momentsUsed = false
 
   /** `fill` writes the first weights, at the first awaited call. */
   constructor(
@@ -101,6 +103,28 @@ export class ModelRuntime {
   /** Plans recorded so far. */
   get plansRecorded(): number {
     return this.#recorded
+  }
+
+  /**
+   * Takes other places for gradients and moments, after a parameter was frozen or is no longer. Moments of what is trained before and
+   * after are kept; the memory is as large as the new layout needs.
+   */
+  relayout(layout: Layout): void {
+    const old = this.#layout
+    const memory = this.#memory
+    this.#steps.clear()
+    this.#updates.clear()
+    this.#layout = layout
+    if (!memory) return
+    for (const arena of [Arena.gradients, Arena.expAvg, Arena.expAvgSq]) {
+      const kept = arena === Arena.gradients || !this.#momentsUsed ? [] : [...old.tensors.values()].filter(isTrainable)
+      const values = kept.map((place) => [place.name, this.readLike(arena, place)] as const)
+      memory.release(arena)
+      for (const [name, data] of values) {
+        const place = layout.tensors.get(name)!
+        if (isTrainable(place)) this.writeLike(arena, place, data)
+      }
+    }
   }
 
   get busy(): boolean {
@@ -146,7 +170,7 @@ export class ModelRuntime {
   }
 
   /** A tensor of the gradients or of a moment, which lie alike. */
-  readLike(arena: Arena, { gradients, elements }: TensorPlace): Float32Array {
+  readLike(arena: Arena, { gradients, elements }: TrainablePlace): Float32Array {
     return this.#read(arena, gradients, elements)
   }
 
@@ -158,11 +182,13 @@ export class ModelRuntime {
   /** Moments of zero, as a new optimiser has them. */
   clearMoments(): void {
     for (const arena of [Arena.expAvg, Arena.expAvgSq])
-      for (const place of this.#layout.tensors.values()) this.writeLike(arena, place, new Float32Array(place.elements))
+      for (const place of this.#layout.tensors.values())
+        if (isTrainable(place)) this.writeLike(arena, place, new Float32Array(place.elements))
   }
 
-  writeLike(arena: Arena, place: TensorPlace, values: Float32Array): void {
-    this.#mapped().reserve(arena, this.#layout.bytes)
+  writeLike(arena: Arena, place: TrainablePlace, values: Float32Array): void {
+    this.#mapped().reserve(arena, this.#layout.gradientBytes)
+    if (arena !== Arena.gradients) this.#momentsUsed = true
     this.#mapped().write(arena, place.gradients, values)
   }
 
@@ -247,7 +273,7 @@ export class ModelRuntime {
 
   /** Clips and applies the gradients of the micro-steps; returns their norm before clipping. Nothing changes if it is not finite. */
   async runUpdate(ranges: readonly UpdateRange[], scalars: UpdateScalars): Promise<number> {
-    const length = this.#layout.bytes / 4
+    const length = this.#layout.gradientBytes / 4
     const update = this.#updates.get(JSON.stringify([ranges, scalars.groups.length]), () => {
       const graph = new Graph({}, { differentiate: false, training: false })
       const norm = recordUpdate(graph, length, ranges)
@@ -264,6 +290,7 @@ export class ModelRuntime {
     run[Scalar.biasCorrection1] = 1 - beta1 ** scalars.step
     run[Scalar.biasCorrection2Sqrt] = Math.sqrt(1 - beta2 ** scalars.step)
     for (const [g, { lr, weightDecay }] of scalars.groups.entries()) run.set([lr, weightDecay], Scalar.group0 + 2 * g)
+    this.#momentsUsed = true
     await update.program.run(this.#mapped(), run)
     return this.readOutput(update.norm, 2)[0]
   }
@@ -281,9 +308,9 @@ export class ModelRuntime {
 
   /** Gradients that nothing writes in this step: those of a part of the model that its inputs leave out. */
   #clearUnwritten(written: ReadonlySet<number>): void {
-    for (const { slot } of this.#layout.parameters)
-      if (slot?.gradients !== undefined && !written.has(slot.gradients))
-        this.#mapped().write(Arena.gradients, slot.gradients, new Float32Array(slot.width))
+    for (const place of this.#layout.tensors.values())
+      if (isTrainable(place) && !written.has(place.owner))
+        this.writeLike(Arena.gradients, place, new Float32Array(place.elements))
   }
 
   #mapped(): BackendMemory {
@@ -303,7 +330,7 @@ export class ModelRuntime {
   async #open(): Promise<void> {
     this.#opening ??= (async () => {
       this.#memory = this.backend.createMemory()
-      this.#memory.reserve(Arena.weights, this.#layout.bytes)
+      this.#memory.reserve(Arena.weights, this.#layout.weightBytes)
       await this.#fill(this)
     })().catch((error: unknown) => {
       // the next call tries again: what was missing may be there by then

@@ -91,10 +91,14 @@ async function backwardWeight(backend: Backend, product: Product, N: number, K: 
   const add = always || later
   const dbias = (variant & 4) === 4
   const before = { dw: product.values(N * K), dbias: dbias ? product.values(N) : undefined }
+  // alone, or as some columns of a wider one
+  const [T, first] = later ? [N + 5, 2] : [N, 0]
+  const wide = product.values(rows * T)
+  for (let r = 0; r < rows; r++) wide.set(dy.subarray(r * N, (r + 1) * N), r * T + first)
   const got = await runRecord(backend, {
     op: 'linearBackwardWeight',
-    operands: { dy, x, ...(add ? before : {}) },
-    attributes: { rows: Row.tokens, K, N, accumulate: always },
+    operands: { dy: wide, x, ...(add ? before : {}) },
+    attributes: { rows: Row.tokens, K, N, T, first, accumulate: always },
     rows: { tokens: rows },
     scalars: { accumulate: later ? 1 : 0 },
     absent: dbias ? [] : ['dbias'],
@@ -154,7 +158,10 @@ export function gemm(open: Open): void {
         attributes: { rows: Row.labelled, K, N, add: false },
       })
       expect([y.length, dx.length]).toEqual([0, 0])
-      const weight = { op: 'linearBackwardWeight', attributes: { rows: Row.labelled, K, N, accumulate: 0 } } as const
+      const weight = {
+        op: 'linearBackwardWeight',
+        attributes: { rows: Row.labelled, K, N, T: N, first: 0, accumulate: 0 },
+      } as const
       const first = await runRecord(backend, { ...weight, operands: { dy: none, x: none } })
       expect([...first.dw, ...first.dbias].every((value) => value === 0)).toBe(true)
       const operands = { dy: none, x: none, dw: w, dbias: w.slice(0, N) }

@@ -73,8 +73,8 @@ export async function runRecord<Name extends OpName>(
   const spec: OpSpec = ops[op]
   const counts = rowNames.map((name) => rows[name] ?? 0)
   const capacities = rowNames.map((name, i) => capacity[name] ?? counts[i] + 3)
-  const [tokens, sequences, labelled, pairs] = capacities
-  const graph = new Graph({ tokens, sequences, labelled, pairs }, { differentiate: false, training: false })
+  const largest = Object.fromEntries(rowNames.map((name, i) => [name, capacities[i]]))
+  const graph = new Graph(largest, { differentiate: false, training: false })
   const numbers = attributes as Record<string, number>
   const given = operands as Record<string, Numbers | undefined>
   const values: Record<string, Value | undefined> = {}

@@ -48,10 +48,27 @@ export function optimizer(open: Open): void {
         const coefficient = Math.fround(random.pick([1, 0.37]))
         // a large one shows where it is added
         const eps = random.pick([1e-8, 0.25])
-        const got = await runRecord(backend, {
+        // a tensor of a stack may begin between two borders of 64 bytes; what lies before it stays
+        const [wFirst, gFirst] = random.pick([
+          [0, 0],
+          [3, 0],
+          [15, 8],
+        ])
+        const after = (first: number, values: Float64Array) => {
+          const longer = new Float64Array(first + values.length).fill(7)
+          longer.set(values, first)
+          return longer
+        }
+        const whole = await runRecord(backend, {
           op: 'adamw',
-          operands: { g, norm: Float64Array.of(3, coefficient), w, expAvg, expAvgSq },
-          attributes: { n, group: Scalar.group0 + 2 },
+          operands: {
+            g: after(gFirst, g),
+            norm: Float64Array.of(3, coefficient),
+            w: after(wFirst, w),
+            expAvg: after(gFirst, expAvg),
+            expAvgSq: after(gFirst, expAvgSq),
+          },
+          attributes: { n, W: n + wFirst, G: n + gFirst, wFirst, gFirst, group: Scalar.group0 + 2 },
           scalars: {
             beta1,
             beta2,
@@ -61,6 +78,12 @@ export function optimizer(open: Open): void {
           },
           groups: [{ lr: 99, weightDecay: 99 }, group],
         })
+        const got = {
+          w: whole.w.subarray(wFirst),
+          expAvg: whole.expAvg.subarray(gFirst),
+          expAvgSq: whole.expAvgSq.subarray(gFirst),
+        }
+        expect([...whole.w.subarray(0, wFirst), ...whole.expAvg.subarray(0, gFirst)].every((x) => x === 7)).toBe(true)
         const want = adamw({ w, g, expAvg, expAvgSq, norm: 3, coefficient, ...group, beta1, beta2, eps, step })
         const what = `n = ${n}`
         expectWithin(`${what}: exp_avg`, got.expAvg, want.expAvg, (i) => 6 * u * (Math.abs(expAvg[i]) + Math.abs(g[i])))
@@ -95,7 +118,7 @@ export function optimizer(open: Open): void {
         const got = await runRecord(backend, {
           op: 'adamw',
           operands: { g, norm: Float64Array.from(norm), ...state },
-          attributes: { n, group: Scalar.group0 },
+          attributes: { n, W: n, G: n, wFirst: 0, gFirst: 0, group: Scalar.group0 },
           scalars: { beta1, beta2, eps: 1e-8, biasCorrection1: 0.1, biasCorrection2Sqrt: 0.03 },
           groups: [{ lr: 1, weightDecay: 0.1 }],
         })

@@ -87,9 +87,9 @@ inline double default_attribute(const std::string& op, const std::string& name) 
   if (name == "seqs" || name == "to" || name == "segments") return 1;
   if (name == "keys") return 5;
   if (name == "pairs") return op.find("cross") == std::string::npos ? 3 : 6;
-  static const std::pair<const char*, double> table[] = {
-      {"H", 19}, {"V", 11}, {"Y", 2},  {"P", 17},      {"K", 21},      {"N", 18},           {"A", 2},      {"D", 5},
-      {"C", 5},  {"T", 30}, {"n", 70}, {"eps", 1e-12}, {"site", 1234}, {"denominator", 19}, {"group", 25}, {"padding_idx", 3}};
+  static const std::pair<const char*, double> table[] = {{"H", 19}, {"V", 11},      {"Y", 2},       {"P", 17},           {"K", 21},     {"N", 18},
+                                                         {"A", 2},  {"D", 5},       {"C", 5},       {"T", 30},           {"W", 75},     {"G", 72},
+                                                         {"n", 70}, {"eps", 1e-12}, {"site", 1234}, {"denominator", 19}, {"group", 25}, {"padding_idx", 3}};
   for (const auto& entry : table)
     if (name == entry.first) return entry.second;
   return 0;
@@ -206,7 +206,7 @@ inline Plan build() {
   append(p, linear, {{"K", 259}, {"N", 35}, {"rows", 1}}, {"bias", "z"});
   append(p, linear_backward_data);
   append(p, linear_backward_data, {{"add", 1}, {"K", 35}});
-  append(p, linear_backward_weight);
+  append(p, linear_backward_weight, {{"first", 5}});
   append(p, linear_backward_weight, {{"accumulate", 1}, {"rows", 1}}, {"dbias"});
   for (int causal = 0; causal < 2; causal++) {
     const std::vector<std::string> absent = causal ? std::vector<std::string>{"key_mask"} : std::vector<std::string>{};
@@ -241,6 +241,7 @@ inline Plan build() {
   append(p, binary_cross_entropy_backward);
   append(p, gradient_norm);
   append(p, adamw);
+  append(p, adamw, {{"w_first", 5}, {"g_first", 2}});
   return p;
 }
 
