@@ -1,5 +1,6 @@
 // Beam search: GenerationMixin._beam_search of Transformers 5.18, generation/utils.py, for one prompt at a time, with its scores in
-// float32. Where torch.topk leaves the order of equal scores open, the lower beam and then the lower token come first.
+// float32. There a prompt whose search is over waits for the others and its new hypotheses are barred; here it leaves the batch, which
+// comes to the same. Where torch.topk leaves the order of equal scores open, the lower beam and then the lower token come first.
 import { candidatesPerBeam, type Settings } from './options.ts'
 import { processScores } from './processors.ts'
 import { Draws } from './random.ts'
@@ -31,8 +32,6 @@ interface Candidate {
 export class BeamSearch {
   #running: Hypothesis[]
   #finished: Hypothesis[]
-  /** False once no running hypothesis is expected to beat the worst finished one. */
-  #improvable = true
   #done = false
   /** Of each running hypothesis: the beam that it continues, and its last token. */
   #steps: { readonly beam: number; readonly token: number }[] = []
@@ -80,9 +79,8 @@ export class BeamSearch {
     this.#running = next.map((c) => ({ tokens: extend(candidates[c]), score: scores[c], finished: false }))
     this.#finished = finished
 
-    this.#improvable &&= this.#mayImprove(length)
     const full = this.#finished.every((hypothesis) => hypothesis.finished)
-    this.#done = !this.#improvable || (full && earlyStopping === true) || candidates.every(({ ends }) => ends)
+    this.#done = !this.#mayImprove(length) || (full && earlyStopping === true) || candidates.every(({ ends }) => ends)
   }
 
   /** The best continuations of all beams together, best first, or as many drawn without replacement in the order of the draws. */
@@ -122,16 +120,12 @@ export class BeamSearch {
     length: number,
     extend: (candidate: Candidate) => readonly number[],
   ): Hypothesis[] {
-    const { numBeams, lengthPenalty, earlyStopping } = this.#settings
-    const closed = earlyStopping === true && this.#finished.every(({ finished }) => finished)
+    const { numBeams, lengthPenalty } = this.#settings
     const divisor = round(length ** lengthPenalty)
     const scored = candidates.map((candidate, i) => {
       const finished = candidate.ends && i < numBeams
-      let score = round(candidate.score / divisor)
-      if (closed) score = round(score + HOPELESS)
-      if (!this.#improvable) score = round(score + HOPELESS)
-      if (!finished) score = round(score + HOPELESS)
-      return { candidate, score, finished }
+      const score = round(candidate.score / divisor)
+      return { candidate, score: finished ? score : round(score + HOPELESS), finished }
     })
     const scores = [...this.#finished, ...scored].map(({ score }) => score)
     return topIndices(scores, numBeams).map((i) => {

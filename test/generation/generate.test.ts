@@ -185,6 +185,27 @@ describe('beam search', () => {
     for (const [i, { score }] of best.entries()) expect(sequencesScores?.[i]).toBeCloseTo(score, 5)
   })
 
+  test('with a negative penalty goes on while a running sequence beats a finished one as it is', async () => {
+    const rows: Record<string, number[]> = {
+      '1': [0.6, 0.005, 0.38, 0.01, 0.005],
+      '1,2': [0.05, 0.01, 0.01, 0.9, 0.03],
+      '1,2,3': [0.95, 0.01, 0.01, 0.01, 0.02],
+    }
+    const search = (earlyStopping: boolean | 'never') => {
+      const decoder = new TableDecoder(5, 20, (ids) => (rows[String(ids)] ?? [0.2, 0.2, 0.2, 0.2, 0.2]).map(Math.log))
+      const options = { numBeams: 2, numReturnSequences: 2, eosTokenId: 0, maxNewTokens: 10, lengthPenalty: -1 }
+      return sequencesOf([[1]], { ...options, earlyStopping }, decoder)
+    }
+    const [first, early, late] = [
+      [1, 0],
+      [1, 2, 0],
+      [1, 2, 3, 0],
+    ]
+    expect(await search(true)).toEqual([first, early])
+    expect(await search(false)).toEqual([first, late])
+    expect(await search('never')).toEqual([first, late])
+  })
+
   test('runs one row for each beam of each prompt that goes on', async () => {
     const decoder = decoderOf()
     await sequencesOf(PROMPTS, { numBeams: 3, maxLength: 8 }, decoder)

@@ -48,7 +48,11 @@ SIZES = [
 
 def runs_of(eos, pair):
     """The options of each run; `eos` and `pair` are ids that the model likes."""
+    # the same but for when to stop
+    stops = {"numBeams": 3, "numReturnSequences": 3, "maxNewTokens": 14, "eosTokenId": [eos, *pair]}
     return [
+        *({**stops, "lengthPenalty": 2.0, "earlyStopping": early} for early in (True, False, "never")),
+        *({**stops, "lengthPenalty": -1.0, "earlyStopping": early} for early in (True, "never")),
         {"maxNewTokens": 16},
         {"maxNewTokens": 16, "eosTokenId": eos},
         {"maxNewTokens": 12, "repetitionPenalty": 1.3},
@@ -127,7 +131,7 @@ class Margins:
                 scores = [s for s, d in zip(old, was) if d] + [s for s, d in zip(fresh, now) if d]
                 scores = sorted((s for s in scores if s > -1e8), reverse=True)
                 for a, b in zip(scores, scores[1:]):
-                    self.see(a - b)
+                    self.see_final(a, b)
             return result
 
         def watched_heuristic(**kw):
@@ -137,7 +141,7 @@ class Margins:
             worst = kw["beam_scores"].min(dim=1)[0]
             for b, w, full in zip(best.tolist(), worst.tolist(), kw["is_sent_finished"].all(dim=1).tolist()):
                 if full and b > -1e8:
-                    self.see(abs(b - w))
+                    self.see_final(b, w)
             return heuristic(**kw)
 
         model._get_top_k_continuations = top_k
@@ -147,6 +151,10 @@ class Margins:
 
     def see(self, gap):
         self.closest = min(self.closest, gap)
+
+    def see_final(self, a, b):
+        """Scores over a power of the length: their rounding is relative, so the gap is too, as of sums of size 10."""
+        self.see(10 * abs(a - b) / max(abs(a), abs(b)))
 
 
 def snake(name):
@@ -226,9 +234,11 @@ def attempt(size, seed):
     margins = Margins(model)
     free = [generate(model, [prompts[b]], {"maxNewTokens": 16}, pick(b))[0][0] for b in range(count)]
     eos = free[0][4]
-    pair = [free[1][6], free[2][9]]
-    if eos in pair or pair[0] == pair[1]:
+    first = next((token for token in free[1][5:] if token != eos), None)
+    second = next((token for token in free[2][8:] if token not in (eos, first)), None)
+    if first is None or second is None:
         return "eos ids are not distinct"
+    pair = [first, second]
     runs = []
     short = {"greedy": 0, "beam": 0}
     for options in runs_of(eos, pair):

@@ -39,6 +39,22 @@ describe('the reference', () => {
       expect(beams.some(({ newTokens }) => newTokens.length > prompts.length)).toBe(true)
     }
   })
+
+  test('tells the ways to stop a beam search apart', () => {
+    const outputs = (lengthPenalty: number, earlyStopping: boolean | 'never') =>
+      cases.map(
+        ({ runs }) =>
+          runs.find(
+            ({ options }) =>
+              options.lengthPenalty === lengthPenalty &&
+              options.earlyStopping === earlyStopping &&
+              options.maxNewTokens === 14,
+          )?.newTokens,
+      )
+    expect(outputs(2, true)).not.toContain(undefined)
+    expect(outputs(2, true)).not.toEqual(outputs(2, false))
+    expect(outputs(2, false)).not.toEqual(outputs(2, 'never'))
+  })
 })
 
 describe('plain float64 loops give the ids of Transformers', () => {
