@@ -112,12 +112,17 @@ class Engine : public Napi::ObjectWrap<Engine> {
   }
 };
 
+constexpr int kArenaCount = 0
+#define ARENA(id, name) +1
+#include "ops.def"
+    ;
+
 class Memory : public Napi::ObjectWrap<Memory> {
  public:
   static Napi::Function Init(Napi::Env env) {
     return DefineClass(env, "Memory",
-                       {InstanceMethod<&Memory::Reserve>("reserve"), InstanceMethod<&Memory::Write>("write"), InstanceMethod<&Memory::Read>("read"),
-                        InstanceMethod<&Memory::Dispose>("dispose")});
+                       {InstanceMethod<&Memory::Reserve>("reserve"), InstanceMethod<&Memory::Release>("release"), InstanceMethod<&Memory::Write>("write"),
+                        InstanceMethod<&Memory::Read>("read"), InstanceMethod<&Memory::Dispose>("dispose")});
   }
 
   explicit Memory(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Memory>(info), busy(std::make_shared<int>(0)) {
@@ -153,6 +158,14 @@ class Memory : public Napi::ObjectWrap<Memory> {
     }
   }
 
+  void Release(const Napi::CallbackInfo& info) {
+    bk_memory* memory = idle(info);
+    const int arena = (int)number(info, 0);
+    if (const int error = bk_memory_release(memory, arena)) raise(info.Env(), error, "No such arena");
+    if (sizes_[arena]) Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -sizes_[arena]);
+    sizes_[arena] = 0;
+  }
+
   void Write(const Napi::CallbackInfo& info) {
     bk_memory* memory = idle(info);
     if (!info[2].IsTypedArray()) raise(info.Env(), BK_ARGUMENT, "Expected a typed array");
@@ -183,7 +196,7 @@ class Memory : public Napi::ObjectWrap<Memory> {
     }
   }
 
-  int64_t sizes_[6] = {};
+  int64_t sizes_[kArenaCount] = {};
 };
 
 class Program : public Napi::ObjectWrap<Program> {

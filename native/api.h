@@ -44,10 +44,12 @@ BK_EXPORT void bk_describe(bk_engine*, char* json, size_t capacity);
 BK_EXPORT int bk_memory_create(bk_engine*, bk_memory**);
 BK_EXPORT void bk_memory_free(bk_memory*);
 /**
- * Makes an arena at least `bytes` large, zero-filled where it is new; 0 frees it. Contents are kept, but not those of activations and io.
+ * Makes an arena at least `bytes` large, zero-filled where it is new. Contents are kept, but not those of activations and io.
  * Never during a run on this memory.
  */
 BK_EXPORT int bk_memory_reserve(bk_memory*, int arena, uint64_t bytes);
+/** Gives an arena's memory back: it is empty then. Never during a run on this memory. */
+BK_EXPORT int bk_memory_release(bk_memory*, int arena);
 /** Copies bytes in or out of an arena; BK_ARGUMENT if the range does not lie inside it. Never during a run on this memory. */
 BK_EXPORT int bk_memory_write(bk_memory*, int arena, uint64_t offset, const void* source, uint64_t bytes);
 BK_EXPORT int bk_memory_read(const bk_memory*, int arena, uint64_t offset, void* target, uint64_t bytes);

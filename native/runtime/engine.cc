@@ -236,15 +236,20 @@ void bk_memory_free(bk_memory* memory) {
   delete memory;
 }
 
+int bk_memory_release(bk_memory* memory, int arena) {
+  if (arena < 0 || arena >= kArenas) return BK_ARGUMENT;
+  pages_free(memory->base[arena], memory->bytes[arena]);
+  memory->base[arena] = nullptr;
+  memory->bytes[arena] = 0;
+  return BK_OK;
+}
+
 int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes) {
   if (arena < 0 || arena >= kArenas || bytes > (uint64_t)1 << 34) return BK_ARGUMENT;
-  if (bytes != 0 && bytes <= memory->bytes[arena]) return BK_OK;
-  if (is_transient(arena) || bytes == 0) {  // freed first, so that old and new are never both in memory
-    pages_free(memory->base[arena], memory->bytes[arena]);
-    memory->base[arena] = nullptr;
-    memory->bytes[arena] = 0;
+  if (bytes <= memory->bytes[arena]) return BK_OK;
+  if (is_transient(arena)) {  // freed first, so that old and new are never both in memory
+    bk_memory_release(memory, arena);
   }
-  if (bytes == 0) return BK_OK;
   char* larger = (char*)pages_allocate((size_t)bytes);
   if (!larger) return BK_MEMORY;
   if (memory->bytes[arena]) memcpy(larger, memory->base[arena], memory->bytes[arena]);

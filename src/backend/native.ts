@@ -32,6 +32,7 @@ interface NativeEngine {
 }
 interface NativeMemory {
   reserve(arena: number, bytes: number): void
+  release(arena: number): void
   write(arena: number, offset: number, source: NodeJS.TypedArray): void
   read(arena: number, offset: number, target: NodeJS.TypedArray): void
   dispose(): void
@@ -115,7 +116,7 @@ class NativeBackendMemory implements BackendMemory {
 
   release(arena: Arena): void {
     const native = this.idle()
-    translated(() => native.reserve(arena, 0))
+    translated(() => native.release(arena))
   }
 
   write(arena: Arena, offset: number, source: Float32Array | Int32Array): void {

@@ -134,14 +134,14 @@ const scenarios = {
       globalThis.gc()
       return process.memoryUsage().rss
     }
-    for (let i = 0; i < 300; i++) await once()
+    for (let i = 0; i < 800; i++) await once()
     await pause(50)
     const before = resident()
-    for (let i = 0; i < 1700; i++) await once()
+    for (let i = 0; i < 1200; i++) await once()
     await pause(50)
     const grown = (resident() - before) / 1e6
     // a model of these takes about 1 MB: a leak of one in a hundred models would show
-    if (grown > 15) throw new Error(`resident memory grew by ${grown.toFixed(1)} MB over 1700 models`)
+    if (grown > 10) throw new Error(`resident memory grew by ${grown.toFixed(1)} MB over 1200 models`)
   },
 
   async 'leave a model behind'() {
