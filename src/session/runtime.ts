@@ -28,6 +28,9 @@ export interface UpdateScalars {
   readonly groups: readonly { readonly lr: number; readonly weightDecay: number }[]
 }
 
+/** Called after each run with what it has executed, the run's scalars, and the seconds that each record took. */
+export type Profiler = (plan: Plan, scalars: Float64Array, seconds: Float64Array) => void
+
 interface RecordedUpdate {
   readonly plan: Plan
   readonly program: Program
@@ -39,6 +42,8 @@ interface RecordedUpdate {
  * through `exclusive`, so a run never meets a read or a write.
  */
 export class ModelRuntime {
+  /** Set it to time every record of every run; unset, nothing is timed. */
+  profiler: Profiler | undefined
   readonly #head: Head
   readonly #layout: Layout
   readonly #options: BackendOptions
@@ -172,7 +177,7 @@ export class ModelRuntime {
     run[Scalar.microStep] = scalars.microStep
     run[Scalar.accumulate] = scalars.microStep > 0 ? 1 : 0
     run.set(scalars.denominators, Scalar.denominator0)
-    await step.program.run(memory, run, signal)
+    await step.program.run(memory, run, signal, this.#timed(step.plan, run))
     return step
   }
 
@@ -198,13 +203,18 @@ export class ModelRuntime {
     run[Scalar.biasCorrection1] = 1 - beta1 ** scalars.step
     run[Scalar.biasCorrection2Sqrt] = Math.sqrt(1 - beta2 ** scalars.step)
     for (const [g, { lr, weightDecay }] of scalars.groups.entries()) run.set([lr, weightDecay], Scalar.group0 + 2 * g)
-    await update.program.run(this.#mapped(), run)
+    await update.program.run(this.#mapped(), run, undefined, this.#timed(update.plan, run))
     return this.readOutput(update.norm, 2)[0]
   }
 
   /** The first `elements` of a kept value of the last run. */
   readOutput(value: Value, elements: number): Float32Array {
     return this.#read(value.arena, value.offset!, elements)
+  }
+
+  #timed(plan: Plan, scalars: Float64Array): ((seconds: Float64Array) => void) | undefined {
+    const { profiler } = this
+    return profiler && ((seconds) => profiler(plan, scalars, seconds))
   }
 
   #read(arena: Arena, offset: number, elements: number): Float32Array {
