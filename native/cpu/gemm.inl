@@ -90,15 +90,14 @@ BK_INLINE void micro_kernel(int64_t kc, const float* a, const float* b, const fl
 #pragma GCC unroll 16
   for (int i = 0; i < MR; i++) __builtin_prefetch(to + i * ldto, 1);
   for (int64_t k = 0; k < kc; k++, a += MR, b += NR) {
+    const Multipliers<MR> av(a);
     f32 bv[NV];
 #pragma GCC unroll 8
     for (int v = 0; v < NV; v++) bv[v] = load(b + v * W);
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++) {
-      const f32 av = set1(a[i]);
+    for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; v++) sum[i][v] = fma(av, bv[v], sum[i][v]);
-    }
+      for (int v = 0; v < NV; v++) sum[i][v] = fma(av[i], bv[v], sum[i][v]);
   }
 #pragma GCC unroll 16
   for (int i = 0; i < MR; i++)
