@@ -13,6 +13,7 @@ const { values, positionals } = parseArgs({
     lengths: { type: 'string', default: 'full' },
     dtype: { type: 'string', default: 'float32' },
     steps: { type: 'string', default: '5' },
+    profile: { type: 'boolean', default: false },
     'model-dir': { type: 'string' },
     'train-file': { type: 'string' },
   },

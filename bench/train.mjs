@@ -1,7 +1,8 @@
 // One fine-tuning step of BertForSequenceClassification from random weights: forward, loss, backward, clip to 1.0, AdamW.
-// Prints seconds per step, real tokens per second, TFLOP/s and peak memory, as a peer's benchmark of the same step would.
+// --profile adds a table of the time per op. Prints seconds per step, real tokens per second, TFLOP/s and peak memory, as a peer's benchmark of the same step would.
 import { AdamW, BertConfig, BertForSequenceClassification, describeBackend } from '../dist/index.js'
 import { median, provenance } from './measure.mjs'
+import { Profile, printProfile } from './profile.mjs'
 import { models } from './shapes.mjs'
 
 /** Uniform in [0, 1): mulberry32. */
@@ -29,7 +30,8 @@ function lengths(kind, batch, seq, random) {
 const flops = ([H, L, , I], ns) =>
   ns.reduce((sum, n) => sum + 6 * n * L * (4 * H * H + 2 * H * I) + 12 * L * n * n * H, 0)
 
-export async function run({ json, model: name, batch: batchText, seq: seqText, lengths: kind, dtype, steps }) {
+export async function run(options) {
+  const { json, model: name, batch: batchText, seq: seqText, lengths: kind, dtype, steps, profile: profiled } = options
   const size = models[name]
   if (!size) throw new Error(`--model: expected one of ${Object.keys(models).join(', ')} but received ${name}`)
   const [hiddenSize, numHiddenLayers, numAttentionHeads, intermediateSize] = size
@@ -41,10 +43,14 @@ export async function run({ json, model: name, batch: batchText, seq: seqText, l
   const seconds = []
   const rates = []
   let tokens = 0
+  let pairs = 0
+  const profile = new Profile(() => pairs)
   for (let step = 0; step < count + 2; step++) {
     const ns = lengths(kind, batch, seq, random)
     const inputIds = ns.map((n) => Array.from({ length: n }, () => 1000 + Math.floor(random() * 29000)))
     const labels = ns.map(() => Math.floor(random() * 2))
+    pairs = ns.reduce((sum, n) => sum + n * n, 0)
+    if (profiled && step === 2) model.runtime.profiler = profile.profiler
     const start = performance.now()
     const { loss } = await optimizer.step({ inputIds, labels }, { maxGradNorm: 1 })
     const took = (performance.now() - start) / 1000
@@ -54,6 +60,12 @@ export async function run({ json, model: name, batch: batchText, seq: seqText, l
     rates.push(flops(size, ns) / took / 1e12)
     tokens += ns.reduce((a, b) => a + b, 0)
   }
+  const records =
+    profiled &&
+    profile.report(
+      count,
+      seconds.reduce((a, b) => a + b, 0),
+    )
   const result = {
     bench: 'train',
     model: name,
@@ -69,9 +81,10 @@ export async function run({ json, model: name, batch: batchText, seq: seqText, l
     plans: model.runtime.plansRecorded,
     ...provenance(describeBackend()),
   }
+  if (records && !json) printProfile(records)
   console.log(
     json
-      ? JSON.stringify(result)
+      ? JSON.stringify(records ? { ...result, records } : result)
       : Object.entries(result)
           .map(([k, v]) => `${k.padEnd(18)} ${v}`)
           .join('\n'),

@@ -3,11 +3,13 @@
 // call from becoming a crash.
 #include <napi.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <set>
 #include <string>
+#include <vector>
 
 #if !defined(_WIN32)
 #include <dlfcn.h>
@@ -42,6 +44,7 @@ struct Job {
   MemoryHandle memory;
   std::shared_ptr<int> busy;  // runs on the memory
   Napi::FunctionReference callback;
+  std::vector<double> seconds;  // of each record; empty: not wanted
   bk_run* run = nullptr;
   bool ended = false;
   int error = 0;
@@ -217,13 +220,21 @@ class Program : public Napi::ObjectWrap<Program> {
   }
 
  private:
-  /** run(memory, scalars, callback(error number, message)) -> id, for Engine.cancel. */
+  /** run(memory, scalars, callback(error number, message, seconds of each record?), timed) -> id, for Engine.cancel. */
   Napi::Value Run(const Napi::CallbackInfo& info);
   void Dispose(const Napi::CallbackInfo&) { handle_.reset(); }
 
   EngineHandle engine_;
   ProgramHandle handle_;
 };
+
+/** The times of a run that was asked for them, else undefined. */
+Napi::Value seconds_of(Napi::Env env, const Job& job) {
+  if (job.seconds.empty()) return env.Undefined();
+  Napi::Float64Array seconds = Napi::Float64Array::New(env, job.seconds.size());
+  std::copy(job.seconds.begin(), job.seconds.end(), seconds.Data());
+  return seconds;
+}
 
 /** On the engine's thread: hand the job to its environment. */
 void job_ended(void* user, int error, const char* message) {
@@ -243,7 +254,7 @@ void job_ended(void* user, int error, const char* message) {
     const std::unique_ptr<Job> own_job(ended);
     --*own_job->busy;
     try {
-      own_job->callback.Call({Napi::Number::New(env, own_job->error), Napi::String::New(env, own_job->message)});
+      own_job->callback.Call({Napi::Number::New(env, own_job->error), Napi::String::New(env, own_job->message), seconds_of(env, *own_job)});
     } catch (const Napi::Error&) {
       // the environment is being terminated and runs no more JavaScript: there is nobody to tell
     }
@@ -266,12 +277,14 @@ Napi::Value Program::Run(const Napi::CallbackInfo& info) {
   job->memory = memory->handle;
   job->busy = memory->busy;
   job->callback = Napi::Persistent(info[2].As<Napi::Function>());
+  if (info[3].ToBoolean()) job->seconds.resize(bk_program_records(handle_.get()));
+  double* seconds = job->seconds.empty() ? nullptr : job->seconds.data();
   char message[256] = "";
   int error;
   {
     std::lock_guard<std::mutex> lock(own.mutex);
-    error =
-        bk_run_start(handle_.get(), memory->handle.get(), scalars.Data(), scalars.ElementLength(), job_ended, job.get(), &job->run, message, sizeof message);
+    error = bk_run_start(handle_.get(), memory->handle.get(), scalars.Data(), scalars.ElementLength(), seconds, job_ended, job.get(), &job->run, message,
+                         sizeof message);
     if (!error) {
       if (own.jobs.empty()) own.deliver.Ref(env);
       own.jobs.insert(job.get());

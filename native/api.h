@@ -60,14 +60,18 @@ BK_EXPORT int bk_memory_read(const bk_memory*, int arena, uint64_t offset, void*
  */
 BK_EXPORT int bk_program_create(bk_engine*, const int32_t* plan, size_t length, bk_program**, char* message, size_t capacity);
 BK_EXPORT void bk_program_free(bk_program*);
+/** Records of the plan. */
+BK_EXPORT size_t bk_program_records(const bk_program*);
 
 /** Called on the engine's thread when a run has ended. */
 typedef void (*bk_done)(void* user, int error, const char* message);
 /**
  * Queues a run: all runs of the process go in order, one at a time. `scalars` (ROW and SCALAR of ops.def) are copied. The program
  * and the memory must outlive the run. With `done` null the call returns when the run has ended, with its error and message.
+ * `seconds`, unless null, has room for each record of the program and must outlive the run; it receives the time that each record
+ * took, 0 for those that were not reached.
  */
-BK_EXPORT int bk_run_start(bk_program*, bk_memory*, const double* scalars, size_t count, bk_done done, void* user, bk_run** run, char* message,
+BK_EXPORT int bk_run_start(bk_program*, bk_memory*, const double* scalars, size_t count, double* seconds, bk_done done, void* user, bk_run** run, char* message,
                            size_t capacity);
 /** Asks a run to stop before its next record; `done` is still called. The handle is valid until then. */
 BK_EXPORT void bk_run_cancel(bk_run*);

@@ -57,6 +57,53 @@ struct Sigmoid {
   }
 };
 
+struct Gelu10 {  // gelu clipped to [-10, 10]; the clip passes a gradient at its borders
+  static f32 value(f32 z) { return select(z > 10.0f, set1(10), Gelu::value(z)); }
+  static f32 slope(f32 z) { return select(z > 10.0f, f32{}, Gelu::slope(z)); }
+};
+struct HardSwish {  // z min(max(z + 3, 0), 6) / 6
+  static f32 value(f32 z) { return z * (min(max(z + 3.0f, f32{}), set1(6)) * (1.0f / 6)); }
+  static f32 slope(f32 z) { return select(z <= -3.0f, f32{}, select(z < 3.0f, fma(z, set1(1.0f / 3), set1(0.5f)), set1(1))); }
+};
+struct Laplace {  // 0.5 (1 + erf((z - mu) / (sigma sqrt 2)))
+  static f32 argument(f32 z) { return (z - 0.707107f) / 0.282095f; }
+  static f32 value(f32 z) {
+    f32 d;
+    return select(z == z, normal_cdf(argument(z), d), z);
+  }
+  static f32 slope(f32 z) {
+    f32 d;
+    normal_cdf(argument(z), d);
+    return select(z == z, d / 0.282095f, z);
+  }
+};
+struct LeakyRelu {
+  static f32 value(f32 z) { return select(z > 0.0f, z, 0.01f * z); }
+  static f32 slope(f32 z) { return select(z > 0.0f, set1(1), set1(0.01f)); }
+};
+struct Mish {  // z tanh(log(1 + e^z)) = z n / (n + 2) with n = e^z (e^z + 2); from 20 on the quotient is 1
+  static f32 value(f32 z) {
+    const f32 e = exp(select(z > 20.0f, set1(20), z)), n = e * (e + 2.0f);
+    return z * (n / (n + 2.0f));
+  }
+  static f32 slope(f32 z) {
+    const f32 x = select(z > 20.0f, set1(20), z), e = exp(x), n = e * (e + 2.0f), inverse = 1.0f / (n + 2.0f);
+    return inverse * fma(4.0f * x * e * (1.0f + e), inverse, n);
+  }
+};
+struct Relu2 {
+  static f32 value(f32 z) { return select(z <= 0.0f, f32{}, z * z); }
+  static f32 slope(f32 z) { return select(z <= 0.0f, f32{}, z + z); }
+};
+struct Relu6 {
+  static f32 value(f32 z) { return select(z <= 0.0f, f32{}, select(z >= 6.0f, set1(6), z)); }
+  static f32 slope(f32 z) { return select(z <= 0.0f, f32{}, select(z >= 6.0f, f32{}, set1(1))); }
+};
+struct SqrtSoftplus {  // sqrt(log(1 + e^z)); below -18 e^(z/2), where PyTorch's gradient ends as 0 / 0 below -104
+  static f32 value(f32 z) { return select(z < -18.0f, exp(0.5f * z), sqrt(softplus(z))); }
+  static f32 slope(f32 z) { return select(z < -18.0f, 0.5f * exp(0.5f * z), 0.5f * sigmoid(z) / sqrt(softplus(z))); }
+};
+
 /** Calls body with the activation's functions as a type, so that loops over elements have no branch. */
 template <class Body>
 static inline void with_activation(int act, Body&& body) {
@@ -69,6 +116,14 @@ static inline void with_activation(int act, Body&& body) {
     case 6: return body(Silu());
     case 7: return body(Tanh());
     case 8: return body(Sigmoid());
+    case 9: return body(Gelu10());
+    case 10: return body(HardSwish());
+    case 11: return body(Laplace());
+    case 12: return body(LeakyRelu());
+    case 13: return body(Mish());
+    case 14: return body(Relu2());
+    case 15: return body(Relu6());
+    case 16: return body(SqrtSoftplus());
     default: return body(Linear());
   }
 }

@@ -84,58 +84,91 @@ static void pack_b(Matrix b, int64_t kc, int64_t n, float* out) {
   for (int64_t j = 0; j < n; j += NR) pack_lines<NR>(b.data + j * b.column, b.column, b.row, smaller(NR, n - j), kc, out + j * kc);
 }
 
-/** c[MR x NR] = (add ? c : 0) + a b over one strip and one panel. */
-BK_INLINE void micro_kernel(int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool add) {
+/** to[MR x NR] = (from ? from : 0) + a b over one strip and one panel; leading dimensions follow their pointers. */
+BK_INLINE void micro_kernel(int64_t kc, const float* a, const float* b, const float* from, int64_t ldfrom, float* to, int64_t ldto) {
   f32 sum[MR][NV] = {};
 #pragma GCC unroll 16
-  for (int i = 0; i < MR; i++) __builtin_prefetch(c + i * ldc, 1);
+  for (int i = 0; i < MR; i++) __builtin_prefetch(to + i * ldto, 1);
   for (int64_t k = 0; k < kc; k++, a += MR, b += NR) {
+    const Multipliers<MR> av(a);
     f32 bv[NV];
 #pragma GCC unroll 8
     for (int v = 0; v < NV; v++) bv[v] = load(b + v * W);
 #pragma GCC unroll 16
-    for (int i = 0; i < MR; i++) {
-      const f32 av = set1(a[i]);
+    for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
-      for (int v = 0; v < NV; v++) sum[i][v] = fma(av, bv[v], sum[i][v]);
-    }
+      for (int v = 0; v < NV; v++) sum[i][v] = fma(av[i], bv[v], sum[i][v]);
   }
 #pragma GCC unroll 16
   for (int i = 0; i < MR; i++)
 #pragma GCC unroll 8
-    for (int v = 0; v < NV; v++) {
-      float* p = c + i * ldc + v * W;
-      store(p, add ? load(p) + sum[i][v] : sum[i][v]);
-    }
+    for (int v = 0; v < NV; v++) store(to + i * ldto + v * W, from ? load(from + i * ldfrom + v * W) + sum[i][v] : sum[i][v]);
 }
 
 struct NoEpilogue {
   void operator()(int64_t, int64_t, int64_t, int64_t) const {}
 };
 
+/** What a product starts from: rows of data `stride` apart; null: zeros. A bias is one row for all: stride 0. */
+struct Start {
+  const float* data;
+  int64_t stride;
+};
+
 /**
- * C (m x n, leading dimension ldc) from a packed block of A and packed panels of B, on the calling thread.
- * epilogue(i, rows, j, columns) is called for each finished tile, which is still in the L1.
+ * Where a block of C is between two blocks of K: tiles one after another in `tiles`, because rows of C, whose distance is often a
+ * multiple of 4 KiB, would compete for the same places of the L1. `first` and `last` say which block of K this is.
+ */
+struct Partial {
+  float* tiles;
+  bool first, last;
+};
+
+BK_INLINE void copy_tile(const float* from, int64_t ldfrom, float* to, int64_t ldto, int64_t rows, int64_t columns) {
+  for (int64_t r = 0; r < rows; r++)
+    for (int64_t k = 0; k < columns; k++) to[r * ldto + k] = from[r * ldfrom + k];
+}
+
+/**
+ * C (m x n, leading dimension ldc) = start + A B from a packed block of A and packed panels of B, on the calling thread; or, of a
+ * `partial` product, the sum up to this block of K. epilogue(i, rows, j, columns) is called for each finished tile, still in the L1.
  */
 template <class Epilogue>
-static inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool add,
-                                   const Epilogue& epilogue) {
+static inline void multiply_block(int64_t m, int64_t n, int64_t kc, const float* a, const float* b, Start start, float* c, int64_t ldc, Partial partial,
+                                  const Epilogue& epilogue) {
+  int64_t tiles = 0;
   for (int64_t j = 0; j < n; j += NR) {
     const int64_t columns = smaller(NR, n - j);
-    for (int64_t i = 0; i < m; i += MR) {
+    for (int64_t i = 0; i < m; i += MR, tiles++) {
       const int64_t rows = smaller(MR, m - i);
-      float* tile = c + i * ldc + j;
-      if (rows == MR && columns == NR) {
-        micro_kernel(kc, a + i * kc, b + j * kc, tile, ldc, add);
-      } else {
-        float edge[MR * NR];
-        micro_kernel(kc, a + i * kc, b + j * kc, edge, NR, false);
-        for (int64_t r = 0; r < rows; r++)
-          for (int64_t k = 0; k < columns; k++) tile[r * ldc + k] = add ? tile[r * ldc + k] + edge[r * NR + k] : edge[r * NR + k];
+      float* tile = partial.first && partial.last ? nullptr : partial.tiles + tiles * (MR * NR);
+      const bool whole = rows == MR && columns == NR;
+      float edge[MR * NR];
+      Start from = {tile, NR};
+      if (partial.first && start.data) {
+        from = {start.data + i * start.stride + j, start.stride};
+        if (!whole) {
+          copy_tile(from.data, from.stride, edge, NR, rows, columns);
+          from = {edge, NR};
+        }
+      } else if (partial.first) {
+        from = {nullptr, 0};
       }
+      float* place = c + i * ldc + j;
+      float* to = !partial.last ? tile : whole ? place : edge;
+      micro_kernel(kc, a + i * kc, b + j * kc, from.data, from.stride, to, to == place ? ldc : NR);
+      if (!partial.last) continue;
+      if (!whole) copy_tile(edge, NR, place, ldc, rows, columns);
       epilogue(i, rows, j, columns);
     }
   }
+}
+
+/** The whole of a product: C = (add ? C : 0) + A B. */
+template <class Epilogue>
+static inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool add,
+                                   const Epilogue& epilogue) {
+  multiply_block(m, n, kc, a, b, {add ? c : nullptr, ldc}, c, ldc, {nullptr, true, true}, epilogue);
 }
 
 /** Columns of C that a task takes: enough tasks for a fair share each, and a block of C (MC x columns) that stays in the L2. */
@@ -144,41 +177,75 @@ static int64_t task_columns(int64_t m, int64_t n) {
   return smaller(round_up(256, NR), larger(2 * NR, round_up(ceil_div(n, wanted), NR)));
 }
 
-static Scratch gemm_scratch(int64_t m, int64_t n, int64_t k) { return {(size_t)(k * (round_up(m, MR) + round_up(n, NR))) * 4, 0}; }
+/** Shared: packed A and B, and the sums of A's rows over each block of K. Per thread: the tiles of a task. */
+static Scratch gemm_scratch(int64_t m, int64_t n, int64_t k) {
+  const int64_t height = round_up(m, MR), width = round_up(n, NR), tiles = round_up(MC, MR) * round_up(256, NR);
+  return {(size_t)(k * (height + width) + ceil_div(k, KC) * height) * 4, k > KC ? (size_t)tiles * 4 : 0};
+}
+
+/** out[i] = the sum over k of a packed strip's row i, as four sums of every fourth k. */
+static void sum_strip(const float* strip, int64_t kc, float* out) {
+  constexpr int vectors = (MR + W - 1) / W;
+  f32 sum[4][vectors] = {};
+  int64_t k = 0;
+  // a load may reach beyond row MR, into the next k, so the last k's come below
+  for (; (k + 4) * MR + W <= kc * MR; k += 4)
+#pragma GCC unroll 4
+    for (int c = 0; c < 4; c++)
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; v++) sum[c][v] = sum[c][v] + load(strip + (k + c) * MR + v * W);
+  float lanes[vectors * W];
+  for (int v = 0; v < vectors; v++) store(lanes + v * W, (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v]));
+  for (; k < kc; k++)
+    for (int i = 0; i < MR; i++) lanes[i] += strip[k * MR + i];
+  for (int i = 0; i < MR; i++) out[i] = lanes[i];
+}
+
+/** Sums of the rows of A, from A while it is packed: sums[i] = (add ? sums[i] : 0) + the sum over k of a(i, k). */
+struct RowSums {
+  float* sums;  // null: not wanted
+  bool add;
+};
 
 /**
- * C (M x N) = (add ? C : 0) + A B on all threads; epilogue as in multiply_packed, with indices of the whole C. First all of A and B
+ * C (M x N) = start + A B on all threads; epilogue as in multiply_block, with indices of the whole C. First all of A and B
  * is packed, KC rows after KC rows; then a task takes a block of C through the whole of K, so threads wait for each other only twice.
  */
 template <class Epilogue>
-static void gemm(Run& run, int64_t M, int64_t N, int64_t K, Matrix a, Matrix b, float* c, int64_t ldc, bool add, const Epilogue& epilogue) {
+static void gemm(Run& run, int64_t M, int64_t N, int64_t K, Matrix a, Matrix b, Start start, float* c, int64_t ldc, const Epilogue& epilogue,
+                 RowSums row_sums = {nullptr, false}) {
   if (M == 0) return;  // such as a micro-batch without a labelled row
   const int64_t height = round_up(M, MR), width = round_up(N, NR), depth = ceil_div(K, KC);
-  float *strips = (float*)run.shared, *panels = strips + K * height;
+  float *strips = (float*)run.shared, *panels = strips + K * height, *parts = panels + K * width;
   const int64_t lines = 8 * MR * NR, slices_a = ceil_div(M, lines), slices = slices_a + ceil_div(N, lines);
   parallel(run, depth * slices, [&](int index, int) {
     const int64_t k = (index / slices) * KC, slice = index % slices, kc = smaller(KC, K - k);
     if (slice < slices_a) {
-      const int64_t i = slice * lines;
-      pack_a({a.data + i * a.row + k * a.column, a.row, a.column}, smaller(lines, M - i), kc, strips + k * height + i * kc);
+      const int64_t i = slice * lines, m = smaller(lines, M - i);
+      float* out = strips + k * height + i * kc;
+      pack_a({a.data + i * a.row + k * a.column, a.row, a.column}, m, kc, out);
+      if (row_sums.sums)
+        for (int64_t s = 0; s < m; s += MR) sum_strip(out + s * kc, kc, parts + k / KC * height + i + s);
     } else {
       const int64_t j = (slice - slices_a) * lines;
       pack_b({b.data + k * b.row + j * b.column, b.row, b.column}, kc, smaller(lines, N - j), panels + k * width + j * kc);
     }
   });
+  if (row_sums.sums)
+    for (int64_t i = 0; i < M; i++) {
+      float total = row_sums.add ? row_sums.sums[i] : 0;
+      for (int64_t block = 0; block < depth; block++) total += parts[block * height + i];
+      row_sums.sums[i] = total;
+    }
   const int64_t columns = task_columns(M, N), across = ceil_div(N, columns), down = ceil_div(M, MC);
-  parallel(run, down * across, [&](int index, int) {
+  parallel(run, down * across, [&](int index, int thread) {
     const int64_t i = (index / across) * MC, j = (index % across) * columns;
     const int64_t m = smaller(MC, M - i), n = smaller(columns, N - j);
-    float* tile = c + i * ldc + j;
+    const Start from = {start.data ? start.data + i * start.stride + j : nullptr, start.stride};
     for (int64_t k = 0; k < K; k += KC) {
       const int64_t kc = smaller(KC, K - k);
-      const float *block = strips + k * height + i * kc, *panel = panels + k * width + j * kc;
-      if (k + kc == K)
-        multiply_packed(m, n, kc, block, panel, tile, ldc, add || k > 0,
-                        [&](int64_t ti, int64_t r, int64_t tj, int64_t cs) { epilogue(i + ti, r, j + tj, cs); });
-      else
-        multiply_packed(m, n, kc, block, panel, tile, ldc, add || k > 0, NoEpilogue());
+      multiply_block(m, n, kc, strips + k * height + i * kc, panels + k * width + j * kc, from, c + i * ldc + j, ldc,
+                     {(float*)run.local[thread], k == 0, k + kc == K}, [&](int64_t ti, int64_t r, int64_t tj, int64_t cs) { epilogue(i + ti, r, j + tj, cs); });
     }
   });
 }

@@ -1,9 +1,8 @@
 // linear: y = act(x w^T + bias), and its three gradients. w is [N, K] as in PyTorch's nn.Linear.
 
-/** z = tile + bias (kept if z is given), tile = act(z): runs on each finished tile of the product. */
-struct BiasActivation {
+/** Keeps z if it is given, y = act(z): runs on each finished tile of the product. */
+struct Activated {
   float *y, *z;
-  const float* bias;
   int64_t N;
   int act;
 
@@ -17,11 +16,9 @@ struct BiasActivation {
       for (int64_t k = j; k < j + columns; k += W) {
         const int n = (int)smaller(W, j + columns - k);
         float* p = y + r * N + k;
-        f32 v = load_columns(p, n);
-        if (bias) v = v + load_columns(bias + k, n);
+        const f32 v = load_columns(p, n);
         if (z) store_columns(z + r * N + k, v, n);
-        v = Act::value(v);
-        store_columns(p, v, n);
+        store_columns(p, Act::value(v), n);
       }
   }
 };
@@ -31,7 +28,12 @@ static Status linear(Run& run, const Call& call) {
   const float *x = c.f32(), *w = c.f32(), *bias = c.f32();
   float *y = c.f32(), *z = c.f32();
   const int64_t rows = c.dim(), K = c.dim(), N = c.dim();
-  gemm(run, rows, N, K, {x, K, 1}, {w, 1, K}, y, N, false, BiasActivation{y, z, bias, N, c.integer()});
+  const int act = c.integer();
+  const Matrix a = {x, K, 1}, b = {w, 1, K};
+  if (act == 0 && !z)
+    gemm(run, rows, N, K, a, b, {bias, 0}, y, N, NoEpilogue());
+  else
+    gemm(run, rows, N, K, a, b, {bias, 0}, y, N, Activated{y, z, N, act});
   return kOk;
 }
 static Scratch linear_scratch(const Call& call) { return gemm_scratch(call.attributes[0], call.attributes[2], call.attributes[1]); }
@@ -42,14 +44,17 @@ static Status linear_backward_data(Run& run, const Call& call) {
   const float *dy = c.f32(), *w = c.f32();
   float* dx = c.f32();
   const int64_t rows = c.dim(), K = c.dim(), N = c.dim();
-  gemm(run, rows, K, N, {dy, N, 1}, {w, K, 1}, dx, K, c.integer() != 0, NoEpilogue());
+  gemm(run, rows, K, N, {dy, N, 1}, {w, K, 1}, {c.integer() ? dx : nullptr, K}, dx, K, NoEpilogue());
   return kOk;
 }
 static Scratch linear_backward_data_scratch(const Call& call) { return gemm_scratch(call.attributes[0], call.attributes[1], call.attributes[2]); }
 
 BK_INLINE bool accumulates(const Run& run, int accumulate) { return accumulate || run.scalars[kScalar_accumulate] != 0; }
 
-/** out[n] = (add ? out : 0) + the sum of x's rows, which are `stride` apart; sums of 64 rows are added to the total, so rounding grows with rows / 64. */
+/**
+ * For a bias whose weights are frozen: out[n] = (add ? out : 0) + the sum of x's rows, which are `stride` apart; sums of 64 rows are
+ * added to the total, so rounding grows with rows / 64.
+ */
 static void sum_rows(Run& run, const float* x, int64_t rows, int64_t N, int64_t stride, float* out, bool add) {
   parallel_ranges(run, N, 64, [&](int64_t begin, int64_t end, int) {
     for (int64_t j = begin; j < end; j += W) {
@@ -67,7 +72,7 @@ static void sum_rows(Run& run, const float* x, int64_t rows, int64_t N, int64_t 
   });
 }
 
-/** dw = dy^T x, dbias = column sums of dy; of the N columns of dy from `first` on */
+/** dw = dy^T x, dbias = column sums of dy, of the N columns of dy from `first` on; at least one of them is given */
 static Status linear_backward_weight(Run& run, const Call& call) {
   Cursor c(call);
   const float *dy = c.f32(), *x = c.f32();
@@ -77,8 +82,10 @@ static Status linear_backward_weight(Run& run, const Call& call) {
   if (first < 0 || first > T - N) return {"first", 0, first, 0, T - N + 1};
   dy += first;
   if (dw && rows == 0 && !add) memset(dw, 0, (size_t)(N * K) * 4);
-  if (dw) gemm(run, N, K, rows, {dy, 1, T}, {x, K, 1}, dw, K, add, NoEpilogue());
-  if (dbias) sum_rows(run, dy, rows, N, T, dbias, add);
+  if (dw)
+    gemm(run, N, K, rows, {dy, 1, T}, {x, K, 1}, {add ? dw : nullptr, K}, dw, K, NoEpilogue(), {dbias, add});
+  else if (dbias)
+    sum_rows(run, dy, rows, N, T, dbias, add);
   return kOk;
 }
 static Scratch linear_backward_weight_scratch(const Call& call) { return gemm_scratch(call.attributes[2], call.attributes[1], call.attributes[0]); }

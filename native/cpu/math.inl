@@ -1,22 +1,48 @@
 // Elementary functions of a vector. Errors are bounds over the whole range, held by test/conformance/activations.ts.
 
-/** e^x, at most 2 ulp; 0 below -87.3, inf above 88.7. Cody and Waite's reduction, then a minimax polynomial of (e^r - 1 - r) / r^2. */
-BK_INLINE f32 exp(f32 x) {
-  const f32 clamped = min(max(x, set1(-87.33654f)), set1(88.72283f));
-  const i32 n = round_i32(clamped * 1.44269504f);
+/** e^x / 2^n for n = round(x / log 2): Cody and Waite's reduction, then a minimax polynomial of (e^r - 1 - r) / r^2. */
+BK_INLINE f32 exp_fraction(f32 x, i32& n) {
+  n = round_i32(x * 1.44269504f);
   const f32 nf = __builtin_convertvector(n, f32);
-  const f32 r = fma(nf, set1(2.12194440e-4f), fma(nf, set1(-0.693359375f), clamped));
+  const f32 r = fma(nf, set1(2.12194440e-4f), fma(nf, set1(-0.693359375f), x));
   f32 p = set1(0.00138146432f);
   p = fma(p, r, set1(0.0083687171f));
   p = fma(p, r, set1(0.0416683872f));
   p = fma(p, r, set1(0.166665206f));
   p = fma(p, r, set1(0.499999935f));
-  const f32 y = fma(p * r, r, r) + 1.0f;
+  return fma(p * r, r, r) + 1.0f;
+}
+
+/** e^x, at most 2 ulp; 0 below -87.3, inf above 88.7. */
+BK_INLINE f32 exp(f32 x) {
+  i32 n;
+  const f32 y = exp_fraction(min(max(x, set1(-87.33654f)), set1(88.72283f)), n);
   // 2^n in two factors: n reaches 128, where one factor would overflow before the product does
   const i32 half = n >> 1;
   const f32 scaled = y * of_bits((half + 127) << 23) * of_bits((n - half + 127) << 23);
   const f32 finite = select(x < -87.33654f, f32{}, select(x > 88.72283f, of_bits(set1_i32(0x7f800000)), scaled));
   return select(x == x, finite, x);
+}
+
+/** e^x of x <= 0, as exp; any number where x is NaN. */
+BK_INLINE f32 exp_of_negative(f32 x) {
+  i32 n;
+  const f32 y = exp_fraction(max(x, set1(-87.33654f)), n);
+  return select(x < -87.33654f, f32{}, y * of_bits((n + 127) << 23));
+}
+
+/** log(1 + e^x), relative error 3e-7 down to -87.3; there it becomes 0. log(1 + u) is 2 atanh(s) with s = u / (2 + u) <= 1/3. */
+BK_INLINE f32 softplus(f32 x) {
+  const f32 u = exp(-abs(x)), s = u / (u + 2.0f), q = s * s;
+  f32 p = set1(1.0f / 17);
+  p = fma(p, q, set1(1.0f / 15));
+  p = fma(p, q, set1(1.0f / 13));
+  p = fma(p, q, set1(1.0f / 11));
+  p = fma(p, q, set1(1.0f / 9));
+  p = fma(p, q, set1(1.0f / 7));
+  p = fma(p, q, set1(1.0f / 5));
+  p = fma(p, q, set1(1.0f / 3));
+  return select(x > 0.0f, x, f32{}) + 2.0f * fma(s * q, p, s);
 }
 
 /** e^(x^2) erfc(x) for x >= 1 as a polynomial of 1 / (x + 2), fitted on [1, 10]; relative error 6e-9. */
@@ -44,10 +70,10 @@ BK_INLINE f32 erf_over_x(f32 u) {
   return fma(p, u, set1(1.12837917f));
 }
 
-/** The standard normal distribution function 0.5 (1 + erf(x / sqrt 2)), also `density` e^(-x^2/2) / sqrt(2 pi). */
+/** The standard normal distribution function 0.5 (1 + erf(x / sqrt 2)), also `density` e^(-x^2/2) / sqrt(2 pi). Any numbers where x is NaN. */
 BK_INLINE f32 normal_cdf(f32 x, f32& density) {
   const f32 z = x * 0.707106781f, a = abs(z);
-  const f32 e = exp(-0.5f * x * x);
+  const f32 e = exp_of_negative(-0.5f * x * x);
   density = e * 0.398942280f;
   const f32 near = fma(z * 0.5f, erf_over_x(z * z), set1(0.5f));
   const f32 tail = 0.5f * e * erfc_scaled(min(a, set1(10.0f)));

@@ -98,6 +98,28 @@ BK_INLINE void mul_wide(u32 a, uint32_t b, u32& hi, u32& lo) {
 }
 #endif
 
+/** N consecutive floats, each to be multiplied with whole vectors. */
+#if defined(__aarch64__)
+// NEON multiplies by a lane: N floats take N / 4 registers, where N copies of them would push sums out to the stack
+template <int N>
+struct Multipliers {
+  f32 v[(N + W - 1) / W];
+  static constexpr int start(int i) { return i / W * W + W <= N ? i / W * W : N - W; }
+  __attribute__((always_inline)) explicit Multipliers(const float* p) {
+#pragma GCC unroll 8
+    for (int i = 0; i < N; i += W) v[i / W] = load(p + start(i));
+  }
+  __attribute__((always_inline)) f32 operator[](int i) const { return set1(v[i / W][i - start(i)]); }
+};
+#else
+template <int N>
+struct Multipliers {
+  const float* p;
+  __attribute__((always_inline)) explicit Multipliers(const float* from) : p(from) {}
+  __attribute__((always_inline)) f32 operator[](int i) const { return set1(p[i]); }
+};
+#endif
+
 /** Sums the lanes as a binary tree, the same tree for every element count. */
 BK_INLINE float reduce_add(f32 v) {
   float t[W];

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -44,6 +45,7 @@ struct bk_run {
   bk_program* program;
   bk_memory* memory;
   double scalars[kMaxScalars];
+  double* seconds;  // of each record; null: not wanted
   bk_done done;
   void* user;
   bk_run* next = nullptr;
@@ -92,6 +94,9 @@ bool reserve_shared(Queue& q, size_t bytes) {
   return true;
 }
 
+using Clock = std::chrono::steady_clock;
+double seconds_since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+
 int execute(bk_run* r, char* message, size_t capacity) {
   Queue& q = queue();
   const Plan& plan = r->program->plan;
@@ -118,7 +123,9 @@ int execute(bk_run* r, char* message, size_t capacity) {
     }
     Call call;
     plan_resolve(plan.record[i], r->memory->base, r->scalars, &call);
+    const Clock::time_point start = r->seconds ? Clock::now() : Clock::time_point();
     const Status s = plan.record[i].kernel->run(run, call);
+    if (r->seconds) r->seconds[i] = seconds_since(start);
     if (s.where) {
       snprintf(message, capacity, "%s: %s[%lld] is %lld, expected at least %lld and below %lld", plan.record[i].op->name, s.where, (long long)s.row,
                (long long)s.value, (long long)s.low, (long long)s.high);
@@ -296,6 +303,8 @@ void bk_program_free(bk_program* program) {
   delete program;
 }
 
+size_t bk_program_records(const bk_program* program) { return (size_t)program->plan.records; }
+
 namespace {
 struct Waiter {
   std::mutex mutex;
@@ -315,8 +324,8 @@ void wake_waiter(void* user, int error, const char* message) {
 }
 }  // namespace
 
-int bk_run_start(bk_program* program, bk_memory* memory, const double* scalars, size_t count, bk_done done, void* user, bk_run** out, char* message,
-                 size_t capacity) {
+int bk_run_start(bk_program* program, bk_memory* memory, const double* scalars, size_t count, double* seconds, bk_done done, void* user, bk_run** out,
+                 char* message, size_t capacity) {
   if (const int error = plan_check_scalars(program->plan, scalars, count, message, capacity)) return error;
   bk_run* r = new (std::nothrow) bk_run;
   if (!r) return fail(BK_MEMORY, message, capacity, "No memory for a run");
@@ -326,6 +335,8 @@ int bk_run_start(bk_program* program, bk_memory* memory, const double* scalars, 
   r->program = program;
   r->memory = memory;
   memcpy(r->scalars, scalars, count * sizeof(double));
+  r->seconds = seconds;
+  if (seconds) std::fill_n(seconds, program->plan.records, 0.0);
   r->done = done ? done : wake_waiter;
   r->user = done ? user : &waiter;
   program->engine->runs.fetch_add(1, std::memory_order_relaxed);
@@ -346,12 +357,11 @@ int bk_run_start(bk_program* program, bk_memory* memory, const double* scalars, 
 void bk_run_cancel(bk_run* run) { run->cancelled.store(true, std::memory_order_relaxed); }
 
 double bk_measure_peak(bk_engine* engine, double seconds) {
-  using clock = std::chrono::steady_clock;
   const auto measure = [&] {
     double flops = 0;
-    const auto start = clock::now();
-    while (std::chrono::duration<double>(clock::now() - start).count() < seconds) flops += engine->kernels->fma_peak(200000);
-    return flops / std::chrono::duration<double>(clock::now() - start).count();
+    const Clock::time_point start = Clock::now();
+    while (seconds_since(start) < seconds) flops += engine->kernels->fma_peak(200000);
+    return flops / seconds_since(start);
   };
   std::unique_ptr<std::thread[]> others(new (std::nothrow) std::thread[(size_t)engine->threads]);
   std::unique_ptr<double[]> rates(new (std::nothrow) double[(size_t)engine->threads]());

@@ -32,9 +32,15 @@ export interface BackendMemory {
 export interface Program {
   /**
    * Executes the plan on the backend's own thread; runs go in the order of the calls. `scalars`: ROW and SCALAR of ops.def.
-   * Rejects with AbortedError when `signal` fires before the last record.
+   * Rejects with AbortedError when `signal` fires before the last record. With `timed`, a run that succeeds calls it with the seconds
+   * that each record took, in the order of the plan.
    */
-  run(memory: BackendMemory, scalars: Float64Array, signal?: AbortSignal): Promise<void>
+  run(
+    memory: BackendMemory,
+    scalars: Float64Array,
+    signal?: AbortSignal,
+    timed?: (seconds: Float64Array) => void,
+  ): Promise<void>
   dispose(): void
 }
 

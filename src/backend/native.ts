@@ -38,7 +38,12 @@ interface NativeMemory {
   dispose(): void
 }
 interface NativeProgram {
-  run(memory: NativeMemory, scalars: Float64Array, done: (error: number, message: string) => void): number
+  run(
+    memory: NativeMemory,
+    scalars: Float64Array,
+    done: (error: number, message: string, seconds: Float64Array | undefined) => void,
+    timed: boolean,
+  ): number
   dispose(): void
 }
 
@@ -159,19 +164,28 @@ class NativeBackendProgram implements Program {
     private readonly native: NativeProgram,
   ) {}
 
-  run(memory: BackendMemory, scalars: Float64Array, signal?: AbortSignal): Promise<void> {
+  run(
+    memory: BackendMemory,
+    scalars: Float64Array,
+    signal?: AbortSignal,
+    timed?: (seconds: Float64Array) => void,
+  ): Promise<void> {
     if (!(memory instanceof NativeBackendMemory)) throw new BackendError('The memory belongs to another backend')
     if (signal?.aborted) return Promise.reject(new AbortedError())
     return new Promise((resolve, reject) => {
       let cancel: (() => void) | undefined
-      const done = (error: number, message: string) => {
+      const done = (error: number, message: string, seconds: Float64Array | undefined) => {
         memory.end()
         if (cancel) signal?.removeEventListener('abort', cancel)
-        if (error) reject(typed(error, message))
-        else resolve()
+        if (error) {
+          reject(typed(error, message))
+          return
+        }
+        if (seconds) timed?.(seconds)
+        resolve()
       }
       const target = memory.native
-      const id = translated(() => this.native.run(target, scalars, done))
+      const id = translated(() => this.native.run(target, scalars, done, timed !== undefined))
       memory.begin()
       if (signal) {
         cancel = () => this.engine.cancel(id)

@@ -14,6 +14,8 @@ const ROWS = Object.keys(Row) as (keyof typeof Row)[]
 /** A recorded step as the backends take it; the layout is written down in native/runtime/plan.h. */
 export interface Plan {
   readonly words: Int32Array
+  /** What the words say, in their order. */
+  readonly records: readonly OpRecord[]
   readonly capacity: Capacity
   readonly scalars: number
   /** Bytes that the plan needs of each arena. */
@@ -73,6 +75,7 @@ export function compilePlan(graph: Graph, groups = 1): Plan {
   const { records, capacity } = graph
   return {
     words: Int32Array.from([...header, ...body]),
+    records,
     capacity,
     scalars,
     arenaBytes,

@@ -48,10 +48,13 @@ export interface BertConfigFields {
   positionEmbeddingType: string
 }
 
-/** hidden_act (a key of Transformers' ACT2FN) -> the activation's name in native/ops.def. */
+/** hidden_act (every key of Transformers' ACT2FN but prelu and xielu, which have parameters) -> the activation's name in native/ops.def. */
 export const HIDDEN_ACTS: Readonly<Record<string, string>> = {
   gelu: 'gelu',
+  gelu_10: 'gelu_10',
+  gelu_accurate: 'gelu_new',
   gelu_python: 'gelu',
+  gelu_python_tanh: 'gelu_new',
   gelu_new: 'gelu_new',
   gelu_pytorch_tanh: 'gelu_new',
   gelu_fast: 'gelu_fast',
@@ -62,6 +65,13 @@ export const HIDDEN_ACTS: Readonly<Record<string, string>> = {
   tanh: 'tanh',
   sigmoid: 'sigmoid',
   linear: 'linear',
+  hardswish: 'hardswish',
+  laplace: 'laplace',
+  leaky_relu: 'leaky_relu',
+  mish: 'mish',
+  relu2: 'relu2',
+  relu6: 'relu6',
+  sqrtsoftplus: 'sqrtsoftplus',
 }
 
 /** The name in native/ops.def of a `hiddenAct`; a ConfigError names those that are supported. */

@@ -46,6 +46,9 @@ export interface RecordedGeneration {
   readonly logits: Value | undefined
 }
 
+/** Called after each run with what it has executed, the run's scalars, and the seconds that each record took. */
+export type Profiler = (plan: Plan, scalars: Float64Array, seconds: Float64Array) => void
+
 interface RecordedUpdate {
   readonly plan: Plan
   readonly program: Program
@@ -57,6 +60,8 @@ interface RecordedUpdate {
  * through `exclusive`, so a run never meets a read or a write.
  */
 export class ModelRuntime {
+  /** Set it to time every record of every run; unset, nothing is timed. */
+  profiler: Profiler | undefined
   readonly #head: Head
   readonly #hiddenSize: number
   #layout: Layout
@@ -232,7 +237,7 @@ export class ModelRuntime {
     run[Scalar.accumulate] = scalars.microStep > 0 ? 1 : 0
     run[Scalar.labelSmoothing] = scalars.labelSmoothing
     run.set(scalars.denominators, Scalar.denominator0)
-    await step.program.run(this.#mapped(), run, signal)
+    await step.program.run(this.#mapped(), run, signal, this.#timed(step.plan, run))
     return step
   }
 
@@ -247,7 +252,8 @@ export class ModelRuntime {
     const step = this.#generations.get(key, () => this.#compile(record(this.#head)))
     this.#reserve(step.plan)
     for (const [name, value] of Object.entries(step.inputs)) this.#write(value, inputs[name])
-    await step.program.run(this.#mapped(), this.#scalars(step.plan, counts), signal)
+    const run = this.#scalars(step.plan, counts)
+    await step.program.run(this.#mapped(), run, signal, this.#timed(step.plan, run))
     return step
   }
 
@@ -291,13 +297,18 @@ export class ModelRuntime {
     run[Scalar.biasCorrection2Sqrt] = Math.sqrt(1 - beta2 ** scalars.step)
     for (const [g, { lr, weightDecay }] of scalars.groups.entries()) run.set([lr, weightDecay], Scalar.group0 + 2 * g)
     this.#momentsUsed = true
-    await update.program.run(this.#mapped(), run)
+    await update.program.run(this.#mapped(), run, undefined, this.#timed(update.plan, run))
     return this.readOutput(update.norm, 2)[0]
   }
 
   /** The first `elements` of a kept value of the last run. */
   readOutput(value: Value, elements: number): Float32Array {
     return this.#read(value.arena, value.offset!, elements)
+  }
+
+  #timed(plan: Plan, scalars: Float64Array): ((seconds: Float64Array) => void) | undefined {
+    const { profiler } = this
+    return profiler && ((seconds) => profiler(plan, scalars, seconds))
   }
 
   #read(arena: Arena, offset: number, elements: number): Float32Array {

@@ -181,6 +181,8 @@ describe('a config that cannot be built', () => {
     [{ layerNormEps: -1 }, /layer_norm_eps/],
     [{ initializerRange: Number.POSITIVE_INFINITY }, /initializer_range/],
     [{ hiddenAct: 'gelu_11' }, /hidden_act "gelu_11" is not supported; expected one of gelu, .*quick_gelu/],
+    [{ hiddenAct: 'prelu' }, /hidden_act "prelu" is not supported; expected one of .*gelu_10, .*sqrtsoftplus/],
+    [{ hiddenAct: 'xielu' }, /hidden_act "xielu" is not supported/],
     [{ hiddenAct: 'constructor' }, /hidden_act "constructor" is not supported/],
     [{ padTokenId: 30522 }, /pad_token_id to be below vocab_size 30522/],
     [{ positionEmbeddingType: 'relative_key' }, /position_embedding_type "relative_key" is not supported/],

@@ -199,7 +199,7 @@ inline Plan build() {
   append(p, layer_norm_backward_weight, {{"accumulate", 1}});
   append(p, dropout, {{"p", 0.1}, {"H", 67}});
   append(p, dropout, {{"p", 0.5}}, {}, true);
-  for (int act = 0; act < 9; act++) {
+  for (int act = 0; act < 17; act++) {
     append(p, linear, {{"act", (double)act}}, act % 2 ? std::vector<std::string>{"z"} : std::vector<std::string>{});
     append(p, activation_backward, {{"act", (double)act}}, {}, act % 2 == 1);
   }

@@ -37,7 +37,7 @@ bool run(const Plan& plan, const char* isa, int threads, std::vector<std::vector
   const std::vector<int32_t> words = plan.words();
   if (failed(bk_program_create(engine, words.data(), words.size(), &program, message, sizeof message), message)) return false;
   const std::vector<double> s = scalars();
-  if (failed(bk_run_start(program, memory, s.data(), s.size(), nullptr, nullptr, nullptr, message, sizeof message), message)) return false;
+  if (failed(bk_run_start(program, memory, s.data(), s.size(), nullptr, nullptr, nullptr, nullptr, message, sizeof message), message)) return false;
   for (const Operand& o : plan.operands) {
     std::vector<int32_t> got((size_t)o.elements);
     if (failed(bk_memory_read(memory, o.arena, (uint64_t)o.offset, got.data(), got.size() * 4), "read")) return false;

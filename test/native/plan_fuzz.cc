@@ -171,7 +171,7 @@ int run_engine(const char* isa, const std::vector<int32_t>& words, const Arenas&
   for (int i = 0; i < kArenas; i++)
     if (bk_memory_reserve(memory, i, (uint64_t)arenas.bytes[i]) || bk_memory_write(memory, i, 0, arenas.base[i], (uint64_t)arenas.bytes[i])) return -1;
   if (bk_program_create(engine, words.data(), words.size(), &program, message, sizeof message)) return -1;
-  const int result = bk_run_start(program, memory, s.data(), s.size(), nullptr, nullptr, nullptr, message, sizeof message);
+  const int result = bk_run_start(program, memory, s.data(), s.size(), nullptr, nullptr, nullptr, nullptr, message, sizeof message);
   bk_program_free(program);
   bk_memory_free(memory);
   bk_close(engine);

@@ -40,9 +40,34 @@ describe('activations', () => {
     ['silu', [-0.14227761953270035, -0.1887703343990727, 0.14054412522144952, 1.7615941559557646]],
     ['tanh', [-0.9950547536867305, -0.46211715726000974, 0.24491866240370913, 0.9640275800758169]],
     ['sigmoid', [0.04742587317756678, 0.3775406687981454, 0.5621765008857981, 0.8807970779778823]],
+    ['gelu_10', [-0.00404969409489031, -0.15426876936299344, 0.14967658142073093, 1.9544997361036416]],
+    ['hardswish', [0.0, -0.20833333333333334, 0.13541666666666666, 1.6666666666666667]],
+    ['laplace', [0.0, 9.383381167682447e-6, 0.052573090251858634, 0.9999977102450648]],
+    ['leaky_relu', [-0.03, -0.005, 0.25, 2.0]],
+    ['mish', [-0.1456474612756246, -0.22074377465173, 0.1695724096638176, 1.9439589595339946]],
+    ['relu2', [0.0, 0.0, 0.0625, 4.0]],
+    ['relu6', [0.0, 0.0, 0.25, 2.0]],
+    ['sqrtsoftplus', [0.2204253877704246, 0.6885324859293908, 0.9088120927226065, 1.4583991261115636]],
   ] as const)('%s gives the values of ACT2FN', (act, want) => {
     const got = activation(act, Float64Array.of(-3, -0.5, 0.25, 2))
     for (const [i, value] of want.entries()) expect(got[i]).toBeCloseTo(value, 14)
+  })
+
+  // torch 2.13, transformers 5.18: ACT2FN[name](z).backward() at the points where the slope jumps, and beyond
+  it.each([
+    ['gelu_10', [10, 10.5], [1, 0]],
+    ['hardswish', [-3, 0, 3, 6], [0, 0.5, 1, 1]],
+    ['leaky_relu', [-1e4, 0, 3], [0.01, 0.01, 1]],
+    ['relu', [0, 3], [0, 1]],
+    ['relu2', [0, 3], [0, 6]],
+    ['relu6', [0, 3, 6, 10], [0, 1, 0, 0]],
+    ['mish', [-3, 0, 6], [-0.09339311453232084, 0.6, 1.00013414050621]],
+    ['laplace', [-3, 0, 3], [4.469898130710365e-38, 0.06111382879472588, 6.375366174527704e-15]],
+    ['sqrtsoftplus', [-3, 0, 10.5], [0.10757806452621814, 0.30028060219661246, 0.1542988987897319]],
+  ] as const)('%s has the slopes of PyTorch at %j', (act, z, want) => {
+    const { dz } = activationBackward({ dy: Float64Array.from(z, () => 1), z: Float64Array.from(z), act })
+    for (const [i, value] of want.entries())
+      expect(Math.abs(dz[i] - value)).toBeLessThanOrEqual(1e-12 * Math.abs(value))
   })
 
   it.each(ACTIVATIONS)("backward of %s is its forward's slope", (act) => {

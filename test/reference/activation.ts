@@ -11,6 +11,14 @@ export const ACTIVATIONS = [
   'silu',
   'tanh',
   'sigmoid',
+  'gelu_10',
+  'hardswish',
+  'laplace',
+  'leaky_relu',
+  'mish',
+  'relu2',
+  'relu6',
+  'sqrtsoftplus',
 ] as const
 
 export type Activation = (typeof ACTIVATIONS)[number]
@@ -61,9 +69,18 @@ function tanhGeluDerivative(z: number, scale: number): number {
 const GELU_NEW_SCALE = Math.sqrt(2 / Math.PI)
 const GELU_FAST_SCALE = 0.7978845608
 
+// biome-ignore lint/suspicious/noApproximativeNumericConstant: Transformers has these six digits
+const LAPLACE_MU = 0.707107
+const LAPLACE_SIGMA = 0.282095
+/** What laplace gives the normal distribution function. */
+export const laplaceArgument = (z: number): number => (z - LAPLACE_MU) / LAPLACE_SIGMA
+const gelu = (z: number): number => z * normalCdf(z)
+const softplus = (z: number): number => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)))
+const mishFactor = (z: number): number => Math.tanh(softplus(z))
+
 const FUNCTIONS: Record<Activation, (z: number) => number> = {
   linear: (z) => z,
-  gelu: (z) => z * normalCdf(z),
+  gelu,
   gelu_new: (z) => tanhGelu(z, GELU_NEW_SCALE),
   gelu_fast: (z) => tanhGelu(z, GELU_FAST_SCALE),
   quick_gelu: (z) => z * sigmoid(1.702 * z),
@@ -71,8 +88,18 @@ const FUNCTIONS: Record<Activation, (z: number) => number> = {
   silu: (z) => z * sigmoid(z),
   tanh: (z) => Math.tanh(z),
   sigmoid,
+  gelu_10: (z) => Math.min(Math.max(gelu(z), -10), 10),
+  hardswish: (z) => (z * Math.min(Math.max(z + 3, 0), 6)) / 6,
+  laplace: (z) => normalCdf(laplaceArgument(z)),
+  leaky_relu: (z) => (z > 0 ? z : 0.01 * z),
+  mish: (z) => z * mishFactor(z),
+  relu2: (z) => Math.max(0, z) ** 2,
+  relu6: (z) => Math.min(Math.max(0, z), 6),
+  // e^(z/2) where softplus is e^z but for what float64 cannot see
+  sqrtsoftplus: (z) => (z < -40 ? Math.exp(z / 2) : Math.sqrt(softplus(z))),
 }
 
+/** Derivatives; at a kink the one that PyTorch takes. */
 const DERIVATIVES: Record<Activation, (z: number) => number> = {
   linear: () => 1,
   gelu: (z) => normalCdf(z) + z * normalDensity(z),
@@ -83,6 +110,14 @@ const DERIVATIVES: Record<Activation, (z: number) => number> = {
   silu: (z) => sigmoid(z) * (1 + z * (1 - sigmoid(z))),
   tanh: (z) => 1 - Math.tanh(z) ** 2,
   sigmoid: (z) => sigmoid(z) * (1 - sigmoid(z)),
+  gelu_10: (z) => (gelu(z) > 10 ? 0 : normalCdf(z) + z * normalDensity(z)),
+  hardswish: (z) => (z <= -3 ? 0 : z < 3 ? z / 3 + 0.5 : 1),
+  laplace: (z) => normalDensity(laplaceArgument(z)) / LAPLACE_SIGMA,
+  leaky_relu: (z) => (z > 0 ? 1 : 0.01),
+  mish: (z) => mishFactor(z) + Math.min(z, 40) * (1 - mishFactor(z) ** 2) * sigmoid(z),
+  relu2: (z) => 2 * Math.max(0, z),
+  relu6: (z) => (z <= 0 || z >= 6 ? 0 : 1),
+  sqrtsoftplus: (z) => (z < -40 ? 0.5 * Math.exp(z / 2) : sigmoid(z) / (2 * Math.sqrt(softplus(z)))),
 }
 
 /** y = act(z), any shape. */

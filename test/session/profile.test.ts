@@ -1,0 +1,60 @@
+// The time of every record: what a profiler is told, that it adds up, and that timing changes nothing.
+import { describe, expect, it } from 'vitest'
+import type { Plan } from '../../src/graph/plan.ts'
+import { AdamW } from '../../src/session/adamw.ts'
+import { sameBits, sequences, tinyClassifier } from './tiny.ts'
+
+interface Timed {
+  readonly plan: Plan
+  readonly scalars: Float64Array
+  readonly seconds: Float64Array
+}
+
+async function trained(profiler?: (run: Timed) => void) {
+  const model = tinyClassifier({}, { seed: 3 }).train()
+  if (profiler) model.runtime.profiler = (plan, scalars, seconds) => profiler({ plan, scalars, seconds })
+  const optimizer = new AdamW(model, { lr: 1e-2 })
+  const start = performance.now()
+  await optimizer.step({ inputIds: sequences([3, 7]), labels: [0, 2] })
+  const wall = (performance.now() - start) / 1000
+  const weights = await model.stateDict()
+  model.dispose()
+  return { weights, wall }
+}
+
+describe('profiler', () => {
+  it('is told the seconds of each record of the step and of the update, which fit into the wall time', async () => {
+    const runs: Timed[] = []
+    const { wall } = await trained((run) => runs.push(run))
+    expect(runs.map(({ plan }) => plan.records.at(-1)?.op.name)).toEqual(['embedding_backward', 'adamw'])
+    for (const { plan, seconds } of runs) {
+      expect(seconds.length).toBe(plan.records.length)
+      // each record here does some work, and a clock of nanoseconds sees it
+      expect(seconds.every((value) => value > 0)).toBe(true)
+    }
+    const inside = runs.flatMap(({ seconds }) => [...seconds]).reduce((a, b) => a + b, 0)
+    expect(inside).toBeLessThan(wall)
+    expect(runs[0].scalars[0]).toBe(10)
+  })
+
+  it('changes no result', async () => {
+    const [plain, timed] = [await trained(), await trained(() => {})]
+    for (const [name, { data }] of plain.weights)
+      expect(sameBits(data as Float32Array, timed.weights.get(name)!.data as Float32Array), name).toBe(true)
+  })
+
+  it('is not told of a run that was aborted, nor of any after it was taken away', async () => {
+    const model = tinyClassifier({}, { seed: 3 })
+    let told = 0
+    model.runtime.profiler = () => told++
+    const inputs = { inputIds: sequences([3, 7]) }
+    await expect(model.forward(inputs, { signal: AbortSignal.abort() })).rejects.toThrow()
+    expect(told).toBe(0)
+    await model.forward(inputs)
+    expect(told).toBe(1)
+    model.runtime.profiler = undefined
+    await model.forward(inputs)
+    expect(told).toBe(1)
+    model.dispose()
+  })
+})
