@@ -54,7 +54,7 @@ export function optimizer(open: Open): void {
           [3, 0],
           [15, 8],
         ])
-        const after = (first: number, values: Float64Array) => {
+        const behind = (first: number, values: Float64Array) => {
           const longer = new Float64Array(first + values.length).fill(7)
           longer.set(values, first)
           return longer
@@ -62,11 +62,11 @@ export function optimizer(open: Open): void {
         const whole = await runRecord(backend, {
           op: 'adamw',
           operands: {
-            g: after(gFirst, g),
+            g: behind(gFirst, g),
             norm: Float64Array.of(3, coefficient),
-            w: after(wFirst, w),
-            expAvg: after(gFirst, expAvg),
-            expAvgSq: after(gFirst, expAvgSq),
+            w: behind(wFirst, w),
+            expAvg: behind(gFirst, expAvg),
+            expAvgSq: behind(gFirst, expAvgSq),
           },
           attributes: { n, W: n + wFirst, G: n + gFirst, wFirst, gFirst, group: Scalar.group0 + 2 },
           scalars: {
