@@ -33,7 +33,7 @@ const entries = ['index.ts']
 const edgeSafe = ['graph', 'ops', 'model', 'heads', 'optim', 'data/tokenizer']
 /** The one way from an edge-safe module to files: imported when it is called, never when the module is loaded. */
 const dynamicImports: Readonly<Record<string, readonly string[]>> = {
-  'model/config.ts': ['formats/files.ts', 'json.ts'],
+  'model/config.ts': ['formats/files.ts', 'formats/model-folder.ts', 'json.ts'],
 }
 /** Below session, the file system is reached here only. */
 const fileSystem = ['formats/files.ts']

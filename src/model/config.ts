@@ -329,16 +329,17 @@ export class BertConfig implements BertConfigFields {
     return new BertConfig(fields, where, extra)
   }
 
-  /** Reads `config.json` of a model folder. */
+  /** Reads `config.json` of a model folder, or Google's bert_config.json; of a sentence-transformers folder, the transformer's. */
   static async fromPretrained(folder: string): Promise<BertConfig> {
     // Imported here and not above, so that a platform without a file system can load this module.
-    const [{ joinPath, readText }, { parseJson }] = await Promise.all([
+    const [{ readModelText }, { configFile }, { parseJson }] = await Promise.all([
       import('../formats/files.ts'),
+      import('../formats/model-folder.ts'),
       import('../json.ts'),
     ])
-    const file = joinPath(folder, 'config.json')
+    const file = await configFile(folder)
     return BertConfig.fromJSON(
-      parseJson(await readText(file), (reason) => new ConfigError(`${file}: ${reason}`)),
+      parseJson(await readModelText(file), (reason) => new ConfigError(`${file}: ${reason}`)),
       file,
     )
   }

@@ -333,7 +333,8 @@ export abstract class PreTrainedModel {
     await this.runtime.exclusive(async () => {
       for (const [name, place] of tensors) {
         const stored = sources.get(name)
-        if (stored !== undefined) this.runtime.writeTensor(place, await source.read(stored))
+        if (stored === undefined) continue
+        for await (const { start, values } of source.pieces(stored)) this.runtime.writeTensor(place, values, start)
       }
     })
   }
