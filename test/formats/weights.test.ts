@@ -60,7 +60,7 @@ describe('openWeights', () => {
   it('names what it looked for', async () => {
     const folder = await newFolder()
     const names =
-      'model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json'
+      'model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json and bert_model.ckpt.index'
     await refuses(folder, new RegExp(`looked for ${names.replaceAll('.', '\\.')}$`))
     await refuses(join(folder, 'absent'), /found no weights/)
     await writeFile(join(folder, 'pytorch_model.bin'), '')
