@@ -3,7 +3,7 @@ import type { BackendOptions } from '../backend/open.ts'
 import { ArgumentError, ConfigError, NonFiniteError, WeightsError } from '../errors.ts'
 import { joinPath, makeFolder, writeText } from '../formats/files.ts'
 import { matchWeights, type WeightsMatch } from '../formats/names.ts'
-import { writeSafetensors } from '../formats/safetensors.ts'
+import { type SaveOptions, saveWeights } from '../formats/save.ts'
 import { openWeights, type WeightsSource } from '../formats/weights.ts'
 import { Arena } from '../graph/op-table.ts'
 import type { Head, HeadConstructor, Labels, PreparedLabels } from '../heads/head.ts'
@@ -271,14 +271,16 @@ export abstract class PreTrainedModel {
     return { missing, unexpected }
   }
 
-  /** Writes config.json and model.safetensors, which Transformers' from_pretrained loads. */
-  async savePretrained(folder: string): Promise<void> {
+  /**
+   * Writes config.json and model.safetensors (or shards of it, by `maxShardSize`), which Transformers' from_pretrained loads.
+   * Weights that were in the folder are replaced whole or, after an error or a crash, not at all.
+   */
+  async savePretrained(folder: string, options: SaveOptions = {}): Promise<void> {
     await makeFolder(folder)
     const config = this.config.with({ architectures: [this.constructor.name], dtype: 'float32' })
     await this.runtime.exclusive(async () => {
-      await writeSafetensors(joinPath(folder, 'model.safetensors'), this.parameters(), (name) =>
-        this.runtime.readTensor(this.runtime.layout.tensors.get(name)!),
-      )
+      const { tensors } = this.runtime.layout
+      await saveWeights(folder, this.parameters(), (name) => this.runtime.readTensorPieces(tensors.get(name)!), options)
       await writeText(joinPath(folder, 'config.json'), config.toText())
     })
   }
