@@ -1,7 +1,15 @@
 import { ArgumentError, FileError } from '../errors.ts'
 import { joinPath, linkOver, listNames, removeFiles, removeStaleTemporaries, syncFolder, writeText } from './files.ts'
 import { type TensorValues, writeSafetensors } from './safetensors.ts'
-import { isShardName, type NamedShape, nameShards, parseShardSize, SINGLE_NAME, splitShards } from './shard-names.ts'
+import {
+  compareNames,
+  isShardName,
+  type NamedShape,
+  nameShards,
+  parseShardSize,
+  SINGLE_NAME,
+  splitShards,
+} from './shard-names.ts'
 import { elementsOf } from './tensors.ts'
 
 const INDEX_NAME = `${SINGLE_NAME}.index.json`
@@ -12,7 +20,7 @@ export interface SaveOptions {
 }
 
 /**
- * Writes float32 tensors, in the order of a model, as model.safetensors, or as shards with model.safetensors.index.json if they
+ * Writes float32 tensors as model.safetensors, or as shards with model.safetensors.index.json if they
  * are larger than `maxShardSize`. Whenever the process dies, the folder loads: the old weights before one point, the new ones
  * after it. An error before that point removes what was written.
  */
@@ -22,7 +30,8 @@ export async function saveWeights(
   data: (name: string) => Promise<TensorValues> | TensorValues,
   { maxShardSize = '50GB' }: SaveOptions = {},
 ): Promise<void> {
-  const shards = splitShards(tensors, parseShardSize(maxShardSize))
+  const ordered = [...tensors].sort((a, b) => compareNames(a.name, b.name))
+  const shards = splitShards(ordered, parseShardSize(maxShardSize))
   const isSingle = shards.length === 1
   const names = isSingle
     ? await writeSingle(folder, tensors, data)

@@ -31,6 +31,27 @@ export function parseShardSize(size: number | string): number {
   )
 }
 
+/** [0, number] or [1, text] or [1, text, its trailing digits]: numbers before texts, and numbers by their size. */
+function partKey(part: string): (number | string)[] {
+  if (/^\d+$/.test(part)) return [0, Number(part)]
+  const text = part.replace(/\d+$/, '')
+  return text === part ? [1, part] : [1, text, Number(part.slice(text.length))]
+}
+
+function compareLists<Item>(a: readonly Item[], b: readonly Item[], compare: (a: Item, b: Item) => number): number {
+  for (let i = 0; i < Math.min(a.length, b.length); i++) {
+    const order = compare(a[i], b[i])
+    if (order !== 0) return order
+  }
+  return a.length - b.length
+}
+
+/** The order in which Transformers 5.18 deals tensors out (core_model_loading.py, dot_natural_key). */
+export function compareNames(a: string, b: string): number {
+  const keys = (name: string) => name.split('.').map(partKey)
+  return compareLists(keys(a), keys(b), (x, y) => compareLists(x, y, (p, q) => (p < q ? -1 : p > q ? 1 : 0)))
+}
+
 /**
  * Deals tensors out in their order: each shard takes what fits, and a tensor that is larger than a shard may be gets one of its own
  * (huggingface_hub, serialization/_base.py, split_state_dict_into_shards_factory).

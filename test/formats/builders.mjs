@@ -10,6 +10,71 @@ const u64 = (n) => {
 }
 const text = (string) => [...Buffer.from(string)]
 
+/** Little-endian numbers and bytes one after another; a campaign makes millions of files, so this does not make lists of numbers. */
+class Writer {
+  buffer = Buffer.allocUnsafe(2 ** 16)
+  length = 0
+  /** For another file; what was written stays its own, being a copy. */
+  reset() {
+    this.length = 0
+    return this
+  }
+  #room(count) {
+    const start = this.length
+    this.length += count
+    if (this.length > this.buffer.length) {
+      const larger = Buffer.allocUnsafe(2 * this.length)
+      this.buffer.copy(larger, 0, 0, start)
+      this.buffer = larger
+    }
+    return start
+  }
+  u16(...numbers) {
+    for (const n of numbers) {
+      const at = this.#room(2)
+      this.buffer[at] = n
+      this.buffer[at + 1] = n >> 8
+    }
+    return this
+  }
+  u32(...numbers) {
+    for (const n of numbers) {
+      const at = this.#room(4)
+      this.buffer[at] = n
+      this.buffer[at + 1] = n >> 8
+      this.buffer[at + 2] = n >> 16
+      this.buffer[at + 3] = n >> 24
+    }
+    return this
+  }
+  u64(...numbers) {
+    for (const n of numbers) {
+      const at = this.#room(8)
+      if (n >= 0 && n < 2 ** 32) {
+        this.buffer.writeUInt32LE(n, at)
+        this.buffer.fill(0, at + 4, at + 8)
+      } else this.buffer.writeBigUInt64LE(BigInt.asUintN(64, BigInt(Math.trunc(n))), at)
+    }
+    return this
+  }
+  bytes(list) {
+    const at = this.#room(list.length) // which may replace the buffer
+    this.buffer.set(list, at)
+    return this
+  }
+  zeros(count) {
+    const at = this.#room(count)
+    this.buffer.fill(0, at, at + count)
+    return this
+  }
+  get written() {
+    return Buffer.from(this.buffer.subarray(0, this.length))
+  }
+}
+const archiveWriter = new Writer()
+const directoryWriter = new Writer()
+const pickleWriter = new Writer()
+
 /**
  * A zip archive of stored entries, with zip64 records as torch.save writes them. `change(kind, fields)` may replace a header's
  * fields before they are written; sizes and checksums are right otherwise.
@@ -17,15 +82,11 @@ const text = (string) => [...Buffer.from(string)]
  * @param {{ zip64?: boolean, crc?: boolean, change?: (kind: string, fields: Record<string, number>) => void }} [options]
  */
 export function zipOf(entries, { zip64 = true, crc = true, change = () => {} } = {}) {
-  const parts = []
-  const directory = []
-  let at = 0
-  const push = (list, bytes) => {
-    list.push(Buffer.from(bytes))
-    return bytes.length
-  }
+  const out = archiveWriter.reset()
+  const directory = directoryWriter.reset()
   for (const { name, data } of entries) {
-    const bytes = text(name)
+    const bytes = Buffer.from(name)
+    const at = out.length
     const fields = {
       method: 0,
       flags: 0x800,
@@ -36,60 +97,30 @@ export function zipOf(entries, { zip64 = true, crc = true, change = () => {} } =
     }
     const local = { ...fields, signature: 0x04034b50, extra: (64 - ((at + 30 + bytes.length) % 64)) % 64 }
     change('local', local)
-    at += push(parts, [
-      ...u32(local.signature),
-      ...u16(20),
-      ...u16(local.flags),
-      ...u16(local.method),
-      ...u32(0),
-      ...u32(local.crc),
-      ...u32(local.stored),
-      ...u32(local.size),
-      ...u16(bytes.length),
-      ...u16(local.extra),
-      ...bytes,
-      ...new Uint8Array(Math.min(64, Math.max(0, local.extra))),
-    ])
-    at += push(parts, data)
+    out.u32(local.signature).u16(20, local.flags, local.method).u32(0, local.crc, local.stored, local.size)
+    out.u16(bytes.length, local.extra).bytes(bytes)
+    out.zeros(Math.min(64, Math.max(0, local.extra))).bytes(data)
     const central = { ...fields, signature: 0x02014b50, wide: 0 }
     change('central', central)
-    const extra = central.wide
-      ? [...u16(1), ...u16(24), ...u64(central.size), ...u64(central.stored), ...u64(central.header)]
-      : []
     const low = (n) => (central.wide ? 0xffffffff : n)
-    push(directory, [
-      ...u32(central.signature),
-      ...u16(20),
-      ...u16(20),
-      ...u16(central.flags),
-      ...u16(central.method),
-      ...u32(0),
-      ...u32(central.crc),
-      ...u32(low(central.stored)),
-      ...u32(low(central.size)),
-      ...u16(bytes.length),
-      ...u16(extra.length),
-      ...u16(0),
-      ...u16(0),
-      ...u16(0),
-      ...u32(0),
-      ...u32(low(central.header)),
-      ...bytes,
-      ...extra,
-    ])
+    directory.u32(central.signature).u16(20, 20, central.flags, central.method)
+    directory.u32(0, central.crc, low(central.stored), low(central.size))
+    directory
+      .u16(bytes.length, central.wide ? 28 : 0, 0, 0, 0)
+      .u32(0, low(central.header))
+      .bytes(bytes)
+    if (central.wide) directory.u16(1, 24).u64(central.size, central.stored, central.header)
   }
-  const central = Buffer.concat(directory)
-  const end = { entries: entries.length, size: central.length, offset: at, end64: at + central.length, comment: 0 }
+  const end = { entries: entries.length, size: directory.length, offset: out.length, end64: 0, comment: 0 }
+  end.end64 = end.offset + end.size
   change('end', end)
-  const tail = []
+  out.bytes(directory.written)
   if (zip64) {
-    tail.push(...u32(0x06064b50), ...u64(44), ...u16(45), ...u16(45), ...u32(0), ...u32(0))
-    tail.push(...u64(end.entries), ...u64(end.entries), ...u64(end.size), ...u64(end.offset))
-    tail.push(...u32(0x07064b50), ...u32(0), ...u64(end.end64), ...u32(1))
+    out.u32(0x06064b50).u64(44).u16(45, 45).u32(0, 0).u64(end.entries, end.entries, end.size, end.offset)
+    out.u32(0x07064b50, 0).u64(end.end64).u32(1)
   }
-  tail.push(...u32(0x06054b50), ...u16(0), ...u16(0), ...u16(end.entries), ...u16(end.entries))
-  tail.push(...u32(end.size), ...u32(end.offset), ...u16(end.comment))
-  return Buffer.concat([...parts, central, Buffer.from(tail)])
+  out.u32(0x06054b50).u16(0, 0, end.entries, end.entries).u32(end.size, end.offset).u16(end.comment)
+  return out.written
 }
 
 /** Operations of a pickle, each the bytes of one. */
@@ -138,7 +169,11 @@ export function stateDictOps(tensors, { legacy = false } = {}) {
   return ops
 }
 
-export const bytesOf = (ops) => Buffer.from(ops.flat())
+export function bytesOf(ops) {
+  const out = pickleWriter.reset()
+  for (const op of ops) out.bytes(op)
+  return out.written
+}
 
 /**
  * A pytorch_model.bin of a pickle and storages by key.

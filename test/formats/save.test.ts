@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { ArgumentError } from '../../src/errors.ts'
 import { saveWeights } from '../../src/formats/save.ts'
-import { parseShardSize, splitShards } from '../../src/formats/shard-names.ts'
+import { compareNames, parseShardSize, splitShards } from '../../src/formats/shard-names.ts'
 import { openWeights } from '../../src/formats/weights.ts'
 
 let folder: string
@@ -39,12 +39,12 @@ describe('saveWeights', () => {
     await save(1, '50GB')
     expect(await readdir(folder)).toEqual(['model.safetensors'])
     await save(2, 40)
-    expect((await readdir(folder)).sort()).toEqual([...shardNames(3), INDEX].sort())
+    expect((await readdir(folder)).sort()).toEqual([...shardNames(2), INDEX].sort())
     expect(await readFile(join(folder, INDEX), 'utf8')).toBe(
       `${JSON.stringify(
         {
           metadata: { total_parameters: 20, total_size: 80 },
-          weight_map: { a: shardNames(3)[0], b: shardNames(3)[1], c: shardNames(3)[0], d: shardNames(3)[2] },
+          weight_map: { a: shardNames(2)[0], b: shardNames(2)[0], c: shardNames(2)[1], d: shardNames(2)[1] },
         },
         null,
         2,
@@ -109,6 +109,23 @@ describe('saveWeights', () => {
 
   it('reads sizes as huggingface_hub does', () => {
     expect(['5GB', '200MB', ' 1.5 kb ', '2TB', 7].map(parseShardSize)).toEqual([5e9, 2e8, 1500, 2e12, 7])
+  })
+
+  it('orders names as Transformers does', () => {
+    // dot_natural_key of transformers 5.18 puts them so
+    const names = ['3.a', '10.a', 'layer.2.w', 'layer.10.w', 'layer', 'w', 'w2', 'w10', 'wa', 'layer.b']
+    expect(names.toSorted(compareNames)).toEqual([
+      '3.a',
+      '10.a',
+      'layer',
+      'layer.2.w',
+      'layer.10.w',
+      'layer.b',
+      'w',
+      'w2',
+      'w10',
+      'wa',
+    ])
   })
 
   it('deals tensors out in order', () => {

@@ -92,6 +92,10 @@ async function measure(folder, format) {
   console.log(JSON.stringify({ format, load, seconds, save, saveSeconds }))
 }
 
+if (process.platform !== 'linux') {
+  console.log('skipped: peak memory is read from /proc')
+  process.exit(0)
+}
 const [mode, folder, format] = process.argv.slice(2)
 if (mode === 'generate') await generate(folder)
 else if (mode === 'measure') await measure(folder, format)
