@@ -11,6 +11,7 @@ export type {
 export { BertTokenizer } from './data/tokenizer/tokenizer.ts'
 export * from './errors.ts'
 export type { DownloadProgress, HubOptions } from './formats/hub.ts'
+export type { SaveOptions } from './formats/save.ts'
 export type { GenerateOutput, Generation } from './generation/generate.ts'
 export type { GenerateOptions } from './generation/options.ts'
 export type { GeneratedToken } from './generation/sample.ts'

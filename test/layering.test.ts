@@ -35,7 +35,7 @@ const entries = ['index.ts']
 const edgeSafe = ['graph', 'ops', 'model', 'heads', 'optim', 'generation', 'data/tokenizer']
 /** The one way from an edge-safe module to files: imported when it is called, never when the module is loaded. */
 const dynamicImports: Readonly<Record<string, readonly string[]>> = {
-  'model/config.ts': ['formats/files.ts', 'formats/hub.ts', 'json.ts'],
+  'model/config.ts': ['formats/files.ts', 'formats/hub.ts', 'formats/model-folder.ts', 'json.ts'],
 }
 /** Below session, the file system is reached here only: files of models and data, and the Hub's cache, which is links and renames. */
 const fileSystem = ['formats/files.ts', 'formats/hub-cache.ts']

@@ -1,4 +1,5 @@
 // The one file of the Node platform that touches the file system for models, tokenizers and data.
+import { randomBytes } from 'node:crypto'
 import { constants, createReadStream } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import * as path from 'node:path'
@@ -31,9 +32,30 @@ export async function exists(file: string): Promise<boolean> {
   }
 }
 
-export const readBytes = (file: string): Promise<Uint8Array> => guarded('read', file, () => fs.readFile(file))
+/** The names in a folder; none where there is no such folder. */
+export async function listNames(folder: string): Promise<string[]> {
+  try {
+    return await guarded('list', folder, () => fs.readdir(folder))
+  } catch (error) {
+    if (error instanceof FileError && (error.errno === 'ENOENT' || error.errno === 'ENOTDIR')) return []
+    throw error
+  }
+}
 
 export const readText = (file: string): Promise<string> => guarded('read', file, () => fs.readFile(file, 'utf8'))
+
+/** The bytes of a file of a model folder: of a regular file, as `openFile` opens it. */
+export async function readModelBytes(file: string): Promise<Uint8Array> {
+  const handle = await openFile(file)
+  try {
+    return await guarded('read', file, () => handle.readFile())
+  } finally {
+    await handle.close()
+  }
+}
+
+export const readModelText = async (file: string): Promise<string> =>
+  new TextDecoder('utf-8', { ignoreBOM: true }).decode(await readModelBytes(file))
 
 export const makeFolder = (folder: string): Promise<unknown> =>
   guarded('create', folder, () => fs.mkdir(folder, { recursive: true }))
@@ -82,6 +104,52 @@ export const syncFolder = (folder: string): Promise<void> =>
     }
   })
 
+/** A name beside `file` that no other writer uses, of this process or another; it says which process that is. */
+const temporaryOf = (file: string): string => `${file}.${process.pid}.${randomBytes(4).toString('hex')}.tmp`
+const TEMPORARY = /\.(\d+)\.[0-9a-f]{8}\.tmp$/
+
+/** Removes files of a folder that may be gone already, and makes that survive a power failure. */
+export async function removeFiles(folder: string, names: readonly string[]): Promise<void> {
+  if (names.length === 0) return
+  for (const name of names) {
+    const file = path.join(folder, name)
+    await guarded('remove', file, () => fs.rm(file, { force: true }))
+  }
+  await syncFolder(folder)
+}
+
+/** Gives the file `from` the name `to` as well, in place of what had it. */
+export async function linkOver(from: string, to: string): Promise<void> {
+  const temporary = temporaryOf(to)
+  await guarded('write', to, async () => {
+    await fs.link(from, temporary)
+    try {
+      await fs.rename(temporary, to)
+    } catch (error) {
+      await fs.rm(temporary, { force: true })
+      throw error
+    }
+  })
+}
+
+function isRunning(pid: number): boolean {
+  try {
+    process.kill(pid, 0)
+    return true
+  } catch (error) {
+    return errnoOf(error) !== 'ESRCH'
+  }
+}
+
+/** Removes temporaries of `writeAtomic` in a folder whose process died before it could. */
+export async function removeStaleTemporaries(folder: string): Promise<void> {
+  const stale = (await listNames(folder)).filter((name) => {
+    const pid = TEMPORARY.exec(name)?.[1]
+    return pid !== undefined && !isRunning(Number(pid))
+  })
+  await removeFiles(folder, stale)
+}
+
 /**
  * Replaces `file` atomically: temporary beside it, write, sync, rename, sync the folder.
  * A failure removes the temporary and leaves the old file as it was.
@@ -90,7 +158,7 @@ export async function writeAtomic(
   file: string,
   chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<void> {
-  const temporary = `${file}.${process.pid}.tmp`
+  const temporary = temporaryOf(file)
   await guarded('write', file, async () => {
     const handle = await fs.open(temporary, 'w')
     try {

@@ -1,77 +1,33 @@
-import type { FileHandle } from 'node:fs/promises'
 import { ArgumentError, WeightsError } from '../errors.ts'
 import { isJsonObject, type JsonValue, kindOf, parseJson, quote } from '../json.ts'
-import { guarded, openFile, writeAtomic } from './files.ts'
-import { FLOAT_WIDTHS, type FloatDtype, toFloat32 } from './floats.ts'
+import { DTYPE_BITS } from './dtypes.ts'
+import { writeAtomic } from './files.ts'
+import { type ByteSource, openSource, readRange } from './source.ts'
+import {
+  elementsOf,
+  MAX_NAME_LENGTH,
+  MAX_TENSORS,
+  StoredTensors,
+  type TensorInfo,
+  type TensorPlace,
+} from './tensors.ts'
 
 // Format: https://github.com/huggingface/safetensors, README.md "Format". Accepted and refused as by its Rust reader
 // (SafeTensors::read_metadata), but for: duplicate keys (refused here), the limits below (its header limit is 100 MB),
 // whole numbers spelt as fractions such as 2.0 (accepted here), sizes above 2^53 bits (refused here even beside a 0).
 
-/** Bits per element. */
-const DTYPE_BITS: Readonly<Record<string, number>> = {
-  BOOL: 8,
-  F4: 4,
-  F6_E2M3: 6,
-  F6_E3M2: 6,
-  U8: 8,
-  I8: 8,
-  F8_E5M2: 8,
-  F8_E4M3: 8,
-  F8_E8M0: 8,
-  F8_E4M3FNUZ: 8,
-  F8_E5M2FNUZ: 8,
-  I16: 16,
-  U16: 16,
-  F16: 16,
-  BF16: 16,
-  I32: 32,
-  U32: 32,
-  F32: 32,
-  C64: 64,
-  F64: 64,
-  I64: 64,
-  U64: 64,
-}
 const LENGTH_BYTES = 8
 export const MAX_HEADER_BYTES = 8 * 2 ** 20
-export const MAX_TENSORS = 65_536
-export const MAX_NAME_LENGTH = 4096
 /** Header, then __metadata__ or a tensor, then its shape: three levels; 8 leaves room for unknown fields. */
 const MAX_NESTING = 8
-// Conversions go piece by piece, so that the stored and the converted tensor are never both whole in memory and the
-// event loop is free in between.
-const PIECE_BYTES = 2 ** 20
-// The system call's limit is 2^31 - 1 bytes.
-const MAX_READ_BYTES = 2 ** 30
 
-export interface TensorInfo {
-  /** As the file names it: F32, BF16, I64, ... */
-  readonly dtype: string
-  readonly shape: readonly number[]
-  /** In bytes from the start of the file. */
+/** A tensor of a header; `offset` is in bytes from the start of the file. */
+interface Entry extends TensorInfo {
   readonly offset: number
-  /** In bytes. */
-  readonly length: number
-}
-
-/** Named tensors that are read one at a time. */
-export interface TensorSource {
-  readonly tensors: ReadonlyMap<string, TensorInfo>
-  /** A tensor as float32, row after row; F16, BF16 and F64 are converted, other dtypes are a WeightsError. */
-  read(name: string): Promise<Float32Array>
-  /** A tensor's bytes as they are stored (little-endian). */
-  readRaw(name: string): Promise<Uint8Array>
-  close(): Promise<void>
-}
-
-export interface SafetensorsFile extends TensorSource {
-  readonly file: string
-  readonly metadata: Readonly<Record<string, string>>
 }
 
 interface Header {
-  tensors: Map<string, TensorInfo>
+  tensors: Map<string, Entry>
   metadata: Record<string, string>
 }
 
@@ -105,7 +61,7 @@ export function parseHeader(bytes: Uint8Array, dataLength: number, where: string
   return { tensors, metadata }
 }
 
-function parseTensor(name: string, entry: JsonValue, dataStart: number, dataLength: number, fail: Fail): TensorInfo {
+function parseTensor(name: string, entry: JsonValue, dataStart: number, dataLength: number, fail: Fail): Entry {
   if (name.length > MAX_NAME_LENGTH) throw fail(`a tensor's name has more than ${MAX_NAME_LENGTH} characters`)
   const failHere: Fail = (reason) => fail(`tensor ${quote(name)}: ${reason}`)
   if (!isJsonObject(entry)) throw failHere(`expected an object, but found ${kindOf(entry)}`)
@@ -142,7 +98,7 @@ function sizes(value: JsonValue | undefined): number[] | undefined {
 }
 
 /** The format allows no gap, no overlap and no bytes after the last tensor. */
-function checkCoverage(tensors: Map<string, TensorInfo>, dataStart: number, dataLength: number, fail: Fail): void {
+function checkCoverage(tensors: Map<string, Entry>, dataStart: number, dataLength: number, fail: Fail): void {
   let end = dataStart
   const inOrder = [...tensors].sort(([, a], [, b]) => a.offset - b.offset || a.length - b.length)
   for (const [name, { offset, length }] of inOrder) {
@@ -171,77 +127,14 @@ function parseMetadata(value: JsonValue, fail: Fail): Record<string, string> {
   return metadata
 }
 
-/** Fills `target` from `position`, or fails when the file ends first (it was cut after its header was checked). */
-async function readFully(handle: FileHandle, target: Uint8Array, position: number, file: string): Promise<void> {
-  let done = 0
-  while (done < target.length) {
-    const length = Math.min(target.length - done, MAX_READ_BYTES)
-    const { bytesRead } = await guarded('read', file, () => handle.read(target, done, length, position + done))
-    if (bytesRead === 0) {
-      throw new WeightsError(
-        `${file}: expected ${target.length} bytes at ${position}, but the file ends after ${done} of them`,
-      )
-    }
-    done += bytesRead
-  }
-}
-
-/** A buffer for a tensor; a WeightsError where the process cannot have one. */
-function allocate<Buffer>(make: () => Buffer, bytes: number, where: string): Buffer {
-  try {
-    return make()
-  } catch (error) {
-    throw new WeightsError(`${where}: no memory for a tensor of ${bytes} bytes`, { cause: error })
-  }
-}
-
-class OpenSafetensors implements SafetensorsFile {
+/** The tensors of an open safetensors file. */
+export class SafetensorsFile extends StoredTensors {
   constructor(
-    readonly file: string,
-    readonly tensors: ReadonlyMap<string, TensorInfo>,
+    source: ByteSource,
+    tensors: ReadonlyMap<string, TensorPlace>,
     readonly metadata: Readonly<Record<string, string>>,
-    private readonly handle: FileHandle,
-  ) {}
-
-  #info(name: string): TensorInfo {
-    const info = this.tensors.get(name)
-    if (info === undefined) throw new WeightsError(`${this.file}: there is no tensor ${quote(name)}`)
-    return info
-  }
-
-  async read(name: string): Promise<Float32Array> {
-    const { dtype, offset, length } = this.#info(name)
-    if (!Object.hasOwn(FLOAT_WIDTHS, dtype)) {
-      throw new WeightsError(
-        `${this.file}: tensor ${quote(name)}: expected dtype F32, F16, BF16 or F64, but it is ${dtype}`,
-      )
-    }
-    const float = dtype as FloatDtype
-    const count = length / FLOAT_WIDTHS[float]
-    const values = allocate(() => new Float32Array(count), 4 * count, this.file)
-    if (float === 'F32') {
-      await readFully(this.handle, new Uint8Array(values.buffer), offset, this.file)
-      return values
-    }
-    const perPiece = PIECE_BYTES / FLOAT_WIDTHS[float]
-    for (let from = 0; from < count; from += perPiece) {
-      const target = values.subarray(from, from + perPiece)
-      const stored = new Uint8Array(target.length * FLOAT_WIDTHS[float])
-      await readFully(this.handle, stored, offset + from * FLOAT_WIDTHS[float], this.file)
-      toFloat32(float, stored.buffer, target)
-    }
-    return values
-  }
-
-  async readRaw(name: string): Promise<Uint8Array> {
-    const { offset, length } = this.#info(name)
-    const bytes = allocate(() => new Uint8Array(length), length, this.file)
-    await readFully(this.handle, bytes, offset, this.file)
-    return bytes
-  }
-
-  close(): Promise<void> {
-    return this.handle.close()
+  ) {
+    super(source.name, tensors, [source])
   }
 }
 
@@ -250,34 +143,36 @@ class OpenSafetensors implements SafetensorsFile {
  * overlong file is a WeightsError, a file that cannot be opened a FileError.
  */
 export async function openSafetensors(file: string): Promise<SafetensorsFile> {
-  const handle = await openFile(file)
+  const source = await openSource(file)
   try {
-    const { size } = await guarded('read', file, () => handle.stat())
-    if (size < LENGTH_BYTES) {
-      throw new WeightsError(`${file}: ${size} bytes are too few for a safetensors file; is it truncated?`)
-    }
-    const start = new Uint8Array(LENGTH_BYTES)
-    await readFully(handle, start, 0, file)
-    const headerLength = new DataView(start.buffer).getBigUint64(0, true)
-    if (headerLength > BigInt(size - LENGTH_BYTES)) {
-      throw new WeightsError(
-        `${file}: the header should have ${headerLength} bytes, but the file has ${size}; is it truncated or another format?`,
-      )
-    }
-    if (headerLength > BigInt(MAX_HEADER_BYTES)) {
-      throw new WeightsError(`${file}: the header has ${headerLength} bytes; at most ${MAX_HEADER_BYTES} are accepted`)
-    }
-    const header = new Uint8Array(Number(headerLength))
-    await readFully(handle, header, LENGTH_BYTES, file)
-    const { tensors, metadata } = parseHeader(header, size - LENGTH_BYTES - header.length, file)
-    return new OpenSafetensors(file, tensors, metadata, handle)
+    return await readSafetensors(source)
   } catch (error) {
-    await handle.close()
+    await source.close()
     throw error
   }
 }
 
-const elementsOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1)
+/** The same of bytes that are open already. */
+export async function readSafetensors(source: ByteSource): Promise<SafetensorsFile> {
+  const { name, size } = source
+  if (size < LENGTH_BYTES) {
+    throw new WeightsError(`${name}: ${size} bytes are too few for a safetensors file; is it truncated?`)
+  }
+  const start = await readRange(source, 0, LENGTH_BYTES)
+  const headerLength = new DataView(start.buffer).getBigUint64(0, true)
+  if (headerLength > BigInt(size - LENGTH_BYTES)) {
+    throw new WeightsError(
+      `${name}: the header should have ${headerLength} bytes, but the file has ${size}; is it truncated or another format?`,
+    )
+  }
+  if (headerLength > BigInt(MAX_HEADER_BYTES)) {
+    throw new WeightsError(`${name}: the header has ${headerLength} bytes; at most ${MAX_HEADER_BYTES} are accepted`)
+  }
+  const header = await readRange(source, LENGTH_BYTES, Number(headerLength))
+  const { tensors, metadata } = parseHeader(header, size - LENGTH_BYTES - header.length, name)
+  const places = Array.from(tensors, ([each, entry]): [string, TensorPlace] => [each, { ...entry, source }])
+  return new SafetensorsFile(source, new Map(places), metadata)
+}
 
 /** The first bytes of a file of float32 tensors in the given order: length, JSON, and spaces up to a multiple of 8. */
 function makeHeader(
@@ -299,15 +194,20 @@ function makeHeader(
   return header
 }
 
+/** A tensor's values: all at once, or stretch by stretch, each written before the next one is asked for. */
+export type TensorValues = Float32Array | Iterable<Float32Array> | AsyncIterable<Float32Array>
+
+const stretchesOf = (values: TensorValues) => (values instanceof Float32Array ? [values] : values)
+
 /**
  * Writes float32 tensors, sorted by name as safetensors' own writer does, and replaces `file` only when all is on disk.
- * `data` is asked for one tensor at a time, so that a model is never twice in memory; a length that does not fit the
- * shape is an ArgumentError and leaves the old file as it was.
+ * `data` is asked for one tensor at a time, so that a model is never twice in memory; values that do not fit the
+ * shape are an ArgumentError and leave the old file as it was.
  */
 export async function writeSafetensors(
   file: string,
   tensors: Iterable<{ name: string; shape: readonly number[] }>,
-  data: (name: string) => Promise<Float32Array> | Float32Array,
+  data: (name: string) => Promise<TensorValues> | TensorValues,
   metadata: Record<string, string> = { format: 'pt' },
 ): Promise<void> {
   const sorted = [...tensors].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
@@ -319,13 +219,16 @@ export async function writeSafetensors(
   async function* chunks(): AsyncGenerator<Uint8Array> {
     yield makeHeader(sorted, metadata)
     for (const { name, shape } of sorted) {
-      const values = await data(name)
-      if (values.length !== elementsOf(shape)) {
+      let found = 0
+      for await (const values of stretchesOf(await data(name))) {
+        found += values.length
+        yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
+      }
+      if (found !== elementsOf(shape)) {
         throw new ArgumentError(
-          `${file}: expected ${elementsOf(shape)} values of shape [${shape}] for ${quote(name)}, but found ${values.length}`,
+          `${file}: expected ${elementsOf(shape)} values of shape [${shape}] for ${quote(name)}, but found ${found}`,
         )
       }
-      yield new Uint8Array(values.buffer, values.byteOffset, values.byteLength)
     }
   }
   await writeAtomic(file, chunks())

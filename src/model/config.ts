@@ -339,20 +339,21 @@ export class BertConfig implements BertConfigFields {
     return new BertConfig(fields, where, extra)
   }
 
-  /** Reads `config.json` of a model: a folder or a Hub id. The options matter for an id only. */
+  /** Reads config.json of a folder or a Hub id (the options are for an id), Google's bert_config.json, or a sentence-transformer's. */
   static async fromPretrained(
     nameOrFolder: string,
     options?: import('../formats/hub.ts').HubOptions,
   ): Promise<BertConfig> {
     // Imported here and not above, so that a platform without a file system can load this module.
-    const [{ joinPath, readText }, { resolveModelFolder }, { parseJson }] = await Promise.all([
+    const [{ readModelText }, { resolveModelFolder }, { configFile }, { parseJson }] = await Promise.all([
       import('../formats/files.ts'),
       import('../formats/hub.ts'),
+      import('../formats/model-folder.ts'),
       import('../json.ts'),
     ])
-    const file = joinPath(await resolveModelFolder(nameOrFolder, 'config', options), 'config.json')
+    const file = await configFile(await resolveModelFolder(nameOrFolder, 'config', options))
     return BertConfig.fromJSON(
-      parseJson(await readText(file), (reason) => new ConfigError(`${file}: ${reason}`)),
+      parseJson(await readModelText(file), (reason) => new ConfigError(`${file}: ${reason}`)),
       file,
     )
   }

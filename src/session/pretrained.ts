@@ -4,7 +4,7 @@ import { ArgumentError, ConfigError, type NonFiniteError, WeightsError } from '.
 import { joinPath, makeFolder, writeText } from '../formats/files.ts'
 import { type HubOptions, resolveModelFolder, splitHubOptions } from '../formats/hub.ts'
 import { matchWeights, type WeightsMatch } from '../formats/names.ts'
-import { writeSafetensors } from '../formats/safetensors.ts'
+import { type SaveOptions, saveWeights } from '../formats/save.ts'
 import { openWeights, type WeightsSource } from '../formats/weights.ts'
 import { Arena } from '../graph/op-table.ts'
 import type { Head, HeadConstructor } from '../heads/head.ts'
@@ -325,14 +325,16 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     return { missing, unexpected }
   }
 
-  /** Writes config.json and model.safetensors, which Transformers' from_pretrained loads. */
-  async savePretrained(folder: string): Promise<void> {
+  /**
+   * Writes config.json and model.safetensors (or shards of it, by `maxShardSize`), which Transformers' from_pretrained loads.
+   * Weights that were in the folder are replaced whole or, after an error or a crash, not at all.
+   */
+  async savePretrained(folder: string, options: SaveOptions = {}): Promise<void> {
     await makeFolder(folder)
     const config = this.config.with({ architectures: [this.constructor.name], dtype: 'float32' })
     await this.runtime.exclusive(async () => {
-      await writeSafetensors(joinPath(folder, 'model.safetensors'), this.parameters(), (name) =>
-        this.runtime.readTensor(this.runtime.layout.tensors.get(name)!),
-      )
+      const { tensors } = this.runtime.layout
+      await saveWeights(folder, this.parameters(), (name) => this.runtime.readTensorPieces(tensors.get(name)!), options)
       await writeText(joinPath(folder, 'config.json'), config.toText())
     })
   }
@@ -376,7 +378,8 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     await this.runtime.exclusive(async () => {
       for (const [name, place] of tensors) {
         const stored = sources.get(name)
-        if (stored !== undefined) this.runtime.writeTensor(place, await source.read(stored))
+        if (stored === undefined) continue
+        for await (const { start, values } of source.pieces(stored)) this.runtime.writeTensor(place, values, start)
       }
     })
   }

@@ -11,6 +11,8 @@ import { isTrainable, type Layout, type TensorPlace, type TrainablePlace } from 
 import { capacityFor, countRows, PlanCache, type RecordedStep, recordStep, type StepSettings } from './plans.ts'
 import { Regions } from './regions.ts'
 
+const PIECE_ELEMENTS = 2 ** 18
+
 /** Run-time scalars of a step that do not come from the batch. */
 export interface StepScalars {
   readonly seed: number
@@ -172,6 +174,16 @@ export class ModelRuntime {
 
   readTensor({ weights, elements }: TensorPlace): Float32Array {
     return this.#read(Arena.weights, weights, elements)
+  }
+
+  /** A tensor in stretches of at most 1 MiB, whose memory is used again for the next one. */
+  *readTensorPieces({ weights, elements }: TensorPlace): Generator<Float32Array> {
+    const buffer = new Float32Array(Math.min(elements, PIECE_ELEMENTS))
+    for (let start = 0; start < elements; start += buffer.length) {
+      const piece = buffer.subarray(0, Math.min(buffer.length, elements - start))
+      this.#mapped().read(Arena.weights, weights + start * 4, piece)
+      yield piece
+    }
   }
 
   /** A tensor of the gradients or of a moment, which lie alike. */

@@ -79,6 +79,6 @@ describe.skipIf(!isBuilt)(isBuilt ? 'the program' : 'the program (skipped: dist/
     expect((await finish(start('train', '--no-such-flag'))).code).toBe(2)
     const failed = await finish(start('evaluate', '--model', at('nowhere'), '--eval-file', at('data.csv')))
     expect(failed.code).toBe(1)
-    expect(failed.stderr).toMatch(/^bertkit: Cannot read [^\n]*\n$/)
+    expect(failed.stderr).toMatch(/^bertkit: Cannot (open|read) [^\n]*\n$/)
   })
 })

@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { expect, it } from 'vitest'
 import { WeightsError } from '../../src/errors.ts'
 import { openSafetensors, parseHeader } from '../../src/formats/safetensors.ts'
+import { mutateBytes, put } from './fuzz.mjs'
 import { fileOf, type Header, Random } from './helpers.ts'
 
 const MUTATIONS = Number(process.env.BERTKIT_MUTATIONS ?? 20_000)
@@ -32,10 +33,6 @@ function generate(random: Random): { header: Header; length: number } {
   return { header, length: end }
 }
 
-/** Sets a key of any name: assigning to "__proto__" would not. */
-const put = (target: object, key: string, value: unknown) =>
-  Object.defineProperty(target, key, { value, enumerable: true, configurable: true, writable: true })
-
 /** One change to one part of the structure. */
 function mutateHeader(header: Header, random: Random): void {
   const names = Object.keys(header).filter((name) => /^t\d/.test(name))
@@ -59,26 +56,6 @@ function mutateHeader(header: Header, random: Random): void {
     () => Object.assign(header, { __metadata__: random.pick([...SIZES, { a: 1 }, { a: 'b' }]) }),
   ]
   random.pick(actions)()
-}
-
-/** A change to the bytes below the structure. */
-function mutateBytes(bytes: Uint8Array, random: Random): Uint8Array {
-  const at = random.below(bytes.length)
-  const copy = Uint8Array.from(bytes)
-  switch (random.below(5)) {
-    case 0:
-      copy[at] ^= 1 << random.below(8)
-      return copy
-    case 1:
-      copy[at] = random.pick([0x22, 0x7b, 0x7d, 0x5b, 0x5d, 0x2c, 0x3a, 0x5c, 0x00, 0xff, 0x30, 0x39])
-      return copy
-    case 2:
-      return copy.slice(0, at)
-    case 3:
-      return Buffer.concat([copy.slice(0, at), copy.slice(random.below(bytes.length))])
-    default:
-      return copy
-  }
 }
 
 it(`accepts a mutated header only as what it says, or with a WeightsError (${MUTATIONS} mutations)`, () => {

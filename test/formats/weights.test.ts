@@ -59,10 +59,12 @@ describe('openWeights', () => {
 
   it('names what it looked for', async () => {
     const folder = await newFolder()
-    await refuses(folder, /found neither model\.safetensors nor model\.safetensors\.index\.json$/)
-    await refuses(join(folder, 'absent'), /found neither/)
+    const names =
+      'model.safetensors, model.safetensors.index.json, pytorch_model.bin, pytorch_model.bin.index.json and bert_model.ckpt.index'
+    await refuses(folder, new RegExp(`looked for ${names.replaceAll('.', '\\.')}$`))
+    await refuses(join(folder, 'absent'), /found no weights/)
     await writeFile(join(folder, 'pytorch_model.bin'), '')
-    await refuses(folder, /pytorch_model\.bin is there, but only safetensors can be read/)
+    await refuses(folder, /pytorch_model\.bin: it begins neither as a zip archive nor as a pickle/)
   })
 
   it.each<[string, unknown, RegExp]>([

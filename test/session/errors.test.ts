@@ -158,7 +158,12 @@ describe('model folders', () => {
   })
 
   it.each<[string, (files: Record<string, Buffer>) => void, new (...args: never[]) => Error, RegExp]>([
-    ['no weights', (f) => delete f['model.safetensors'], WeightsError, /neither model.safetensors nor/],
+    [
+      'no weights',
+      (f) => delete f['model.safetensors'],
+      WeightsError,
+      /found no weights: looked for model.safetensors, /,
+    ],
     ['no config', (f) => delete f['config.json'], FileError, /config.json/],
     [
       'truncated weights',

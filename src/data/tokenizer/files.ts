@@ -1,6 +1,7 @@
 // The files of a tokenizer folder: tokenizer.json, tokenizer_config.json, special_tokens_map.json, vocab.txt.
 import { DataError } from '../../errors.ts'
-import { exists, joinPath, makeFolder, readBytes, readText, writeText } from '../../formats/files.ts'
+import { exists, joinPath, makeFolder, readModelBytes, readModelText, writeText } from '../../formats/files.ts'
+import { modelFolder } from '../../formats/model-folder.ts'
 import { isJsonObject, type JsonObject, type JsonValue, kindOf, parseJson, quote } from '../../json.ts'
 import { type AddedToken, specialToken } from './added-tokens.ts'
 import type { TokenizerSpec } from './pipeline.ts'
@@ -101,7 +102,7 @@ class Fields {
 async function readFields(folder: string, name: string): Promise<Fields | null> {
   const file = joinPath(folder, name)
   if (!(await exists(file))) return null
-  const value = parseJson(await readText(file), (reason) => new DataError(reason, file))
+  const value = parseJson(await readModelText(file), (reason) => new DataError(reason, file))
   if (!isJsonObject(value)) throw new DataError(`Expected a JSON object but received ${kindOf(value)}`, file)
   return new Fields(value, file)
 }
@@ -201,7 +202,7 @@ function furtherTokens(config: Fields): string[] {
 
 /** One token a line. Only "\n" and "\r\n" end a line, and nothing is trimmed: U+2028 is a token of bert-base-chinese. */
 async function readVocabulary(file: string): Promise<Map<string, number>> {
-  const bytes = await readBytes(file)
+  const bytes = await readModelBytes(file)
   const decoder = new TextDecoder('utf-8', { fatal: true })
   let text: string
   try {
@@ -231,11 +232,18 @@ function invalidLine(bytes: Uint8Array): number {
   return line
 }
 
+/** Where a model folder's tokenizer is: in it or, in a folder of sentence-transformers, maybe beside its transformer. */
+async function tokenizerFolder(root: string): Promise<string> {
+  for (const name of ['tokenizer.json', 'vocab.txt']) if (await exists(joinPath(root, name))) return root
+  return modelFolder(root)
+}
+
 /**
  * Reads a folder's tokenizer: tokenizer.json if there, else vocab.txt.
  * @throws DataError that names the file and the field or line; FileError if it cannot be read.
  */
-export async function readTokenizerFolder(folder: string): Promise<TokenizerFolder> {
+export async function readTokenizerFolder(root: string): Promise<TokenizerFolder> {
+  const folder = await tokenizerFolder(root)
   const json = await readFields(folder, 'tokenizer.json')
   const file = joinPath(folder, json === null ? 'vocab.txt' : 'tokenizer.json')
   if (json === null && !(await exists(file))) {
