@@ -10,6 +10,8 @@ export type {
 } from './data/tokenizer/tokenizer.ts'
 export { BertTokenizer } from './data/tokenizer/tokenizer.ts'
 export * from './errors.ts'
+export { type ExportOnnxOptions, exportOnnx, type OnnxExport } from './export/onnx/export.ts'
+export type { Architecture } from './export/onnx/heads.ts'
 export type { Labels } from './heads/head.ts'
 export { BertConfig, type BertConfigFields, type ProblemType } from './model/config.ts'
 export type { ParamGroup } from './optim/param-groups.ts'

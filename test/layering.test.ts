@@ -22,7 +22,9 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   ...below,
   session,
   train: [...session, 'session'],
-  cli: [...session, 'session', 'train'],
+  // other runtimes' formats: a graph from the config, weights from a folder or a model; it trains nothing
+  export: [...session, 'session'],
+  cli: [...session, 'session', 'train', 'export'],
 }
 /** src/*.ts that every layer may import and that import only each other. */
 const leaves = ['errors.ts', 'json.ts', 'tensor.ts']
@@ -40,11 +42,14 @@ const fileSystem = ['formats/files.ts']
 const aboveFileSystem = ['session', 'backend', 'train', 'cli']
 /** npm packages and the only place that may use each; the rest of bertkit needs none. */
 const packages: Readonly<Record<string, string>> = {
+  '@bufbuild/protobuf': 'export/onnx/',
+  '@bufbuild/protobuf/codegenv2': 'export/onnx/onnx_pb.ts',
+  '@bufbuild/protobuf/wire': 'export/onnx/serialize.ts',
   commander: 'cli/',
   'cli-progress': 'cli/',
   'csv-parse': 'data/readers/records.ts',
 }
-const generated = ['graph/op-table.ts', 'data/tokenizer/unicode-tables.ts']
+const generated = ['graph/op-table.ts', 'export/onnx/onnx_pb.ts', 'data/tokenizer/unicode-tables.ts']
 const MAX_LINES = 400
 
 interface Import {
