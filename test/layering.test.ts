@@ -135,6 +135,20 @@ describe('src/', () => {
     expect(complaints).toEqual([])
   })
 
+  test('index.ts loads no package until it is called for', () => {
+    const reached = new Set<string>()
+    const visit = (file: string): void => {
+      if (reached.has(file)) return
+      reached.add(file)
+      for (const { specifier, dynamic, typeOnly } of file.endsWith('.ts') ? importsOf(read(file)) : [])
+        if (!dynamic && !typeOnly)
+          visit(specifier.startsWith('.') ? path.posix.join(path.posix.dirname(file), specifier) : specifier)
+    }
+    visit('index.ts')
+    expect(reached).toContain('session/models.ts')
+    expect([...reached].filter((file) => packages[file] !== undefined)).toEqual([])
+  })
+
   test('has nothing beside the layers, the leaves and the entries', () => {
     expect(
       files.filter(

@@ -59,7 +59,7 @@ function checkOptions({ architecture, opset = MIN_OPSET, externalDataThreshold =
     throw new ArgumentError(
       `Expected architecture to be one of ${ARCHITECTURES.join(', ')} but received ${quote(architecture)}`,
     )
-  if (!Object.hasOwn(IR_VERSIONS, opset))
+  if (!Number.isInteger(opset) || opset < MIN_OPSET || opset > MAX_OPSET)
     throw new ArgumentError(
       `Expected opset to be an integer from ${MIN_OPSET} to ${MAX_OPSET} but received ${quote(opset)}`,
     )
@@ -139,19 +139,11 @@ async function writeModel(
   }
 }
 
-/**
- * Writes a model for ONNX Runtime and transformers.js: onnx/model.onnx (float32, any batch and sequence length), config.json,
- * and tokenizer.json, tokenizer_config.json and vocab.txt where there is a tokenizer. Files that are there are replaced when
- * all of the new ones are on disk. Dropout is left out; a decoder (config.isDecoder) is causal and has no past.
- *
- * `model`: a model, or the folder of one, of which config.json, weights and tokenizer are read and one tensor at a time is in memory.
- * @throws ArgumentError for an option; ConfigError for a class that is not among the nine, or cross-attention; WeightsError where the
- * folder lacks a tensor; FileError where a file cannot be read or written; AbortedError when `signal` fires.
- */
-export async function exportOnnx(
+/** What `exportOnnx` does. */
+export async function writeOnnx(
   model: PreTrainedModel | string,
   outputDir: string,
-  options: ExportOnnxOptions = {},
+  options: ExportOnnxOptions,
 ): Promise<OnnxExport> {
   const { architecture: wanted, opset, externalDataThreshold } = checkOptions(options)
   if (typeof outputDir !== 'string')
