@@ -1,5 +1,5 @@
 // transformers.js loads an exported folder without options and says what bertkit's model says.
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { env, pipeline } from '@huggingface/transformers'
@@ -175,4 +175,26 @@ describe.each([
     expectSame(await ask(question, context), [{ answer, score: best.score }])
     await ask.dispose()
   })
+})
+
+const reference = process.env.BERTKIT_REFERENCE_DIR
+const because = reference ? '' : ' (skipped: BERTKIT_REFERENCE_DIR is not set)'
+
+test.skipIf(because)(`a real checkpoint has the sentence embeddings of PyTorch${because}`, async () => {
+  const weights = path.join(reference!, 'data', 'weights', 'all-MiniLM-L6-v2')
+  await exportOnnx(weights, path.join(scratch, 'minilm'))
+  const file = path.join(reference!, 'golden', 'minilm', 'embeddings.json')
+  const stored: { sentences: string[]; input_ids: number[][]; embeddings: number[][] } = JSON.parse(
+    readFileSync(file, 'utf8'),
+  )
+  // the reference cut its longest sentence at 256 tokens
+  const cut = stored.input_ids.findIndex((ids) => ids.length === 256)
+  const whole = <Item>(items: readonly Item[]): Item[] => items.filter((_, i) => i !== cut)
+  const [sentences, embeddings] = [whole(stored.sentences), whole(stored.embeddings)]
+  const extract = await pipeline('feature-extraction', 'minilm')
+  const found = (await extract(sentences, { pooling: 'mean', normalize: true })).tolist() as number[][]
+  expect(found.length).toBe(9)
+  const errors = embeddings.map((row, i) => Math.max(...row.map((value, j) => Math.abs(found[i][j] - value))))
+  expect(Math.max(...errors)).toBeLessThan(2e-6)
+  await extract.dispose()
 })
