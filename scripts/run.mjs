@@ -33,10 +33,10 @@ function run(command, args, options = {}) {
 const node = (...args) => run(process.execPath, args)
 
 /** Runs a program whose output matters only when it fails; then it is shown. */
-async function quietly(what, command, args) {
+async function quietly(what, command, args, env = process.env) {
   const started = performance.now()
   const log = []
-  const child = spawn(command, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
+  const child = spawn(command, args, { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'] })
   for (const stream of [child.stdout, child.stderr]) stream.on('data', (chunk) => log.push(chunk))
   const code = await new Promise((resolve, reject) => {
     child.once('error', reject)
@@ -98,7 +98,9 @@ async function install() {
   if (modified(at('node_modules', '.package-lock.json')) >= modified(at('package-lock.json'))) return
   const npm = process.env.npm_execpath
   const [command, args] = npm ? [process.execPath, [npm]] : ['npm', []]
-  await quietly('npm ci', command, [...args, 'ci', '--include=dev', '--no-audit', '--no-fund'])
+  // the CPU's libraries are in onnxruntime-node; its install script would fetch those of CUDA
+  const environment = { ...process.env, ONNXRUNTIME_NODE_INSTALL: 'skip' }
+  await quietly('npm ci', command, [...args, 'ci', '--include=dev', '--no-audit', '--no-fund'], environment)
 }
 
 async function build() {

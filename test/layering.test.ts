@@ -24,7 +24,9 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   ...below,
   session,
   train: [...session, 'session'],
-  cli: [...session, 'session', 'train'],
+  // other runtimes' formats: a graph from the config, weights from a folder or a model; it trains nothing
+  export: [...session, 'session'],
+  cli: [...session, 'session', 'train', 'export'],
 }
 /** src/*.ts that every layer may import and that import only each other. */
 const leaves = ['errors.ts', 'json.ts', 'run.ts', 'tensor.ts', 'turns.ts']
@@ -42,12 +44,15 @@ const fileSystem = ['formats/files.ts', 'formats/hub-cache.ts']
 const aboveFileSystem = ['session', 'backend', 'train', 'cli']
 /** npm packages and the only place that may use each; the rest of bertkit needs none. */
 const packages: Readonly<Record<string, string>> = {
+  '@bufbuild/protobuf': 'export/onnx/',
+  '@bufbuild/protobuf/codegenv2': 'export/onnx/onnx_pb.ts',
+  '@bufbuild/protobuf/wire': 'export/onnx/serialize.ts',
   commander: 'cli/',
   'cli-progress': 'cli/',
   'csv-parse': 'data/readers/records.ts',
   '@huggingface/hub': 'formats/hub-client.ts',
 }
-const generated = ['graph/op-table.ts', 'data/tokenizer/unicode-tables.ts']
+const generated = ['graph/op-table.ts', 'export/onnx/onnx_pb.ts', 'data/tokenizer/unicode-tables.ts']
 const MAX_LINES = 400
 
 interface Import {
@@ -131,6 +136,20 @@ describe('src/', () => {
   test('imports only from below', () => {
     const complaints = files.flatMap((file) => importsOf(read(file)).flatMap((found) => complaint(file, found) ?? []))
     expect(complaints).toEqual([])
+  })
+
+  test('index.ts loads no package until it is called for', () => {
+    const reached = new Set<string>()
+    const visit = (file: string): void => {
+      if (reached.has(file)) return
+      reached.add(file)
+      for (const { specifier, dynamic, typeOnly } of file.endsWith('.ts') ? importsOf(read(file)) : [])
+        if (!dynamic && !typeOnly)
+          visit(specifier.startsWith('.') ? path.posix.join(path.posix.dirname(file), specifier) : specifier)
+    }
+    visit('index.ts')
+    expect(reached).toContain('session/models.ts')
+    expect([...reached].filter((file) => packages[file] !== undefined)).toEqual([])
   })
 
   test('has nothing beside the layers, the leaves and the entries', () => {

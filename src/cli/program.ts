@@ -2,6 +2,7 @@ import { Command, CommanderError } from 'commander'
 import { AbortedError, BertkitError, UsageError } from '../errors.ts'
 import { addDemo } from './demo.ts'
 import { addEvaluate } from './evaluate.ts'
+import { addExport } from './export.ts'
 import { addInfo } from './info.ts'
 import type { Io } from './io.ts'
 import { addPredict } from './predict.ts'
@@ -22,7 +23,7 @@ function createProgram(io: Io): Command {
       outputError: (text, write) => write(text.replace(/^error: /, 'bertkit: ')),
     })
     .showSuggestionAfterError(true)
-  for (const add of [addTrain, addEvaluate, addPredict, addInfo, addDemo]) add(program, io)
+  for (const add of [addTrain, addEvaluate, addPredict, addExport, addInfo, addDemo]) add(program, io)
   return program
 }
 

@@ -150,6 +150,47 @@ export async function removeStaleTemporaries(folder: string): Promise<void> {
   await removeFiles(folder, stale)
 }
 
+/** The content of a file to be, safe on disk under another name. */
+export interface StagedFile {
+  /** Puts it in the place of the old file, in one step. */
+  commit(): Promise<void>
+  /** Removes it; the old file stays as it was. */
+  discard(): Promise<void>
+}
+
+/** Writes what shall become `file` beside it, and syncs it. A failure leaves nothing. */
+export async function stageFile(
+  file: string,
+  chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
+): Promise<StagedFile> {
+  const temporary = temporaryOf(file)
+  const discard = () => fs.rm(temporary, { force: true })
+  const orDiscard = (call: () => Promise<void>): Promise<void> =>
+    guarded('write', file, async () => {
+      try {
+        await call()
+      } catch (error) {
+        await discard()
+        throw error
+      }
+    })
+  await orDiscard(async () => {
+    const handle = await fs.open(temporary, 'w')
+    try {
+      for await (const chunk of chunks) await handle.writeFile(chunk)
+      await handle.sync()
+    } finally {
+      await handle.close()
+    }
+  })
+  const commit = (): Promise<void> =>
+    orDiscard(async () => {
+      await fs.rename(temporary, file)
+      await syncFolder(path.dirname(file))
+    })
+  return { commit, discard }
+}
+
 /**
  * Replaces `file` atomically: temporary beside it, write, sync, rename, sync the folder.
  * A failure removes the temporary and leaves the old file as it was.
@@ -158,23 +199,11 @@ export async function writeAtomic(
   file: string,
   chunks: Iterable<Uint8Array> | AsyncIterable<Uint8Array>,
 ): Promise<void> {
-  const temporary = temporaryOf(file)
-  await guarded('write', file, async () => {
-    const handle = await fs.open(temporary, 'w')
-    try {
-      try {
-        for await (const chunk of chunks) await handle.writeFile(chunk)
-        await handle.sync()
-      } finally {
-        await handle.close()
-      }
-      await fs.rename(temporary, file)
-      await syncFolder(path.dirname(file))
-    } catch (error) {
-      await fs.rm(temporary, { force: true })
-      throw error
-    }
-  })
+  const staged = await stageFile(file, chunks)
+  await staged.commit()
 }
+
+/** Removes `file` if it is there. */
+export const removeFile = (file: string): Promise<void> => guarded('remove', file, () => fs.rm(file, { force: true }))
 
 export const writeText = (file: string, text: string): Promise<void> => writeAtomic(file, [Buffer.from(text, 'utf8')])

@@ -55,6 +55,7 @@ describe('bad usage exits with 2 and one line that says what is wrong', () => {
     [['train'], /required option '--/],
     [['evaluate', '--model', 'm'], /required option '--eval-file/],
     [['predict'], /required option '--model/],
+    [['export', '--model', 'm', '--output', 'o'], /required option '--format/],
     [['poem'], /unknown command 'poem'/],
     [['train', '--train-file', 'a.csv', '--output-dir', 'o'], /--model, or --config and --vocab/],
     [['train', '--train-file', 'a.csv', '--output-dir', 'o', '--config', 'c'], /--model, or --config and --vocab/],
@@ -89,6 +90,7 @@ describe('what fails exits with 1 and one line without a stack', () => {
     [['evaluate', '--model', './no-such-model', '--eval-file', 'no-such-file.csv'], /no such file/],
     [['predict', '--model', './no-such-model'], /no such file/],
     [['info', '--model', './no-such-model'], /no such file/],
+    [['export', '--format', 'onnx', '--model', './no-such-model', '--output', 'no-such-output'], /no such file/],
   ])('%j', async (argv, message) => {
     const { code, stderr, stdout } = await bertkit(argv)
     expect(stderr).toMatch(/^bertkit: [^\n]*\n$/)

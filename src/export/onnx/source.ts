@@ -1,0 +1,67 @@
+import { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
+import { ArgumentError } from '../../errors.ts'
+import { exists, joinPath } from '../../formats/files.ts'
+import { openWeights } from '../../formats/weights.ts'
+import { kindOf } from '../../json.ts'
+import { BertConfig } from '../../model/config.ts'
+import { PreTrainedModel } from '../../session/pretrained.ts'
+
+/** What is exported, wherever it comes from. */
+export interface ModelSource {
+  /** Begins errors. */
+  readonly where: string
+  readonly config: BertConfig
+  /** The name of its class, if it says one. */
+  readonly architecture: string | undefined
+  readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>
+  read(name: string): Promise<Float32Array>
+  tokenizer(): Promise<BertTokenizer | undefined>
+}
+
+async function tokenizerOf(folder: string): Promise<BertTokenizer | undefined> {
+  for (const name of ['tokenizer.json', 'vocab.txt'])
+    if (await exists(joinPath(folder, name))) return BertTokenizer.fromPretrained(folder)
+  return undefined
+}
+
+async function withFolder<Result>(folder: string, use: (source: ModelSource) => Promise<Result>): Promise<Result> {
+  const config = await BertConfig.fromPretrained(folder)
+  const weights = await openWeights(folder)
+  try {
+    return await use({
+      where: folder,
+      config,
+      architecture: config.architectures?.[0],
+      tensors: weights.tensors,
+      read: (name) => weights.read(name),
+      tokenizer: () => tokenizerOf(folder),
+    })
+  } finally {
+    await weights.close()
+  }
+}
+
+/** A model's weights do not change while `use` runs: what is asked of the model meanwhile waits. */
+function withModel<Result>(model: PreTrainedModel, use: (source: ModelSource) => Promise<Result>): Promise<Result> {
+  const { runtime, config } = model
+  const { tensors } = runtime.layout
+  const source: ModelSource = {
+    where: model.constructor.name,
+    config,
+    architecture: model.constructor.name,
+    tensors,
+    read: async (name) => runtime.readTensor(tensors.get(name)!),
+    tokenizer: async () => undefined,
+  }
+  return runtime.exclusive(() => use(source))
+}
+
+/** Opens a model, or the folder of one, for as long as `use` takes. */
+export function withSource<Result>(
+  model: PreTrainedModel | string,
+  use: (source: ModelSource) => Promise<Result>,
+): Promise<Result> {
+  if (typeof model === 'string') return withFolder(model, use)
+  if (model instanceof PreTrainedModel) return withModel(model, use)
+  throw new ArgumentError(`Expected a model or the path of its folder but received ${kindOf(model)}`)
+}
