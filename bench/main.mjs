@@ -1,7 +1,7 @@
-// npm run bench -- gemm|train|event-loop [options]
+// npm run bench -- gemm|train|generate|event-loop [options]
 import { parseArgs } from 'node:util'
 
-const benches = ['gemm', 'train', 'event-loop']
+const benches = ['gemm', 'train', 'generate', 'event-loop']
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {

@@ -177,10 +177,11 @@ static int64_t task_columns(int64_t m, int64_t n) {
   return smaller(round_up(256, NR), larger(2 * NR, round_up(ceil_div(n, wanted), NR)));
 }
 
-/** Shared: packed A and B, and the sums of A's rows over each block of K. Per thread: the tiles of a task. */
+/** Shared: packed A and B, and the sums of A's rows over each block of K. Per thread: the tiles of a task, and a panel of B. */
+constexpr int64_t kTaskTiles = (MC + MR - 1) / MR * MR * ((256 + NR - 1) / NR * NR);
 static Scratch gemm_scratch(int64_t m, int64_t n, int64_t k) {
-  const int64_t height = round_up(m, MR), width = round_up(n, NR), tiles = round_up(MC, MR) * round_up(256, NR);
-  return {(size_t)(k * (height + width) + ceil_div(k, KC) * height) * 4, k > KC ? (size_t)tiles * 4 : 0};
+  const int64_t height = round_up(m, MR), width = round_up(n, NR);
+  return {(size_t)(k * (height + width) + ceil_div(k, KC) * height) * 4, (size_t)(kTaskTiles + KC * NR) * 4};
 }
 
 /** out[i] = the sum over k of a packed strip's row i, as four sums of every fourth k. */
@@ -210,6 +211,8 @@ struct RowSums {
 /**
  * C (M x N) = start + A B on all threads; epilogue as in multiply_block, with indices of the whole C. First all of A and B
  * is packed, KC rows after KC rows; then a task takes a block of C through the whole of K, so threads wait for each other only twice.
+ * When C is one block high, as for the few rows of a decoder, a panel of B has one user, which packs it itself: B is read once and
+ * never written. The sums are the same.
  */
 template <class Epilogue>
 static void gemm(Run& run, int64_t M, int64_t N, int64_t K, Matrix a, Matrix b, Start start, float* c, int64_t ldc, const Epilogue& epilogue,
@@ -217,7 +220,8 @@ static void gemm(Run& run, int64_t M, int64_t N, int64_t K, Matrix a, Matrix b, 
   if (M == 0) return;  // such as a micro-batch without a labelled row
   const int64_t height = round_up(M, MR), width = round_up(N, NR), depth = ceil_div(K, KC);
   float *strips = (float*)run.shared, *panels = strips + K * height, *parts = panels + K * width;
-  const int64_t lines = 8 * MR * NR, slices_a = ceil_div(M, lines), slices = slices_a + ceil_div(N, lines);
+  const bool low = M <= MC;
+  const int64_t lines = 8 * MR * NR, slices_a = ceil_div(M, lines), slices = slices_a + (low ? 0 : ceil_div(N, lines));
   parallel(run, depth * slices, [&](int index, int) {
     const int64_t k = (index / slices) * KC, slice = index % slices, kc = smaller(KC, K - k);
     if (slice < slices_a) {
@@ -241,11 +245,21 @@ static void gemm(Run& run, int64_t M, int64_t N, int64_t K, Matrix a, Matrix b, 
   parallel(run, down * across, [&](int index, int thread) {
     const int64_t i = (index / across) * MC, j = (index % across) * columns;
     const int64_t m = smaller(MC, M - i), n = smaller(columns, N - j);
-    const Start from = {start.data ? start.data + i * start.stride + j : nullptr, start.stride};
-    for (int64_t k = 0; k < K; k += KC) {
+    float *tiles = (float*)run.local[thread], *panel = tiles + kTaskTiles;
+    const auto block = [&](int64_t j, int64_t n, int64_t k, const float* packed) {
       const int64_t kc = smaller(KC, K - k);
-      multiply_block(m, n, kc, strips + k * height + i * kc, panels + k * width + j * kc, from, c + i * ldc + j, ldc,
-                     {(float*)run.local[thread], k == 0, k + kc == K}, [&](int64_t ti, int64_t r, int64_t tj, int64_t cs) { epilogue(i + ti, r, j + tj, cs); });
-    }
+      const Start from = {start.data ? start.data + i * start.stride + j : nullptr, start.stride};
+      multiply_block(m, n, kc, strips + k * height + i * kc, packed, from, c + i * ldc + j, ldc, {tiles, k == 0, k + kc == K},
+                     [&](int64_t ti, int64_t r, int64_t tj, int64_t cs) { epilogue(i + ti, r, j + tj, cs); });
+    };
+    if (!low)
+      for (int64_t k = 0; k < K; k += KC) block(j, n, k, panels + k * width + j * smaller(KC, K - k));
+    else
+      for (int64_t p = j; p < j + n; p += NR)
+        for (int64_t k = 0; k < K; k += KC) {
+          const int64_t columns = smaller(NR, j + n - p);
+          pack_b({b.data + k * b.row + p * b.column, b.row, b.column}, smaller(KC, K - k), columns, panel);
+          block(p, columns, k, panel);
+        }
   });
 }
