@@ -52,6 +52,7 @@ struct Sequences {
 struct Head {
   const Sequences& s;
   int64_t first_query, Lq, first_key, L, Lp, head;  // L keys; Lp: L rounded up to whole panels
+  int64_t last;                                     // keys that the last causal query may see
 
   Head(const Sequences& sequences, int64_t index)
       : s(sequences),
@@ -60,12 +61,19 @@ struct Head {
         first_key(s.cu_keys[index / s.A]),
         L(s.cu_keys[index / s.A + 1] - first_key),
         Lp(round_up(L, NR)),
-        head(index % s.A) {}
+        head(index % s.A),
+        last(s.cu_queries == s.cu_keys ? L : visible_keys()) {}
+
+  /** Keys up to the last one that is not hidden, at least one. */
+  int64_t visible_keys() const {
+    int64_t n = L;
+    while (s.key_mask && n > 1 && !s.key_mask[first_key + n - 1]) n--;
+    return n;
+  }
 
   /** Leaves out the hidden keys at the end, such as the free rows of a cache: their probability is 0, so no bit changes. */
   void trim() {
-    if (!s.key_mask) return;
-    while (L > 1 && !s.key_mask[first_key + L - 1]) L--;
+    L = visible_keys();
     Lp = round_up(L, NR);
   }
 
@@ -92,7 +100,7 @@ struct Head {
   bool mask(float* row, int64_t i) const {
     const f32 factor = set1(s.scale());
     for (int64_t j = 0; j < Lp; j += W) store(row + j, load(row + j) * factor);
-    const int64_t visible = s.causal ? larger(0, L - Lq + i + 1) : L;
+    const int64_t visible = s.causal ? smaller(L, larger(0, last - Lq + i + 1)) : L;
     for (int64_t j = visible; j < Lp; j++) row[j] = -__builtin_inff();
     if (!s.key_mask) return visible > 0;
     bool any = false;
@@ -141,7 +149,7 @@ static Status attend(Run& run, const Sequences& s, float* context, float* lse) {
   parallel(run, s.count * A, [&](int index, int thread) {
     Head h(s, index);
     if (h.Lq == 0) return;
-    if (!s.causal) h.trim();
+    h.trim();
     float* keys = (float*)run.local[thread];         // D x Lp
     float* values = keys + D * h.Lp;                 // L x round_up(D)
     float* scores = values + h.L * round_up(D, NR);  // BQ x Lp

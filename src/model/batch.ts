@@ -21,7 +21,7 @@ export interface RowSubset {
 
 /** Keys and values that a decoder keeps from token to token, so that each is computed once. */
 export interface CacheValues {
-  /** start: whole prompts fill it; next: one token of each sequence reads it. */
+  /** start: whole prompts fill it; next: more tokens of each sequence, which read it. */
   readonly stage: 'start' | 'next'
   /** Of each layer, [cached, 2 H]: the room of each sequence one after another. */
   readonly layers: readonly Value[]

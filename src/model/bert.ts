@@ -109,7 +109,7 @@ class BertSelfAttention {
       return crossAttention(
         graph,
         { q, kv: cache.layers[layer], cuQueries: batch.cuSeqlens, cuKeys: cache.cuCached, keyMask: cache.filled },
-        { heads: config.numAttentionHeads, causal: false, dropout: 0, pairs: Row.pairs },
+        { heads: config.numAttentionHeads, causal: true, dropout: 0, pairs: Row.pairs },
       )
     }
     return attention(

@@ -8,7 +8,7 @@ import { type Capacity, Graph, type Value } from '../graph/graph.ts'
 import { Row } from '../graph/op-table.ts'
 import { compilePlan } from '../graph/plan.ts'
 import type { Head } from '../heads/head.ts'
-import type { BatchValues, CacheValues } from '../model/batch.ts'
+import type { BatchValues } from '../model/batch.ts'
 import type { BertConfig } from '../model/config.ts'
 import { copyRows } from '../ops/pooling.ts'
 import type { EncoderBatch } from './encoder.ts'
@@ -20,6 +20,8 @@ interface Slot {
   /** Tokens in the cache. */
   readonly length: number
 }
+
+type Stage = 'start' | 'start, every token' | 'next'
 
 const upTo = (count: number): Int32Array => Int32Array.from({ length: count }, (_, i) => i)
 
@@ -51,68 +53,101 @@ export class CachedDecoder implements Decoder {
   }
 
   async start(prompts: readonly (readonly number[])[], room: Room, signal?: AbortSignal): Promise<Float32Array> {
+    return this.begin(prompts, room, false, signal)
+  }
+
+  /** `start`, with the logits of every token where `every`, one prompt after another. */
+  async begin(
+    prompts: readonly (readonly number[])[],
+    room: Room,
+    every: boolean,
+    signal?: AbortSignal,
+  ): Promise<Float32Array> {
     this.#prompts = prompts.length
     this.#length = bucket(room.length, 16)
     this.#slotsPerPrompt = Math.ceil(room.rows / prompts.length)
     const keys = bucket(this.encoder?.keys ?? 0, 16)
     const width = 2 * this.config.hiddenSize * 4
     this.#region = this.runtime.cacheRegions.take(this.config.numHiddenLayers * (this.#cached + keys) * width)
-    this.#rows = prompts.map(({ length }, p) => ({ slot: p * this.#slotsPerPrompt, length }))
     const lengths = prompts.map(({ length }) => length)
     const tokens = prompts.flat()
     const ends = borders(lengths)
-    return this.#run(
-      'start',
-      prompts.length,
+    const slotOf = (p: number) => p * this.#slotsPerPrompt
+    const logits = await this.#run(
+      every ? 'start, every token' : 'start',
+      every ? tokens.length : prompts.length,
       {
         ids: Int32Array.from(tokens),
         positionIds: Int32Array.from(lengths.flatMap((length) => [...upTo(length)])),
         cuSeqlens: ends,
         rows: Int32Array.from(
-          this.#rows.flatMap(({ slot, length }) => Array.from(upTo(length), (t) => slot * this.#length + t)),
+          lengths.flatMap((length, p) => Array.from(upTo(length), (t) => slotOf(p) * this.#length + t)),
         ),
         labelledRows: ends.slice(1).map((end) => end - 1),
         encoderStates: this.encoder?.states,
         everyKey: upTo(this.encoder?.keys ?? 0),
       },
-      { tokens: tokens.length, sequences: prompts.length, labelled: prompts.length },
+      { tokens: tokens.length, sequences: prompts.length, labelled: every ? 0 : prompts.length },
       signal,
     )
+    this.#rows = lengths.map((length, p) => ({ slot: slotOf(p), length }))
+    return logits
   }
 
   async next(tokens: readonly number[], from: readonly number[], signal?: AbortSignal): Promise<Float32Array> {
     this.#rows = await this.#continue(from, signal)
+    return this.append(
+      tokens.map((token) => [token]),
+      signal,
+    )
+  }
+
+  /** Tokens in the cache of each row. */
+  get lengths(): number[] {
+    return this.#rows.map(({ length }) => length)
+  }
+
+  /** Appends tokens to each row; returns the logits of all of them, row after row. A failed call leaves the rows as they were. */
+  async append(tokens: readonly (readonly number[])[], signal?: AbortSignal): Promise<Float32Array> {
     const order = [...upTo(tokens.length)].sort((a, b) => this.#rows[a].slot - this.#rows[b].slot)
     const slots = this.#prompts * this.#slotsPerPrompt
-    const active = Array<number>(slots).fill(0)
+    const added = Array<number>(slots).fill(0)
     const filled = new Int32Array(this.#cached)
-    for (const { slot, length } of this.#rows) {
-      active[slot] = 1
-      filled.fill(1, slot * this.#length, slot * this.#length + length + 1)
+    for (const [r, { slot, length }] of this.#rows.entries()) {
+      added[slot] = tokens[r].length
+      filled.fill(1, slot * this.#length, slot * this.#length + length + tokens[r].length)
     }
     const perPrompt = Array.from({ length: this.#prompts }, (_, p) =>
-      active.slice(p * this.#slotsPerPrompt, (p + 1) * this.#slotsPerPrompt).reduce((sum, one) => sum + one, 0),
+      added.slice(p * this.#slotsPerPrompt, (p + 1) * this.#slotsPerPrompt).reduce((sum, count) => sum + count, 0),
     )
+    const each = (of: (r: number, t: number) => number) =>
+      Int32Array.from(order.flatMap((r) => tokens[r].map((_, t) => of(r, t))))
+    const count = perPrompt.reduce((sum, one) => sum + one, 0)
     const sorted = await this.#run(
       'next',
-      tokens.length,
+      count,
       {
-        ids: Int32Array.from(order, (r) => tokens[r]),
-        positionIds: Int32Array.from(order, (r) => this.#rows[r].length),
-        cuSeqlens: borders(active),
-        rows: Int32Array.from(order, (r) => this.#rows[r].slot * this.#length + this.#rows[r].length),
-        everyToken: upTo(tokens.length),
+        ids: each((r, t) => tokens[r][t]),
+        positionIds: each((r, t) => this.#rows[r].length + t),
+        cuSeqlens: borders(added),
+        rows: each((r, t) => this.#rows[r].slot * this.#length + this.#rows[r].length + t),
+        everyToken: upTo(count),
         filled,
         cuCached: Int32Array.from({ length: slots + 1 }, (_, s) => s * this.#length),
         cuPrompts: borders(perPrompt),
       },
-      { tokens: tokens.length, sequences: slots, cached: this.#cached, prompts: this.#prompts },
+      { tokens: count, sequences: slots },
       signal,
     )
-    this.#rows = this.#rows.map(({ slot, length }) => ({ slot, length: length + 1 }))
+    this.#rows = this.#rows.map(({ slot, length }, r) => ({ slot, length: length + tokens[r].length }))
+    const places = borders(tokens.map(({ length }) => length * this.vocabSize))
     const logits = new Float32Array(sorted.length)
-    for (const [at, r] of order.entries())
-      logits.set(sorted.subarray(at * this.vocabSize, (at + 1) * this.vocabSize), r * this.vocabSize)
+    let at = 0
+    for (const r of order) {
+      const end = at + tokens[r].length * this.vocabSize
+      logits.set(sorted.subarray(at, end), places[r])
+      at = end
+    }
     return logits
   }
 
@@ -187,7 +222,7 @@ export class CachedDecoder implements Decoder {
   }
 
   async #run(
-    stage: CacheValues['stage'],
+    stage: Stage,
     results: number,
     inputs: Readonly<Record<string, Int32Array | Float32Array | undefined>>,
     counts: Partial<Capacity> & { readonly tokens: number; readonly sequences: number },
@@ -195,7 +230,7 @@ export class CachedDecoder implements Decoder {
   ): Promise<Float32Array> {
     const { encoder } = this
     const capacity = {
-      tokens: bucket(counts.tokens, stage === 'start' ? 64 : 1),
+      tokens: bucket(counts.tokens, stage === 'next' ? 1 : 64),
       sequences: bucket(counts.sequences, 1),
       labelled: bucket(counts.labelled ?? 0, 1),
       cached: this.#cached,
@@ -215,7 +250,7 @@ export class CachedDecoder implements Decoder {
     })
   }
 
-  #record(head: Head, stage: CacheValues['stage'], capacity: Partial<Capacity>): Omit<RecordedGeneration, 'program'> {
+  #record(head: Head, stage: Stage, capacity: Partial<Capacity>): Omit<RecordedGeneration, 'program'> {
     const graph = new Graph(capacity, { differentiate: false, training: false })
     const inputs: Record<string, Value> = {}
     const integers = (name: string, rows: Row, extra = 0): Value => {
@@ -223,7 +258,7 @@ export class CachedDecoder implements Decoder {
       return inputs[name]
     }
     const layers = this.#layers(graph)
-    const starts = stage === 'start'
+    const starts = stage !== 'next'
     const states = () => {
       inputs.encoderStates = graph.input('encoder_hidden_states', Row.keys, this.config.hiddenSize, false)
       return inputs.encoderStates
@@ -236,7 +271,7 @@ export class CachedDecoder implements Decoder {
       keyMask: undefined,
       only: undefined,
       firstTokens: undefined,
-      labelledRows: starts ? integers('labelledRows', Row.labelled) : undefined,
+      labelledRows: stage === 'start' ? integers('labelledRows', Row.labelled) : undefined,
       cuChoices: undefined,
       encoder: this.encoder && {
         states: starts ? states() : undefined,
@@ -244,7 +279,7 @@ export class CachedDecoder implements Decoder {
         keyMask: this.encoder.keyMask && integers('encoderMask', Row.keys),
       },
       cache: {
-        stage,
+        stage: starts ? 'start' : 'next',
         layers: layers.own,
         encoderLayers: layers.encoder,
         rows: integers('rows', Row.tokens),

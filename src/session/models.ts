@@ -1,10 +1,6 @@
-// The public model classes: each is a PreTrainedModel around its head.
-import { ConfigError } from '../errors.ts'
-import { type Generation, generate } from '../generation/generate.ts'
-import type { GenerateOptions } from '../generation/options.ts'
+// The public model classes: each is a PreTrainedModel around its head. BertLMHeadModel, which also generates, is in lm-head-model.ts.
 import { BaseHead } from '../heads/base.ts'
 import type { HeadConstructor, LabelInputs } from '../heads/head.ts'
-import { LMHead } from '../heads/lm-head.ts'
 import { MaskedLMHead } from '../heads/masked-lm.ts'
 import { MultipleChoiceHead } from '../heads/multiple-choice.ts'
 import { NextSentencePredictionHead } from '../heads/next-sentence-prediction.ts'
@@ -13,29 +9,12 @@ import { QuestionAnsweringHead } from '../heads/question-answering.ts'
 import { SequenceClassificationHead } from '../heads/sequence-classification.ts'
 import { TokenClassificationHead } from '../heads/token-classification.ts'
 import type { Tensor } from '../tensor.ts'
-import { CachedDecoder } from './cached-decoder.ts'
-import { type EncoderInputs, prepareEncoder } from './encoder.ts'
+import type { EncoderInputs } from './encoder.ts'
 import type { ChoiceInput, ModelInputs } from './given.ts'
+import type { CrossObservations, Loss, Observations } from './outputs.ts'
 import { PreTrainedModel } from './pretrained.ts'
 
 type WithLabels<Names extends keyof LabelInputs, Inputs = ModelInputs> = Inputs & Pick<LabelInputs, Names>
-
-interface Observations {
-  /** With outputHiddenStates: the embeddings' output and each layer's. */
-  hiddenStates?: Tensor[]
-  /** With outputAttentions: [batch, A, S, S] a layer for padded input, one [A, L, L] per sequence for ragged input. */
-  attentions?: (Tensor | Tensor[])[]
-}
-
-interface CrossObservations extends Observations {
-  /** With outputAttentions and an encoder's states: [batch, A, S, keys] a layer, or one [A, L, keys] per sequence. */
-  crossAttentions?: (Tensor | Tensor[])[]
-}
-
-interface Loss {
-  /** null without labels; 0 where every label is -100. */
-  loss: number | null
-}
 
 export interface BertModelOutput extends CrossObservations {
   /** [batch, length, H] for padded input; the rows of all sequences [tokens, H] for ragged input. */
@@ -52,11 +31,6 @@ export interface BertForPreTrainingOutput extends Observations, Loss {
 }
 
 export interface MaskedLMOutput extends Observations, Loss {
-  /** [batch, length, V], or [tokens, V] for ragged input. */
-  logits: Tensor
-}
-
-export interface CausalLMOutput extends CrossObservations, Loss {
   /** [batch, length, V], or [tokens, V] for ragged input. */
   logits: Tensor
 }
@@ -87,12 +61,6 @@ export interface QuestionAnsweringModelOutput extends Observations, Loss {
   endLogits: Tensor
 }
 
-/** What BertLMHeadModel.generate continues. */
-export interface GenerateInputs extends EncoderInputs {
-  /** One prompt each; without any, one that is bosTokenId alone. */
-  readonly inputIds?: readonly (readonly number[])[]
-}
-
 /** The BERT encoder with its pooler, without a head. Transformers' BertModel. */
 export class BertModel extends PreTrainedModel<ModelInputs & EncoderInputs, BertModelOutput> {
   static override readonly head: HeadConstructor = BaseHead
@@ -109,29 +77,6 @@ export class BertForPreTraining extends PreTrainedModel<
 /** The word at each masked token; labels per token, -100 elsewhere. Transformers' BertForMaskedLM. */
 export class BertForMaskedLM extends PreTrainedModel<WithLabels<'labels'>, MaskedLMOutput> {
   static override readonly head: HeadConstructor = MaskedLMHead
-}
-
-/** The next word at each token; labels are the input's own words, shifted by the loss. Transformers' BertLMHeadModel. */
-export class BertLMHeadModel extends PreTrainedModel<
-  WithLabels<'labels', ModelInputs & EncoderInputs>,
-  CausalLMOutput
-> {
-  static override readonly head: HeadConstructor = LMHead
-
-  /**
-   * Continues prompts, ragged and each as if it were alone: greedy search, sampling or beam search. Await the result for the
-   * sequences, or iterate it for tokens as they come. Keys and values of what has been read are kept, so that a token costs the
-   * work of one row. `encoderHiddenStates`: of one sequence per prompt. Dropout is off whatever the mode.
-   * Transformers' GenerationMixin.generate.
-   */
-  generate(inputs: GenerateInputs = {}, options: GenerateOptions = {}): Generation {
-    const { config, runtime } = this
-    if (!config.isDecoder)
-      throw new ConfigError('BertLMHeadModel.generate needs a decoder: a config with is_decoder true')
-    const { inputIds, ...encoder } = inputs
-    const open = () => new CachedDecoder(runtime, config, prepareEncoder(encoder, config, inputIds?.length ?? 1))
-    return generate(open, inputIds, options)
-  }
 }
 
 /** Whether the second segment follows the first: label 0, or is a random one: 1. Transformers' BertForNextSentencePrediction. */

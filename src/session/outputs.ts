@@ -5,6 +5,23 @@ import type { RaggedBatch } from './batch.ts'
 import type { RecordedStep } from './plans.ts'
 import type { ModelRuntime } from './runtime.ts'
 
+export interface Observations {
+  /** With outputHiddenStates: the embeddings' output and each layer's. */
+  hiddenStates?: Tensor[]
+  /** With outputAttentions: [batch, A, S, S] a layer for padded input, one [A, L, L] per sequence for ragged input. */
+  attentions?: (Tensor | Tensor[])[]
+}
+
+export interface CrossObservations extends Observations {
+  /** With outputAttentions and an encoder's states: [batch, A, S, keys] a layer, or one [A, L, keys] per sequence. */
+  crossAttentions?: (Tensor | Tensor[])[]
+}
+
+export interface Loss {
+  /** null without labels; 0 where every label is -100. */
+  loss: number | null
+}
+
 /** Everything that a forward gave, copied out of the model's memory. */
 export interface StepOutputs {
   readonly loss: number | null

@@ -7,7 +7,10 @@ interface Shared extends DropoutOptions {
   keyMask?: ArrayLike<number>
   A: number
   D: number
-  /** The last query sees all keys, the one before it all but the last, and so on. */
+  /**
+   * The last query stands at the last key of its sequence (of cross-attention: at the last one that is not hidden), the one before
+   * it at the key before, and so on; none sees beyond its place.
+   */
   causal?: boolean
 }
 
@@ -61,13 +64,15 @@ function* heads(options: CrossAttention): Generator<Head> {
     const firstKey = cuKeys[sequence]
     const queries = cuQueries[sequence + 1] - firstQuery
     const keys = cuKeys[sequence + 1] - firstKey
+    let last = keys
+    if (cuQueries !== cuKeys) while (last > 1 && keyMask?.[firstKey + last - 1] === 0) last--
     for (let head = 0; head < A; head++) {
       const softmax = new Float64Array(queries * keys)
       const lse = new Float64Array(queries)
       for (let i = 0; i < queries; i++) {
         const scores = new Float64Array(keys).fill(Number.NEGATIVE_INFINITY)
         for (let j = 0; j < keys; j++) {
-          if ((causal && j > keys - queries + i) || keyMask?.[firstKey + j] === 0) continue
+          if ((causal && j > last - queries + i) || keyMask?.[firstKey + j] === 0) continue
           const query = queryAt(firstQuery + i, head, options)
           const key = keyAt(firstKey + j, head, options)
           let dot = 0

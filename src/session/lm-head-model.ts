@@ -1,0 +1,99 @@
+import { ArgumentError, ConfigError } from '../errors.ts'
+import { type Generation, generate } from '../generation/generate.ts'
+import type { GenerateOptions } from '../generation/options.ts'
+import type { HeadConstructor, LabelInputs } from '../heads/head.ts'
+import { LMHead } from '../heads/lm-head.ts'
+import type { BertConfig } from '../model/config.ts'
+import type { Tensor } from '../tensor.ts'
+import { CachedDecoder } from './cached-decoder.ts'
+import { type EncoderInputs, prepareEncoder } from './encoder.ts'
+import { type ModelInputs, readFields } from './given.ts'
+import { KeyValueCache } from './key-value-cache.ts'
+import type { CrossObservations, Loss } from './outputs.ts'
+import { type ForwardOptions, PreTrainedModel } from './pretrained.ts'
+
+export interface CausalLMOutput extends CrossObservations, Loss {
+  /** [batch, length, V], or [tokens, V] for ragged input. */
+  logits: Tensor
+  /** With useCache or pastKeyValues: what later calls read on from; dispose() it. */
+  pastKeyValues?: KeyValueCache
+}
+
+export interface CausalLMInputs extends ModelInputs, EncoderInputs, Pick<LabelInputs, 'labels'> {
+  /** Of an earlier forward: inputIds are the tokens that follow, as ragged number[][], and attend to all that it holds. */
+  readonly pastKeyValues?: KeyValueCache
+}
+
+export interface CausalLMOptions extends ForwardOptions {
+  /** Returns pastKeyValues. For ragged inputIds without labels; hidden states and attentions are not shown. */
+  readonly useCache?: boolean
+}
+
+/** What BertLMHeadModel.generate continues. */
+export interface GenerateInputs extends EncoderInputs {
+  /** One prompt each; without any, one that is bosTokenId alone. */
+  readonly inputIds?: readonly (readonly number[])[]
+}
+
+/** The next word at each token; labels are the input's own words, shifted by the loss. Transformers' BertLMHeadModel. */
+export class BertLMHeadModel extends PreTrainedModel<CausalLMInputs, CausalLMOutput> {
+  static override readonly head: HeadConstructor = LMHead
+
+  /** All logits; of the new tokens only with pastKeyValues. Dropout is off where a cache is used. */
+  override async forward(inputs: CausalLMInputs, options: CausalLMOptions = {}): Promise<CausalLMOutput> {
+    const { useCache, ...rest } = options
+    if (!useCache && !inputs?.pastKeyValues) return super.forward(inputs, rest)
+    const { config, runtime } = this
+    const tokens = cacheableTokens(inputs, options, config)
+    const { pastKeyValues } = inputs
+    if (pastKeyValues && pastKeyValues.owner !== runtime)
+      throw new ArgumentError('Expected pastKeyValues of this model but received those of another')
+    const result = (data: Float32Array, cache: KeyValueCache): CausalLMOutput => ({
+      loss: null,
+      logits: { data, shape: [data.length / config.vocabSize, config.vocabSize] },
+      pastKeyValues: cache,
+    })
+    if (pastKeyValues) return result(await pastKeyValues.append(tokens, options.signal), pastKeyValues)
+    const decoder = new CachedDecoder(runtime, config, prepareEncoder(inputs, config, tokens.length))
+    try {
+      const room = { rows: tokens.length, length: config.maxPositionEmbeddings }
+      const logits = await decoder.begin(tokens, room, true, options.signal)
+      return result(logits, new KeyValueCache(runtime, config, decoder))
+    } catch (error) {
+      decoder.end()
+      throw error
+    }
+  }
+
+  /**
+   * Continues prompts, ragged and each as if it were alone: greedy search, sampling or beam search. Await the result for the
+   * sequences, or iterate it for tokens as they come. Keys and values of what has been read are kept, so that a token costs the
+   * work of one row. `encoderHiddenStates`: of one sequence per prompt. Dropout is off whatever the mode.
+   * Transformers' GenerationMixin.generate.
+   */
+  generate(inputs: GenerateInputs = {}, options: GenerateOptions = {}): Generation {
+    const { config, runtime } = this
+    if (!config.isDecoder)
+      throw new ConfigError('BertLMHeadModel.generate needs a decoder: a config with is_decoder true')
+    const { inputIds, ...encoder } = inputs
+    const open = () => new CachedDecoder(runtime, config, prepareEncoder(encoder, config, inputIds?.length ?? 1))
+    return generate(open, inputIds, options)
+  }
+}
+
+/** Token ids of an input that a cache can take: ragged, and nothing that it would have to remember. */
+function cacheableTokens(inputs: CausalLMInputs, options: CausalLMOptions, config: BertConfig): number[][] {
+  if (!config.isDecoder) throw new ConfigError('useCache needs a decoder: a config with is_decoder true')
+  if (!Array.isArray(inputs.inputIds))
+    throw new ArgumentError('useCache: expected inputIds to be number[][], ragged, without padding')
+  for (const name of ['attentionMask', 'tokenTypeIds', 'positionIds', 'labels'] as const)
+    if (inputs[name] !== undefined) throw new ArgumentError(`useCache cannot be combined with ${name}`)
+  if (inputs.pastKeyValues && inputs.encoderHiddenStates !== undefined)
+    throw new ArgumentError('pastKeyValues holds the encoder already: leave out encoderHiddenStates')
+  for (const name of ['outputHiddenStates', 'outputAttentions'] as const)
+    if (options[name]) throw new ArgumentError(`useCache cannot be combined with ${name}`)
+  const { ids, shape } = readFields({ inputIds: inputs.inputIds }, config.maxPositionEmbeddings, false)
+  return Array.from({ length: shape.sequences }, (_, b) =>
+    Array.from({ length: ids.length(b) }, (_, t) => ids.integer(b, t, config.vocabSize, 'vocab_size')),
+  )
+}
