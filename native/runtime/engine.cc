@@ -272,13 +272,13 @@ static bool inside(const bk_memory* memory, int arena, uint64_t offset, uint64_t
 
 int bk_memory_write(bk_memory* memory, int arena, uint64_t offset, const void* source, uint64_t bytes) {
   if (!inside(memory, arena, offset, bytes)) return BK_ARGUMENT;
-  memcpy(memory->base[arena] + offset, source, (size_t)bytes);
+  if (bytes) memcpy(memory->base[arena] + offset, source, (size_t)bytes);  // an empty arena has no base
   return BK_OK;
 }
 
 int bk_memory_read(const bk_memory* memory, int arena, uint64_t offset, void* target, uint64_t bytes) {
   if (!inside(memory, arena, offset, bytes)) return BK_ARGUMENT;
-  memcpy(target, memory->base[arena] + offset, (size_t)bytes);
+  if (bytes) memcpy(target, memory->base[arena] + offset, (size_t)bytes);
   return BK_OK;
 }
 

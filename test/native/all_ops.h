@@ -99,6 +99,7 @@ inline int arena_of(const std::string& op, const std::string& name) {
   if (name == "exp_avg") return 2;
   if (name == "exp_avg_sq") return 3;
   if (op == "gradient_norm" || op == "adamw") return name == "norm" ? 4 : name == "w" ? 0 : 1;
+  if ((op == "store_rows" || op == "copy_rows") && name == "y") return 6;
   for (const char* weight : {"word", "type", "position", "gamma", "beta", "w", "bias"})
     if (name == weight) return 0;
   for (const char* gradient : {"dtable", "dgamma", "dbeta", "dw", "dbias"})
