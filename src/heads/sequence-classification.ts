@@ -1,5 +1,6 @@
 import { ArgumentError } from '../errors.ts'
 import type { Graph } from '../graph/graph.ts'
+import { quote } from '../json.ts'
 import type { BatchValues, Observed } from '../model/batch.ts'
 import { Bert, Linear } from '../model/bert.ts'
 import type { BertConfig, ProblemType } from '../model/config.ts'
@@ -65,9 +66,7 @@ export class SequenceClassificationHead implements Head {
     rows.forEach((row, i) => {
       const values = typeof row === 'number' ? [row] : row
       if (values.length !== numLabels)
-        throw new ArgumentError(
-          `Expected labels[${i}] to hold ${numLabels} numbers but received ${JSON.stringify(row)}`,
-        )
+        throw new ArgumentError(`Expected labels[${i}] to hold ${numLabels} numbers but received ${quote(row)}`)
       values.forEach((value, j) => {
         if (!Number.isFinite(value))
           throw new ArgumentError(`Expected labels[${i}][${j}] to be a finite number but received ${value}`)

@@ -1,5 +1,5 @@
 // The public model classes: each is a PreTrainedModel around its head.
-import { ConfigError } from '../errors.ts'
+import { ArgumentError, ConfigError } from '../errors.ts'
 import { type Generation, generate } from '../generation/generate.ts'
 import type { GenerateOptions } from '../generation/options.ts'
 import { BaseHead } from '../heads/base.ts'
@@ -128,8 +128,16 @@ export class BertLMHeadModel extends PreTrainedModel<
     const { config, runtime } = this
     if (!config.isDecoder)
       throw new ConfigError('BertLMHeadModel.generate needs a decoder: a config with is_decoder true')
-    const { inputIds, ...encoder } = inputs
-    const open = () => new CachedDecoder(runtime, config, prepareEncoder(encoder, config, inputIds?.length ?? 1))
+    const { inputIds, encoderHiddenStates, encoderAttentionMask, ...others } = inputs
+    const open = () => {
+      const [unknown] = Object.keys(others)
+      if (unknown)
+        throw new ArgumentError(
+          `generate: there is no input '${unknown}'; prompts are ragged, and need no mask or positions`,
+        )
+      const encoder = { encoderHiddenStates, encoderAttentionMask }
+      return new CachedDecoder(runtime, config, prepareEncoder(encoder, config, inputIds?.length ?? 1))
+    }
     return generate(open, inputIds, options)
   }
 }

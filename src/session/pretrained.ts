@@ -15,7 +15,7 @@ import { initialValues } from './initialize.ts'
 import { isTrainable, layOut, type TensorPlace } from './layout.ts'
 import { nonFiniteError } from './non-finite.ts'
 import { readOutputs } from './outputs.ts'
-import { type PreparedStep, prepareStep, type StepInputs, type Wanted } from './prepare.ts'
+import { type PreparedStep, prepareSteps, type StepInputs, type Wanted } from './prepare.ts'
 import { ModelRuntime } from './runtime.ts'
 
 export interface ModelOptions extends BackendOptions {
@@ -198,7 +198,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   async forward(inputs: Inputs, options: ForwardOptions = {}): Promise<Output> {
     const { outputHiddenStates: hiddenStates = this.config.outputHiddenStates } = options
     const { outputAttentions: attentions = this.config.outputAttentions } = options
-    const { settings, ...step } = this.#prepare(inputs, { differentiate: false, hiddenStates, attentions })
+    const [{ settings, ...step }] = this.#prepare([inputs], { differentiate: false, hiddenStates, attentions })
     const { outputRows } = this.#head
     return this.runtime.exclusive(async () => {
       const scalars = this.#scalars(0, step.labels?.denominators)
@@ -251,11 +251,10 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     const { labelNames } = this.#head
     if (labelNames.length === 0) throw new ArgumentError(`${this.constructor.name} has no loss to differentiate`)
     if (batches.length === 0) throw new ArgumentError('Expected at least one batch but received none')
-    if (!(labelSmoothing >= 0 && labelSmoothing < 1))
+    if (typeof labelSmoothing !== 'number' || !(labelSmoothing >= 0 && labelSmoothing < 1))
       throw new ArgumentError(`Expected labelSmoothing from 0 to below 1 but received ${labelSmoothing}`)
     // with the mode of now, whatever train() or eval() is called while this waits in the queue
-    const prepared = batches.map((inputs, i) => {
-      const { labels, ...step } = this.#prepare(inputs, { differentiate: true })
+    const prepared = this.#prepare(batches, { differentiate: true }).map(({ labels, ...step }, i) => {
       if (!labels)
         throw new ArgumentError(`Expected ${labelNames.join(' and ')} in batch ${i}: without them there is no loss`)
       return { ...step, labels }
@@ -346,8 +345,8 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     this.dispose()
   }
 
-  #prepare(inputs: StepInputs, wanted: Wanted): PreparedStep {
-    return prepareStep(this.#head, this.config, this.constructor.name, inputs, {
+  #prepare(list: readonly StepInputs[], wanted: Wanted): PreparedStep[] {
+    return prepareSteps(this.#head, this.config, this.constructor.name, list, {
       ...wanted,
       training: this.#training,
       checkpointing: this.#checkpointing,

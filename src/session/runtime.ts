@@ -118,7 +118,10 @@ export class ModelRuntime {
     if (!memory) return
     for (const arena of [Arena.gradients, Arena.expAvg, Arena.expAvgSq]) {
       const kept = arena === Arena.gradients || !this.#momentsUsed ? [] : [...old.tensors.values()].filter(isTrainable)
-      const values = kept.map((place) => [place.name, this.readLike(arena, place)] as const)
+      if (kept.length) memory.reserve(arena, old.gradientBytes)
+      const values = kept.map(
+        ({ name, gradients, elements }) => [name, this.#read(arena, gradients, elements)] as const,
+      )
       memory.release(arena)
       for (const [name, data] of values) {
         const place = layout.tensors.get(name)!
@@ -169,8 +172,9 @@ export class ModelRuntime {
     return this.#read(Arena.weights, weights, elements)
   }
 
-  /** A tensor of the gradients or of a moment, which lie alike. */
+  /** A tensor of the gradients or of a moment, which lie alike; zero where nothing was ever written. */
   readLike(arena: Arena, { gradients, elements }: TrainablePlace): Float32Array {
+    this.#mapped().reserve(arena, this.#layout.gradientBytes)
     return this.#read(arena, gradients, elements)
   }
 
