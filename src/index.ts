@@ -27,7 +27,6 @@ export { AdamW, type AdamWOptions, type StepOptions } from './session/adamw.ts'
 export type { EncoderInputs } from './session/encoder.ts'
 export type { ChoiceInput, ModelInputs, TokenInput } from './session/given.ts'
 export type { KeyValueCache } from './session/key-value-cache.ts'
-export * from './session/lm-head-model.ts'
 export * from './session/models.ts'
 export type { StepInputs } from './session/prepare.ts'
 export type {

@@ -3,3 +3,11 @@ export interface Tensor<Data extends ArrayLike<number> = Float32Array> {
   readonly data: Data
   readonly shape: readonly number[]
 }
+
+/** Whether a caller's value is a tensor: data, and a shape of whole numbers. How many values there are is another question. */
+export function isTensor(value: unknown): value is Tensor<ArrayLike<number>> {
+  if (typeof value !== 'object' || value === null || !('data' in value) || !('shape' in value)) return false
+  const { data, shape } = value
+  const isList = Array.isArray(data) || (ArrayBuffer.isView(data) && 'length' in data)
+  return isList && Array.isArray(shape) && shape.every((size) => Number.isSafeInteger(size) && size >= 0)
+}

@@ -3,6 +3,7 @@
 import { describe } from 'vitest'
 import { activations } from './conformance/activations.ts'
 import { attention } from './conformance/attention.ts'
+import { caching } from './conformance/caching.ts'
 import { crossAttention } from './conformance/cross-attention.ts'
 import { determinism } from './conformance/determinism.ts'
 import { gemm } from './conformance/gemm.ts'
@@ -14,7 +15,18 @@ import { rows } from './conformance/rows.ts'
 
 export function conformance(name: string, open: Open): void {
   describe(name, () => {
-    for (const part of [activations, rows, gemm, attention, crossAttention, losses, optimizer, refusals, determinism])
+    for (const part of [
+      activations,
+      rows,
+      gemm,
+      attention,
+      crossAttention,
+      losses,
+      optimizer,
+      caching,
+      refusals,
+      determinism,
+    ])
       part(open)
   })
 }

@@ -11,6 +11,7 @@ struct Sequences {
   int64_t q_stride, kv_stride;
   const int32_t *cu_queries, *cu_keys, *key_mask;  // key_mask may be null
   int64_t rows, keys, count, A, D;
+  bool own;  // every query is a key of its own, at the same place
   bool causal;
   Dropout drop;
   float p;
@@ -18,12 +19,12 @@ struct Sequences {
   /** q, k and v of each token side by side: every token is a query and a key. */
   static Sequences self(const float* qkv, const int32_t* cu_seqlens, const int32_t* key_mask, int64_t rows, int64_t count, int64_t A, int64_t D) {
     const int64_t H = A * D;
-    return {qkv, qkv + H, qkv + 2 * H, 3 * H, 3 * H, cu_seqlens, cu_seqlens, key_mask, rows, rows, count, A, D};
+    return {qkv, qkv + H, qkv + 2 * H, 3 * H, 3 * H, cu_seqlens, cu_seqlens, key_mask, rows, rows, count, A, D, true};
   }
   static Sequences cross(const float* q, const float* kv, const int32_t* cu_queries, const int32_t* cu_keys, const int32_t* key_mask, int64_t rows,
                          int64_t keys, int64_t count, int64_t A, int64_t D) {
     const int64_t H = A * D;
-    return {q, kv, kv + H, H, 2 * H, cu_queries, cu_keys, key_mask, rows, keys, count, A, D};
+    return {q, kv, kv + H, H, 2 * H, cu_queries, cu_keys, key_mask, rows, keys, count, A, D, false};
   }
   void options(const Run& run, Cursor& c) {
     causal = c.integer() != 0;
@@ -42,7 +43,7 @@ struct Sequences {
     return kOk;
   }
   Status check() const {
-    if (cu_queries == cu_keys) return check_borders("cu_seqlens", cu_keys, count, keys, 1);
+    if (own) return check_borders("cu_seqlens", cu_keys, count, keys, 1);
     const Status s = check_borders("cu_keys", cu_keys, count, keys, 1);
     return s.where ? s : check_borders("cu_queries", cu_queries, count, rows, 0);
   }
@@ -62,7 +63,7 @@ struct Head {
         L(s.cu_keys[index / s.A + 1] - first_key),
         Lp(round_up(L, NR)),
         head(index % s.A),
-        last(s.cu_queries == s.cu_keys ? L : visible_keys()) {}
+        last(s.own ? L : visible_keys()) {}
 
   /** Keys up to the last one that is not hidden, at least one. */
   int64_t visible_keys() const {

@@ -184,20 +184,25 @@ static Scratch gemm_scratch(int64_t m, int64_t n, int64_t k) {
   return {(size_t)(k * (height + width) + ceil_div(k, KC) * height) * 4, (size_t)(kTaskTiles + KC * NR) * 4};
 }
 
-/** out[i] = the sum over k of a packed strip's row i, as four sums of every fourth k. */
+/** Of kc packed k's, those that whole loads can take four at a time: a load may reach beyond row MR, into the next k. */
+BK_INLINE int64_t strip_fours(int64_t kc) {
+  const int64_t k = kc - ceil_div(W, MR);
+  return k > 0 ? k / 4 * 4 : 0;
+}
+
+/** out[i] = the sum over k of a packed strip's row i, as four sums of every fourth k, then the last k's one by one. */
 static void sum_strip(const float* strip, int64_t kc, float* out) {
   constexpr int vectors = (MR + W - 1) / W;
   f32 sum[4][vectors] = {};
-  int64_t k = 0;
-  // a load may reach beyond row MR, into the next k, so the last k's come below
-  for (; (k + 4) * MR + W <= kc * MR; k += 4)
+  const int64_t fours = strip_fours(kc);
+  for (int64_t k = 0; k < fours; k += 4)
 #pragma GCC unroll 4
     for (int c = 0; c < 4; c++)
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; v++) sum[c][v] = sum[c][v] + load(strip + (k + c) * MR + v * W);
   float lanes[vectors * W];
   for (int v = 0; v < vectors; v++) store(lanes + v * W, (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v]));
-  for (; k < kc; k++)
+  for (int64_t k = fours; k < kc; k++)
     for (int i = 0; i < MR; i++) lanes[i] += strip[k * MR + i];
   for (int i = 0; i < MR; i++) out[i] = lanes[i];
 }

@@ -22,6 +22,12 @@ enum ScalarId {
 #include "../ops.def"
 };
 
+/** Arenas, from ops.def. */
+enum ArenaId {
+#define ARENA(id, name) kArena_##name = id,
+#include "../ops.def"
+};
+
 struct Run;
 typedef void (*Task)(void* argument, int index, int thread);
 

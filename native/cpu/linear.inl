@@ -52,21 +52,25 @@ static Scratch linear_backward_data_scratch(const Call& call) { return gemm_scra
 BK_INLINE bool accumulates(const Run& run, int accumulate) { return accumulate || run.scalars[kScalar_accumulate] != 0; }
 
 /**
- * For a bias whose weights are frozen: out[n] = (add ? out : 0) + the sum of x's rows, which are `stride` apart; sums of 64 rows are
- * added to the total, so rounding grows with rows / 64.
+ * For a bias whose weights are frozen: out[n] = (add ? out : 0) + the sum of x's rows, which are `stride` apart; in the order in which
+ * sum_strip sums what a weight gradient packs, so that freezing the weights changes no bit.
  */
 static void sum_rows(Run& run, const float* x, int64_t rows, int64_t N, int64_t stride, float* out, bool add) {
   parallel_ranges(run, N, 64, [&](int64_t begin, int64_t end, int) {
     for (int64_t j = begin; j < end; j += W) {
       const int n = (int)smaller(W, end - j);
-      f32 total = {};
-      for (int64_t r0 = 0; r0 < rows; r0 += 64) {
-        f32 part = {};
-        const int64_t r1 = smaller(r0 + 64, rows);
-        for (int64_t r = r0; r < r1; r++) part = part + load_columns(x + r * stride + j, n);
+      f32 total = add ? load_n(out + j, n) : f32{};
+      for (int64_t r0 = 0; r0 < rows; r0 += KC) {
+        const int64_t kc = smaller(KC, rows - r0), fours = strip_fours(kc);
+        const auto row = [&](int64_t k) { return load_columns(x + (r0 + k) * stride + j, n); };
+        f32 sum[4] = {};
+        for (int64_t k = 0; k < fours; k += 4)
+#pragma GCC unroll 4
+          for (int c = 0; c < 4; c++) sum[c] = sum[c] + row(k + c);
+        f32 part = (sum[0] + sum[1]) + (sum[2] + sum[3]);
+        for (int64_t k = fours; k < kc; k++) part = part + row(k);
         total = total + part;
       }
-      if (add) total = total + load_n(out + j, n);
       store_n(out + j, total, n);
     }
   });

@@ -54,8 +54,7 @@ static Status adamw(Run& run, const Call& call) {
   const double lr = group[0], decay = group[1], beta1 = run.scalars[kScalar_beta1], beta2 = run.scalars[kScalar_beta2];
   if (!(norm[0] - norm[0] == 0)) return kOk;  // NaN or inf: the step is refused, nothing changes
   const f32 clip = set1(norm[1]), keep = set1((float)(1 - lr * decay)), b1 = set1((float)(1 - beta1)), b2 = set1((float)beta2), b2c = set1((float)(1 - beta2));
-  const f32 eps = set1((float)run.scalars[kScalar_eps]), step = set1((float)(lr / run.scalars[kScalar_bias_correction1])),
-            root = set1((float)run.scalars[kScalar_bias_correction2_sqrt]);
+  const f32 eps = set1((float)run.scalars[kScalar_eps]), step = set1((float)(lr / group[2])), root = set1((float)group[3]);
   parallel_ranges(run, n, 32768, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; i += W) {
       const int k = (int)smaller(W, end - i);

@@ -99,11 +99,12 @@ BK_INLINE void mul_wide(u32 a, uint32_t b, u32& hi, u32& lo) {
 #endif
 
 /** N consecutive floats, each to be multiplied with whole vectors. */
-#if defined(__aarch64__)
+#if defined(__aarch64__) && BK_GENERIC_WIDTH == 4
 // NEON multiplies by a lane: N floats take N / 4 registers, where N copies of them would push sums out to the stack
 template <int N>
 struct Multipliers {
   f32 v[(N + W - 1) / W];
+  static_assert(N >= W, "the last vector would begin before the first float");
   static constexpr int start(int i) { return i / W * W + W <= N ? i / W * W : N - W; }
   __attribute__((always_inline)) explicit Multipliers(const float* p) {
 #pragma GCC unroll 8

@@ -29,7 +29,7 @@ struct bk_engine {
 };
 
 /** Activations and io: what they hold does not outlive a run and its outputs. */
-constexpr bool is_transient(int arena) { return arena == 4 || arena == 5; }
+constexpr bool is_transient(int arena) { return arena == kArena_activations || arena == kArena_io; }
 
 struct bk_memory {
   char* base[kArenas] = {};
@@ -257,10 +257,8 @@ int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes) {
   if (is_transient(arena)) {  // freed first, so that old and new are never both in memory
     bk_memory_release(memory, arena);
   }
-  char* larger = (char*)pages_allocate((size_t)bytes);
+  char* larger = (char*)pages_grow(memory->base[arena], memory->bytes[arena], (size_t)bytes);
   if (!larger) return BK_MEMORY;
-  if (memory->bytes[arena]) memcpy(larger, memory->base[arena], memory->bytes[arena]);
-  pages_free(memory->base[arena], memory->bytes[arena]);
   memory->base[arena] = larger;
   memory->bytes[arena] = (size_t)bytes;
   return BK_OK;

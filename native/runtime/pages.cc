@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 #endif
+#include <string.h>
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/asan_interface.h>
 #endif
@@ -47,6 +48,22 @@ void* pages_allocate(size_t bytes) {
 }
 void pages_free(void* pages, size_t bytes) {
   if (pages) munmap(pages, bytes);
+}
+#endif
+
+#if defined(MREMAP_MAYMOVE) && !defined(__SANITIZE_ADDRESS__)
+void* pages_grow(void* pages, size_t bytes, size_t more) {
+  if (!pages) return pages_allocate(more);
+  void* grown = mremap(pages, bytes, more, MREMAP_MAYMOVE);
+  return grown == MAP_FAILED ? nullptr : grown;
+}
+#else
+void* pages_grow(void* pages, size_t bytes, size_t more) {
+  void* grown = pages_allocate(more);
+  if (!grown) return nullptr;
+  if (pages) memcpy(grown, pages, bytes);
+  pages_free(pages, bytes);
+  return grown;
 }
 #endif
 

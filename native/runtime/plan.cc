@@ -67,7 +67,7 @@ struct Checker {
       case 'r': return value >= 0 && value < kRows ? 0 : fail("%s: %d is no row symbol", a.name, value);
       case 'd': return value >= 1 ? 0 : fail("%s = %d, expected at least 1", a.name, value);
       case 'f': return real >= 0 && real < 1 ? 0 : fail("%s is outside [0, 1)", a.name);
-      case 's': return value >= 0 && value < plan->scalars - 1 ? 0 : fail("%s: no scalar %d", a.name, value);
+      case 's': return value >= 0 && value < plan->scalars - 3 ? 0 : fail("%s: no scalar %d", a.name, value);
       case 'e': return value >= 0 && value < a.limit ? 0 : fail("%s = %d, expected 0 to %d", a.name, value, a.limit - 1);
       default: return 0;
     }

@@ -40,8 +40,8 @@ function hashOf(ids: readonly number[]): number {
 }
 
 /**
- * The draws of one sequence. They depend on the seed, the prompt, and which of the prompt's sequences it is; not on the other prompts
- * of the batch, nor on the prompt's place in it.
+ * The draws of one sequence. They depend on the seed, the prompt, and which of the prompt's sequences it is, where the same prompt given
+ * again has later ones; not on the other prompts of the batch, nor on the prompt's place in it.
  */
 export class Draws {
   readonly #key: readonly [number, number]

@@ -58,6 +58,13 @@ export async function* sample(
   settings: Settings,
 ): AsyncGenerator<GeneratedToken, number[][]> {
   const { numReturnSequences, eosTokenIds, signal } = settings
+  // the same prompt a second time is a sequence of its own
+  const seen = new Map<string, number>()
+  const earlier = prompts.map(({ ids }) => {
+    const count = seen.get(String(ids)) ?? 0
+    seen.set(String(ids), count + 1)
+    return count
+  })
   const rows: Row[] = prompts.flatMap(({ ids, limit }, prompt) =>
     Array.from({ length: numReturnSequences }, (_, i) => ({
       prompt,
@@ -65,7 +72,7 @@ export async function* sample(
       ids: [...ids],
       promptLength: ids.length,
       limit,
-      draws: settings.doSample ? new Draws(settings.seed, ids, i) : undefined,
+      draws: settings.doSample ? new Draws(settings.seed, ids, earlier[prompt] * numReturnSequences + i) : undefined,
     })),
   )
   let active = rows

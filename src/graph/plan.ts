@@ -7,7 +7,7 @@ const MAGIC = 0x4b42504c
 const VERSION = 1
 const UNIT = 64
 /** An operand has 28 bits for its offset in units. */
-const MAX_ARENA_BYTES = 2 ** 28 * UNIT
+export const MAX_ARENA_BYTES = 2 ** 28 * UNIT
 const ARENAS = Object.keys(Arena) as (keyof typeof Arena)[]
 const ROWS = Object.keys(Row) as (keyof typeof Row)[]
 
@@ -53,7 +53,7 @@ export function compilePlan(graph: Graph, groups = 1): Plan {
         const arena = ARENAS.find((name) => Arena[name] === value.arena)!
         arenaBytes[arena] = Math.max(arenaBytes[arena], (value.offset ?? 0) + graph.elements(value) * 4)
       }
-  const scalars = Scalar.group0 + 2 * groups
+  const scalars = Scalar.group0 + 4 * groups
   const body = graph.records.flatMap(({ op, operands, attributes }) => [
     op.id,
     2 + operands.length + attributes.length,

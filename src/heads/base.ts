@@ -9,6 +9,7 @@ import type { Head, HeadValues } from './head.ts'
 export class BaseHead implements Head {
   readonly outputRows = { lastHiddenState: 'tokens', poolerOutput: 'sequences' } as const
   readonly reads = { all: true }
+  readonly selective = false
   readonly labelNames = []
   private readonly bert: Bert
 

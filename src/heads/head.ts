@@ -80,6 +80,8 @@ export interface ReadRows {
 export interface Head {
   readonly outputRows: Readonly<Record<string, OutputRows>>
   readonly reads: ReadRows
+  /** Its last layer can compute some rows alone (`Bert`'s option): not with a causal mask. */
+  readonly selective: boolean
   /** Inputs are lists of choices: number[][][], or [batch, choices, length]. */
   readonly takesChoices?: boolean
   /** Names of its label inputs; empty: the class has no loss. */

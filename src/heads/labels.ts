@@ -1,11 +1,14 @@
 // Checks of labels that several heads share. An error names the input and the first label that is wrong.
 import { ArgumentError } from '../errors.ts'
+import { quote } from '../json.ts'
+import { isTensor } from '../tensor.ts'
 import type { GivenShape, Labels, LabelTerm } from './head.ts'
 
 /** A row with this label is left out of the loss: torch.nn.CrossEntropyLoss's ignore_index. */
 export const IGNORE_INDEX = -100
 
-const show = (value: unknown): string => JSON.stringify(value) ?? String(value)
+/** A number that JSON cannot say, such as NaN or 1n, is shown as it is. */
+const show = (value: unknown): string => (/number|bigint/.test(typeof value) ? String(value) : quote(value))
 
 /** One entry per row: a number, or the numbers of its columns. */
 export function labelRows(name: string, labels: Labels): readonly (number | readonly number[])[] {
@@ -13,12 +16,13 @@ export function labelRows(name: string, labels: Labels): readonly (number | read
     labels.forEach((row: unknown, i) => {
       if (typeof row !== 'number' && !Array.isArray(row) && !ArrayBuffer.isView(row))
         throw new ArgumentError(
-          `Expected ${name}[${i}] to be a number or an array of numbers but received ${String(row)}`,
+          `Expected ${name}[${i}] to be a number or an array of numbers but received ${show(row)}`,
         )
     })
     return labels
   }
   const { data, shape } = tensor(name, labels)
+  if (data.length === 0) return []
   const count = shape[0] ?? 1
   const width = shape.slice(1).reduce((n, dim) => n * dim, 1)
   return Array.from({ length: count }, (_, i) =>
@@ -27,8 +31,7 @@ export function labelRows(name: string, labels: Labels): readonly (number | read
 }
 
 function tensor(name: string, labels: Labels): { data: ArrayLike<number>; shape: readonly number[] } {
-  if (labels === null || typeof labels !== 'object' || !('data' in labels) || !('shape' in labels))
-    throw new ArgumentError(`Expected ${name} to be an array or a tensor { data, shape }`)
+  if (!isTensor(labels)) throw new ArgumentError(`Expected ${name} to be an array or a tensor { data, shape }`)
   const { data, shape } = labels
   const count = shape.reduce((n, dim) => n * dim, 1)
   if (data.length !== count)

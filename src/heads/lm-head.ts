@@ -16,6 +16,7 @@ import { LanguageModelPredictions, tiedAliases } from './predictions.ts'
 export class LMHead implements Head {
   readonly outputRows = { logits: 'tokens' } as const
   readonly reads = { labelled: true }
+  readonly selective = false
   readonly labelNames = ['labels'] as const
   readonly aliases = tiedAliases('bert.')
   private readonly bert: Bert

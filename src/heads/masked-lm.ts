@@ -15,6 +15,7 @@ import { LanguageModelPredictions, tiedAliases } from './predictions.ts'
 export class MaskedLMHead implements Head {
   readonly outputRows = { logits: 'tokens' } as const
   readonly reads = { labelled: true }
+  readonly selective: boolean
   readonly labelNames = ['labels'] as const
   readonly aliases = tiedAliases('bert.')
   private readonly bert: Bert
@@ -24,7 +25,8 @@ export class MaskedLMHead implements Head {
     scope: ParameterScope,
     private readonly config: BertConfig,
   ) {
-    this.bert = new Bert(scope.child('bert'), config, { pooler: false, selective: !config.isDecoder })
+    this.selective = !config.isDecoder
+    this.bert = new Bert(scope.child('bert'), config, { pooler: false, selective: this.selective })
     const cls = scope.child('cls').child('predictions')
     this.predictions = new LanguageModelPredictions(cls, config, this.bert.wordEmbeddings)
   }

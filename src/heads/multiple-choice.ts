@@ -17,6 +17,7 @@ export class MultipleChoiceHead implements Head {
   readonly outputRows = { logits: 'choices' } as const
   readonly reads = { first: true }
   readonly takesChoices = true
+  readonly selective: boolean
   readonly labelNames = ['labels'] as const
   private readonly bert: Bert
   private readonly classifier: Linear
@@ -25,7 +26,8 @@ export class MultipleChoiceHead implements Head {
     scope: ParameterScope,
     private readonly config: BertConfig,
   ) {
-    this.bert = new Bert(scope.child('bert'), config, { pooler: true, selective: !config.isDecoder })
+    this.selective = !config.isDecoder
+    this.bert = new Bert(scope.child('bert'), config, { pooler: true, selective: this.selective })
     this.classifier = new Linear(scope.child('classifier'), config.hiddenSize, 1)
   }
 

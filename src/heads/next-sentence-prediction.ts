@@ -32,12 +32,14 @@ export class SequenceRelationship {
 export class NextSentencePredictionHead implements Head {
   readonly outputRows = { logits: 'sequences' } as const
   readonly reads = { first: true }
+  readonly selective: boolean
   readonly labelNames = ['labels'] as const
   private readonly bert: Bert
   private readonly cls: SequenceRelationship
 
   constructor(scope: ParameterScope, config: BertConfig) {
-    this.bert = new Bert(scope.child('bert'), config, { pooler: true, selective: !config.isDecoder })
+    this.selective = !config.isDecoder
+    this.bert = new Bert(scope.child('bert'), config, { pooler: true, selective: this.selective })
     this.cls = new SequenceRelationship(scope.child('cls'), config)
   }
 

@@ -16,6 +16,7 @@ import { LanguageModelPredictions, tiedAliases } from './predictions.ts'
 export class PreTrainingHead implements Head {
   readonly outputRows = { predictionLogits: 'tokens', seqRelationshipLogits: 'sequences' } as const
   readonly reads = { first: true, labelled: true }
+  readonly selective: boolean
   readonly labelNames = ['labels', 'nextSentenceLabel'] as const
   readonly aliases = tiedAliases('bert.')
   private readonly bert: Bert
@@ -26,7 +27,8 @@ export class PreTrainingHead implements Head {
     scope: ParameterScope,
     private readonly config: BertConfig,
   ) {
-    this.bert = new Bert(scope.child('bert'), config, { pooler: true, selective: !config.isDecoder })
+    this.selective = !config.isDecoder
+    this.bert = new Bert(scope.child('bert'), config, { pooler: true, selective: this.selective })
     const cls = scope.child('cls')
     this.predictions = new LanguageModelPredictions(cls.child('predictions'), config, this.bert.wordEmbeddings)
     this.relationship = new SequenceRelationship(cls, config)

@@ -15,6 +15,7 @@ import { countLabelled, IGNORE_INDEX, oneEach, sequenceTerm } from './labels.ts'
 export class QuestionAnsweringHead implements Head {
   readonly outputRows = { startLogits: 'tokens', endLogits: 'tokens' } as const
   readonly reads = { all: true }
+  readonly selective = false
   readonly labelNames = ['startPositions', 'endPositions'] as const
   private readonly bert: Bert
   private readonly qaOutputs: Linear

@@ -1,5 +1,6 @@
 import { ArgumentError } from '../errors.ts'
 import type { Graph } from '../graph/graph.ts'
+import { quote } from '../json.ts'
 import type { BatchValues, Observed } from '../model/batch.ts'
 import { Bert, Linear } from '../model/bert.ts'
 import type { BertConfig, ProblemType } from '../model/config.ts'
@@ -16,6 +17,7 @@ import { classLabels, countLabelled, labelRows, sequenceTerm } from './labels.ts
 export class SequenceClassificationHead implements Head {
   readonly outputRows = { logits: 'sequences' } as const
   readonly reads = { first: true }
+  readonly selective: boolean
   readonly labelNames = ['labels'] as const
   private readonly bert: Bert
   private readonly classifier: Linear
@@ -24,7 +26,8 @@ export class SequenceClassificationHead implements Head {
     scope: ParameterScope,
     private readonly config: BertConfig,
   ) {
-    this.bert = new Bert(scope.child('bert'), config, { pooler: true, selective: !config.isDecoder })
+    this.selective = !config.isDecoder
+    this.bert = new Bert(scope.child('bert'), config, { pooler: true, selective: this.selective })
     this.classifier = new Linear(scope.child('classifier'), config.hiddenSize, config.numLabels)
   }
 
@@ -65,9 +68,7 @@ export class SequenceClassificationHead implements Head {
     rows.forEach((row, i) => {
       const values = typeof row === 'number' ? [row] : row
       if (values.length !== numLabels)
-        throw new ArgumentError(
-          `Expected labels[${i}] to hold ${numLabels} numbers but received ${JSON.stringify(row)}`,
-        )
+        throw new ArgumentError(`Expected labels[${i}] to hold ${numLabels} numbers but received ${quote(row)}`)
       values.forEach((value, j) => {
         if (!Number.isFinite(value))
           throw new ArgumentError(`Expected labels[${i}][${j}] to be a finite number but received ${value}`)

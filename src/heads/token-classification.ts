@@ -15,6 +15,7 @@ import { countLabelled, tokenLabels, tokenTerm } from './labels.ts'
 export class TokenClassificationHead implements Head {
   readonly outputRows = { logits: 'tokens' } as const
   readonly reads = { labelled: true }
+  readonly selective: boolean
   readonly labelNames = ['labels'] as const
   private readonly bert: Bert
   private readonly classifier: Linear
@@ -23,7 +24,8 @@ export class TokenClassificationHead implements Head {
     scope: ParameterScope,
     private readonly config: BertConfig,
   ) {
-    this.bert = new Bert(scope.child('bert'), config, { pooler: false, selective: !config.isDecoder })
+    this.selective = !config.isDecoder
+    this.bert = new Bert(scope.child('bert'), config, { pooler: false, selective: this.selective })
     this.classifier = new Linear(scope.child('classifier'), config.hiddenSize, config.numLabels)
   }
 

@@ -126,10 +126,10 @@ class BertSelfAttention {
 }
 
 /**
- * Queries apart from keys and values: BertCrossAttention, and the self-attention of a last layer of which only some rows are read,
+ * Queries apart from keys and values: SeparateAttention, and the self-attention of a last layer of which only some rows are read,
  * whose queries, output and feed-forward are then computed for those rows alone.
  */
-class BertCrossAttention {
+class SeparateAttention {
   private readonly query: Linear
   private readonly weight: Parameter
   private readonly bias: Parameter
@@ -195,11 +195,11 @@ class ResidualOutput {
 
 /** BertAttention over an encoder's output: attention and residual output. */
 class CrossAttentionBlock {
-  private readonly cross: BertCrossAttention
+  private readonly cross: SeparateAttention
   private readonly output: ResidualOutput
 
   constructor(scope: ParameterScope, config: BertConfig) {
-    this.cross = new BertCrossAttention(scope.child('self'), config, Row.keyPairs)
+    this.cross = new SeparateAttention(scope.child('self'), config, Row.keyPairs)
     this.output = new ResidualOutput(scope.child('output'), config, config.hiddenSize)
   }
 
@@ -218,7 +218,7 @@ class CrossAttentionBlock {
 }
 
 class BertLayer {
-  private readonly self: BertSelfAttention | BertCrossAttention
+  private readonly self: BertSelfAttention | SeparateAttention
   private readonly selfOutput: ResidualOutput
   private readonly crossAttention: CrossAttentionBlock | undefined
   private readonly intermediate: Linear
@@ -234,7 +234,7 @@ class BertLayer {
     const attentionScope = scope.child('attention')
     const selfScope = attentionScope.child('self')
     this.self = selective
-      ? new BertCrossAttention(selfScope, config, Row.pairs)
+      ? new SeparateAttention(selfScope, config, Row.pairs)
       : new BertSelfAttention(selfScope, config)
     this.selfOutput = new ResidualOutput(attentionScope.child('output'), config, config.hiddenSize)
     if (config.addCrossAttention) this.crossAttention = new CrossAttentionBlock(scope.child('crossattention'), config)
@@ -251,6 +251,7 @@ class BertLayer {
   /** -> [rows, H], or [subset, H] of `only`, which a selective layer takes. */
   record(graph: Graph, hiddenStates: Value, batch: BatchValues, observed: Observed, only?: RowSubset): Value {
     const { self, crossAttention } = this
+    if (only && self instanceof BertSelfAttention) throw new TypeError('This layer computes all rows')
     const attended = graph.scope('attention', () => {
       const residual = only ? gatherRows(graph, hiddenStates, only.index) : hiddenStates
       const context = graph.scope('self', () => {

@@ -107,7 +107,7 @@ const size: Rule = {
 }
 const probability: Rule = {
   expected: 'a number >= 0 and < 1',
-  valid: (value) => isNumber(value) && value >= 0 && value < 1,
+  valid: (value) => isNumber(value) && value >= 0 && Math.fround(value) < 1,
 }
 const notNegative: Rule = { expected: 'a number >= 0', valid: (value) => isNumber(value) && value >= 0 }
 const flag: Rule = { expected: 'true or false', valid: (value) => typeof value === 'boolean' }
@@ -137,7 +137,7 @@ const FIELDS: { [Field in PlainField]: [key: string, fallback: BertConfigFields[
   maxPositionEmbeddings: ['max_position_embeddings', 512, size],
   typeVocabSize: ['type_vocab_size', 2, size],
   initializerRange: ['initializer_range', 0.02, notNegative],
-  layerNormEps: ['layer_norm_eps', 1e-12, notNegative],
+  layerNormEps: ['layer_norm_eps', 1e-12, probability],
   padTokenId: ['pad_token_id', 0, orNull(tokenId)],
   useCache: ['use_cache', true, flag],
   classifierDropout: ['classifier_dropout', null, orNull(probability)],

@@ -67,6 +67,8 @@ export class ParameterScope {
 
 /** The names that a pattern matches, a string being a regular expression; an ArgumentError when there are none. */
 export function matchingNames(pattern: RegExp | string, names: Iterable<string>): string[] {
+  if (typeof pattern !== 'string' && !(pattern instanceof RegExp))
+    throw new ArgumentError(`Expected a regular expression or a string but received ${String(pattern)}`)
   let expression: RegExp
   try {
     expression = new RegExp(pattern)

@@ -1,7 +1,7 @@
 import type { Graph, Value } from '../graph/graph.ts'
 import { Arena, Scalar } from '../graph/op-table.ts'
 
-/** A stretch of the flat buffers that one parameter group owns; offsets in bytes, `length` in elements. */
+/** A stretch of the flat buffers with one set of scalars, its `group`; offsets in bytes, `length` in elements. */
 export interface UpdateRange {
   readonly weights: number
   readonly gradients: number
@@ -51,7 +51,7 @@ export function recordUpdate(graph: Graph, gradientLength: number, ranges: reado
         G: g.value.width,
         wFirst: w.first,
         gFirst: g.first,
-        group: Scalar.group0 + 2 * group,
+        group: Scalar.group0 + 4 * group,
       },
     )
   }

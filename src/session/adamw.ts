@@ -71,7 +71,6 @@ export class AdamW {
     const list = Array.isArray(batches) ? batches : [batches as StepInputs]
     const groupOf = this.#groups()
     if (model.runtime.layout.gradientBytes === 0) throw new ArgumentError('Every parameter is frozen: nothing to train')
-    const groups = this.paramGroups.map(({ lr, weightDecay }) => ({ lr: this.roundLr(lr), weightDecay }))
     const { loss, result } = await model.accumulate(
       list,
       options,
@@ -79,15 +78,11 @@ export class AdamW {
       async (value, written) => {
         if (!Number.isFinite(value)) throw model.nonFinite(value)
         const { betas, eps } = this.defaults
-        const norm = await model.runtime.runUpdate(this.#ranges(groupOf, written), {
-          maxGradNorm,
-          betas,
-          eps,
-          step: model.optimizerSteps + 1,
-          groups,
-        })
+        const { ranges, groups, names } = this.#update(groupOf, written)
+        const norm = await model.runtime.runUpdate(ranges, { maxGradNorm, betas, eps, groups })
         if (!Number.isFinite(norm)) throw model.nonFinite(value)
         model.optimizerSteps++
+        for (const name of names) model.parameterSteps.set(name, (model.parameterSteps.get(name) ?? 0) + 1)
         return norm
       },
     )
@@ -99,7 +94,10 @@ export class AdamW {
     return Math.fround(lr)
   }
 
-  /** `<parameter>.exp_avg`, `<parameter>.exp_avg_sq` and `step`, as copies. */
+  /**
+   * `<parameter>.exp_avg`, `<parameter>.exp_avg_sq` and `step`, as copies; also `<parameter>.step` of one that has taken fewer steps,
+   * because it was frozen or had no gradient.
+   */
   async stateDict(): Promise<Map<string, Tensor>> {
     const { runtime } = this.#model
     return runtime.exclusive(async () => {
@@ -114,6 +112,8 @@ export class AdamW {
         }
         state.set(`${name}.exp_avg`, moment(Arena.expAvg))
         state.set(`${name}.exp_avg_sq`, moment(Arena.expAvgSq))
+        const own = steps === 0 ? 0 : (this.#model.parameterSteps.get(name) ?? 0)
+        if (own !== steps) state.set(`${name}.step`, { data: Float32Array.of(own), shape: [] })
       }
       return state
     })
@@ -123,9 +123,15 @@ export class AdamW {
   async loadStateDict(state: ReadonlyMap<string, Tensor<ArrayLike<number>>>): Promise<void> {
     const { runtime } = this.#model
     runtime.requireIdle('loadStateDict()')
-    const step = state.get('step')?.data[0]
-    if (step === undefined || !Number.isInteger(step) || step < 0)
-      throw new ArgumentError(`Expected step, an integer of at least 0, in the optimizer's state but received ${step}`)
+    const count = (name: string): number => {
+      const steps = state.get(name)?.data[0]
+      if (steps === undefined || !Number.isInteger(steps) || steps < 0)
+        throw new ArgumentError(
+          `Expected ${name}, an integer of at least 0, in the optimizer's state but received ${steps}`,
+        )
+      return steps
+    }
+    const step = count('step')
     const find = (name: string, shape: readonly number[]) => {
       const tensor = state.get(name)
       if (!tensor || String(tensor.shape) !== String(shape) || tensor.data.length !== elementsOf(shape))
@@ -137,6 +143,7 @@ export class AdamW {
     const trainable = [...runtime.layout.tensors.values()].filter(isTrainable)
     for (const { name, shape } of trainable)
       for (const moment of ['exp_avg', 'exp_avg_sq']) find(`${name}.${moment}`, shape)
+    const steps = new Map(trainable.map(({ name }) => [name, state.has(`${name}.step`) ? count(`${name}.step`) : step]))
     await runtime.exclusive(async () => {
       this.#takeOver()
       for (const place of trainable) {
@@ -144,6 +151,7 @@ export class AdamW {
         runtime.writeLike(Arena.expAvgSq, place, find(`${place.name}.exp_avg_sq`, place.shape))
       }
       this.#model.optimizerSteps = step
+      for (const [name, own] of steps) this.#model.parameterSteps.set(name, own)
     })
   }
 
@@ -154,6 +162,7 @@ export class AdamW {
     if (this.#used) throw new ArgumentError('Another AdamW has taken over this model: its state is gone')
     if (model.optimizer) model.runtime.clearMoments()
     model.optimizerSteps = 0
+    model.parameterSteps.clear()
     model.optimizer = this
     this.#used = true
   }
@@ -179,18 +188,24 @@ export class AdamW {
   }
 
   /**
-   * The stretches of the flat buffers that each group owns: neighbours of the same group become one. A parameter without a gradient
-   * is left alone, as PyTorch leaves one whose grad is None.
+   * The stretches of the flat buffers, and the scalars of each: neighbours of one parameter group that have taken the same number of
+   * steps are one. A parameter without a gradient is left alone, as PyTorch leaves one whose grad is None.
    */
-  #ranges(groupOf: ReadonlyMap<string, number>, written: ReadonlySet<number>): UpdateRange[] {
-    const places = [...this.#model.runtime.layout.tensors.values()]
+  #update(groupOf: ReadonlyMap<string, number>, written: ReadonlySet<number>) {
+    const { runtime, parameterSteps } = this.#model
+    const places = [...runtime.layout.tensors.values()]
       .filter(isTrainable)
-      .filter(({ owner }) => written.has(owner))
+      .filter(({ owner, name }) => written.has(owner) && groupOf.has(name))
       .sort((a, b) => a.weights - b.weights)
+    const groups: { lr: number; weightDecay: number; steps: number }[] = []
+    const scalarsOf = new Map<string, number>()
     const ranges: UpdateRange[] = []
     for (const { name, weights, gradients, elements } of places) {
-      const group = groupOf.get(name)
-      if (group === undefined) continue
+      const steps = (parameterSteps.get(name) ?? 0) + 1
+      const key = `${groupOf.get(name)} ${steps}`
+      const { lr, weightDecay } = this.paramGroups[groupOf.get(name)!]
+      const group = scalarsOf.get(key) ?? groups.push({ lr: this.roundLr(lr), weightDecay, steps }) - 1
+      scalarsOf.set(key, group)
       const last = ranges.at(-1)
       // what lies between two parameters is zero, and AdamW leaves it so
       const gap = last ? weights - last.weights : 0
@@ -200,6 +215,10 @@ export class AdamW {
         ranges[ranges.length - 1] = { ...last, length: gap / 4 + elements }
       else ranges.push({ weights, gradients, length: elements, group })
     }
-    return ranges
+    if (groups.length > MAX_GROUPS)
+      throw new ArgumentError(
+        `Expected at most ${MAX_GROUPS} combinations of parameter group and steps taken but received ${groups.length}`,
+      )
+    return { ranges, groups, names: places.map(({ name }) => name) }
   }
 }

@@ -3,6 +3,7 @@
 // Each hypothesis has a slot: `length` rows of the cache of every layer. The slots of a prompt lie side by side, so that in
 // cross-attention the hypotheses of a prompt are the queries of one sequence and share the keys of its encoder. A step runs the
 // hypotheses in the order of their slots; one that is continued twice is copied into a slot that has become free.
+import { ArgumentError } from '../errors.ts'
 import type { Decoder, Room } from '../generation/decoder.ts'
 import { type Capacity, Graph, type Value } from '../graph/graph.ts'
 import { Row } from '../graph/op-table.ts'
@@ -41,6 +42,8 @@ export class CachedDecoder implements Decoder {
   /** In bytes; undefined before the start. */
   #region: number | undefined
   #rows: Slot[] = []
+  /** Of the weights that filled the cache. */
+  #version = 0
 
   /** `encoder`: one sequence per prompt. */
   constructor(
@@ -68,7 +71,7 @@ export class CachedDecoder implements Decoder {
     this.#slotsPerPrompt = Math.ceil(room.rows / prompts.length)
     const keys = bucket(this.encoder?.keys ?? 0, 16)
     const width = 2 * this.config.hiddenSize * 4
-    this.#region = this.runtime.cacheRegions.take(this.config.numHiddenLayers * (this.#cached + keys) * width)
+    this.#region = this.runtime.takeCache(this.config.numHiddenLayers * (this.#cached + keys) * width)
     const lengths = prompts.map(({ length }) => length)
     const tokens = prompts.flat()
     const ends = borders(lengths)
@@ -152,8 +155,16 @@ export class CachedDecoder implements Decoder {
   }
 
   end(): void {
-    if (this.#region !== undefined) this.runtime.cacheRegions.free(this.#region)
+    if (this.#region !== undefined) this.runtime.freeCache(this.#region)
     this.#region = undefined
+  }
+
+  /** Keys and values of other weights would be mixed with those of now. */
+  #checkWeights(stage: Stage): void {
+    const { weightsVersion } = this.runtime
+    if (stage !== 'next') this.#version = weightsVersion
+    else if (this.#version !== weightsVersion)
+      throw new ArgumentError('The weights of the model have changed since its cache of keys and values was filled')
   }
 
   /** Rows of the cache of one layer. */
@@ -239,6 +250,7 @@ export class CachedDecoder implements Decoder {
     }
     const shared = { cuKeys: encoder?.cuKeys, encoderMask: encoder?.keyMask }
     return this.runtime.exclusive(async () => {
+      this.#checkWeights(stage)
       const step = await this.runtime.runGeneration(
         JSON.stringify([stage, this.#region, capacity, !!encoder?.keyMask]),
         (head) => this.#record(head, stage, capacity),

@@ -1,7 +1,7 @@
 import { ArgumentError } from '../errors.ts'
 import type { BertConfig } from '../model/config.ts'
 import { elementsOf } from '../model/parameters.ts'
-import type { Tensor } from '../tensor.ts'
+import { isTensor, type Tensor } from '../tensor.ts'
 import { Rows, type TokenInput } from './given.ts'
 
 /** An encoder's output for a decoder with cross-attention to look at. */
@@ -29,8 +29,8 @@ export function prepareEncoder(
   config: BertConfig,
   sequences: number,
 ): EncoderBatch | undefined {
-  if (encoderHiddenStates === undefined) {
-    if (encoderAttentionMask !== undefined)
+  if (!encoderHiddenStates) {
+    if (encoderAttentionMask)
       throw new ArgumentError('Expected encoderHiddenStates beside encoderAttentionMask but received none')
     return undefined
   }
@@ -39,9 +39,7 @@ export function prepareEncoder(
       'encoderHiddenStates need a decoder with cross-attention: a config with is_decoder and add_cross_attention true',
     )
   const H = config.hiddenSize
-  const padded = Array.isArray(encoderHiddenStates)
-    ? undefined
-    : paddedShape(encoderHiddenStates as Tensor<ArrayLike<number>>, sequences, H)
+  const padded = Array.isArray(encoderHiddenStates) ? undefined : paddedShape(encoderHiddenStates, sequences, H)
   const parts = padded
     ? [(encoderHiddenStates as Tensor<ArrayLike<number>>).data]
     : raggedParts(encoderHiddenStates as readonly Tensor<ArrayLike<number>>[], sequences, H)
@@ -60,10 +58,11 @@ export function prepareEncoder(
   return { keys, states, cuKeys, keyMask: maskOf(encoderAttentionMask, cuKeys, padded), padded }
 }
 
-function paddedShape({ data, shape }: Tensor<ArrayLike<number>>, sequences: number, H: number): [number, number] {
+function paddedShape(states: unknown, sequences: number, H: number): [number, number] {
   const wanted = `[${sequences}, length, ${H}]`
-  if (!data || !Array.isArray(shape))
+  if (!isTensor(states))
     throw new ArgumentError(`Expected encoderHiddenStates to be a tensor of shape ${wanted} or a list of tensors`)
+  const { data, shape } = states
   if (shape.length !== 3 || shape[0] !== sequences || shape[2] !== H || !shape[1] || elementsOf(shape) !== data.length)
     throw new ArgumentError(
       `Expected encoderHiddenStates of shape ${wanted} but received [${shape}] with ${data.length} values`,
@@ -75,18 +74,12 @@ function raggedParts(list: readonly Tensor<ArrayLike<number>>[], sequences: numb
   if (list.length !== sequences)
     throw new ArgumentError(`Expected encoderHiddenStates for ${sequences} sequences but received ${list.length}`)
   return list.map((tensor, b) => {
-    const shape = tensor?.shape
-    if (
-      !Array.isArray(shape) ||
-      shape.length !== 2 ||
-      shape[1] !== H ||
-      !shape[0] ||
-      shape[0] * H !== tensor.data?.length
-    )
-      throw new ArgumentError(
-        `Expected encoderHiddenStates[${b}] of shape [length, ${H}] but received [${shape}] with ${tensor?.data?.length} values`,
-      )
-    return tensor.data
+    const wanted = `Expected encoderHiddenStates[${b}] of shape [length, ${H}]`
+    if (!isTensor(tensor)) throw new ArgumentError(`${wanted} but it is no tensor`)
+    const { data, shape } = tensor
+    if (shape.length !== 2 || shape[1] !== H || !shape[0] || elementsOf(shape) !== data.length)
+      throw new ArgumentError(`${wanted} but received [${shape}] with ${data.length} values`)
+    return data
   })
 }
 
@@ -95,7 +88,7 @@ function maskOf(
   cuKeys: Int32Array,
   padded: readonly [number, number] | undefined,
 ): Int32Array | undefined {
-  if (input === undefined) return undefined
+  if (!input) return undefined
   const mask = new Rows('encoderAttentionMask', input)
   const sequences = cuKeys.length - 1
   const keyMask = new Int32Array(cuKeys[sequences])

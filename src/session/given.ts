@@ -1,7 +1,8 @@
 // What a caller gives, checked field by field: token ids and their companions, padded or ragged, and lists of choices.
 import { ArgumentError } from '../errors.ts'
 import type { GivenShape } from '../heads/head.ts'
-import type { Tensor } from '../tensor.ts'
+import { elementsOf } from '../model/parameters.ts'
+import { isTensor, type Tensor } from '../tensor.ts'
 
 /** Integers per token: one array per sequence (ragged), or a padded tensor of shape [batch, length]. */
 export type TokenInput = readonly (readonly number[])[] | Tensor<ArrayLike<number>>
@@ -18,7 +19,7 @@ export interface ModelInputs<Tokens = TokenInput> {
   readonly positionIds?: Tokens
 }
 
-const isTensor = (input: TokenInput): input is Tensor<ArrayLike<number>> => !Array.isArray(input)
+const isPadded = (input: TokenInput): input is Tensor<ArrayLike<number>> => !Array.isArray(input)
 const isArray = (value: unknown): boolean => Array.isArray(value) || ArrayBuffer.isView(value)
 
 /** One field of the input, padded or ragged alike. */
@@ -29,7 +30,7 @@ export class Rows {
     /** Lengths that this field must have; undefined for the first field. */
     expected?: Rows,
   ) {
-    if (isTensor(input)) this.checkTensor(input)
+    if (isPadded(input)) this.checkTensor(input)
     else if (!input.every(isArray))
       throw new ArgumentError(`Expected ${name} to be number[][] or a tensor { data, shape }`)
     if (!expected) return
@@ -46,30 +47,29 @@ export class Rows {
 
   private checkTensor(input: Tensor<ArrayLike<number>>): void {
     const { name } = this
-    if (input === null || typeof input !== 'object' || !input.data || !Array.isArray(input.shape))
-      throw new ArgumentError(`Expected ${name} to be number[][] or a tensor { data, shape }`)
-    const [batch, length] = input.shape
-    if (input.shape.length !== 2 || batch * length !== input.data.length)
+    if (!isTensor(input)) throw new ArgumentError(`Expected ${name} to be number[][] or a tensor { data, shape }`)
+    if (input.shape.length !== 2 || elementsOf(input.shape) !== input.data.length)
       throw new ArgumentError(
         `Expected ${name} of shape [batch, length] but received [${input.shape}] with ${input.data.length} values`,
       )
   }
 
   get padded(): boolean {
-    return isTensor(this.input)
+    return isPadded(this.input)
   }
 
   get count(): number {
-    return isTensor(this.input) ? this.input.shape[0] : this.input.length
+    return isPadded(this.input) ? this.input.shape[0] : this.input.length
   }
 
   length(b: number): number {
-    return isTensor(this.input) ? this.input.shape[1] : this.input[b].length
+    return isPadded(this.input) ? this.input.shape[1] : this.input[b].length
   }
 
   /** The value as given; it may be anything that JavaScript puts into an array. */
   at(b: number, t: number): number {
-    return isTensor(this.input) ? Number(this.input.data[b * this.input.shape[1] + t]) : this.input[b][t]
+    const value: unknown = isPadded(this.input) ? this.input.data[b * this.input.shape[1] + t] : this.input[b][t]
+    return (typeof value === 'bigint' ? Number(value) : value) as number
   }
 
   /** The value, an integer from 0 to below `end`; the error says what the limit is. */
@@ -83,7 +83,7 @@ export class Rows {
   }
 
   private describe(): string {
-    return isTensor(this.input) ? `[${this.input.shape}]` : `${this.count} ragged sequences`
+    return isPadded(this.input) ? `[${this.input.shape}]` : `${this.count} ragged sequences`
   }
 }
 
@@ -167,9 +167,14 @@ function choiceCounts(name: string, input: ChoiceInput): number[] {
   const wrong = () =>
     new ArgumentError(`Expected ${name} to be number[][][] or a tensor of shape [batch, choices, length]`)
   if (!Array.isArray(input)) {
-    const tensor = input as Tensor<ArrayLike<number>>
-    if (!tensor.data || !Array.isArray(tensor.shape) || tensor.shape.length !== 3) throw wrong()
-    return Array(tensor.shape[0]).fill(tensor.shape[1])
+    if (!isTensor(input) || input.shape.length !== 3) throw wrong()
+    const { data, shape } = input
+    // before anything is made of that many examples
+    if (elementsOf(shape) !== data.length || data.length === 0)
+      throw new ArgumentError(
+        `Expected ${name} of shape [batch, choices, length] but received [${shape}] with ${data.length} values`,
+      )
+    return Array(shape[0]).fill(shape[1])
   }
   return input.map((choices: unknown, i) => {
     if (!Array.isArray(choices) || !choices.every(isArray)) throw wrong()

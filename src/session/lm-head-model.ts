@@ -7,7 +7,7 @@ import type { BertConfig } from '../model/config.ts'
 import type { Tensor } from '../tensor.ts'
 import { CachedDecoder } from './cached-decoder.ts'
 import { type EncoderInputs, prepareEncoder } from './encoder.ts'
-import { type ModelInputs, readFields } from './given.ts'
+import { type ModelInputs, readFields, type TokenInput } from './given.ts'
 import { KeyValueCache } from './key-value-cache.ts'
 import type { CrossObservations, Loss } from './outputs.ts'
 import { type ForwardOptions, PreTrainedModel } from './pretrained.ts'
@@ -32,7 +32,9 @@ export interface CausalLMOptions extends ForwardOptions {
 /** What BertLMHeadModel.generate continues. */
 export interface GenerateInputs extends EncoderInputs {
   /** One prompt each; without any, one that is bosTokenId alone. */
-  readonly inputIds?: readonly (readonly number[])[]
+  readonly inputIds?: TokenInput
+  /** 0 leaves a token out: the padding of prompts in one tensor. */
+  readonly attentionMask?: TokenInput
 }
 
 /** The next word at each token; labels are the input's own words, shifted by the loss. Transformers' BertLMHeadModel. */
@@ -41,13 +43,13 @@ export class BertLMHeadModel extends PreTrainedModel<CausalLMInputs, CausalLMOut
 
   /** All logits; of the new tokens only with pastKeyValues. Dropout is off where a cache is used. */
   override async forward(inputs: CausalLMInputs, options: CausalLMOptions = {}): Promise<CausalLMOutput> {
-    const { useCache, ...rest } = options
+    const { useCache, ...rest } = options ?? {}
     if (!useCache && !inputs?.pastKeyValues) return super.forward(inputs, rest)
     const { config, runtime } = this
     const tokens = cacheableTokens(inputs, options, config)
     const { pastKeyValues } = inputs
-    if (pastKeyValues && pastKeyValues.owner !== runtime)
-      throw new ArgumentError('Expected pastKeyValues of this model but received those of another')
+    if (pastKeyValues && !(pastKeyValues instanceof KeyValueCache && pastKeyValues.owner === runtime))
+      throw new ArgumentError('Expected pastKeyValues that this model has returned, but received those of another')
     const result = (data: Float32Array, cache: KeyValueCache): CausalLMOutput => ({
       loss: null,
       logits: { data, shape: [data.length / config.vocabSize, config.vocabSize] },
@@ -69,29 +71,49 @@ export class BertLMHeadModel extends PreTrainedModel<CausalLMInputs, CausalLMOut
    * Continues prompts, ragged and each as if it were alone: greedy search, sampling or beam search. Await the result for the
    * sequences, or iterate it for tokens as they come. Keys and values of what has been read are kept, so that a token costs the
    * work of one row. `encoderHiddenStates`: of one sequence per prompt. Dropout is off whatever the mode.
-   * Transformers' GenerationMixin.generate.
+   * bosTokenId and eosTokenId are the config's unless given; null: none. Transformers' GenerationMixin.generate.
    */
   generate(inputs: GenerateInputs = {}, options: GenerateOptions = {}): Generation {
     const { config, runtime } = this
     if (!config.isDecoder)
       throw new ConfigError('BertLMHeadModel.generate needs a decoder: a config with is_decoder true')
-    const { inputIds, ...encoder } = inputs
-    const open = () => new CachedDecoder(runtime, config, prepareEncoder(encoder, config, inputIds?.length ?? 1))
-    return generate(open, inputIds, options)
+    const prompts = inputs?.inputIds === undefined ? undefined : promptsOf(inputs, config)
+    const open = () => {
+      for (const name of Object.keys(inputs ?? {}))
+        if (!GENERATE_INPUTS.includes(name))
+          throw new ArgumentError(`generate: there is no input '${name}'; there are ${GENERATE_INPUTS.join(', ')}`)
+      return new CachedDecoder(runtime, config, prepareEncoder(inputs ?? {}, config, prompts?.length ?? 1))
+    }
+    const { bosTokenId, eosTokenId } = config
+    return generate(open, prompts, options && { bosTokenId, eosTokenId, ...options })
   }
+}
+
+const GENERATE_INPUTS: readonly string[] = ['inputIds', 'attentionMask', 'encoderHiddenStates', 'encoderAttentionMask']
+
+/** Each prompt without what its mask hides. Ragged prompts without a mask are left to generate's own checks. */
+function promptsOf({ inputIds, attentionMask }: GenerateInputs, config: BertConfig): readonly (readonly number[])[] {
+  if (Array.isArray(inputIds) && attentionMask === undefined) return inputIds
+  const { ids, mask, shape } = readFields({ inputIds: inputIds!, attentionMask }, config.maxPositionEmbeddings, false)
+  return Array.from({ length: shape.sequences }, (_, b) =>
+    Array.from({ length: ids.length(b) }, (_, t) => ids.integer(b, t, config.vocabSize, 'vocab_size')).filter(
+      (_, t) => !mask || mask.integer(b, t, 2, 'a mask is 0 or 1; below') === 1,
+    ),
+  )
 }
 
 /** Token ids of an input that a cache can take: ragged, and nothing that it would have to remember. */
 function cacheableTokens(inputs: CausalLMInputs, options: CausalLMOptions, config: BertConfig): number[][] {
   if (!config.isDecoder) throw new ConfigError('useCache needs a decoder: a config with is_decoder true')
-  if (!Array.isArray(inputs.inputIds))
+  if (!Array.isArray(inputs?.inputIds))
     throw new ArgumentError('useCache: expected inputIds to be number[][], ragged, without padding')
   for (const name of ['attentionMask', 'tokenTypeIds', 'positionIds', 'labels'] as const)
     if (inputs[name] !== undefined) throw new ArgumentError(`useCache cannot be combined with ${name}`)
-  if (inputs.pastKeyValues && inputs.encoderHiddenStates !== undefined)
-    throw new ArgumentError('pastKeyValues holds the encoder already: leave out encoderHiddenStates')
+  for (const name of ['encoderHiddenStates', 'encoderAttentionMask'] as const)
+    if (inputs.pastKeyValues && inputs[name] !== undefined)
+      throw new ArgumentError(`pastKeyValues holds the encoder already: leave out ${name}`)
   for (const name of ['outputHiddenStates', 'outputAttentions'] as const)
-    if (options[name]) throw new ArgumentError(`useCache cannot be combined with ${name}`)
+    if (options[name] ?? config[name]) throw new ArgumentError(`useCache cannot be combined with ${name}`)
   const { ids, shape } = readFields({ inputIds: inputs.inputIds }, config.maxPositionEmbeddings, false)
   return Array.from({ length: shape.sequences }, (_, b) =>
     Array.from({ length: ids.length(b) }, (_, t) => ids.integer(b, t, config.vocabSize, 'vocab_size')),

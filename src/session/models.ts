@@ -14,6 +14,8 @@ import type { ChoiceInput, ModelInputs } from './given.ts'
 import type { CrossObservations, Loss, Observations } from './outputs.ts'
 import { PreTrainedModel } from './pretrained.ts'
 
+export * from './lm-head-model.ts'
+
 type WithLabels<Names extends keyof LabelInputs, Inputs = ModelInputs> = Inputs & Pick<LabelInputs, Names>
 
 export interface BertModelOutput extends CrossObservations {

@@ -19,11 +19,33 @@ export interface Wanted {
   readonly attentions?: boolean
 }
 
+interface StepOptions extends Wanted {
+  readonly training: boolean
+  readonly checkpointing: boolean
+}
+
 export interface PreparedStep extends StepBatch {
   readonly settings: StepSettings
 }
 
 const LABEL_NAMES = ['labels', 'nextSentenceLabel', 'startPositions', 'endPositions'] as const
+const INPUT_NAMES: readonly string[] = [
+  'inputIds',
+  'attentionMask',
+  'tokenTypeIds',
+  'positionIds',
+  'encoderHiddenStates',
+  'encoderAttentionMask',
+  ...LABEL_NAMES,
+] satisfies (keyof StepInputs)[]
+
+/** A misspelt mask that nobody reads would be a wrong result. */
+function checkNames(inputs: StepInputs): void {
+  const unknown = Object.entries(inputs ?? {}).find(
+    ([name, value]) => value !== undefined && !INPUT_NAMES.includes(name),
+  )
+  if (unknown) throw new ArgumentError(`There is no input '${unknown[0]}'; there are ${INPUT_NAMES.join(', ')}`)
+}
 
 /** Labels by name, checked by the head; undefined without any, or where some that the loss needs are missing. */
 function labelsOf(head: Head, owner: string, inputs: StepInputs, shape: GivenShape): PreparedLabels | undefined {
@@ -45,14 +67,15 @@ function labelsOf(head: Head, owner: string, inputs: StepInputs, shape: GivenSha
  * Checks an input of the class `owner` and decides which rows and which plan it takes. Rows that nobody reads are left out: masked
  * ones before anything is computed, the others in the last layer and the head.
  */
-export function prepareStep(
+function prepareStep(
   head: Head,
   config: BertConfig,
   owner: string,
   inputs: StepInputs,
-  options: Wanted & { readonly training: boolean; readonly checkpointing: boolean },
+  options: StepOptions,
 ): PreparedStep {
   const { differentiate, hiddenStates = false, attentions = false, training, checkpointing } = options
+  checkNames(inputs)
   const fields = readFields(inputs, config.maxPositionEmbeddings, !!head.takesChoices)
   const { sequences, starts } = fields.shape
   const encoder = prepareEncoder(inputs, config, sequences)
@@ -62,7 +85,7 @@ export function prepareStep(
   const needed = whole || head.reads.all ? undefined : readsToken(head.reads, labels, starts)
   const batch = layRows(fields, config, encoder, needed)
   const compact = differentiate && tokenTermOf(labels) !== undefined
-  const indices = indexRows(batch, head.reads, labels, { selective: !whole && !config.isDecoder, compact })
+  const indices = indexRows(batch, head.reads, labels, { selective: !whole && head.selective, compact })
   const settings: StepSettings = {
     differentiate,
     training,
@@ -85,4 +108,21 @@ export function prepareStep(
     },
   }
   return { batch, indices, labels, settings }
+}
+
+/** All of several inputs, or none: where one is refused, the labels of the others have not decided the config's problem type. */
+export function prepareSteps(
+  head: Head,
+  config: BertConfig,
+  owner: string,
+  list: readonly StepInputs[],
+  options: StepOptions,
+): PreparedStep[] {
+  const { problemType } = config
+  try {
+    return list.map((inputs) => prepareStep(head, config, owner, inputs, options))
+  } catch (error) {
+    config.problemType = problemType
+    throw error
+  }
 }

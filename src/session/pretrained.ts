@@ -15,7 +15,7 @@ import { initialValues } from './initialize.ts'
 import { isTrainable, layOut, type TensorPlace } from './layout.ts'
 import { nonFiniteError } from './non-finite.ts'
 import { readOutputs } from './outputs.ts'
-import { type PreparedStep, prepareStep, type StepInputs, type Wanted } from './prepare.ts'
+import { type PreparedStep, prepareSteps, type StepInputs, type Wanted } from './prepare.ts'
 import { ModelRuntime } from './runtime.ts'
 
 export interface ModelOptions extends BackendOptions {
@@ -75,6 +75,8 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   readonly runtime: ModelRuntime
   /** @internal Steps that the optimiser has taken; part of the dropout stream. */
   optimizerSteps = 0
+  /** @internal Steps that each parameter has taken, for its bias correction. */
+  readonly parameterSteps = new Map<string, number>()
   /** @internal The optimiser whose moments the model's memory holds. */
   optimizer: object | undefined
   readonly #head: Head
@@ -184,7 +186,10 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   #setFrozen(pattern: RegExp | string, frozen: boolean): this {
     this.runtime.requireIdle(frozen ? 'freeze()' : 'unfreeze()')
     const names = matchingNames(pattern, this.runtime.layout.tensors.keys())
-    for (const name of names) frozen ? this.#frozen.add(name) : this.#frozen.delete(name)
+    for (const name of names) {
+      if (!frozen) this.#frozen.delete(name)
+      else if (this.#frozen.add(name)) this.parameterSteps.delete(name) // its moments go
+    }
     this.runtime.relayout(layOut(this.#parameters, (name) => this.#frozen.has(name)))
     return this
   }
@@ -198,7 +203,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   async forward(inputs: Inputs, options: ForwardOptions = {}): Promise<Output> {
     const { outputHiddenStates: hiddenStates = this.config.outputHiddenStates } = options
     const { outputAttentions: attentions = this.config.outputAttentions } = options
-    const { settings, ...step } = this.#prepare(inputs, { differentiate: false, hiddenStates, attentions })
+    const [{ settings, ...step }] = this.#prepare([inputs], { differentiate: false, hiddenStates, attentions })
     const { outputRows } = this.#head
     return this.runtime.exclusive(async () => {
       const scalars = this.#scalars(0, step.labels?.denominators)
@@ -251,11 +256,10 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     const { labelNames } = this.#head
     if (labelNames.length === 0) throw new ArgumentError(`${this.constructor.name} has no loss to differentiate`)
     if (batches.length === 0) throw new ArgumentError('Expected at least one batch but received none')
-    if (!(labelSmoothing >= 0 && labelSmoothing < 1))
+    if (typeof labelSmoothing !== 'number' || !(labelSmoothing >= 0 && labelSmoothing < 1))
       throw new ArgumentError(`Expected labelSmoothing from 0 to below 1 but received ${labelSmoothing}`)
     // with the mode of now, whatever train() or eval() is called while this waits in the queue
-    const prepared = batches.map((inputs, i) => {
-      const { labels, ...step } = this.#prepare(inputs, { differentiate: true })
+    const prepared = this.#prepare(batches, { differentiate: true }).map(({ labels, ...step }, i) => {
       if (!labels)
         throw new ArgumentError(`Expected ${labelNames.join(' and ')} in batch ${i}: without them there is no loss`)
       return { ...step, labels }
@@ -348,8 +352,8 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     this.dispose()
   }
 
-  #prepare(inputs: StepInputs, wanted: Wanted): PreparedStep {
-    return prepareStep(this.#head, this.config, this.constructor.name, inputs, {
+  #prepare(list: readonly StepInputs[], wanted: Wanted): PreparedStep[] {
+    return prepareSteps(this.#head, this.config, this.constructor.name, list, {
       ...wanted,
       training: this.#training,
       checkpointing: this.#checkpointing,

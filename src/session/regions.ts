@@ -17,6 +17,10 @@ export class Regions {
     return offset
   }
 
+  get empty(): boolean {
+    return this.taken.length === 0
+  }
+
   free(offset: number): void {
     this.taken = this.taken.filter((region) => region.offset !== offset)
   }

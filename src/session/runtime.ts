@@ -1,9 +1,9 @@
 import type { Backend, BackendMemory, Program } from '../backend/backend.ts'
 import { type BackendOptions, openBackend } from '../backend/open.ts'
-import { BusyError, DisposedError } from '../errors.ts'
+import { ArgumentError, BusyError, DisposedError } from '../errors.ts'
 import { type Capacity, Graph, roundUp, type Value } from '../graph/graph.ts'
 import { Arena, Row, Scalar } from '../graph/op-table.ts'
-import { compilePlan, type Plan } from '../graph/plan.ts'
+import { compilePlan, MAX_ARENA_BYTES, type Plan } from '../graph/plan.ts'
 import type { Head, PreparedLabels } from '../heads/head.ts'
 import { recordUpdate, type UpdateRange } from '../ops/optimizer.ts'
 import type { RaggedBatch, RowIndices } from './batch.ts'
@@ -34,9 +34,8 @@ export interface UpdateScalars {
   readonly maxGradNorm: number
   readonly betas: readonly [number, number]
   readonly eps: number
-  /** Steps taken, this one included. */
-  readonly step: number
-  readonly groups: readonly { readonly lr: number; readonly weightDecay: number }[]
+  /** `steps`: that its parameters have taken, this one included. */
+  readonly groups: readonly { readonly lr: number; readonly weightDecay: number; readonly steps: number }[]
 }
 
 /** A step of a generation, and its inputs by name. */
@@ -80,6 +79,7 @@ export class ModelRuntime {
   #pending = 0
   #disposed = false
   #recorded = 0
+  #weightsVersion = 0
   /** Whether the moments have memory. */
   #momentsUsed = false
 
@@ -107,6 +107,11 @@ export class ModelRuntime {
     return this.#layout
   }
 
+  /** Changes with every change of the weights. */
+  get weightsVersion(): number {
+    return this.#weightsVersion
+  }
+
   /** Plans recorded so far. */
   get plansRecorded(): number {
     return this.#recorded
@@ -125,7 +130,10 @@ export class ModelRuntime {
     if (!memory) return
     for (const arena of [Arena.gradients, Arena.expAvg, Arena.expAvgSq]) {
       const kept = arena === Arena.gradients || !this.#momentsUsed ? [] : [...old.tensors.values()].filter(isTrainable)
-      const values = kept.map((place) => [place.name, this.readLike(arena, place)] as const)
+      if (kept.length) memory.reserve(arena, old.gradientBytes)
+      const values = kept.map(
+        ({ name, gradients, elements }) => [name, this.#read(arena, gradients, elements)] as const,
+      )
       memory.release(arena)
       for (const [name, data] of values) {
         const place = layout.tensors.get(name)!
@@ -186,13 +194,15 @@ export class ModelRuntime {
     }
   }
 
-  /** A tensor of the gradients or of a moment, which lie alike. */
+  /** A tensor of the gradients or of a moment, which lie alike; zero where nothing was ever written. */
   readLike(arena: Arena, { gradients, elements }: TrainablePlace): Float32Array {
+    this.#mapped().reserve(arena, this.#layout.gradientBytes)
     return this.#read(arena, gradients, elements)
   }
 
   /** Writes `values` from element `start` of a tensor on. */
   writeTensor(place: TensorPlace, values: Float32Array, start = 0): void {
+    this.#weightsVersion++
     this.#mapped().write(Arena.weights, place.weights + start * 4, values)
   }
 
@@ -269,9 +279,19 @@ export class ModelRuntime {
     return step
   }
 
-  /** A stretch of the cache for one generation. */
-  get cacheRegions(): Regions {
-    return this.#cacheRegions
+  /** A stretch of the cache for one generation; its byte offset. An ArgumentError when it would be too large to address. */
+  takeCache(bytes: number): number {
+    const offset = this.#cacheRegions.take(bytes)
+    if (offset + bytes <= MAX_ARENA_BYTES) return offset
+    this.#cacheRegions.free(offset)
+    throw new ArgumentError(
+      `The keys and values need ${(bytes / 2 ** 30).toFixed(1)} GiB, and a model can have ${MAX_ARENA_BYTES / 2 ** 30} at a time: take fewer sequences or fewer tokens`,
+    )
+  }
+
+  freeCache(offset: number): void {
+    this.#cacheRegions.free(offset)
+    if (this.#cacheRegions.empty && !this.busy && !this.#disposed) this.#memory?.release(Arena.cache)
   }
 
   #compile<Recorded extends { readonly plan: Plan }>(recorded: Recorded): Recorded & { readonly program: Program } {
@@ -305,10 +325,10 @@ export class ModelRuntime {
     run[Scalar.beta1] = beta1
     run[Scalar.beta2] = beta2
     run[Scalar.eps] = scalars.eps
-    run[Scalar.biasCorrection1] = 1 - beta1 ** scalars.step
-    run[Scalar.biasCorrection2Sqrt] = Math.sqrt(1 - beta2 ** scalars.step)
-    for (const [g, { lr, weightDecay }] of scalars.groups.entries()) run.set([lr, weightDecay], Scalar.group0 + 2 * g)
+    for (const [g, { lr, weightDecay, steps }] of scalars.groups.entries())
+      run.set([lr, weightDecay, 1 - beta1 ** steps, Math.sqrt(1 - beta2 ** steps)], Scalar.group0 + 4 * g)
     this.#momentsUsed = true
+    this.#weightsVersion++
     await update.program.run(this.#mapped(), run, undefined, this.#timed(update.plan, run))
     return this.readOutput(update.norm, 2)[0]
   }

@@ -113,14 +113,13 @@ async function train(backend: Backend): Promise<Record<string, Float32Array>> {
   const scalars = { seed: 9, maxGradNorm: 0.01, beta1: 0.9, beta2: 0.999, eps: 1e-8, denominator0: 2 * lengths.length }
   const [loss, norm] = [new Float32Array(2), new Float32Array(2)]
   for (const at of [0, 1]) {
-    const bias = { biasCorrection1: 1 - 0.9 ** (at + 1), biasCorrection2Sqrt: Math.sqrt(1 - 0.999 ** (at + 1)) }
     for (const microStep of [0, 1]) {
       writeInputs(memory, step.micro.graph, random)
       await micro.run(memory, scalarsOf(counts, { ...scalars, step: at, microStep, accumulate: microStep }))
     }
     memory.read(Arena.activations, step.micro.loss.offset!, loss.subarray(at, at + 1))
-    const groups = [{ lr: 0.01, weightDecay: 0.01 }]
-    await update.run(memory, scalarsOf(counts, { ...scalars, ...bias, step: at }, groups))
+    const groups = [{ lr: 0.01, weightDecay: 0.01, steps: at + 1 }]
+    await update.run(memory, scalarsOf(counts, { ...scalars, step: at }, groups))
   }
   memory.read(Arena.activations, step.update.norm.offset!, norm)
   const state: Record<string, Float32Array> = { loss, norm }

@@ -24,7 +24,7 @@ export interface RecordCase<Name extends OpName> {
   /** Rows that the plan is made for; by default those of the run, and three more. */
   readonly capacity?: RowCounts
   readonly scalars?: Partial<Record<keyof typeof Scalar, number>>
-  readonly groups?: readonly { readonly lr: number; readonly weightDecay: number }[]
+  readonly groups?: readonly GroupScalars[]
   /** Optional outputs that nobody wants. */
   readonly absent?: readonly string[]
   /** Outputs that lie on an input: output name -> input name. */
@@ -37,17 +37,25 @@ const GUARD = 32
 
 const rowNames = Object.keys(Row) as (keyof typeof Row)[]
 
+/** One parameter group of an update, whose parameters have taken `steps` steps, this one included. */
+export interface GroupScalars {
+  readonly lr: number
+  readonly weightDecay: number
+  readonly steps: number
+}
+export const [beta1, beta2] = [0.9, 0.999]
+
 export function scalarsOf(
   rows: RowCounts,
   given: Partial<Record<keyof typeof Scalar, number>> = {},
-  groups: readonly { readonly lr: number; readonly weightDecay: number }[] = [],
+  groups: readonly GroupScalars[] = [],
 ): Float64Array {
-  const scalars = new Float64Array(Scalar.group0 + 2 * Math.max(1, groups.length))
+  const scalars = new Float64Array(Scalar.group0 + 4 * Math.max(1, groups.length))
   for (const name of rowNames) scalars[Row[name]] = rows[name] ?? 0
   for (const [name, value] of Object.entries(given)) scalars[Scalar[name as keyof typeof Scalar]] = value
-  groups.forEach(({ lr, weightDecay }, i) => {
-    scalars[Scalar.group0 + 2 * i] = lr
-    scalars[Scalar.group0 + 2 * i + 1] = weightDecay
+  groups.forEach(({ lr, weightDecay, steps }, i) => {
+    const corrections = [1 - beta1 ** steps, Math.sqrt(1 - beta2 ** steps)]
+    scalars.set([lr, weightDecay, ...corrections], Scalar.group0 + 4 * i)
   })
   return scalars
 }

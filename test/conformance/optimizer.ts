@@ -2,15 +2,12 @@
 import { describe, expect, it } from 'vitest'
 import { Scalar } from '../../src/graph/op-table.ts'
 import { adamw, gradientNorm } from '../reference/optimizer.ts'
-import { expectSame, expectWithin, type Open, Random, runRecord, u } from './harness.ts'
+import { beta1, beta2, expectSame, expectWithin, type Open, Random, runRecord, u } from './harness.ts'
 
 /** Vector widths, and the pieces in which sums and tasks are cut (512, 32768, 65536), with their neighbours. */
 const LENGTHS = [
   1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 511, 512, 513, 1031, 32767, 32768, 32769, 65535, 65536, 65537, 131101,
 ]
-
-const beta1 = 0.9
-const beta2 = 0.999
 
 export function optimizer(open: Open): void {
   describe('optimizer', () => {
@@ -68,15 +65,16 @@ export function optimizer(open: Open): void {
             expAvg: behind(gFirst, expAvg),
             expAvgSq: behind(gFirst, expAvgSq),
           },
-          attributes: { n, W: n + wFirst, G: n + gFirst, wFirst, gFirst, group: Scalar.group0 + 2 },
+          attributes: { n, W: n + wFirst, G: n + gFirst, wFirst, gFirst, group: Scalar.group0 + 4 },
           scalars: {
             beta1,
             beta2,
             eps,
-            biasCorrection1: 1 - beta1 ** step,
-            biasCorrection2Sqrt: Math.sqrt(1 - beta2 ** step),
           },
-          groups: [{ lr: 99, weightDecay: 99 }, group],
+          groups: [
+            { lr: 99, weightDecay: 99, steps: 3 },
+            { ...group, steps: step },
+          ],
         })
         const got = {
           w: whole.w.subarray(wFirst),
@@ -119,8 +117,8 @@ export function optimizer(open: Open): void {
           op: 'adamw',
           operands: { g, norm: Float64Array.from(norm), ...state },
           attributes: { n, W: n, G: n, wFirst: 0, gFirst: 0, group: Scalar.group0 },
-          scalars: { beta1, beta2, eps: 1e-8, biasCorrection1: 0.1, biasCorrection2Sqrt: 0.03 },
-          groups: [{ lr: 1, weightDecay: 0.1 }],
+          scalars: { beta1, beta2, eps: 1e-8 },
+          groups: [{ lr: 1, weightDecay: 0.1, steps: 1 }],
         })
         for (const name of ['w', 'expAvg', 'expAvgSq'] as const)
           expectSame(name, got[name], Float32Array.from(state[name]))

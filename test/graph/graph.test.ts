@@ -133,7 +133,7 @@ describe('a compiled plan', () => {
     expect([...words.slice(0, 2)]).toEqual([0x4b42504c, 1])
     expect(BigInt.asUintN(64, (BigInt(words[3]) << 32n) | BigInt.asUintN(32, BigInt(words[2])))).toBe(opsHash)
     expect([...words.slice(4, 16)]).toEqual([graph.records.length, words.length, 8, 2, 8, 0, 0, 0, 0, 0, 0, scalars])
-    expect(scalars).toBe(29)
+    expect(scalars).toBe(32)
     let next = 23
     for (const { op } of graph.records) {
       expect([words[next], words[next + 1]]).toEqual([op.id, 2 + op.operands.length + op.attributes.length])

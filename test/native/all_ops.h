@@ -41,7 +41,7 @@ constexpr int32_t kCuSeqlens[] = {0, 1, 8, 20, 21, 37};
 constexpr int32_t kCuKeys[] = {0, 3, 4, 11, 12, 23};
 constexpr double kCounts[kRows] = {37, 5, 7, 1 + 49 + 144 + 1 + 256, 9, 23, 1 * 3 + 7 * 1 + 12 * 7 + 1 * 1 + 16 * 11, 50, 3};
 constexpr int32_t kCapacity[kRows] = {40, 6, 8, 500, 10, 25, 300, 52, 4};
-constexpr int kScalars = bk::kFixedScalars + 2;
+constexpr int kScalars = bk::kFixedScalars + 4;
 
 /** One operand of one record, where the plan puts it. */
 struct Operand {
@@ -89,7 +89,7 @@ inline double default_attribute(const std::string& op, const std::string& name) 
   if (name == "pairs") return op.find("cross") == std::string::npos ? 3 : 6;
   static const std::pair<const char*, double> table[] = {{"H", 19}, {"V", 11},      {"Y", 2},       {"P", 17},           {"K", 21},     {"N", 18},
                                                          {"A", 2},  {"D", 5},       {"C", 5},       {"T", 30},           {"W", 75},     {"G", 72},
-                                                         {"n", 70}, {"eps", 1e-12}, {"site", 1234}, {"denominator", 19}, {"group", 25}, {"padding_idx", 3}};
+                                                         {"n", 70}, {"eps", 1e-12}, {"site", 1234}, {"denominator", 17}, {"group", 24}, {"padding_idx", 3}};
   for (const auto& entry : table)
     if (name == entry.first) return entry.second;
   return 0;
@@ -250,10 +250,10 @@ inline Plan build() {
 inline std::vector<double> scalars() {
   std::vector<double> s((size_t)kScalars, 0.0);
   for (int i = 0; i < kRows; i++) s[(size_t)i] = kCounts[i];
-  const double rest[] = {42, 3, 1, 0, 1, 0.9, 0.999, 1e-8, 1 - 0.9 * 0.9 * 0.9, 0.0547, 7, 1, 1, 1, 0.1};
-  for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) s[9 + i] = rest[i];
-  s[25] = 1e-3;
-  s[26] = 0.01;
+  const double rest[] = {42, 3, 1, 0, 1, 0.9, 0.999, 1e-8, 7, 1, 1, 1, 0.1};
+  for (size_t i = 0; i < sizeof rest / sizeof *rest; i++) s[bk::kScalar_seed + i] = rest[i];
+  const double group[] = {1e-3, 0.01, 1 - 0.9 * 0.9 * 0.9, 0.0547};
+  for (size_t i = 0; i < 4; i++) s[bk::kScalar_group0 + i] = group[i];
   return s;
 }
 

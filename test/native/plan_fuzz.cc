@@ -105,6 +105,11 @@ std::vector<int32_t> mutated(const Plan& original, Random& random) {
           return words;
         }
         break;
+      case 5: {  // an operand where another one is: what a kernel takes for two may be one
+        const size_t at = (size_t)(bk::kHeader + random.below(size - bk::kHeader));
+        words[at] = words[std::min((size_t)size - 1, at + 1 + (size_t)random.below(10))];
+        break;
+      }
       default: mutate_word(&words[(size_t)(bk::kHeader + random.below(size - bk::kHeader))], words, random);
     }
   }
