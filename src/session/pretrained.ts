@@ -357,14 +357,16 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     return { seed: this.#seed, step: this.optimizerSteps, microStep, denominators, labelSmoothing: 0 }
   }
 
+  /** @internal What a folder's tensors are to this model. */
+  matchFolder({ tensors }: WeightsSource): WeightsMatch {
+    const shapes = new Map(this.parameters().map(({ name, shape }) => [name, shape]))
+    return matchWeights(shapes, tensors, { aliases: this.#head.aliases })
+  }
+
   /** @internal Takes weights by their names; what is missing stays to be made. */
   async loadFrom(source: WeightsSource): Promise<void> {
     const { tensors } = this.runtime.layout
-    const { sources, ...report } = matchWeights(
-      new Map([...tensors].map(([name, { shape }]) => [name, [...shape]])),
-      source.tensors,
-      { aliases: this.#head.aliases },
-    )
+    const { sources, ...report } = this.matchFolder(source)
     this.loadReport = report
     if (report.mismatched.length > 0) {
       const [{ name, expected, found }] = report.mismatched
