@@ -28,7 +28,6 @@ export type { EncoderInputs } from './session/encoder.ts'
 export type { ChoiceInput, ModelInputs, TokenInput } from './session/given.ts'
 export type { KeyValueCache } from './session/key-value-cache.ts'
 export * from './session/models.ts'
-export type { StepInputs } from './session/prepare.ts'
 export type {
   ForwardOptions,
   FromPretrainedOptions,
@@ -36,7 +35,8 @@ export type {
   LossOptions,
   ModelOptions,
   ParameterInfo,
-} from './session/pretrained.ts'
+} from './session/options.ts'
+export type { StepInputs } from './session/prepare.ts'
 export type { Tensor } from './tensor.ts'
 export type { TrainingArguments, TrainingArgumentsInput } from './train/arguments.ts'
 export type { TrainEvent, TrainingRun, TrainOutput } from './train/events.ts'

@@ -6,8 +6,9 @@ import type { UpdateRange } from '../ops/optimizer.ts'
 import { defaultParamGroups, type ParamGroup } from '../optim/param-groups.ts'
 import type { Tensor } from '../tensor.ts'
 import { isTrainable } from './layout.ts'
+import type { LossOptions } from './options.ts'
 import type { StepInputs } from './prepare.ts'
-import { type LossOptions, PreTrainedModel } from './pretrained.ts'
+import { PreTrainedModel } from './pretrained.ts'
 
 export interface AdamWOptions {
   /** 1e-3 */

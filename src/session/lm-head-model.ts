@@ -9,8 +9,9 @@ import { CachedDecoder } from './cached-decoder.ts'
 import { type EncoderInputs, prepareEncoder } from './encoder.ts'
 import { type ModelInputs, readFields, type TokenInput } from './given.ts'
 import { KeyValueCache } from './key-value-cache.ts'
+import type { ForwardOptions } from './options.ts'
 import type { CrossObservations, Loss } from './outputs.ts'
-import { type ForwardOptions, PreTrainedModel } from './pretrained.ts'
+import { PreTrainedModel } from './pretrained.ts'
 
 export interface CausalLMOutput extends CrossObservations, Loss {
   /** [batch, length, V], or [tokens, V] for ragged input. */

@@ -1,65 +1,30 @@
 import type { BackendDescription } from '../backend/backend.ts'
-import type { BackendOptions } from '../backend/open.ts'
 import { ArgumentError, ConfigError, type NonFiniteError, WeightsError } from '../errors.ts'
 import { joinPath, makeFolder, writeText } from '../formats/files.ts'
-import { type HubOptions, resolveModelFolder, splitHubOptions } from '../formats/hub.ts'
+import { resolveModelFolder, splitHubOptions } from '../formats/hub.ts'
 import { matchWeights, type WeightsMatch } from '../formats/names.ts'
 import { type SaveOptions, saveWeights } from '../formats/save.ts'
 import { openWeights, type WeightsSource } from '../formats/weights.ts'
 import { Arena } from '../graph/op-table.ts'
 import type { Head, HeadConstructor } from '../heads/head.ts'
-import { BertConfig, type BertConfigFields, isConfigField } from '../model/config.ts'
+import { BertConfig, isConfigField } from '../model/config.ts'
 import { matchingNames, type Parameter, ParameterScope } from '../model/parameters.ts'
 import type { Tensor } from '../tensor.ts'
 import { initialValues } from './initialize.ts'
 import { isTrainable, layOut, type TensorPlace } from './layout.ts'
 import { nonFiniteError } from './non-finite.ts'
+import {
+  checkOptions,
+  type ForwardOptions,
+  type FromPretrainedOptions,
+  type LoadReport,
+  type LossOptions,
+  type ModelOptions,
+  type ParameterInfo,
+} from './options.ts'
 import { readOutputs } from './outputs.ts'
 import { type PreparedStep, prepareSteps, type StepInputs, type Wanted } from './prepare.ts'
 import { ModelRuntime } from './runtime.ts'
-
-export interface ModelOptions extends BackendOptions {
-  /** 'auto' is float32 wherever nothing faster is built in. */
-  readonly dtype?: 'float32' | 'bfloat16' | 'auto'
-  /** Of new weights and of dropout. */
-  readonly seed?: number
-}
-
-export type FromPretrainedOptions = ModelOptions & HubOptions & Partial<Omit<BertConfigFields, 'dtype'>>
-
-export interface ForwardOptions {
-  readonly outputHiddenStates?: boolean
-  readonly outputAttentions?: boolean
-  readonly signal?: AbortSignal
-}
-
-export interface LossOptions {
-  /** From 0 to below 1: this part of each label goes to all classes alike. Of losses over classes; others ignore it. */
-  readonly labelSmoothing?: number
-  readonly signal?: AbortSignal
-}
-
-/** What became of a folder's tensors in a load. */
-export type LoadReport = Omit<WeightsMatch, 'sources'>
-
-/** A parameter as `model.parameters()` lists it. */
-export interface ParameterInfo {
-  readonly name: string
-  readonly shape: readonly number[]
-  readonly size: number
-  /** Not frozen. */
-  readonly trainable: boolean
-}
-
-export const DEFAULT_SEED = 42
-
-function checkOptions({ dtype = 'float32', seed = DEFAULT_SEED }: ModelOptions): number {
-  if (dtype !== 'float32' && dtype !== 'auto')
-    throw new ArgumentError(`Expected dtype to be float32 or auto but received ${String(dtype)}`)
-  if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32)
-    throw new ArgumentError(`Expected seed to be an integer from 0 to 2^32 - 1 but received ${String(seed)}`)
-  return seed
-}
 
 /**
  * A BERT model on a backend: the head inside decides what it computes; this class loads, runs, saves and disposes.
@@ -364,14 +329,16 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     return { seed: this.#seed, step: this.optimizerSteps, microStep, denominators, labelSmoothing: 0 }
   }
 
+  /** @internal What a folder's tensors are to this model. */
+  matchFolder({ tensors }: WeightsSource): WeightsMatch {
+    const shapes = new Map(this.parameters().map(({ name, shape }) => [name, shape]))
+    return matchWeights(shapes, tensors, { aliases: this.#head.aliases })
+  }
+
   /** @internal Takes weights by their names; what is missing stays to be made. */
   async loadFrom(source: WeightsSource): Promise<void> {
     const { tensors } = this.runtime.layout
-    const { sources, ...report } = matchWeights(
-      new Map([...tensors].map(([name, { shape }]) => [name, [...shape]])),
-      source.tensors,
-      { aliases: this.#head.aliases },
-    )
+    const { sources, ...report } = this.matchFolder(source)
     this.loadReport = report
     if (report.mismatched.length > 0) {
       const [{ name, expected, found }] = report.mismatched

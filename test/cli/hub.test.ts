@@ -87,12 +87,20 @@ describe('a command', () => {
   test('info, predict and train take a Hub id and a revision', async () => {
     const { code, stdout, stderr } = await bertkit(['info', 'org/tiny', '--json'])
     expect([code, stderr]).toEqual([0, ''])
-    expect(jsonLines(stdout)[0].model).toMatchObject({ folder: snapshot(), layers: 2 })
-    const predicted = await bertkit(['predict', '--model', 'org/tiny', '--revision', 'v1'], { stdin: 'a b\nc d\n' })
+    expect(jsonLines(stdout)[0].model).toMatchObject({
+      folder: snapshot(),
+      layers: 2,
+      tokenizer: { vocabulary: 31, lowerCase: false },
+    })
+    const predict = () => bertkit(['predict', '--model', 'org/tiny', '--revision', 'v1'], { stdin: 'a b\nc d\n' })
+    const predicted = await predict()
     expect(predicted.code).toBe(0)
     expect(jsonLines(predicted.stdout).length).toBe(2)
-    expect(predicted.stderr).toContain('downloading tokenizer.json')
-    expect(predicted.stderr).not.toContain('model.safetensors') // info has it
+    expect(predicted.stderr).not.toContain('downloading') // info has all of it
+    vi.stubEnv('HF_HOME', path.join(home, 'predict-alone'))
+    const alone = await predict()
+    expect(alone.stdout).toBe(predicted.stdout)
+    for (const file of ['tokenizer.json', 'model.safetensors']) expect(alone.stderr).toContain(`downloading ${file}`)
     const data = path.join(home, 'data.csv')
     fs.writeFileSync(data, 'text,label\na b,0\nc d,1\n')
     const output = path.join(home, 'out')

@@ -17,7 +17,8 @@ import {
   BertLMHeadModel,
   BertModel,
 } from '../../src/session/models.ts'
-import type { LoadReport, PreTrainedModel } from '../../src/session/pretrained.ts'
+import type { LoadReport } from '../../src/session/options.ts'
+import type { PreTrainedModel } from '../../src/session/pretrained.ts'
 import { headCases, inputsOf } from './heads.ts'
 import { sameBits, sequences, tinyConfig } from './tiny.ts'
 

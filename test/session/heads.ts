@@ -14,8 +14,9 @@ import {
   BertLMHeadModel,
   BertModel,
 } from '../../src/session/models.ts'
+import type { LossOptions, ModelOptions } from '../../src/session/options.ts'
 import type { StepInputs } from '../../src/session/prepare.ts'
-import type { LossOptions, ModelClass, ModelOptions, PreTrainedModel } from '../../src/session/pretrained.ts'
+import type { ModelClass, PreTrainedModel } from '../../src/session/pretrained.ts'
 import type { Tensor } from '../../src/tensor.ts'
 import { sequences, tinyConfig } from './tiny.ts'
 

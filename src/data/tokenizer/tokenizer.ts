@@ -93,6 +93,11 @@ export class BertTokenizer implements SpecialTokens {
     this.#written = new Map(normalized.map((each) => [each.id, this.#pipeline.normalize(each.content)]))
   }
 
+  /** Whether texts are lower-cased. */
+  get doLowerCase(): boolean {
+    return this.#spec.normalizer.doLowerCase
+  }
+
   /**
    * Reads a tokenizer of a folder or of a Hub id: tokenizer.json (normaliser options, vocabulary, added tokens), else vocab.txt; then tokenizer_config.json, whose
    * do_lower_case, strip_accents, tokenize_chinese_chars and special tokens, where it has them, go before tokenizer.json's as

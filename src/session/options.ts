@@ -1,0 +1,49 @@
+import type { BackendOptions } from '../backend/open.ts'
+import { ArgumentError } from '../errors.ts'
+import type { HubOptions } from '../formats/hub.ts'
+import type { WeightsMatch } from '../formats/names.ts'
+import type { BertConfigFields } from '../model/config.ts'
+
+export interface ModelOptions extends BackendOptions {
+  /** 'auto' is float32 wherever nothing faster is built in. */
+  readonly dtype?: 'float32' | 'bfloat16' | 'auto'
+  /** Of new weights and of dropout. */
+  readonly seed?: number
+}
+
+export type FromPretrainedOptions = ModelOptions & HubOptions & Partial<Omit<BertConfigFields, 'dtype'>>
+
+export interface ForwardOptions {
+  readonly outputHiddenStates?: boolean
+  readonly outputAttentions?: boolean
+  readonly signal?: AbortSignal
+}
+
+export interface LossOptions {
+  /** From 0 to below 1: this part of each label goes to all classes alike. Of losses over classes; others ignore it. */
+  readonly labelSmoothing?: number
+  readonly signal?: AbortSignal
+}
+
+/** What became of a folder's tensors in a load. */
+export type LoadReport = Omit<WeightsMatch, 'sources'>
+
+/** A parameter as `model.parameters()` lists it. */
+export interface ParameterInfo {
+  readonly name: string
+  readonly shape: readonly number[]
+  readonly size: number
+  /** Not frozen. */
+  readonly trainable: boolean
+}
+
+const DEFAULT_SEED = 42
+
+/** The seed; an ArgumentError for a dtype or a seed that cannot be. */
+export function checkOptions({ dtype = 'float32', seed = DEFAULT_SEED }: ModelOptions): number {
+  if (dtype !== 'float32' && dtype !== 'auto')
+    throw new ArgumentError(`Expected dtype to be float32 or auto but received ${String(dtype)}`)
+  if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32)
+    throw new ArgumentError(`Expected seed to be an integer from 0 to 2^32 - 1 but received ${String(seed)}`)
+  return seed
+}
