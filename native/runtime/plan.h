@@ -1,7 +1,7 @@
 // A plan: the flat Int32Array that src/graph writes, and its validated form.
 //
-//   header   kPlanMagic, version, hash of ops.def (low, high), records, length of the whole array, capacity of each row symbol (4),
-//            scalars of a run, size of each arena in 64-byte units (6)
+//   header   kPlanMagic, version, hash of ops.def (low, high), records, length of the whole array, capacity of each row symbol (kRows),
+//            scalars of a run, size of each arena in 64-byte units (kArenas)
 //   record   opcode, length of the record, operands (arena << 28 | offset in units, -1 absent), attributes; order as in ops.def
 #pragma once
 #include <stddef.h>
