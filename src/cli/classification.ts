@@ -9,7 +9,7 @@ import {
 } from '../data/classification.ts'
 import type { NamedBytes } from '../data/readers/rows.ts'
 import { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
-import { UsageError } from '../errors.ts'
+import { UsageError, WeightsError } from '../errors.ts'
 import type { BertConfig } from '../model/config.ts'
 import { BertForSequenceClassification } from '../session/models.ts'
 import { classificationMetrics } from '../train/metrics.ts'
@@ -108,5 +108,12 @@ export async function openClassifier(nameOrFolder: string, options: ModelOptions
   const { backend, dtype, threads } = options
   const hub = hubOptions(options, io)
   const model = await BertForSequenceClassification.fromPretrained(nameOrFolder, { ...hub, backend, dtype, threads })
+  const { missing = [] } = model.loadReport ?? {}
+  if (missing.length > 0) {
+    model.dispose()
+    throw new WeightsError(
+      `${nameOrFolder}: expected a fine-tuned BertForSequenceClassification but it has no ${missing[0]}: train one with bertkit train --model ${nameOrFolder}`,
+    )
+  }
   return { model, tokenizer: await BertTokenizer.fromPretrained(nameOrFolder, hub) }
 }

@@ -28,7 +28,7 @@ export function addExport(program: Command, io: Io): void {
     .command('export')
     .description('write a model for other runtimes: ONNX, for ONNX Runtime and transformers.js')
     .requiredOption('--format <name>', 'onnx', oneOf('--format', ['onnx']))
-    .requiredOption('--model <folder>', 'model folder')
+    .requiredOption('--model <folder>', 'model folder, or the id of one on the Hub')
     .requiredOption('--output <folder>', 'where to write: onnx/model.onnx, config.json and the tokenizer')
     .option(
       '--architecture <name>',

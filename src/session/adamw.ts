@@ -6,7 +6,7 @@ import type { UpdateRange } from '../ops/optimizer.ts'
 import { defaultParamGroups, type ParamGroup } from '../optim/param-groups.ts'
 import type { Tensor } from '../tensor.ts'
 import { isTrainable } from './layout.ts'
-import type { LossOptions } from './options.ts'
+import { checkNames, type LossOptions } from './options.ts'
 import type { StepInputs } from './prepare.ts'
 import { PreTrainedModel } from './pretrained.ts'
 
@@ -27,12 +27,16 @@ export interface StepOptions extends LossOptions {
 }
 
 const MAX_GROUPS = 64
+/** No rate or decay is anywhere near; float32 still computes with it. */
+const LARGEST = 1e15
 
-function checkOptions({ lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 }: AdamWOptions) {
+function checkOptions(options: AdamWOptions) {
+  checkNames('AdamW', options, ['lr', 'betas', 'eps', 'weightDecay'])
+  const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 } = options
   const check = (name: string, value: number, valid: boolean, expected: string) => {
     if (!valid) throw new ArgumentError(`AdamW: expected ${name} ${expected} but received ${value}`)
   }
-  const atLeastZero = (value: number) => Number.isFinite(value) && value >= 0
+  const atLeastZero = (value: number) => typeof value === 'number' && value >= 0 && value <= LARGEST
   check('lr', lr, atLeastZero(lr), 'of at least 0')
   check('eps', eps, atLeastZero(eps), 'of at least 0')
   check('weightDecay', weightDecay, atLeastZero(weightDecay), 'of at least 0')
@@ -64,8 +68,10 @@ export class AdamW {
    */
   async step(
     batches: StepInputs | readonly StepInputs[],
-    { maxGradNorm = 0, ...options }: StepOptions = {},
+    stepOptions: StepOptions = {},
   ): Promise<{ loss: number; gradNorm: number }> {
+    checkNames('step', stepOptions, ['maxGradNorm', 'labelSmoothing', 'signal'])
+    const { maxGradNorm = 0, ...options } = stepOptions
     if (!Number.isFinite(maxGradNorm) || maxGradNorm < 0)
       throw new ArgumentError(`Expected maxGradNorm of at least 0 but received ${maxGradNorm}`)
     const model = this.#model
@@ -123,6 +129,7 @@ export class AdamW {
   /** Continues from a saved state; an ArgumentError names the first tensor that is missing or has another shape. */
   async loadStateDict(state: ReadonlyMap<string, Tensor<ArrayLike<number>>>): Promise<void> {
     const { runtime } = this.#model
+    if (!(state instanceof Map)) throw new ArgumentError('loadStateDict: expected a Map of names and tensors')
     runtime.requireIdle('loadStateDict()')
     const count = (name: string): number => {
       const steps = state.get(name)?.data[0]
@@ -175,7 +182,7 @@ export class AdamW {
     const groupOf = new Map<string, number>()
     for (const [g, { params, lr, weightDecay }] of this.paramGroups.entries()) {
       for (const [name, value] of [['lr', lr] as const, ['weightDecay', weightDecay] as const])
-        if (!Number.isFinite(value) || value < 0)
+        if (!(typeof value === 'number' && value >= 0 && value <= LARGEST))
           throw new ArgumentError(`Expected paramGroups[${g}].${name} of at least 0 but received ${value}`)
       for (const name of params) {
         if (!this.#model.runtime.layout.tensors.has(name))

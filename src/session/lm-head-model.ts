@@ -9,7 +9,7 @@ import { CachedDecoder } from './cached-decoder.ts'
 import { type EncoderInputs, prepareEncoder } from './encoder.ts'
 import { type ModelInputs, readFields, type TokenInput } from './given.ts'
 import { KeyValueCache } from './key-value-cache.ts'
-import type { ForwardOptions } from './options.ts'
+import { checkNames, type ForwardOptions } from './options.ts'
 import type { CrossObservations, Loss } from './outputs.ts'
 import { PreTrainedModel } from './pretrained.ts'
 
@@ -44,7 +44,8 @@ export class BertLMHeadModel extends PreTrainedModel<CausalLMInputs, CausalLMOut
 
   /** All logits; of the new tokens only with pastKeyValues. Dropout is off where a cache is used. */
   override async forward(inputs: CausalLMInputs, options: CausalLMOptions = {}): Promise<CausalLMOutput> {
-    const { useCache, ...rest } = options ?? {}
+    checkNames('forward', options, ['outputHiddenStates', 'outputAttentions', 'signal', 'useCache'])
+    const { useCache, ...rest } = options
     if (!useCache && !inputs?.pastKeyValues) return super.forward(inputs, rest)
     const { config, runtime } = this
     const tokens = cacheableTokens(inputs, options, config)

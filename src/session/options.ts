@@ -11,7 +11,12 @@ export interface ModelOptions extends BackendOptions {
   readonly seed?: number
 }
 
-export type FromPretrainedOptions = ModelOptions & HubOptions & Partial<Omit<BertConfigFields, 'dtype'>>
+export interface LoadOptions {
+  /** Tensors of another shape than the folder's are new, as those that it lacks; else they are a WeightsError. */
+  readonly ignoreMismatchedSizes?: boolean
+}
+
+export type FromPretrainedOptions = ModelOptions & HubOptions & LoadOptions & Partial<Omit<BertConfigFields, 'dtype'>>
 
 export interface ForwardOptions {
   readonly outputHiddenStates?: boolean
@@ -46,4 +51,13 @@ export function checkOptions({ dtype = 'float32', seed = DEFAULT_SEED }: ModelOp
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32)
     throw new ArgumentError(`Expected seed to be an integer from 0 to 2^32 - 1 but received ${String(seed)}`)
   return seed
+}
+
+/** An ArgumentError when `options` is no object, or has a name that is not known: a misspelt one would change nothing. */
+export function checkNames(call: string, options: unknown, known: readonly string[]): void {
+  if (options === null || typeof options !== 'object')
+    throw new ArgumentError(`${call}: expected options to be an object but received ${String(options)}`)
+  for (const name of Object.keys(options))
+    if (!known.includes(name))
+      throw new ArgumentError(`${call}: there is no option '${name}'; there are ${known.join(', ')}`)
 }

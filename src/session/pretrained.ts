@@ -14,6 +14,7 @@ import { initialValues } from './initialize.ts'
 import { isTrainable, layOut, type TensorPlace } from './layout.ts'
 import { nonFiniteError } from './non-finite.ts'
 import {
+  checkNames,
   checkOptions,
   type ForwardOptions,
   type FromPretrainedOptions,
@@ -78,7 +79,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     nameOrFolder: string,
     options: FromPretrainedOptions = {},
   ): Promise<Model> {
-    const [hub, { backend, threads, dtype, seed, ...rest }] = splitHubOptions(options)
+    const [hub, { backend, threads, dtype, seed, ignoreMismatchedSizes, ...rest }] = splitHubOptions(options)
     for (const name of Object.keys(rest))
       if (!isConfigField(name)) throw new ArgumentError(`fromPretrained: there is no option or config field '${name}'`)
     const folder = await resolveModelFolder(nameOrFolder, 'model', hub)
@@ -87,7 +88,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     try {
       const model = new this(config, { backend, threads, dtype, seed })
       try {
-        await model.loadFrom(source)
+        await model.loadFrom(source, folder, !!ignoreMismatchedSizes)
         return model.eval()
       } catch (error) {
         model.dispose()
@@ -166,6 +167,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
 
   /** All outputs of the class; the loss is null without labels. Rows of ragged input come one after another. */
   async forward(inputs: Inputs, options: ForwardOptions = {}): Promise<Output> {
+    checkNames('forward', options, ['outputHiddenStates', 'outputAttentions', 'signal'])
     const { outputHiddenStates: hiddenStates = this.config.outputHiddenStates } = options
     const { outputAttentions: attentions = this.config.outputAttentions } = options
     const [{ settings, ...step }] = this.#prepare([inputs], { differentiate: false, hiddenStates, attentions })
@@ -190,6 +192,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     inputs: Inputs,
     options: LossOptions = {},
   ): Promise<{ loss: number; gradients: Map<string, Tensor> }> {
+    checkNames('gradients', options, ['labelSmoothing', 'signal'])
     const { tensors } = this.runtime.layout
     const { loss, result: gradients } = await this.accumulate(
       [inputs],
@@ -272,6 +275,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     state: ReadonlyMap<string, Tensor<ArrayLike<number>>>,
     { strict = true }: { strict?: boolean } = {},
   ): Promise<{ missing: string[]; unexpected: string[] }> {
+    if (!(state instanceof Map)) throw new ArgumentError('loadStateDict: expected a Map of names and tensors')
     this.runtime.requireIdle('loadStateDict()')
     const { tensors } = this.runtime.layout
     const missing = [...tensors.keys()].filter((name) => !state.has(name))
@@ -336,14 +340,16 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   }
 
   /** @internal Takes weights by their names; what is missing stays to be made. */
-  async loadFrom(source: WeightsSource): Promise<void> {
+  async loadFrom(source: WeightsSource, folder: string, ignoreMismatchedSizes: boolean): Promise<void> {
     const { tensors } = this.runtime.layout
     const { sources, ...report } = this.matchFolder(source)
     this.loadReport = report
-    if (report.mismatched.length > 0) {
+    if (report.mismatched.length > 0 && !ignoreMismatchedSizes) {
       const [{ name, expected, found }] = report.mismatched
       const more = report.mismatched.length > 1 ? ` (and ${report.mismatched.length - 1} more)` : ''
-      throw new WeightsError(`Expected ${name} of shape [${expected}] but the folder has [${found}]${more}`)
+      throw new WeightsError(
+        `${folder}: expected ${name} of shape [${expected}] but found [${found}]${more}; with ignoreMismatchedSizes it is new`,
+      )
     }
     this.#stored = new Set(sources.keys())
     await this.runtime.exclusive(async () => {

@@ -86,6 +86,27 @@ describe('inputs', () => {
   })
 })
 
+describe('a misspelt name', () => {
+  const one = { inputIds: [[1, 2]], labels: [1] }
+
+  it.each<[string, () => unknown, RegExp]>([
+    [
+      'of AdamW',
+      () => new AdamW(tinyClassifier(), { learningRate: 1 } as never),
+      /no option 'learningRate'; there are lr/,
+    ],
+    ['of AdamW, which has none', () => new AdamW(tinyClassifier(), null as never), /an object but received null/],
+    ['of step', () => new AdamW(tinyClassifier()).step(one, { maxGradnorm: 1 } as never), /no option 'maxGradnorm'/],
+    ['of forward', () => tinyClassifier().forward(one, { outputHiddenState: true } as never), /'outputHiddenState'/],
+    ['of gradients', () => tinyClassifier().gradients(one, { smoothing: 1 } as never), /no option 'smoothing'/],
+    ['to freeze', () => tinyClassifier().freeze(undefined as never), /a string but received undefined/],
+    ['of a state', () => tinyClassifier().loadStateDict({} as never), /a Map of names/],
+    ['of a rate', () => new AdamW(tinyClassifier(), { lr: 1e30 }), /lr of at least 0 but received 1e\+30/],
+  ])('%s is refused', async (_name, call, text) => {
+    await fails(async () => call(), ArgumentError, text)
+  })
+})
+
 describe('options', () => {
   it.each<[string, () => unknown, new (...args: never[]) => Error, RegExp]>([
     ['an unknown dtype', () => tinyClassifier({}, { dtype: 'float16' }), ArgumentError, /dtype.*float16/],

@@ -220,8 +220,17 @@ describe('a folder', () => {
     await model.savePretrained(folder)
     await expect(BertForTokenClassification.fromPretrained(folder, { numLabels: 5 })).rejects.toThrow(WeightsError)
     await expect(BertForTokenClassification.fromPretrained(folder, { numLabels: 5 })).rejects.toThrow(
-      /classifier\.weight of shape \[5,20\] but the folder has \[3,20\]/,
+      /labels: expected classifier\.weight of shape \[5,20\] but found \[3,20\].*ignoreMismatchedSizes/,
     )
+    using other = await BertForTokenClassification.fromPretrained(folder, {
+      numLabels: 5,
+      ignoreMismatchedSizes: true,
+    })
+    expect(other.loadReport!.mismatched.map(({ name }) => name)).toEqual(['classifier.weight', 'classifier.bias'])
+    const [kept, stored] = [await other.stateDict(), await model.stateDict()]
+    expect(kept.get('classifier.weight')!.shape).toEqual([5, 20])
+    const name = 'bert.encoder.layer.0.output.dense.weight'
+    expect(kept.get(name)).toEqual(stored.get(name))
     await expect(BertForQuestionAnswering.fromPretrained(folder)).rejects.toThrow(/num_labels 2.*3/)
     using qa = await BertForQuestionAnswering.fromPretrained(folder, { numLabels: 2 })
     expect(qa.loadReport!.missing).toEqual(['qa_outputs.weight', 'qa_outputs.bias'])

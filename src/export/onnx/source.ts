@@ -1,6 +1,7 @@
 import { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
 import { ArgumentError } from '../../errors.ts'
 import { exists, joinPath } from '../../formats/files.ts'
+import { resolveModelFolder } from '../../formats/hub.ts'
 import { openWeights } from '../../formats/weights.ts'
 import { kindOf } from '../../json.ts'
 import { BertConfig } from '../../model/config.ts'
@@ -24,7 +25,8 @@ async function tokenizerOf(folder: string): Promise<BertTokenizer | undefined> {
   return undefined
 }
 
-async function withFolder<Result>(folder: string, use: (source: ModelSource) => Promise<Result>): Promise<Result> {
+async function withFolder<Result>(name: string, use: (source: ModelSource) => Promise<Result>): Promise<Result> {
+  const folder = await resolveModelFolder(name, 'model')
   const config = await BertConfig.fromPretrained(folder)
   const weights = await openWeights(folder)
   try {
