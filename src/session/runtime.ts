@@ -82,6 +82,8 @@ export class ModelRuntime {
   #weightsVersion = 0
   /** Whether the moments have memory. */
   #momentsUsed = false
+  /** Byte offsets of gradients (of whole stacks) that are zero because no step has written them since they were cleared. */
+  readonly #zeroGradients = new Set<number>()
 
   /** `fill` writes the first weights, at the first awaited call. */
   constructor(
@@ -126,6 +128,7 @@ export class ModelRuntime {
     const memory = this.#memory
     this.#steps.clear()
     this.#updates.clear()
+    this.#zeroGradients.clear()
     this.#layout = layout
     if (!memory) return
     for (const arena of [Arena.gradients, Arena.expAvg, Arena.expAvgSq]) {
@@ -252,6 +255,7 @@ export class ModelRuntime {
     for (const [name, { rows, data }] of Object.entries(labels?.terms ?? {}))
       this.#write(step.labels[name], rows === 'tokens' ? indices.tokenLabels : data)
     if (settings.differentiate && scalars.microStep === 0) this.#clearUnwritten(step.written)
+    for (const offset of step.written) this.#zeroGradients.delete(offset)
     const run = this.#scalars(step.plan, counts)
     run[Scalar.seed] = scalars.seed
     run[Scalar.step] = scalars.step
@@ -351,9 +355,13 @@ export class ModelRuntime {
 
   /** Gradients that nothing writes in this step: those of a part of the model that its inputs leave out. */
   #clearUnwritten(written: ReadonlySet<number>): void {
-    for (const place of this.#layout.tensors.values())
-      if (isTrainable(place) && !written.has(place.owner))
-        this.writeLike(Arena.gradients, place, new Float32Array(place.elements))
+    const places = [...this.#layout.tensors.values()]
+      .filter(isTrainable)
+      .filter(({ owner }) => !written.has(owner) && !this.#zeroGradients.has(owner))
+    for (const place of places) {
+      this.writeLike(Arena.gradients, place, new Float32Array(place.elements))
+      this.#zeroGradients.add(place.owner)
+    }
   }
 
   #mapped(): BackendMemory {
