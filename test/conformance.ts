@@ -9,12 +9,24 @@ import { gemm } from './conformance/gemm.ts'
 import type { Open } from './conformance/harness.ts'
 import { losses } from './conformance/losses.ts'
 import { optimizer } from './conformance/optimizer.ts'
+import { parametricActivations } from './conformance/parametric-activations.ts'
 import { refusals } from './conformance/refusals.ts'
 import { rows } from './conformance/rows.ts'
 
 export function conformance(name: string, open: Open): void {
   describe(name, () => {
-    for (const part of [activations, rows, gemm, attention, crossAttention, losses, optimizer, refusals, determinism])
+    for (const part of [
+      activations,
+      parametricActivations,
+      rows,
+      gemm,
+      attention,
+      crossAttention,
+      losses,
+      optimizer,
+      refusals,
+      determinism,
+    ])
       part(open)
   })
 }
