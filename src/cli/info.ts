@@ -38,8 +38,8 @@ async function describeModel(nameOrFolder: string, options: InfoOptions, io: Io)
   let bytes = 0
   for (const { dtype, length, shape } of weights.tensors.values()) {
     bytes += length
-    // Integers are no parameters: old checkpoints carry the positions 0, 1, 2, ...
-    if (/^B?F/.test(dtype)) parameters += shape.reduce((product, size) => product * size, 1)
+    // Integers are no parameters: old checkpoints carry the positions 0, 1, 2, ...; nor are the single numbers of xielu's buffers.
+    if (/^B?F/.test(dtype) && shape.length > 0) parameters += shape.reduce((product, size) => product * size, 1)
   }
   await weights.close()
   const head = config.architectures?.[0] ?? 'BertModel'
