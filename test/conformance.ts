@@ -10,6 +10,7 @@ import { gemm } from './conformance/gemm.ts'
 import type { Open } from './conformance/harness.ts'
 import { losses } from './conformance/losses.ts'
 import { optimizer } from './conformance/optimizer.ts'
+import { parametricActivations } from './conformance/parametric-activations.ts'
 import { refusals } from './conformance/refusals.ts'
 import { rows } from './conformance/rows.ts'
 
@@ -17,6 +18,7 @@ export function conformance(name: string, open: Open): void {
   describe(name, () => {
     for (const part of [
       activations,
+      parametricActivations,
       rows,
       gemm,
       attention,

@@ -33,6 +33,7 @@ struct Unqualified<const T&> {
 #include "peak.inl"
 #include "activation.inl"
 #include "linear.inl"
+#include "parametric_activation.inl"
 #include "embedding.inl"
 #include "dropout.inl"
 #include "layer_norm.inl"

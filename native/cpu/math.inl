@@ -31,6 +31,21 @@ BK_INLINE f32 exp_of_negative(f32 x) {
   return select(x < -87.33654f, f32{}, y * of_bits((n + 127) << 23));
 }
 
+/** e^x - 1 - x for |x| < 1, relative error 3e-7: x^2 times the sum of x^k / (k + 2)!. Any number elsewhere. */
+BK_INLINE f32 exp_tail(f32 x) {
+  f32 p = set1(1.0f / 39916800);
+  p = fma(p, x, set1(1.0f / 3628800));
+  p = fma(p, x, set1(1.0f / 362880));
+  p = fma(p, x, set1(1.0f / 40320));
+  p = fma(p, x, set1(1.0f / 5040));
+  p = fma(p, x, set1(1.0f / 720));
+  p = fma(p, x, set1(1.0f / 120));
+  p = fma(p, x, set1(1.0f / 24));
+  p = fma(p, x, set1(1.0f / 6));
+  p = fma(p, x, set1(0.5f));
+  return p * x * x;
+}
+
 /** log(1 + e^x), relative error 3e-7 down to -87.3; there it becomes 0. log(1 + u) is 2 atanh(s) with s = u / (2 + u) <= 1/3. */
 BK_INLINE f32 softplus(f32 x) {
   const f32 u = exp(-abs(x)), s = u / (u + 2.0f), q = s * s;

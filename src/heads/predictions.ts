@@ -1,7 +1,6 @@
 import type { Graph, Value } from '../graph/graph.ts'
-import type { ActivationName } from '../graph/op-table.ts'
-import { LayerNorm, Linear } from '../model/bert.ts'
-import { activationOf, type BertConfig } from '../model/config.ts'
+import { ActivatedLinear, LayerNorm } from '../model/bert.ts'
+import type { BertConfig } from '../model/config.ts'
 import type { Parameter, ParameterScope } from '../model/parameters.ts'
 import { linear } from '../ops/linear.ts'
 
@@ -18,7 +17,7 @@ export const tiedAliases = (prefix: string): Readonly<Record<string, readonly st
  */
 export class LanguageModelPredictions {
   private readonly bias: Parameter
-  private readonly dense: Linear
+  private readonly dense: ActivatedLinear
   private readonly norm: LayerNorm
   private readonly decoder: { readonly weight: Parameter; readonly bias: Parameter }
 
@@ -26,7 +25,7 @@ export class LanguageModelPredictions {
     const { hiddenSize: H, vocabSize: V } = config
     this.bias = scope.declare('bias', [V], 'zeros')
     const transform = scope.child('transform')
-    this.dense = new Linear(transform.child('dense'), H, H, activationOf(config.hiddenAct) as ActivationName)
+    this.dense = new ActivatedLinear(transform, 'transform_act_fn', H, H, config)
     this.norm = new LayerNorm(transform.child('LayerNorm'), H, config.layerNormEps)
     const decoder = scope.child('decoder')
     this.decoder = config.tieWordEmbeddings
@@ -38,7 +37,7 @@ export class LanguageModelPredictions {
   record(graph: Graph, hiddenStates: Value): Value {
     return graph.scope('predictions', () => {
       const transformed = graph.scope('transform', () => {
-        const projected = graph.scope('dense', () => this.dense.record(graph, hiddenStates))
+        const projected = this.dense.record(graph, hiddenStates)
         return this.norm.record(graph, projected, undefined, 0)
       })
       const { weight, bias } = this.decoder

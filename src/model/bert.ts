@@ -13,6 +13,7 @@ import { gatherRows, storeRows } from '../ops/pooling.ts'
 import type { BatchValues, EncoderValues, Observed, RowSubset } from './batch.ts'
 import { activationOf, type BertConfig } from './config.ts'
 import type { Parameter, ParameterScope } from './parameters.ts'
+import { isParametric, parametric, type RecordActivation } from './parametric-activation.ts'
 
 export class Linear {
   private readonly weight: Parameter
@@ -30,6 +31,27 @@ export class Linear {
 
   record(graph: Graph, x: Value): Value {
     return linear(graph, x, this.weight.value(graph), this.bias.value(graph), this.activation)
+  }
+}
+
+/**
+ * act(dense(x)) with the config's activation: fused, or an op of its own where the activation has parameters, those of the module
+ * `activation`.
+ */
+export class ActivatedLinear {
+  private readonly dense: Linear
+  private readonly activation: RecordActivation | undefined
+
+  constructor(scope: ParameterScope, activation: string, inputs: number, outputs: number, config: BertConfig) {
+    const act = activationOf(config.hiddenAct)
+    const fused = isParametric(act) ? 'linear' : (act as ActivationName)
+    this.dense = new Linear(scope.child('dense'), inputs, outputs, fused)
+    if (isParametric(act)) this.activation = parametric[act](scope.child(activation))
+  }
+
+  record(graph: Graph, x: Value): Value {
+    const z = graph.scope('dense', () => this.dense.record(graph, x))
+    return this.activation ? this.activation(graph, z) : z
   }
 }
 
@@ -221,7 +243,7 @@ class BertLayer {
   private readonly self: BertSelfAttention | SeparateAttention
   private readonly selfOutput: ResidualOutput
   private readonly crossAttention: CrossAttentionBlock | undefined
-  private readonly intermediate: Linear
+  private readonly intermediate: ActivatedLinear
   private readonly output: ResidualOutput
 
   /** `selective`: it can compute some rows only. */
@@ -238,13 +260,9 @@ class BertLayer {
       : new BertSelfAttention(selfScope, config)
     this.selfOutput = new ResidualOutput(attentionScope.child('output'), config, config.hiddenSize)
     if (config.addCrossAttention) this.crossAttention = new CrossAttentionBlock(scope.child('crossattention'), config)
-    const activation = activationOf(config.hiddenAct) as ActivationName
-    this.intermediate = new Linear(
-      scope.child('intermediate').child('dense'),
-      config.hiddenSize,
-      config.intermediateSize,
-      activation,
-    )
+    const { hiddenSize, intermediateSize } = config
+    const intermediate = scope.child('intermediate')
+    this.intermediate = new ActivatedLinear(intermediate, 'intermediate_act_fn', hiddenSize, intermediateSize, config)
     this.output = new ResidualOutput(scope.child('output'), config, config.intermediateSize)
   }
 

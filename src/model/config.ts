@@ -48,7 +48,7 @@ export interface BertConfigFields {
   positionEmbeddingType: string
 }
 
-/** hidden_act (every key of Transformers' ACT2FN but prelu and xielu, which have parameters) -> the activation's name in native/ops.def. */
+/** hidden_act (every key of Transformers' ACT2FN) -> the name in native/ops.def of the activation or, with parameters, of the op. */
 export const HIDDEN_ACTS: Readonly<Record<string, string>> = {
   gelu: 'gelu',
   gelu_10: 'gelu_10',
@@ -72,6 +72,8 @@ export const HIDDEN_ACTS: Readonly<Record<string, string>> = {
   relu2: 'relu2',
   relu6: 'relu6',
   sqrtsoftplus: 'sqrtsoftplus',
+  prelu: 'prelu',
+  xielu: 'xielu',
 }
 
 /** The name in native/ops.def of a `hiddenAct`; a ConfigError names those that are supported. */

@@ -1,8 +1,8 @@
 import { ArgumentError } from '../errors.ts'
 import type { Graph, ParameterSlot, Value } from '../graph/graph.ts'
 
-/** How a new parameter is filled: N(0, initializer_range), 0 or 1 (Transformers' _init_weights). */
-export type Initializer = 'normal' | 'zeros' | 'ones'
+/** How a new parameter is filled: N(0, initializer_range), 0 or 1 (Transformers' _init_weights), or a number everywhere. */
+export type Initializer = 'normal' | 'zeros' | 'ones' | number
 
 /** One tensor as Hugging Face names and shapes it. */
 export interface ParameterPart {
@@ -11,6 +11,8 @@ export interface ParameterPart {
   readonly initializer: Initializer
   /** A row that starts as zeros: torch.nn.Embedding's padding_idx. */
   readonly zeroRow?: number
+  /** torch.nn.Buffer: saved and loaded, but no parameter, and never trained. */
+  readonly buffer?: true
 }
 
 export const elementsOf = (shape: readonly number[]): number => shape.reduce((n, dim) => n * dim, 1)
@@ -48,6 +50,11 @@ export class ParameterScope {
 
   declare(name: string, shape: readonly number[], initializer: Initializer, zeroRow?: number): Parameter {
     return this.add(name, [{ name: `${this.prefix}${name}`, shape, initializer, zeroRow }])
+  }
+
+  /** A single number that is stored with the weights and not trained. */
+  declareBuffer(name: string, value: number): Parameter {
+    return this.add(name, [{ name: `${this.prefix}${name}`, shape: [], initializer: value, buffer: true }])
   }
 
   /** Several tensors of the same shape in one stretch of memory, in this order. */

@@ -59,7 +59,10 @@ export class AdamW {
     if (!(model instanceof PreTrainedModel)) throw new ArgumentError('AdamW: expected a model as the first argument')
     this.defaults = checkOptions(options)
     this.#model = model
-    this.paramGroups = defaultParamGroups(model.runtime.layout.tensors.keys(), this.defaults)
+    this.paramGroups = defaultParamGroups(
+      model.parameters().map(({ name }) => name),
+      this.defaults,
+    )
   }
 
   /**
@@ -185,7 +188,8 @@ export class AdamW {
         if (!(typeof value === 'number' && value >= 0 && value <= LARGEST))
           throw new ArgumentError(`Expected paramGroups[${g}].${name} of at least 0 but received ${value}`)
       for (const name of params) {
-        if (!this.#model.runtime.layout.tensors.has(name))
+        const place = this.#model.runtime.layout.tensors.get(name)
+        if (!place || place.buffer)
           throw new ArgumentError(`paramGroups[${g}] names ${name}, which is no parameter of the model`)
         if (groupOf.has(name))
           throw new ArgumentError(`paramGroups[${g}] names ${name}, which is in group ${groupOf.get(name)} too`)

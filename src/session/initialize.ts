@@ -51,7 +51,7 @@ function tensorSeed(seed: number, name: string): number {
 }
 
 /**
- * The initial values of a new tensor, chunk by chunk: N(0, initializer_range), zeros or ones, the padding row zero
+ * The initial values of a new tensor, chunk by chunk: N(0, initializer_range), the padding row zero, or one number
  * (Transformers' BertPreTrainedModel._init_weights). The same seed gives the same values.
  */
 export async function* initialValues(
@@ -64,7 +64,8 @@ export async function* initialValues(
   const zeroFrom = place.zeroRow === undefined ? -1 : place.zeroRow * width
   for (let start = 0; start < place.elements; start += CHUNK) {
     const values = new Float32Array(Math.min(CHUNK, place.elements - start))
-    if (place.initializer === 'ones') values.fill(1)
+    if (typeof place.initializer === 'number') values.fill(place.initializer)
+    else if (place.initializer === 'ones') values.fill(1)
     else if (place.initializer === 'normal')
       for (let i = 0; i < values.length; i++) {
         const value = normal() * config.initializerRange

@@ -24,15 +24,18 @@ export interface Layout {
   readonly gradientBytes: number
 }
 
+const isBuffer = ({ parts }: Parameter): boolean => parts[0].buffer === true
 const isUndecayed = (parameter: Parameter): boolean => noDecay(parameter.parts[0].name)
 
 /**
  * Gives every parameter its place, at 64-byte borders: first what decays, then what does not, so that the usual two parameter
- * groups are two stretches that AdamW sweeps in one record each. The bytes between parameters stay zero.
+ * groups are two stretches that AdamW sweeps in one record each; last the buffers, which are always frozen. The bytes between
+ * parameters stay zero.
  */
 export function layOut(parameters: readonly Parameter[], isFrozen: (name: string) => boolean = () => false): Layout {
   const tensors = new Map<string, TensorPlace>()
-  const ordered = [...parameters.filter((p) => !isUndecayed(p)), ...parameters.filter(isUndecayed)]
+  const rank = (parameter: Parameter): number => (isBuffer(parameter) ? 2 : isUndecayed(parameter) ? 1 : 0)
+  const ordered = [...parameters].sort((a, b) => rank(a) - rank(b))
   let weights = 0
   let gradients = 0
   const room = (elements: number): number => {
@@ -42,7 +45,7 @@ export function layOut(parameters: readonly Parameter[], isFrozen: (name: string
   }
   for (const parameter of ordered) {
     const { name, width, parts } = parameter
-    const trained = parts.filter((part) => !isFrozen(part.name))
+    const trained = parts.filter((part) => !part.buffer && !isFrozen(part.name))
     const whole = trained.length === parts.length ? room(width) : undefined
     const slots: ParameterSlot[] = []
     let at = weights

@@ -128,7 +128,8 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
 
   /** Parameters by their Hugging Face names, in the order of Transformers. */
   parameters(): ParameterInfo[] {
-    return [...this.runtime.layout.tensors.values()].map((place) => ({
+    const places = [...this.runtime.layout.tensors.values()].filter(({ buffer }) => !buffer)
+    return places.map((place) => ({
       name: place.name,
       shape: place.shape,
       size: place.elements,
@@ -151,8 +152,8 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
 
   #setFrozen(pattern: RegExp | string, frozen: boolean): this {
     this.runtime.requireIdle(frozen ? 'freeze()' : 'unfreeze()')
-    const names = matchingNames(pattern, this.runtime.layout.tensors.keys())
-    for (const name of names) {
+    const names = this.parameters().map(({ name }) => name)
+    for (const name of matchingNames(pattern, names)) {
       if (!frozen) this.#frozen.delete(name)
       else if (this.#frozen.add(name)) this.parameterSteps.delete(name) // its moments go
     }
@@ -254,17 +255,12 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     return nonFiniteError(this.runtime, this.optimizerSteps + 1, loss)
   }
 
-  /** A copy of all weights by Hugging Face name. */
+  /** A copy of all weights, and of what is stored with them, by Hugging Face name. */
   async stateDict(): Promise<Map<string, Tensor>> {
-    return this.runtime.exclusive(
-      async () =>
-        new Map(
-          [...this.runtime.layout.tensors].map(([name, place]) => [
-            name,
-            tensorOf(place, this.runtime.readTensor(place)),
-          ]),
-        ),
-    )
+    return this.runtime.exclusive(async () => {
+      const read = (place: TensorPlace) => tensorOf(place, this.runtime.readTensor(place))
+      return new Map([...this.runtime.layout.tensors].map(([name, place]) => [name, read(place)]))
+    })
   }
 
   /**
@@ -307,7 +303,8 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     const config = this.config.with({ architectures: [this.constructor.name], dtype: 'float32' })
     await this.runtime.exclusive(async () => {
       const { tensors } = this.runtime.layout
-      await saveWeights(folder, this.parameters(), (name) => this.runtime.readTensorPieces(tensors.get(name)!), options)
+      const read = (name: string) => this.runtime.readTensorPieces(tensors.get(name)!)
+      await saveWeights(folder, [...tensors.values()], read, options)
       await writeText(joinPath(folder, 'config.json'), config.toText())
     })
   }
@@ -335,7 +332,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
 
   /** @internal What a folder's tensors are to this model. */
   matchFolder({ tensors }: WeightsSource): WeightsMatch {
-    const shapes = new Map(this.parameters().map(({ name, shape }) => [name, shape]))
+    const shapes = new Map([...this.runtime.layout.tensors].map(([name, { shape }]) => [name, shape]))
     return matchWeights(shapes, tensors, { aliases: this.#head.aliases })
   }
 

@@ -133,7 +133,7 @@ export function distance(found: Outputs, expected: Outputs): number {
 export interface Model {
   eval(): this
   forward(inputs: Batch): Promise<object>
-  loadStateDict(state: ReadonlyMap<string, Tensor>): Promise<unknown>
+  loadStateDict(state: ReadonlyMap<string, Tensor>, options?: { strict?: boolean }): Promise<unknown>
   parameters(): { name: string; shape: readonly number[] }[]
   dispose(): void
 }
@@ -162,5 +162,6 @@ export async function ownOutputs(model: Model, batch: Batch): Promise<Outputs> {
   )
 }
 
+/** Of the parameters; what else the model stores keeps its values when it loads this without `strict`. */
 export const randomState = (model: Model, seed: number): Map<string, Tensor> =>
   randomTensors(new Map(model.parameters().map(({ name, shape }) => [name, shape])), seed)

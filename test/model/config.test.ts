@@ -181,8 +181,10 @@ describe('a config that cannot be built', () => {
     [{ layerNormEps: -1 }, /layer_norm_eps/],
     [{ initializerRange: Number.POSITIVE_INFINITY }, /initializer_range/],
     [{ hiddenAct: 'gelu_11' }, /hidden_act "gelu_11" is not supported; expected one of gelu, .*quick_gelu/],
-    [{ hiddenAct: 'prelu' }, /hidden_act "prelu" is not supported; expected one of .*gelu_10, .*sqrtsoftplus/],
-    [{ hiddenAct: 'xielu' }, /hidden_act "xielu" is not supported/],
+    [
+      { hiddenAct: 'elu' },
+      /hidden_act "elu" is not supported; expected one of .*gelu_10, .*sqrtsoftplus, prelu, xielu/,
+    ],
     [{ hiddenAct: 'constructor' }, /hidden_act "constructor" is not supported/],
     [{ padTokenId: 30522 }, /pad_token_id to be below vocab_size 30522/],
     [{ positionEmbeddingType: 'relative_key' }, /position_embedding_type "relative_key" is not supported/],
@@ -273,6 +275,7 @@ describe('activationOf', () => {
     expect(activationOf('gelu_pytorch_tanh')).toBe('gelu_new')
     expect(activationOf('gelu_python')).toBe('gelu')
     expect(activationOf('swish')).toBe('silu')
+    for (const key of ['prelu', 'xielu']) expect(ops).toMatch(new RegExp(`^OP\\(\\d+, ${activationOf(key)}, `, 'm'))
   })
 
   it('knows which options are fields', () => {

@@ -100,9 +100,9 @@ inline int arena_of(const std::string& op, const std::string& name) {
   if (name == "exp_avg_sq") return 3;
   if (op == "gradient_norm" || op == "adamw") return name == "norm" ? 4 : name == "w" ? 0 : 1;
   if ((op == "store_rows" || op == "copy_rows") && name == "y") return 6;
-  for (const char* weight : {"word", "type", "position", "gamma", "beta", "w", "bias"})
+  for (const char* weight : {"word", "type", "position", "gamma", "beta", "w", "bias", "weight", "alpha_p", "alpha_n", "eps"})
     if (name == weight) return 0;
-  for (const char* gradient : {"dtable", "dgamma", "dbeta", "dw", "dbias"})
+  for (const char* gradient : {"dtable", "dgamma", "dbeta", "dw", "dbias", "dweight", "dalpha_p", "dalpha_n"})
     if (name == gradient) return 1;
   for (const char* io : {"ids", "type_ids", "position_ids", "cu_seqlens", "cu_queries", "cu_keys", "cu_segments", "key_mask", "index", "from", "target",
                          "labels", "positions", "targets", "loss"})
@@ -166,6 +166,12 @@ inline Plan build() {
     linear_backward_data,
     linear_backward_weight,
     activation_backward,
+    prelu,
+    prelu_backward,
+    prelu_backward_weight,
+    xielu,
+    xielu_backward,
+    xielu_backward_weight,
     attention,
     attention_backward,
     attention_probs,
@@ -204,6 +210,12 @@ inline Plan build() {
     append(p, linear, {{"act", (double)act}}, act % 2 ? std::vector<std::string>{"z"} : std::vector<std::string>{});
     append(p, activation_backward, {{"act", (double)act}}, {}, act % 2 == 1);
   }
+  for (const bool in_place : {false, true}) {
+    const Attributes attributes = {{"N", in_place ? 67 : 18}, {"accumulate", (double)in_place}};
+    for (const int op : {prelu, prelu_backward, prelu_backward_weight, xielu, xielu_backward, xielu_backward_weight}) append(p, op, attributes, {}, in_place);
+  }
+  append(p, xielu_backward_weight, {}, {"dalpha_p"});
+  append(p, xielu_backward_weight, {}, {"dalpha_n"});
   append(p, linear, {{"K", 259}, {"N", 35}, {"rows", 1}}, {"bias", "z"});
   append(p, linear_backward_data);
   append(p, linear_backward_data, {{"add", 1}, {"K", 35}});

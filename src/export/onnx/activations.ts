@@ -55,8 +55,19 @@ const activations: Readonly<Record<string, Build>> = {
   },
   relu6: (g, x) => clip(g, x, 0, 6),
   sqrtsoftplus: (g, x) => g.apply('Sqrt', [softplus(g, x)]),
+  prelu: (g, x) => g.apply('PRelu', [x, g.parameter('weight', [1])]),
+  xielu: (g, x) => {
+    const [beta, eps] = [g.parameter('beta', []), g.parameter('eps', [])]
+    const p = softplus(g, g.parameter('alpha_p', [1]))
+    const n = g.apply('Add', [softplus(g, g.parameter('alpha_n', [1])), beta])
+    const positive = g.apply('Mul', [g.apply('Mul', [x, x]), p])
+    const beyond = g.apply('Sub', [g.apply('Exp', [g.apply('Min', [x, eps])]), g.float(1)])
+    const negative = g.apply('Mul', [g.apply('Sub', [beyond, x]), n])
+    const curved = g.apply('Where', [g.apply('Greater', [x, g.float(0)]), positive, negative])
+    return g.apply('Add', [curved, g.apply('Mul', [x, beta])])
+  },
 }
 
-/** The activation that config.json calls `hiddenAct`, of x in any shape. */
-export const activate = (g: GraphBuilder, x: Value, hiddenAct: string): Value =>
-  g.scope(hiddenAct, () => activations[activationOf(hiddenAct)](g, x))
+/** The activation that config.json calls `hiddenAct`, of x in any shape; its parameters, if it has any, are those of `module`. */
+export const activate = (g: GraphBuilder, module: string, x: Value, hiddenAct: string): Value =>
+  g.scope(module, () => activations[activationOf(hiddenAct)](g, x))

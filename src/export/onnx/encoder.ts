@@ -114,7 +114,7 @@ function layer(g: GraphBuilder, config: BertConfig, x: Value, attention: Attenti
     return residualOutput(g, config, context, hiddenSize, x)
   })
   const intermediate = g.scope('intermediate', () =>
-    activate(g, linear(g, 'dense', attended, hiddenSize, intermediateSize), config.hiddenAct),
+    activate(g, 'intermediate_act_fn', linear(g, 'dense', attended, hiddenSize, intermediateSize), config.hiddenAct),
   )
   return residualOutput(g, config, intermediate, intermediateSize, attended)
 }

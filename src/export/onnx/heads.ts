@@ -26,9 +26,10 @@ const pooled = (g: GraphBuilder, config: BertConfig, inputs: EncoderInputs): Val
 function predictions(g: GraphBuilder, config: BertConfig, { rows, shape }: Encoded): Value {
   const { hiddenSize, vocabSize, tieWordEmbeddings } = config
   return g.scope('cls.predictions', () => {
-    const transformed = g.scope('transform', () =>
-      layerNorm(g, activate(g, linear(g, 'dense', rows, hiddenSize, hiddenSize), config.hiddenAct), config),
-    )
+    const transformed = g.scope('transform', () => {
+      const projected = linear(g, 'dense', rows, hiddenSize, hiddenSize)
+      return layerNorm(g, activate(g, 'transform_act_fn', projected, config.hiddenAct), config)
+    })
     const weight = tieWordEmbeddings ? TIED.weight : 'cls.predictions.decoder.weight'
     const bias = tieWordEmbeddings ? 'cls.predictions.bias' : 'cls.predictions.decoder.bias'
     const operands = [g.sharedParameter(weight, [vocabSize, hiddenSize]), g.sharedParameter(bias, [vocabSize])]
