@@ -1,6 +1,7 @@
 // What a caller gives, checked field by field: token ids and their companions, padded or ragged, and lists of choices.
 import { ArgumentError } from '../errors.ts'
 import type { GivenShape } from '../heads/head.ts'
+import { quote } from '../json.ts'
 import { elementsOf } from '../model/parameters.ts'
 import { isTensor, type Tensor } from '../tensor.ts'
 
@@ -77,7 +78,7 @@ export class Rows {
     const value = this.at(b, t)
     if (!Number.isInteger(value) || value < 0 || value >= end)
       throw new ArgumentError(
-        `${this.name}[${b}][${t}] is ${value}, expected an integer from 0 to ${end - 1} (${limit} ${end})`,
+        `${this.name}[${b}][${t}] is ${typeof value === 'string' ? quote(value) : value}, expected an integer from 0 to ${end - 1} (${limit} ${end})`,
       )
     return value
   }
