@@ -32,7 +32,12 @@ function borders(counts: readonly number[]): Int32Array {
   return cu
 }
 
+/** An output with a row per token: of BertLMHeadModel, or of BertModel. */
+export type CachedOutput = 'logits' | 'lastHiddenState'
+
 export class CachedDecoder implements Decoder {
+  /** Of the last call, pooled from the first new token of each row; of BertModel. */
+  poolerOutput: Float32Array | undefined
   readonly vocabSize: number
   readonly maxLength: number
   /** Rows of a slot. */
@@ -45,11 +50,12 @@ export class CachedDecoder implements Decoder {
   /** Of the weights that filled the cache. */
   #version = 0
 
-  /** `encoder`: one sequence per prompt. */
+  /** `encoder`: one sequence per prompt. `output`: what is returned of each token. */
   constructor(
     private readonly runtime: ModelRuntime,
     private readonly config: BertConfig,
     private readonly encoder: EncoderBatch | undefined,
+    private readonly output: CachedOutput = 'logits',
   ) {
     this.vocabSize = config.vocabSize
     this.maxLength = config.maxPositionEmbeddings
@@ -59,7 +65,7 @@ export class CachedDecoder implements Decoder {
     return this.begin(prompts, room, false, signal)
   }
 
-  /** `start`, with the logits of every token where `every`, one prompt after another. */
+  /** `start`, with the output of every token where `every`, one prompt after another. */
   async begin(
     prompts: readonly (readonly number[])[],
     room: Room,
@@ -87,6 +93,7 @@ export class CachedDecoder implements Decoder {
           lengths.flatMap((length, p) => Array.from(upTo(length), (t) => slotOf(p) * this.#length + t)),
         ),
         labelledRows: ends.slice(1).map((end) => end - 1),
+        firstTokens: ends.slice(0, prompts.length),
         encoderStates: this.encoder?.states,
         everyKey: upTo(this.encoder?.keys ?? 0),
       },
@@ -110,7 +117,7 @@ export class CachedDecoder implements Decoder {
     return this.#rows.map(({ length }) => length)
   }
 
-  /** Appends tokens to each row; returns the logits of all of them, row after row. A failed call leaves the rows as they were. */
+  /** Appends tokens to each row; returns the output of all of them, row after row. A failed call leaves the rows as they were. */
   async append(tokens: readonly (readonly number[])[], signal?: AbortSignal): Promise<Float32Array> {
     const order = [...upTo(tokens.length)].sort((a, b) => this.#rows[a].slot - this.#rows[b].slot)
     const slots = this.#prompts * this.#slotsPerPrompt
@@ -133,6 +140,7 @@ export class CachedDecoder implements Decoder {
         ids: each((r, t) => tokens[r][t]),
         positionIds: each((r, t) => this.#rows[r].length + t),
         cuSeqlens: borders(added),
+        firstTokens: borders(added).slice(0, slots),
         rows: each((r, t) => this.#rows[r].slot * this.#length + this.#rows[r].length + t),
         everyToken: upTo(count),
         filled,
@@ -143,11 +151,11 @@ export class CachedDecoder implements Decoder {
       signal,
     )
     this.#rows = this.#rows.map(({ slot, length }, r) => ({ slot, length: length + tokens[r].length }))
-    const places = borders(tokens.map(({ length }) => length * this.vocabSize))
+    const places = borders(tokens.map(({ length }) => length * this.#width))
     const logits = new Float32Array(sorted.length)
     let at = 0
     for (const r of order) {
-      const end = at + tokens[r].length * this.vocabSize
+      const end = at + tokens[r].length * this.#width
       logits.set(sorted.subarray(at, end), places[r])
       at = end
     }
@@ -165,6 +173,10 @@ export class CachedDecoder implements Decoder {
     if (stage !== 'next') this.#version = weightsVersion
     else if (this.#version !== weightsVersion)
       throw new ArgumentError('The weights of the model have changed since its cache of keys and values was filled')
+  }
+
+  get #width(): number {
+    return this.output === 'logits' ? this.vocabSize : this.config.hiddenSize
   }
 
   /** Rows of the cache of one layer. */
@@ -229,7 +241,7 @@ export class CachedDecoder implements Decoder {
     const from = graph.input('from', Row.tokens, 1, true)
     const target = graph.input('target', Row.tokens, 1, true)
     for (const layer of this.#layers(graph).own) copyRows(graph, layer, from, target)
-    return { plan: compilePlan(graph, 0), inputs: { from, target }, logits: undefined }
+    return { plan: compilePlan(graph, 0), inputs: { from, target }, result: undefined, pooled: undefined }
   }
 
   async #run(
@@ -258,7 +270,9 @@ export class CachedDecoder implements Decoder {
         { cached: this.#cached, prompts: this.#prompts, keys: encoder?.keys ?? 0, ...counts },
         signal,
       )
-      return this.runtime.readOutput(step.logits!, results * this.vocabSize)
+      const { hiddenSize } = this.config
+      if (step.pooled) this.poolerOutput = this.runtime.readOutput(step.pooled, counts.sequences * hiddenSize)
+      return this.runtime.readOutput(step.result!, results * this.#width)
     })
   }
 
@@ -282,7 +296,7 @@ export class CachedDecoder implements Decoder {
       cuSeqlens: integers('cuSeqlens', Row.sequences, 1),
       keyMask: undefined,
       only: undefined,
-      firstTokens: undefined,
+      firstTokens: this.output === 'lastHiddenState' ? integers('firstTokens', Row.sequences) : undefined,
       labelledRows: stage === 'start' ? integers('labelledRows', Row.labelled) : undefined,
       cuChoices: undefined,
       encoder: this.encoder && {
@@ -302,9 +316,11 @@ export class CachedDecoder implements Decoder {
         cuPrompts: this.encoder && !starts ? integers('cuPrompts', Row.prompts, 1) : undefined,
       },
     }
-    const { logits } = head.record(graph, batch, undefined, {}).outputs
-    if (!logits || 'column' in logits) throw new TypeError('A decoder has logits')
-    graph.keep(logits)
-    return { plan: compilePlan(graph, 0), inputs, logits }
+    const outputs = head.record(graph, batch, undefined, {}).outputs
+    const [result, pooled] = [outputs[this.output], outputs.poolerOutput] as (Value | undefined)[]
+    if (!result) throw new TypeError(`This head has no ${this.output}`)
+    graph.keep(result)
+    if (pooled) graph.keep(pooled)
+    return { plan: compilePlan(graph, 0), inputs, result, pooled }
   }
 }

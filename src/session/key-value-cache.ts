@@ -20,12 +20,17 @@ export class KeyValueCache {
     this.#decoder = decoder
   }
 
+  /** @internal Of the last call. */
+  get poolerOutput(): Float32Array | undefined {
+    return this.#alive().poolerOutput
+  }
+
   /** Tokens read so far, of each sequence. */
   get lengths(): number[] {
     return this.#alive().lengths
   }
 
-  /** @internal Reads more tokens of each sequence; the logits of all of them, one sequence after another. */
+  /** @internal Reads more tokens of each sequence; the output of all of them, one sequence after another. */
   async append(tokens: readonly (readonly number[])[], signal?: AbortSignal): Promise<Float32Array> {
     const decoder = this.#alive()
     if (this.#busy) throw new BusyError('This cache is in use: await its forward before the next')

@@ -6,10 +6,10 @@ import { LMHead } from '../heads/lm-head.ts'
 import type { BertConfig } from '../model/config.ts'
 import type { Tensor } from '../tensor.ts'
 import { CachedDecoder } from './cached-decoder.ts'
+import { type DecoderInputs, type DecoderOptions, forwardCached, usesCache, withoutCache } from './cached-forward.ts'
 import { type EncoderInputs, prepareEncoder } from './encoder.ts'
-import { type ModelInputs, readFields, type TokenInput } from './given.ts'
-import { KeyValueCache } from './key-value-cache.ts'
-import { checkNames, type ForwardOptions } from './options.ts'
+import { readFields, type TokenInput } from './given.ts'
+import type { KeyValueCache } from './key-value-cache.ts'
 import type { CrossObservations, Loss } from './outputs.ts'
 import { PreTrainedModel } from './pretrained.ts'
 
@@ -20,15 +20,7 @@ export interface CausalLMOutput extends CrossObservations, Loss {
   pastKeyValues?: KeyValueCache
 }
 
-export interface CausalLMInputs extends ModelInputs, EncoderInputs, Pick<LabelInputs, 'labels'> {
-  /** Of an earlier forward: inputIds are the tokens that follow, as ragged number[][], and attend to all that it holds. */
-  readonly pastKeyValues?: KeyValueCache
-}
-
-export interface CausalLMOptions extends ForwardOptions {
-  /** Returns pastKeyValues. For ragged inputIds without labels; hidden states and attentions are not shown. */
-  readonly useCache?: boolean
-}
+export interface CausalLMInputs extends DecoderInputs, Pick<LabelInputs, 'labels'> {}
 
 /** What BertLMHeadModel.generate continues. */
 export interface GenerateInputs extends EncoderInputs {
@@ -43,30 +35,12 @@ export class BertLMHeadModel extends PreTrainedModel<CausalLMInputs, CausalLMOut
   static override readonly head: HeadConstructor = LMHead
 
   /** All logits; of the new tokens only with pastKeyValues. Dropout is off where a cache is used. */
-  override async forward(inputs: CausalLMInputs, options: CausalLMOptions = {}): Promise<CausalLMOutput> {
-    checkNames('forward', options, ['outputHiddenStates', 'outputAttentions', 'signal', 'useCache'])
-    const { useCache, ...rest } = options
-    if (!useCache && !inputs?.pastKeyValues) return super.forward(inputs, rest)
+  override async forward(inputs: CausalLMInputs, options: DecoderOptions = {}): Promise<CausalLMOutput> {
     const { config, runtime } = this
-    const tokens = cacheableTokens(inputs, options, config)
-    const { pastKeyValues } = inputs
-    if (pastKeyValues && !(pastKeyValues instanceof KeyValueCache && pastKeyValues.owner === runtime))
-      throw new ArgumentError('Expected pastKeyValues that this model has returned, but received those of another')
-    const result = (data: Float32Array, cache: KeyValueCache): CausalLMOutput => ({
-      loss: null,
-      logits: { data, shape: [data.length / config.vocabSize, config.vocabSize] },
-      pastKeyValues: cache,
-    })
-    if (pastKeyValues) return result(await pastKeyValues.append(tokens, options.signal), pastKeyValues)
-    const decoder = new CachedDecoder(runtime, config, prepareEncoder(inputs, config, tokens.length))
-    try {
-      const room = { rows: tokens.length, length: config.maxPositionEmbeddings }
-      const logits = await decoder.begin(tokens, room, true, options.signal)
-      return result(logits, new KeyValueCache(runtime, config, decoder))
-    } catch (error) {
-      decoder.end()
-      throw error
-    }
+    if (!usesCache(inputs, options)) return super.forward(inputs, withoutCache(options))
+    const { rows: data, cache } = await forwardCached(runtime, config, inputs, options, 'logits')
+    const shape = [data.length / config.vocabSize, config.vocabSize]
+    return { loss: null, logits: { data, shape }, pastKeyValues: cache }
   }
 
   /**
@@ -101,23 +75,5 @@ function promptsOf({ inputIds, attentionMask }: GenerateInputs, config: BertConf
     Array.from({ length: ids.length(b) }, (_, t) => ids.integer(b, t, config.vocabSize, 'vocab_size')).filter(
       (_, t) => !mask || mask.integer(b, t, 2, 'a mask is 0 or 1; below') === 1,
     ),
-  )
-}
-
-/** Token ids of an input that a cache can take: ragged, and nothing that it would have to remember. */
-function cacheableTokens(inputs: CausalLMInputs, options: CausalLMOptions, config: BertConfig): number[][] {
-  if (!config.isDecoder) throw new ConfigError('useCache needs a decoder: a config with is_decoder true')
-  if (!Array.isArray(inputs?.inputIds))
-    throw new ArgumentError('useCache: expected inputIds to be number[][], ragged, without padding')
-  for (const name of ['attentionMask', 'tokenTypeIds', 'positionIds', 'labels'] as const)
-    if (inputs[name] !== undefined) throw new ArgumentError(`useCache cannot be combined with ${name}`)
-  for (const name of ['encoderHiddenStates', 'encoderAttentionMask'] as const)
-    if (inputs.pastKeyValues && inputs[name] !== undefined)
-      throw new ArgumentError(`pastKeyValues holds the encoder already: leave out ${name}`)
-  for (const name of ['outputHiddenStates', 'outputAttentions'] as const)
-    if (options[name] ?? config[name]) throw new ArgumentError(`useCache cannot be combined with ${name}`)
-  const { ids, shape } = readFields({ inputIds: inputs.inputIds }, config.maxPositionEmbeddings, false)
-  return Array.from({ length: shape.sequences }, (_, b) =>
-    Array.from({ length: ids.length(b) }, (_, t) => ids.integer(b, t, config.vocabSize, 'vocab_size')),
   )
 }

@@ -9,11 +9,13 @@ import { QuestionAnsweringHead } from '../heads/question-answering.ts'
 import { SequenceClassificationHead } from '../heads/sequence-classification.ts'
 import { TokenClassificationHead } from '../heads/token-classification.ts'
 import type { Tensor } from '../tensor.ts'
-import type { EncoderInputs } from './encoder.ts'
+import { type DecoderInputs, type DecoderOptions, forwardCached, usesCache, withoutCache } from './cached-forward.ts'
 import type { ChoiceInput, ModelInputs } from './given.ts'
+import type { KeyValueCache } from './key-value-cache.ts'
 import type { CrossObservations, Loss, Observations } from './outputs.ts'
 import { PreTrainedModel } from './pretrained.ts'
 
+export type { DecoderInputs, DecoderOptions } from './cached-forward.ts'
 export * from './lm-head-model.ts'
 
 type WithLabels<Names extends keyof LabelInputs, Inputs = ModelInputs> = Inputs & Pick<LabelInputs, Names>
@@ -21,8 +23,10 @@ type WithLabels<Names extends keyof LabelInputs, Inputs = ModelInputs> = Inputs 
 export interface BertModelOutput extends CrossObservations {
   /** [batch, length, H] for padded input; the rows of all sequences [tokens, H] for ragged input. */
   lastHiddenState: Tensor
-  /** [batch, H] */
+  /** [batch, H]; with pastKeyValues of the first new token. */
   poolerOutput: Tensor
+  /** With useCache or pastKeyValues: what later calls read on from; dispose() it. */
+  pastKeyValues?: KeyValueCache
 }
 
 export interface BertForPreTrainingOutput extends Observations, Loss {
@@ -64,8 +68,20 @@ export interface QuestionAnsweringModelOutput extends Observations, Loss {
 }
 
 /** The BERT encoder with its pooler, without a head. Transformers' BertModel. */
-export class BertModel extends PreTrainedModel<ModelInputs & EncoderInputs, BertModelOutput> {
+export class BertModel extends PreTrainedModel<DecoderInputs, BertModelOutput> {
   static override readonly head: HeadConstructor = BaseHead
+
+  /** Of the new tokens only with pastKeyValues, of a decoder. Dropout is off where a cache is used. */
+  override async forward(inputs: DecoderInputs, options: DecoderOptions = {}): Promise<BertModelOutput> {
+    if (!usesCache(inputs, options)) return super.forward(inputs, withoutCache(options))
+    const { runtime, config } = this
+    const { rows, poolerOutput, cache } = await forwardCached(runtime, config, inputs, options, 'lastHiddenState')
+    const tensor = (data: Float32Array): Tensor => ({
+      data,
+      shape: [data.length / config.hiddenSize, config.hiddenSize],
+    })
+    return { lastHiddenState: tensor(rows), poolerOutput: tensor(poolerOutput!), pastKeyValues: cache }
+  }
 }
 
 /** Masked words and next sentence together; the loss needs both labels. Transformers' BertForPreTraining. */

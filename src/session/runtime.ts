@@ -43,8 +43,10 @@ export interface RecordedGeneration {
   readonly plan: Plan
   readonly program: Program
   readonly inputs: Readonly<Record<string, Value>>
-  /** [rows, V]; none where rows are only copied. */
-  readonly logits: Value | undefined
+  /** [rows, V] or [rows, H]; none where rows are only copied. */
+  readonly result: Value | undefined
+  /** [sequences, H], of BertModel. */
+  readonly pooled: Value | undefined
 }
 
 /** Called after each run with what it has executed, the run's scalars, and the seconds that each record took. */

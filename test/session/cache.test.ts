@@ -2,7 +2,7 @@
 import { describe, expect, it } from 'vitest'
 import { ArgumentError, BusyError, ConfigError, DisposedError } from '../../src/errors.ts'
 import { BertConfig } from '../../src/model/config.ts'
-import { BertLMHeadModel } from '../../src/session/lm-head-model.ts'
+import { BertLMHeadModel, BertModel } from '../../src/session/models.ts'
 
 const V = 97
 const decoder = (fields: object = {}): BertLMHeadModel =>
@@ -65,6 +65,32 @@ describe('pastKeyValues', () => {
       shape: [length, 40],
     })
     await expectSame(model, { encoderHiddenStates: [state(4), state(9)] })
+  })
+
+  it("of BertModel gives its hidden states and pools each call's first token", async () => {
+    const config = new BertConfig({
+      vocabSize: V,
+      hiddenSize: 40,
+      numHiddenLayers: 2,
+      numAttentionHeads: 5,
+      intermediateSize: 64,
+      isDecoder: true,
+      initializerRange: 0.2,
+    })
+    using model = new BertModel(config, { seed: 4 }).eval()
+    const whole = await model.forward({ inputIds: joined })
+    const first = await model.forward({ inputIds: turns[0] }, { useCache: true })
+    using cache = first.pastKeyValues!
+    expect(first.poolerOutput).toEqual(whole.poolerOutput)
+    const second = await model.forward({ inputIds: turns[1], pastKeyValues: cache })
+    const states = (data: Float32Array, from: number, count: number) => [
+      ...data.subarray(from * 40, (from + count) * 40),
+    ]
+    expect(second.lastHiddenState.shape).toEqual([4, 40])
+    expect(states(second.lastHiddenState.data, 0, 3)).toEqual(states(whole.lastHiddenState.data, 7, 3))
+    expect(states(second.lastHiddenState.data, 3, 1)).toEqual(states(whole.lastHiddenState.data, 11 + 3, 1))
+    expect(second.poolerOutput.shape).toEqual([2, 40])
+    expect(second.poolerOutput.data).not.toEqual(first.poolerOutput.data)
   })
 
   it('of several caches keep apart, and their memory is used again', async () => {

@@ -314,7 +314,7 @@ describe('cross-attention', () => {
 describe('an input by a name that there is not', () => {
   it('is refused, not ignored', async () => {
     using model = new BertModel(tinyConfig())
-    for (const name of ['attention_mask', 'tokenTypeIDs', 'pastKeyValues'])
+    for (const name of ['attention_mask', 'tokenTypeIDs', 'past_key_values'])
       await expect(model.forward({ inputIds: [[1]], [name]: [[1]] })).rejects.toThrow(
         new RegExp(`There is no input '${name}'; there are inputIds, attentionMask`),
       )
