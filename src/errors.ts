@@ -141,7 +141,7 @@ export class FileError extends BertkitError {
 
 /**
  * What kept a model of the Hub away: it is not cached and no network may be used; the package that asks the Hub is missing; there is
- * no such model, revision or file; the token may not read it; the connection failed; the Hub failed or refuses for now; what came is
+ * no such model, revision or file; the token may not read it; the connection failed; the Hub failed or asks to wait; what came is
  * not what was announced.
  */
 export type HubErrorReason =

@@ -25,7 +25,7 @@ export const DTYPE_BITS: Readonly<Record<string, number>> = {
 }
 
 /** Bytes per element of the float dtypes that can be turned into float32. */
-export const FLOAT_WIDTHS = { F16: 2, BF16: 2, F32: 4, F64: 8 } as const
+const FLOAT_WIDTHS = { F16: 2, BF16: 2, F32: 4, F64: 8 } as const
 export type FloatDtype = keyof typeof FLOAT_WIDTHS
 
 export const isFloat = (dtype: string): dtype is FloatDtype => Object.hasOwn(FLOAT_WIDTHS, dtype)

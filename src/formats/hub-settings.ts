@@ -35,7 +35,7 @@ function expand(text: string, env: Environment): string {
 const isLoopback = (host: string): boolean => /^(localhost|127(\.\d+){3}|\[::1\])$/.test(host)
 
 /** Plain http is for a server on this machine only: a token or a model must not cross a network in the open. */
-export const mayConnect = ({ protocol, hostname }: URL): boolean =>
+const mayConnect = ({ protocol, hostname }: URL): boolean =>
   protocol === 'https:' || (protocol === 'http:' && isLoopback(hostname))
 
 /** Whether a redirect may be followed: never from https to http, on this machine neither. */

@@ -1,6 +1,7 @@
 // Checks of labels that several heads share. An error names the input and the first label that is wrong.
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
+import { elementsOf } from '../model/parameters.ts'
 import { isTensor } from '../tensor.ts'
 import type { GivenShape, Labels, LabelTerm } from './head.ts'
 
@@ -10,8 +11,20 @@ export const IGNORE_INDEX = -100
 /** A number that JSON cannot say, such as NaN or 1n, is shown as it is. */
 const show = (value: unknown): string => (/number|bigint/.test(typeof value) ? String(value) : quote(value))
 
-/** One entry per row: a number, or the numbers of its columns. */
-export function labelRows(name: string, labels: Labels): readonly (number | readonly number[])[] {
+/** A number, or the numbers of its columns. */
+export type LabelRow = number | readonly number[]
+
+/** One entry for each of `count` rows; `what` they are, such as sequences. */
+export function labelRows(name: string, labels: Labels, count: number, what: string): readonly LabelRow[] {
+  const rows = rowsOf(name, labels)
+  if (rows.length !== count)
+    throw new ArgumentError(`Expected ${name} for ${count} ${what} but received ${rows.length}`)
+  return rows
+}
+
+const oneNumber = (row: LabelRow): number => (typeof row === 'number' ? row : row.length === 1 ? row[0] : Number.NaN)
+
+function rowsOf(name: string, labels: Labels): readonly LabelRow[] {
   if (Array.isArray(labels)) {
     labels.forEach((row: unknown, i) => {
       if (typeof row !== 'number' && !Array.isArray(row) && !ArrayBuffer.isView(row))
@@ -24,7 +37,7 @@ export function labelRows(name: string, labels: Labels): readonly (number | read
   const { data, shape } = tensor(name, labels)
   if (data.length === 0) return []
   const count = shape[0] ?? 1
-  const width = shape.slice(1).reduce((n, dim) => n * dim, 1)
+  const width = elementsOf(shape.slice(1))
   return Array.from({ length: count }, (_, i) =>
     shape.length < 2 ? data[i] : Array.from({ length: width }, (_, j) => data[i * width + j]),
   )
@@ -33,7 +46,7 @@ export function labelRows(name: string, labels: Labels): readonly (number | read
 function tensor(name: string, labels: Labels): { data: ArrayLike<number>; shape: readonly number[] } {
   if (!isTensor(labels)) throw new ArgumentError(`Expected ${name} to be an array or a tensor { data, shape }`)
   const { data, shape } = labels
-  const count = shape.reduce((n, dim) => n * dim, 1)
+  const count = elementsOf(shape)
   if (data.length !== count)
     throw new ArgumentError(`Expected ${name} of shape [${shape}] to hold ${count} numbers but received ${data.length}`)
   return { data, shape }
@@ -47,13 +60,10 @@ const expectedClass = (classes: number): string => `a class from 0 to ${classes 
 export const countLabelled = (labels: Int32Array): number =>
   labels.reduce((n, label) => n + (label === IGNORE_INDEX ? 0 : 1), 0)
 
-/** One number for each of `count` rows; `what` they are, such as sequences. */
+/** One integer for each of `count` rows. */
 export function oneEach(name: string, labels: Labels, count: number, what: string): number[] {
-  const rows = labelRows(name, labels)
-  if (rows.length !== count)
-    throw new ArgumentError(`Expected ${name} for ${count} ${what} but received ${rows.length}`)
-  return rows.map((row, i) => {
-    const value = typeof row === 'number' ? row : row.length === 1 ? row[0] : Number.NaN
+  return labelRows(name, labels, count, what).map((row, i) => {
+    const value = oneNumber(row)
     if (!Number.isInteger(value))
       throw new ArgumentError(`Expected ${name}[${i}] to be an integer but received ${show(row)}`)
     return value
@@ -66,11 +76,8 @@ export function classLabels(
   labels: Labels,
   { count, what, classes }: { readonly count: number; readonly what: string; readonly classes: number },
 ): Int32Array {
-  const rows = labelRows(name, labels)
-  if (rows.length !== count)
-    throw new ArgumentError(`Expected ${name} for ${count} ${what} but received ${rows.length}`)
-  return Int32Array.from(rows, (row, i) => {
-    const label = typeof row === 'number' ? row : row.length === 1 ? row[0] : Number.NaN
+  return Int32Array.from(labelRows(name, labels, count, what), (row, i) => {
+    const label = oneNumber(row)
     if (!isClass(label, classes))
       throw new ArgumentError(`Expected ${name}[${i}] to be ${expectedClass(classes)} but received ${show(row)}`)
     return label

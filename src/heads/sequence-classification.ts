@@ -8,7 +8,7 @@ import type { ParameterScope } from '../model/parameters.ts'
 import { dropout } from '../ops/dropout.ts'
 import { Loss } from '../ops/loss.ts'
 import type { GivenShape, Head, HeadValues, LabelInputs, LabelValues, PreparedLabels } from './head.ts'
-import { classLabels, countLabelled, labelRows, sequenceTerm } from './labels.ts'
+import { classLabels, countLabelled, type LabelRow, labelRows, sequenceTerm } from './labels.ts'
 
 /**
  * BertForSequenceClassification: dropout and a linear layer on the pooled output; cross-entropy, mean squared error or binary
@@ -33,9 +33,7 @@ export class SequenceClassificationHead implements Head {
 
   prepareLabels({ labels }: LabelInputs, { sequences }: GivenShape): PreparedLabels | undefined {
     if (labels === undefined) return undefined
-    const rows = labelRows('labels', labels)
-    if (rows.length !== sequences)
-      throw new ArgumentError(`Expected labels for ${sequences} sequences but received ${rows.length}`)
+    const rows = labelRows('labels', labels, sequences, 'sequences')
     const problem = this.problemOf(rows)
     const prepared = problem === 'single_label_classification' ? this.classes(rows) : this.reals(rows, problem)
     this.config.problemType = problem
@@ -43,7 +41,7 @@ export class SequenceClassificationHead implements Head {
   }
 
   /** An open problemType is what the first loss that works decides, as in Transformers. */
-  private problemOf(rows: readonly (number | readonly number[])[]): ProblemType {
+  private problemOf(rows: readonly LabelRow[]): ProblemType {
     const { config } = this
     if (config.problemType) return config.problemType
     const oneInteger = rows.every((row) => typeof row === 'number' && Number.isInteger(row))
@@ -51,7 +49,7 @@ export class SequenceClassificationHead implements Head {
     return oneInteger ? 'single_label_classification' : 'multi_label_classification'
   }
 
-  private classes(rows: readonly (number | readonly number[])[]): PreparedLabels {
+  private classes(rows: readonly LabelRow[]): PreparedLabels {
     const labels = rows as readonly number[]
     const shape = { count: rows.length, what: 'sequences', classes: this.config.numLabels }
     const data = classLabels('labels', labels, shape)
@@ -62,7 +60,7 @@ export class SequenceClassificationHead implements Head {
     }
   }
 
-  private reals(rows: readonly (number | readonly number[])[], kind: ProblemType): PreparedLabels {
+  private reals(rows: readonly LabelRow[], kind: ProblemType): PreparedLabels {
     const { numLabels } = this.config
     const data = new Float32Array(rows.length * numLabels)
     rows.forEach((row, i) => {

@@ -13,6 +13,7 @@ import type { BatchValues } from '../model/batch.ts'
 import type { BertConfig } from '../model/config.ts'
 import { copyRows } from '../ops/pooling.ts'
 import type { EncoderBatch } from './encoder.ts'
+import { borders } from './given.ts'
 import { bucket } from './plans.ts'
 import type { ModelRuntime, RecordedGeneration } from './runtime.ts'
 
@@ -25,12 +26,6 @@ interface Slot {
 type Stage = 'start' | 'start, every token' | 'next'
 
 const upTo = (count: number): Int32Array => Int32Array.from({ length: count }, (_, i) => i)
-
-function borders(counts: readonly number[]): Int32Array {
-  const cu = new Int32Array(counts.length + 1)
-  for (const [i, count] of counts.entries()) cu[i + 1] = cu[i] + count
-  return cu
-}
 
 /** An output with a row per token: of BertLMHeadModel, or of BertModel. */
 export type CachedOutput = 'logits' | 'lastHiddenState'

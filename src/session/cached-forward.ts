@@ -73,7 +73,5 @@ function cacheableTokens(
   for (const name of ['outputHiddenStates', 'outputAttentions'] as const)
     if (options[name] ?? config[name]) throw new ArgumentError(`useCache cannot be combined with ${name}`)
   const { ids, shape } = readFields({ inputIds: inputs.inputIds }, config.maxPositionEmbeddings, false)
-  return Array.from({ length: shape.sequences }, (_, b) =>
-    Array.from({ length: ids.length(b) }, (_, t) => ids.integer(b, t, config.vocabSize, 'vocab_size')),
-  )
+  return Array.from({ length: shape.sequences }, (_, b) => ids.integers(b, config.vocabSize, 'vocab_size'))
 }

@@ -2,7 +2,7 @@ import { ArgumentError } from '../errors.ts'
 import type { BertConfig } from '../model/config.ts'
 import { elementsOf } from '../model/parameters.ts'
 import { isTensor, type Tensor } from '../tensor.ts'
-import { Rows, type TokenInput } from './given.ts'
+import { borders, Rows, type TokenInput } from './given.ts'
 
 /** An encoder's output for a decoder with cross-attention to look at. */
 export interface EncoderInputs {
@@ -43,8 +43,8 @@ export function prepareEncoder(
   const parts = padded
     ? [(encoderHiddenStates as Tensor<ArrayLike<number>>).data]
     : raggedParts(encoderHiddenStates as readonly Tensor<ArrayLike<number>>[], sequences, H)
-  const cuKeys = new Int32Array(sequences + 1)
-  for (let b = 0; b < sequences; b++) cuKeys[b + 1] = cuKeys[b] + (padded ? padded[1] : parts[b].length / H)
+  const lengths = padded ? Array<number>(sequences).fill(padded[1]) : parts.map(({ length }) => length / H)
+  const cuKeys = borders(lengths)
   const keys = cuKeys[sequences]
   const states = new Float32Array(keys * H)
   let at = 0

@@ -23,6 +23,13 @@ export interface ModelInputs<Tokens = TokenInput> {
 const isPadded = (input: TokenInput): input is Tensor<ArrayLike<number>> => !Array.isArray(input)
 const isArray = (value: unknown): boolean => Array.isArray(value) || ArrayBuffer.isView(value)
 
+/** Where each of several runs of rows starts, and where the last one ends: [counts + 1]. */
+export function borders(counts: readonly number[]): Int32Array {
+  const cu = new Int32Array(counts.length + 1)
+  for (const [i, count] of counts.entries()) cu[i + 1] = cu[i] + count
+  return cu
+}
+
 /** One field of the input, padded or ragged alike. */
 export class Rows {
   constructor(
@@ -81,6 +88,11 @@ export class Rows {
         `${this.name}[${b}][${t}] is ${typeof value === 'string' ? quote(value) : value}, expected an integer from 0 to ${end - 1} (${limit} ${end})`,
       )
     return value
+  }
+
+  /** The integers of row b, each as in `integer`. */
+  integers(b: number, end: number, limit: string): number[] {
+    return Array.from({ length: this.length(b) }, (_, t) => this.integer(b, t, end, limit))
   }
 
   private describe(): string {
@@ -152,15 +164,13 @@ function withoutChoices({ inputIds, ...others }: ModelInputs<ChoiceInput>): {
     return input.flat()
   }
   const field = (name: string, input: ChoiceInput | undefined) => (input ? flatten(name, input) : undefined)
-  const cuChoices = new Int32Array(counts.length + 1)
-  for (const [i, count] of counts.entries()) cuChoices[i + 1] = cuChoices[i] + count
   const inputs = {
     inputIds: flatten('inputIds', inputIds),
     attentionMask: field('attentionMask', others.attentionMask),
     tokenTypeIds: field('tokenTypeIds', others.tokenTypeIds),
     positionIds: field('positionIds', others.positionIds),
   }
-  return { inputs, cuChoices }
+  return { inputs, cuChoices: borders(counts) }
 }
 
 /** How many choices each example has. */

@@ -72,8 +72,8 @@ function promptsOf({ inputIds, attentionMask }: GenerateInputs, config: BertConf
   if (Array.isArray(inputIds) && attentionMask === undefined) return inputIds
   const { ids, mask, shape } = readFields({ inputIds: inputIds!, attentionMask }, config.maxPositionEmbeddings, false)
   return Array.from({ length: shape.sequences }, (_, b) =>
-    Array.from({ length: ids.length(b) }, (_, t) => ids.integer(b, t, config.vocabSize, 'vocab_size')).filter(
-      (_, t) => !mask || mask.integer(b, t, 2, 'a mask is 0 or 1; below') === 1,
-    ),
+    ids
+      .integers(b, config.vocabSize, 'vocab_size')
+      .filter((_, t) => !mask || mask.integer(b, t, 2, 'a mask is 0 or 1; below') === 1),
   )
 }
