@@ -6,8 +6,12 @@
     "isa_flags": ["-O3", "-fno-exceptions", "-fno-rtti", "-fno-math-errno", "-ffp-contract=off", "-fno-trapping-math"],
     "avx2_flags": ["-mavx2", "-mfma"],
     "avx512_flags": [
-      "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512", "-Wno-maybe-uninitialized"
-    ]
+      "-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mprefer-vector-width=512", "-Wno-maybe-uninitialized",
+      "-Wno-uninitialized"
+    ],
+    "avx512bf16_flags": ["<@(avx512_flags)", "-mavx512bf16"],
+    "amx_flags": ["<@(avx512_flags)", "-mamx-tile", "-mamx-bf16"],
+    "neonbf16_flags": ["-march=armv8.2-a+bf16"]
   },
   "target_defaults": {
     "cflags": ["-fPIC", "-fvisibility=hidden", "<@(warnings)"],
@@ -44,7 +48,11 @@
       "cflags!": ["-O3"],
       "cflags_cc": ["-O2", "-fexceptions", "-frtti"],
       "cflags_cc!": ["-fno-exceptions", "-fno-rtti"],
-      "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-O2"], "GCC_ENABLE_CPP_EXCEPTIONS": "YES", "GCC_ENABLE_CPP_RTTI": "YES" }
+      "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-O2"], "GCC_ENABLE_CPP_EXCEPTIONS": "YES", "GCC_ENABLE_CPP_RTTI": "YES" },
+      "conditions": [
+        ["OS=='linux' and target_arch=='x64'", { "defines": ["BK_AMX"] }],
+        ["OS=='linux' and target_arch=='arm64'", { "defines": ["BK_NEON_BF16"] }]
+      ]
     },
     {
       "target_name": "bertkit",
@@ -57,8 +65,10 @@
       "cflags_cc!": ["-fno-exceptions", "-fno-rtti"],
       "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["-O2"], "GCC_ENABLE_CPP_EXCEPTIONS": "YES", "GCC_ENABLE_CPP_RTTI": "YES" },
       "conditions": [
-        ["target_arch=='x64'", { "dependencies": ["isa_avx2", "isa_avx512"] }],
+        ["target_arch=='x64'", { "dependencies": ["isa_avx2", "isa_avx512", "isa_avx512bf16"] }],
         ["target_arch=='arm64'", { "dependencies": ["isa_neon"] }],
+        ["OS=='linux' and target_arch=='x64'", { "dependencies": ["isa_amx"] }],
+        ["OS=='linux' and target_arch=='arm64'", { "dependencies": ["isa_neonbf16"] }],
         ["OS=='linux'", { "libraries": ["-ldl", "-pthread"], "ldflags": ["-Wl,--exclude-libs,ALL", "-Wl,--gc-sections"] }]
       ]
     }
@@ -81,6 +91,36 @@
           "defines": ["BK_ISA=avx512", "BK_ISA_AVX512"],
           "cflags_cc": ["<@(isa_flags)", "<@(avx512_flags)"],
           "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["<@(isa_flags)", "<@(avx512_flags)"] }
+        },
+        {
+          "target_name": "isa_avx512bf16",
+          "type": "static_library",
+          "sources": ["native/cpu/isa.cc"],
+          "defines": ["BK_ISA=avx512bf16", "BK_ISA_AVX512", "BK_PAIRS"],
+          "cflags_cc": ["<@(isa_flags)", "<@(avx512bf16_flags)"],
+          "xcode_settings": { "OTHER_CPLUSPLUSFLAGS": ["<@(isa_flags)", "<@(avx512bf16_flags)"] }
+        }
+      ]
+    }],
+    ["OS=='linux' and target_arch=='x64'", {
+      "targets": [
+        {
+          "target_name": "isa_amx",
+          "type": "static_library",
+          "sources": ["native/cpu/isa.cc"],
+          "defines": ["BK_ISA=amx", "BK_ISA_AVX512", "BK_ISA_AMX", "BK_TILES"],
+          "cflags_cc": ["<@(isa_flags)", "<@(amx_flags)"]
+        }
+      ]
+    }],
+    ["OS=='linux' and target_arch=='arm64'", {
+      "targets": [
+        {
+          "target_name": "isa_neonbf16",
+          "type": "static_library",
+          "sources": ["native/cpu/isa.cc"],
+          "defines": ["BK_ISA=neonbf16", "BK_GENERIC_WIDTH=4", "BK_PAIRS"],
+          "cflags_cc": ["<@(isa_flags)", "<@(neonbf16_flags)"]
         }
       ]
     }],

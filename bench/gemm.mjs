@@ -11,7 +11,7 @@ const fixed = (name, rows, width, offset) => ({
   name,
   rows,
   width,
-  integer: false,
+  type: 'float32',
   arena: Arena.io,
   offset,
   requiresGrad: false,
@@ -37,7 +37,7 @@ function problem(kind, { rows, K, N }) {
   if (kind === 'forward') graph.emit('linear', { x, w, y }, { ...shape, act: 'linear' })
   if (kind === 'data gradient') graph.emit('linearBackwardData', { dy: y, w, dx: x }, { ...shape, add: false })
   if (kind === 'weight gradient')
-    graph.emit('linearBackwardWeight', { dy: y, x, dw: w }, { ...shape, accumulate: false })
+    graph.emit('linearBackwardWeight', { dy: y, x, dw: w }, { ...shape, T: N, first: 0, accumulate: false })
   const X = { ...x, elements: rows * K, row: K }
   const Wt = { ...w, elements: N * K, row: K }
   const Y = { ...y, elements: rows * N, row: N }

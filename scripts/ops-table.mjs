@@ -15,12 +15,12 @@ const ops = [...text.matchAll(/^OP\((\d+), (\w+), "(.*?)", "(.*?)", "(.*?)"\)/gm
   ([, id, name, inputs, outputs, attributes]) => {
     for (const field of [id.padStart(2, '0'), name, inputs, outputs, attributes]) mix(field)
     const operand = (output) => (word) => {
-      const [, operandName, optional, dims, rest] = /^(\w+)(\??)\[(.*?)\](.*)$/.exec(word)
+      const [, operandName, optional, dims, type] = /^(\w+)(\??)\[(.*?)\](?::(\w+))?/.exec(word)
       return {
         name: operandName,
         dims: dims.split(','),
         optional: optional === '?',
-        integer: rest.startsWith(':i'),
+        type: type === 'i' ? 'int32' : (type ?? 'float32'),
         output,
       }
     }
@@ -49,7 +49,7 @@ const quote = (value) => `'${value}'`
 const opText = (op) => {
   const operands = op.operands.map(
     (o) =>
-      `      { name: ${quote(camel(o.name))}, dims: [${o.dims.map(quote).join(', ')}], optional: ${o.optional}, integer: ${o.integer}, output: ${o.output} },`,
+      `      { name: ${quote(camel(o.name))}, dims: [${o.dims.map(quote).join(', ')}], optional: ${o.optional}, type: ${quote(o.type)}, output: ${o.output} },`,
   )
   const attributes = op.attributes.map(
     (a) =>
@@ -87,14 +87,15 @@ export interface OperandSpec {
   readonly name: string
   readonly dims: readonly string[]
   readonly optional: boolean
-  readonly integer: boolean
+  /** float32, int32, or the attribute that says which. */
+  readonly type: 'float32' | 'int32' | 'type' | 'to'
   readonly output: boolean
 }
 export interface OpSpec {
   readonly id: number
   readonly name: string
   readonly operands: readonly OperandSpec[]
-  /** kind: r row symbol, d dimension, f float32, s scalar index, e enumeration, i integer. */
+  /** kind: r row symbol, d dimension, f float32, s scalar index, e enumeration, t element type, i integer. */
   readonly attributes: readonly { readonly name: string; readonly kind: string }[]
 }
 

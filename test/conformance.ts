@@ -3,6 +3,7 @@
 import { describe } from 'vitest'
 import { activations } from './conformance/activations.ts'
 import { attention } from './conformance/attention.ts'
+import { bfloat16 } from './conformance/bfloat16.ts'
 import { caching } from './conformance/caching.ts'
 import { crossAttention } from './conformance/cross-attention.ts'
 import { determinism } from './conformance/determinism.ts'
@@ -23,6 +24,7 @@ export function conformance(name: string, open: Open): void {
       gemm,
       attention,
       crossAttention,
+      bfloat16,
       losses,
       optimizer,
       caching,

@@ -29,7 +29,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   cli: [...session, 'session', 'train', 'export'],
 }
 /** src/*.ts that every layer may import and that import only each other. */
-const leaves = ['errors.ts', 'json.ts', 'run.ts', 'tensor.ts', 'turns.ts']
+const leaves = ['bfloat16.ts', 'errors.ts', 'json.ts', 'run.ts', 'tensor.ts', 'turns.ts']
 /** src/*.ts that only name what others export. */
 const entries = ['index.ts']
 

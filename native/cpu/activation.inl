@@ -104,6 +104,16 @@ struct SqrtSoftplus {  // sqrt(log(1 + e^z)); below -18 e^(z/2), where PyTorch's
   static f32 slope(f32 z) { return select(z < -18.0f, 0.5f * exp(0.5f * z), 0.5f * sigmoid(z) / sqrt(softplus(z))); }
 };
 
+/** to[i] = f(i, n) for n lanes from element i on, over [rows, N]. */
+template <class T, class F>
+static void map_elements(Run& run, int64_t rows, int64_t N, T* to, F f) {
+  parallel_ranges(run, rows * N, 16384, [&](int64_t begin, int64_t end, int) {
+    int64_t i = begin;
+    for (; i + W <= end; i += W) store(to + i, f(i, W));
+    if (i < end) store_n(to + i, f(i, (int)(end - i)), (int)(end - i));
+  });
+}
+
 /** Calls body with the activation's functions as a type, so that loops over elements have no branch. */
 template <class Body>
 static inline void with_activation(int act, Body&& body) {
@@ -131,18 +141,15 @@ static inline void with_activation(int act, Body&& body) {
 /** dz = dy act'(z) */
 static Status activation_backward(Run& run, const Call& call) {
   Cursor c(call);
-  const float *dy = c.f32(), *z = c.f32();
-  float* dz = c.f32();
+  const void *dy = c.any(), *z = c.any();
+  void* dz = c.any();
   const int64_t rows = c.dim(), N = c.dim();
-  with_activation(c.integer(), [&](auto act) {
-    typedef decltype(act) Act;
-    parallel_ranges(run, rows * N, 16384, [&](int64_t begin, int64_t end, int) {
-      int64_t i = begin;
-      for (; i + W <= end; i += W) store(dz + i, load(dy + i) * Act::slope(load(z + i)));
-      if (i < end) {
-        const int n = (int)(end - i);
-        store_n(dz + i, load_n(dy + i, n) * Act::slope(load_n(z + i, n)), n);
-      }
+  const int act = c.integer();
+  with_type(c.type(), [&](auto element) {
+    typedef decltype(element) T;
+    with_activation(act, [&](auto activation) {
+      map_elements(run, rows, N, (T*)dz,
+                   [&](int64_t i, int n) { return load_columns((const T*)dy + i, n) * decltype(activation)::slope(load_columns((const T*)z + i, n)); });
     });
   });
   return kOk;

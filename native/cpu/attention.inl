@@ -1,13 +1,30 @@
 // attention: softmax(q k^T / sqrt(D)) v inside each sequence of a ragged batch, for one head at a time.
 // A task is one (sequence, head). Scores exist for a block of queries only (BQ x L, in the thread's scratch), as in FlashAttention
 // (Dao et al., 2022), but a whole row at once: L is at most a few thousand here, so softmax needs no running maximum.
+// Products are of the type of q, k and v; scores, probabilities and sums are float32.
 // Saved for the backward: lse, the log-sum-exp of each row of scaled and masked scores; probabilities are exp(score - lse).
 // attention: q, k, v lie in one row of qkv, [3, A, D]. cross_attention: queries of their own, k and v in one row of kv, [2, A, D]; for
 // a decoder that looks at an encoder, and for a last layer that is wanted at some tokens only. Gradients are overwritten.
-constexpr int64_t BQ = (48 / MR) * MR;  // queries of a block
 
+/** The format of products of T. */
+template <class T>
+struct FormatOf {
+  typedef Float32 F;
+  static constexpr ElementType type = kFloat32;
+};
+template <>
+struct FormatOf<bf16> {
+  typedef Bfloat16 F;
+  static constexpr ElementType type = kBfloat16;
+};
+template <class T>
+constexpr int64_t kQueries = larger(48 / FormatOf<T>::F::MR, 1) * FormatOf<T>::F::MR;  // of a block
+
+template <class T>
 struct Sequences {
-  const float *q, *k, *v;  // first row of each, rows q_stride or kv_stride apart
+  typedef typename FormatOf<T>::F F;
+  static constexpr ElementType type = FormatOf<T>::type;
+  const T *q, *k, *v;  // first row of each, rows q_stride or kv_stride apart
   int64_t q_stride, kv_stride;
   const int32_t *cu_queries, *cu_keys, *key_mask;  // key_mask may be null
   int64_t rows, keys, count, A, D;
@@ -17,12 +34,12 @@ struct Sequences {
   float p;
 
   /** q, k and v of each token side by side: every token is a query and a key. */
-  static Sequences self(const float* qkv, const int32_t* cu_seqlens, const int32_t* key_mask, int64_t rows, int64_t count, int64_t A, int64_t D) {
+  static Sequences self(const T* qkv, const int32_t* cu_seqlens, const int32_t* key_mask, int64_t rows, int64_t count, int64_t A, int64_t D) {
     const int64_t H = A * D;
     return {qkv, qkv + H, qkv + 2 * H, 3 * H, 3 * H, cu_seqlens, cu_seqlens, key_mask, rows, rows, count, A, D, true};
   }
-  static Sequences cross(const float* q, const float* kv, const int32_t* cu_queries, const int32_t* cu_keys, const int32_t* key_mask, int64_t rows,
-                         int64_t keys, int64_t count, int64_t A, int64_t D) {
+  static Sequences cross(const T* q, const T* kv, const int32_t* cu_queries, const int32_t* cu_keys, const int32_t* key_mask, int64_t rows, int64_t keys,
+                         int64_t count, int64_t A, int64_t D) {
     const int64_t H = A * D;
     return {q, kv, kv + H, H, 2 * H, cu_queries, cu_keys, key_mask, rows, keys, count, A, D, false};
   }
@@ -50,18 +67,23 @@ struct Sequences {
 };
 
 /** One head of one sequence. */
+template <class T>
 struct Head {
-  const Sequences& s;
+  typedef typename FormatOf<T>::F F;
+  typedef typename F::Packed Packed;
+  static constexpr Elements elements = FormatOf<T>::type == kBfloat16 ? kHalf : kReal;
+  static constexpr Elements scratch = FormatOf<T>::type == kBfloat16 ? kRounded : kReal;  // float32 in a product of T
+  const Sequences<T>& s;
   int64_t first_query, Lq, first_key, L, Lp, head;  // L keys; Lp: L rounded up to whole panels
   int64_t last;                                     // keys that the last causal query may see
 
-  Head(const Sequences& sequences, int64_t index)
+  Head(const Sequences<T>& sequences, int64_t index)
       : s(sequences),
         first_query(s.cu_queries[index / s.A]),
         Lq(s.cu_queries[index / s.A + 1] - first_query),
         first_key(s.cu_keys[index / s.A]),
         L(s.cu_keys[index / s.A + 1] - first_key),
-        Lp(round_up(L, NR)),
+        Lp(round_up(L, F::NR)),
         head(index % s.A),
         last(s.own ? L : visible_keys()) {}
 
@@ -75,7 +97,7 @@ struct Head {
   /** Leaves out the hidden keys at the end, such as the free rows of a cache: their probability is 0, so no bit changes. */
   void trim() {
     L = visible_keys();
-    Lp = round_up(L, NR);
+    Lp = round_up(L, F::NR);
   }
 
   /** Element offsets of this head's first row: among the queries and the keys or values, in [rows, A, D], and in [rows, A]. */
@@ -84,17 +106,19 @@ struct Head {
   int64_t in_context() const { return (first_query * s.A + head) * s.D; }
   int64_t in_lse() const { return first_query * s.A + head; }
 
-  const float* queries(int64_t q0) const { return s.q + in_q() + q0 * s.q_stride; }
-  const float* keys() const { return s.k + in_kv(); }
-  const float* values() const { return s.v + in_kv(); }
+  Matrix queries(int64_t q0) const { return {s.q + in_q() + q0 * s.q_stride, s.q_stride, 1, elements}; }
+  Matrix keys() const { return {s.k + in_kv(), s.kv_stride, 1, elements}; }
+  Matrix keys_turned() const { return {s.k + in_kv(), 1, s.kv_stride, elements}; }
+  Matrix values() const { return {s.v + in_kv(), s.kv_stride, 1, elements}; }
+  Matrix values_turned() const { return {s.v + in_kv(), 1, s.kv_stride, elements}; }
 
   /** Dropout row of query i: unique in the batch for (query, head). */
   int64_t dropout_row(int64_t i) const { return (first_query + i) * s.A + head; }
 
   /** scores[m x Lp] of queries q0 .. q0 + m, unscaled; `strip` is scratch for the packed queries. */
-  void scores(int64_t q0, int64_t m, const float* key_panels, float* strip, float* out) const {
-    pack_a({queries(q0), s.q_stride, 1}, m, s.D, strip);
-    multiply_packed(round_up(m, MR), Lp, s.D, strip, key_panels, out, Lp, false, NoEpilogue());
+  void scores(int64_t q0, int64_t m, const Packed* key_panels, Packed* strip, float* out) const {
+    pack_a<F>(queries(q0), m, s.D, strip);
+    multiply_packed<F>(round_up(m, F::MR), Lp, s.D, strip, key_panels, {out, Lp, kFloat32}, false);
   }
 
   /** Scales row i and hides what it may not see behind -inf, padding columns too. Whether it sees anything at all. */
@@ -143,20 +167,38 @@ static float softmax(float* row, int64_t Lp) {
   return m + (float)__builtin_log((double)total);
 }
 
-static Status attend(Run& run, const Sequences& s, float* context, float* lse) {
+/** Scratch of a task, taken piece after piece. */
+struct Pieces {
+  char* at;
+
+  template <class T>
+  T* take(int64_t n) {
+    char* piece = at;
+    at += round_up(n * (int64_t)sizeof(T), 64);
+    return (T*)piece;
+  }
+};
+
+template <class T>
+static Status attend(Run& run, const Sequences<T>& s, T* context, float* lse) {
+  typedef typename FormatOf<T>::F F;
+  typedef typename F::Packed Packed;
+  constexpr int64_t BQ = kQueries<T>;
   const Status bad = s.check();
   if (bad.where) return bad;
   const int64_t A = s.A, D = s.D;
   parallel(run, s.count * A, [&](int index, int thread) {
-    Head h(s, index);
+    Head<T> h(s, index);
     if (h.Lq == 0) return;
     h.trim();
-    float* keys = (float*)run.local[thread];         // D x Lp
-    float* values = keys + D * h.Lp;                 // L x round_up(D)
-    float* scores = values + h.L * round_up(D, NR);  // BQ x Lp
-    float* strip = scores + BQ * h.Lp;               // BQ x max(D, L)
-    pack_b({h.keys(), 1, s.kv_stride}, D, h.L, keys);
-    pack_b({h.values(), s.kv_stride, 1}, h.L, D, values);
+    const TileState state(sizeof(Packed) == 2);
+    Pieces pieces = {run.local[thread]};
+    auto* keys = pieces.take<Packed>(padded<F>(D) * h.Lp);
+    auto* values = pieces.take<Packed>(padded<F>(h.L) * round_up(D, F::NR));
+    auto* scores = pieces.take<float>(BQ * h.Lp);
+    auto* strip = pieces.take<Packed>(BQ * padded<F>(larger(D, h.L)));
+    pack_b<F>(h.keys_turned(), D, h.L, keys);
+    pack_b<F>(h.values(), h.L, D, values);
     for (int64_t q0 = 0; q0 < h.Lq; q0 += BQ) {
       const int64_t m = smaller(BQ, h.Lq - q0);
       h.scores(q0, m, keys, strip, scores);
@@ -165,73 +207,118 @@ static Status attend(Run& run, const Sequences& s, float* context, float* lse) {
         lse[h.in_lse() + (q0 + i) * A] = h.mask(row, q0 + i) ? softmax(row, h.Lp) : see_nothing(row, h.Lp);
         if (s.p > 0) s.drop.apply(row, row, h.dropout_row(q0 + i), h.L);
       }
-      pack_a({scores, h.Lp, 1}, m, h.L, strip);
-      multiply_packed(m, D, h.L, strip, values, context + h.in_context() + q0 * A * D, A * D, false, NoEpilogue());
+      pack_a<F>({scores, h.Lp, 1, h.scratch}, m, h.L, strip);
+      multiply_packed<F>(m, D, h.L, strip, values, {context + h.in_context() + q0 * A * D, A * D, s.type}, false);
     }
   });
   return kOk;
 }
-static Scratch attend_scratch(int64_t L, int64_t D) {
-  const int64_t Lp = round_up(L, NR), Dp = round_up(D, NR);
-  return {0, (size_t)(D * Lp + L * Dp + BQ * Lp + BQ * larger(D, L)) * 4};
+static Scratch attend_scratch(ElementType type, int64_t L, int64_t D) {
+  return with_type(type, [&](auto element) -> Scratch {
+    typedef typename FormatOf<decltype(element)>::F F;
+    constexpr int64_t BQ = kQueries<decltype(element)>, size = sizeof(typename F::Packed);
+    const int64_t Lp = round_up(L, F::NR), Dp = round_up(D, F::NR), largest = padded<F>(larger(D, L));
+    return {0, (size_t)((padded<F>(D) * Lp + padded<F>(L) * Dp + BQ * largest) * size + BQ * Lp * 4 + 4 * 64)};
+  });
 }
 
 static Status attention(Run& run, const Call& call) {
-  Cursor c(call);
-  const float* qkv = c.f32();
-  const int32_t *cu_seqlens = c.i32(), *key_mask = c.i32();
-  float *context = c.f32(), *lse = c.f32();
-  const int64_t rows = c.dim(), seqs = c.dim(), A = c.dim(), D = c.dim();
-  Sequences s = Sequences::self(qkv, cu_seqlens, key_mask, rows, seqs, A, D);
-  s.options(run, c);
-  return attend(run, s, context, lse);
+  return with_type((ElementType)call.attributes[7], [&](auto element) {
+    typedef decltype(element) T;
+    Cursor c(call);
+    const T* qkv = (T*)c.any();
+    const int32_t *cu_seqlens = c.i32(), *key_mask = c.i32();
+    T* context = (T*)c.any();
+    float* lse = c.f32();
+    const int64_t rows = c.dim(), seqs = c.dim(), A = c.dim(), D = c.dim();
+    auto s = Sequences<T>::self(qkv, cu_seqlens, key_mask, rows, seqs, A, D);
+    s.options(run, c);
+    return attend(run, s, context, lse);
+  });
 }
-static Scratch attention_scratch(const Call& call) { return attend_scratch(call.attributes[0], call.attributes[3]); }
+static Scratch attention_scratch(const Call& call) {
+  const int32_t* at = call.attributes;
+  return attend_scratch((ElementType)at[7], at[0], at[3]);
+}
 
 static Status cross_attention(Run& run, const Call& call) {
-  Cursor c(call);
-  const float *q = c.f32(), *kv = c.f32();
-  const int32_t *cu_queries = c.i32(), *cu_keys = c.i32(), *key_mask = c.i32();
-  float *context = c.f32(), *lse = c.f32();
-  const int64_t rows = c.dim(), keys = c.dim(), seqs = c.dim(), A = c.dim(), D = c.dim();
-  Sequences s = Sequences::cross(q, kv, cu_queries, cu_keys, key_mask, rows, keys, seqs, A, D);
-  s.options(run, c);
-  return attend(run, s, context, lse);
+  return with_type((ElementType)call.attributes[8], [&](auto element) {
+    typedef decltype(element) T;
+    Cursor c(call);
+    const T *q = (T*)c.any(), *kv = (T*)c.any();
+    const int32_t *cu_queries = c.i32(), *cu_keys = c.i32(), *key_mask = c.i32();
+    T* context = (T*)c.any();
+    float* lse = c.f32();
+    const int64_t rows = c.dim(), keys = c.dim(), seqs = c.dim(), A = c.dim(), D = c.dim();
+    auto s = Sequences<T>::cross(q, kv, cu_queries, cu_keys, key_mask, rows, keys, seqs, A, D);
+    s.options(run, c);
+    return attend(run, s, context, lse);
+  });
 }
-static Scratch cross_attention_scratch(const Call& call) { return attend_scratch(call.attributes[1], call.attributes[4]); }
+static Scratch cross_attention_scratch(const Call& call) {
+  const int32_t* at = call.attributes;
+  return attend_scratch((ElementType)at[8], at[1], at[4]);
+}
+
+/** Sums over blocks of queries of dk or dv, [L, D]: in the gradient itself, or in float32 scratch that is rounded once at the end. */
+struct KeyGradient {
+  float* sums;
+  int64_t stride;
+
+  static KeyGradient of(float* gradient, int64_t stride, float*, int64_t) { return {gradient, stride}; }
+  static KeyGradient of(bf16*, int64_t, float* scratch, int64_t D) { return {scratch, D}; }
+
+  void finish(float*, int64_t, int64_t, int64_t) const {}
+  void finish(bf16* gradient, int64_t gradient_stride, int64_t L, int64_t D) const {
+    for (int64_t r = 0; r < L; r++)
+      for (int64_t j = 0; j < D; j += W) {
+        const int n = (int)smaller(W, D - j);
+        store_columns(gradient + r * gradient_stride + j, load_columns(sums + r * stride + j, n), n);
+      }
+  }
+};
 
 /**
  * With P the probabilities, P' = dropout(P), O = P' v and delta = rowsum(dO O):
  * dv = P'^T dO; dS = P (dropout(dO v^T) - delta) / sqrt(D); dq = dS k; dk = dS^T q. dq, or dk and dv, may be null.
  */
-static Status attend_backward(Run& run, const Sequences& s, const float* dcontext, const float* context, const float* lse, float* dq, float* dk, float* dv) {
+template <class T>
+static Status attend_backward(Run& run, const Sequences<T>& s, const T* dcontext, const T* context, const float* lse, T* dq, T* dk, T* dv) {
+  typedef typename FormatOf<T>::F F;
+  typedef typename F::Packed Packed;
+  constexpr int64_t BQ = kQueries<T>;
   const Status bad = s.check();
   if (bad.where) return bad;
-  const int64_t A = s.A, D = s.D, H = A * D, Dp = round_up(D, NR);
+  const int64_t A = s.A, D = s.D, H = A * D, Dp = round_up(D, F::NR);
   parallel(run, s.count * A, [&](int index, int thread) {
-    const Head h(s, index);
+    const Head<T> h(s, index);
     if (h.Lq == 0 && dk)
       for (int64_t j = 0; j < h.L; j++) {
-        memset(dk + h.in_kv() + j * s.kv_stride, 0, (size_t)D * 4);
-        memset(dv + h.in_kv() + j * s.kv_stride, 0, (size_t)D * 4);
+        memset((void*)(dk + h.in_kv() + j * s.kv_stride), 0, (size_t)D * sizeof(T));
+        memset((void*)(dv + h.in_kv() + j * s.kv_stride), 0, (size_t)D * sizeof(T));
       }
     if (h.Lq == 0) return;
-    float* keys_t = (float*)run.local[thread];  // k^T: D x Lp
-    float* values_t = keys_t + D * h.Lp;        // v^T: D x Lp
-    float* keys = values_t + D * h.Lp;          // k: L x Dp
-    float* block = keys + h.L * Dp;             // q or dO of the block: BQ x Dp
-    float* P = block + BQ * Dp;                 // BQ x Lp
-    float* dS = P + BQ * h.Lp;                  // BQ x Lp
-    float* strip = dS + BQ * h.Lp;              // BQ x max(D, L), or L x BQ
-    pack_b({h.keys(), 1, s.kv_stride}, D, h.L, keys_t);
-    pack_b({h.values(), 1, s.kv_stride}, D, h.L, values_t);
-    if (dq) pack_b({h.keys(), s.kv_stride, 1}, h.L, D, keys);
+    const TileState state(sizeof(Packed) == 2);
+    Pieces pieces = {run.local[thread]};
+    auto* keys_t = pieces.take<Packed>(padded<F>(D) * h.Lp);    // k^T
+    auto* values_t = pieces.take<Packed>(padded<F>(D) * h.Lp);  // v^T
+    auto* keys = pieces.take<Packed>(padded<F>(h.L) * Dp);      // k
+    auto* block = pieces.take<Packed>(padded<F>(BQ) * Dp);      // q or dO of the block
+    auto* P = pieces.take<float>(BQ * h.Lp);                    //
+    auto* dS = pieces.take<float>(BQ * h.Lp);                   //
+    auto* strip = pieces.take<Packed>(larger(BQ * padded<F>(larger(D, h.L)), round_up(h.L, F::MR) * padded<F>(BQ)));
+    auto* sums = pieces.take<float>(sizeof(T) == 4 ? 0 : 2 * h.L * D);
+    const auto dk_sums = KeyGradient::of(dk + h.in_kv(), s.kv_stride, sums, D), dv_sums = KeyGradient::of(dv + h.in_kv(), s.kv_stride, sums + h.L * D, D);
+    pack_b<F>(h.keys_turned(), D, h.L, keys_t);
+    pack_b<F>(h.values_turned(), D, h.L, values_t);
+    if (dq) pack_b<F>(h.keys(), h.L, D, keys);
     for (int64_t q0 = 0; q0 < h.Lq; q0 += BQ) {
       const int64_t m = smaller(BQ, h.Lq - q0);
-      const float *dO = dcontext + h.in_context() + q0 * H, *O = context + h.in_context() + q0 * H;
+      const T *dO = dcontext + h.in_context() + q0 * H, *O = context + h.in_context() + q0 * H;
+      const Matrix gradient = {dO, H, 1, h.elements};
       h.scores(q0, m, keys_t, strip, P);
-      pack_a({dO, H, 1}, m, D, strip);
-      multiply_packed(round_up(m, MR), h.Lp, D, strip, values_t, dS, h.Lp, false, NoEpilogue());
+      pack_a<F>(gradient, m, D, strip);
+      multiply_packed<F>(round_up(m, F::MR), h.Lp, D, strip, values_t, {dS, h.Lp, kFloat32}, false);
       for (int64_t i = 0; i < m; i++) {
         float *probs = P + i * h.Lp, *d = dS + i * h.Lp;
         h.mask(probs, q0 + i);
@@ -243,51 +330,78 @@ static Status attend_backward(Run& run, const Sequences& s, const float* dcontex
         if (s.p > 0) s.drop.apply(probs, probs, h.dropout_row(q0 + i), h.L);
       }
       if (dq) {
-        pack_a({dS, h.Lp, 1}, m, h.L, strip);
-        multiply_packed(m, D, h.L, strip, keys, dq + h.in_q() + q0 * s.q_stride, s.q_stride, false, NoEpilogue());
+        pack_a<F>({dS, h.Lp, 1, h.scratch}, m, h.L, strip);
+        multiply_packed<F>(m, D, h.L, strip, keys, {dq + h.in_q() + q0 * s.q_stride, s.q_stride, s.type}, false);
       }
       if (!dk) continue;
-      pack_a({dS, 1, h.Lp}, h.L, m, strip);
-      pack_b({h.queries(q0), s.q_stride, 1}, m, D, block);
-      multiply_packed(h.L, D, m, strip, block, dk + h.in_kv(), s.kv_stride, q0 > 0, NoEpilogue());
-      pack_a({P, 1, h.Lp}, h.L, m, strip);
-      pack_b({dO, H, 1}, m, D, block);
-      multiply_packed(h.L, D, m, strip, block, dv + h.in_kv(), s.kv_stride, q0 > 0, NoEpilogue());
+      pack_a<F>({dS, 1, h.Lp, h.scratch}, h.L, m, strip);
+      pack_b<F>(h.queries(q0), m, D, block);
+      multiply_packed<F>(h.L, D, m, strip, block, {dk_sums.sums, dk_sums.stride, kFloat32}, q0 > 0);
+      pack_a<F>({P, 1, h.Lp, h.scratch}, h.L, m, strip);
+      pack_b<F>(gradient, m, D, block);
+      multiply_packed<F>(h.L, D, m, strip, block, {dv_sums.sums, dv_sums.stride, kFloat32}, q0 > 0);
     }
+    if (!dk) return;
+    dk_sums.finish(dk + h.in_kv(), s.kv_stride, h.L, D);
+    dv_sums.finish(dv + h.in_kv(), s.kv_stride, h.L, D);
   });
   return kOk;
 }
-static Scratch attend_backward_scratch(int64_t L, int64_t D) {
-  const int64_t Lp = round_up(L, NR), Dp = round_up(D, NR);
-  return {0, (size_t)(2 * D * Lp + L * Dp + BQ * Dp + 2 * BQ * Lp + BQ * larger(D, round_up(L, MR))) * 4};
+static Scratch attend_backward_scratch(ElementType type, int64_t L, int64_t D) {
+  return with_type(type, [&](auto element) -> Scratch {
+    typedef typename FormatOf<decltype(element)>::F F;
+    constexpr int64_t BQ = kQueries<decltype(element)>, size = sizeof(typename F::Packed);
+    const int64_t Lp = round_up(L, F::NR), Dp = round_up(D, F::NR);
+    const int64_t strip = larger(BQ * padded<F>(larger(D, L)), round_up(L, F::MR) * padded<F>(BQ));
+    const int64_t packed = 2 * padded<F>(D) * Lp + padded<F>(L) * Dp + padded<F>(BQ) * Dp + strip;
+    return {0, (size_t)(packed * size + (2 * BQ * Lp + (type == kFloat32 ? 0 : 2 * L * D)) * 4 + 8 * 64)};
+  });
 }
 
 static Status attention_backward(Run& run, const Call& call) {
-  Cursor c(call);
-  const float *dcontext = c.f32(), *qkv = c.f32(), *context = c.f32(), *lse = c.f32();
-  const int32_t *cu_seqlens = c.i32(), *key_mask = c.i32();
-  float* dqkv = c.f32();
-  const int64_t rows = c.dim(), seqs = c.dim(), A = c.dim(), D = c.dim(), H = A * D;
-  Sequences s = Sequences::self(qkv, cu_seqlens, key_mask, rows, seqs, A, D);
-  s.options(run, c);
-  return attend_backward(run, s, dcontext, context, lse, dqkv, dqkv + H, dqkv + 2 * H);
+  return with_type((ElementType)call.attributes[7], [&](auto element) {
+    typedef decltype(element) T;
+    Cursor c(call);
+    const T *dcontext = (T*)c.any(), *qkv = (T*)c.any(), *context = (T*)c.any();
+    const float* lse = c.f32();
+    const int32_t *cu_seqlens = c.i32(), *key_mask = c.i32();
+    T* dqkv = (T*)c.any();
+    const int64_t rows = c.dim(), seqs = c.dim(), A = c.dim(), D = c.dim(), H = A * D;
+    auto s = Sequences<T>::self(qkv, cu_seqlens, key_mask, rows, seqs, A, D);
+    s.options(run, c);
+    return attend_backward(run, s, dcontext, context, lse, dqkv, dqkv + H, dqkv + 2 * H);
+  });
 }
-static Scratch attention_backward_scratch(const Call& call) { return attend_backward_scratch(call.attributes[0], call.attributes[3]); }
+static Scratch attention_backward_scratch(const Call& call) {
+  const int32_t* at = call.attributes;
+  return attend_backward_scratch((ElementType)at[7], at[0], at[3]);
+}
 
 static Status cross_attention_backward(Run& run, const Call& call) {
-  Cursor c(call);
-  const float *dcontext = c.f32(), *q = c.f32(), *kv = c.f32(), *context = c.f32(), *lse = c.f32();
-  const int32_t *cu_queries = c.i32(), *cu_keys = c.i32(), *key_mask = c.i32();
-  float *dq = c.f32(), *dkv = c.f32();
-  const int64_t rows = c.dim(), keys = c.dim(), seqs = c.dim(), A = c.dim(), D = c.dim();
-  Sequences s = Sequences::cross(q, kv, cu_queries, cu_keys, key_mask, rows, keys, seqs, A, D);
-  s.options(run, c);
-  return attend_backward(run, s, dcontext, context, lse, dq, dkv, dkv ? dkv + A * D : nullptr);
+  return with_type((ElementType)call.attributes[8], [&](auto element) {
+    typedef decltype(element) T;
+    Cursor c(call);
+    const T *dcontext = (T*)c.any(), *q = (T*)c.any(), *kv = (T*)c.any(), *context = (T*)c.any();
+    const float* lse = c.f32();
+    const int32_t *cu_queries = c.i32(), *cu_keys = c.i32(), *key_mask = c.i32();
+    T *dq = (T*)c.any(), *dkv = (T*)c.any();
+    const int64_t rows = c.dim(), keys = c.dim(), seqs = c.dim(), A = c.dim(), D = c.dim();
+    auto s = Sequences<T>::cross(q, kv, cu_queries, cu_keys, key_mask, rows, keys, seqs, A, D);
+    s.options(run, c);
+    return attend_backward(run, s, dcontext, context, lse, dq, dkv, dkv ? dkv + A * D : nullptr);
+  });
 }
-static Scratch cross_attention_backward_scratch(const Call& call) { return attend_backward_scratch(call.attributes[1], call.attributes[4]); }
+static Scratch cross_attention_backward_scratch(const Call& call) {
+  const int32_t* at = call.attributes;
+  return attend_backward_scratch((ElementType)at[8], at[1], at[4]);
+}
 
 /** The probabilities themselves, [A, queries, keys] for each sequence in turn; only for callers that ask to see them. */
-static Status attend_probs(Run& run, const Sequences& s, const float* lse, int64_t pairs, float* probs) {
+template <class T>
+static Status attend_probs(Run& run, const Sequences<T>& s, const float* lse, int64_t pairs, float* probs) {
+  typedef typename FormatOf<T>::F F;
+  typedef typename F::Packed Packed;
+  constexpr int64_t BQ = kQueries<T>;
   const Status bad = s.check();
   if (bad.where) return bad;
   const int64_t A = s.A;
@@ -296,14 +410,16 @@ static Status attend_probs(Run& run, const Sequences& s, const float* lse, int64
   for (int64_t b = 0; b < s.count; b++) products += pairs_of(b);
   if (products != pairs) return {"pairs", 0, pairs, products, products + 1};
   parallel(run, s.count * A, [&](int index, int thread) {
-    const Head h(s, index);
+    const Head<T> h(s, index);
     int64_t before = 0;  // pairs of the sequences before this one
     for (int64_t b = 0; b < index / A; b++) before += pairs_of(b);
     float* out = probs + (before * A + h.head * h.Lq * h.L);
-    float* keys = (float*)run.local[thread];
-    float* scores = keys + s.D * h.Lp;
-    float* strip = scores + BQ * h.Lp;
-    pack_b({h.keys(), 1, s.kv_stride}, s.D, h.L, keys);
+    const TileState state(sizeof(Packed) == 2);
+    Pieces pieces = {run.local[thread]};
+    auto* keys = pieces.take<Packed>(padded<F>(s.D) * h.Lp);
+    auto* scores = pieces.take<float>(BQ * h.Lp);
+    auto* strip = pieces.take<Packed>(BQ * padded<F>(s.D));
+    pack_b<F>(h.keys_turned(), s.D, h.L, keys);
     for (int64_t q0 = 0; q0 < h.Lq; q0 += BQ) {
       const int64_t m = smaller(BQ, h.Lq - q0);
       h.scores(q0, m, keys, strip, scores);
@@ -318,31 +434,49 @@ static Status attend_probs(Run& run, const Sequences& s, const float* lse, int64
   });
   return kOk;
 }
-static Scratch attend_probs_scratch(int64_t L, int64_t D) {
-  const int64_t Lp = round_up(L, NR);
-  return {0, (size_t)(D * Lp + BQ * Lp + BQ * D) * 4};
+static Scratch attend_probs_scratch(ElementType type, int64_t L, int64_t D) {
+  return with_type(type, [&](auto element) -> Scratch {
+    typedef typename FormatOf<decltype(element)>::F F;
+    constexpr int64_t BQ = kQueries<decltype(element)>, size = sizeof(typename F::Packed);
+    const int64_t Lp = round_up(L, F::NR);
+    return {0, (size_t)((padded<F>(D) * Lp + BQ * padded<F>(D)) * size + BQ * Lp * 4 + 3 * 64)};
+  });
 }
 
 static Status attention_probs(Run& run, const Call& call) {
-  Cursor c(call);
-  const float *qkv = c.f32(), *lse = c.f32();
-  const int32_t *cu_seqlens = c.i32(), *key_mask = c.i32();
-  float* probs = c.f32();
-  const int64_t rows = c.dim(), seqs = c.dim(), pairs = c.dim(), A = c.dim(), D = c.dim();
-  Sequences s = Sequences::self(qkv, cu_seqlens, key_mask, rows, seqs, A, D);
-  s.options(run, c);
-  return attend_probs(run, s, lse, pairs, probs);
+  return with_type((ElementType)call.attributes[8], [&](auto element) {
+    typedef decltype(element) T;
+    Cursor c(call);
+    const T* qkv = (T*)c.any();
+    const float* lse = c.f32();
+    const int32_t *cu_seqlens = c.i32(), *key_mask = c.i32();
+    float* probs = c.f32();
+    const int64_t rows = c.dim(), seqs = c.dim(), pairs = c.dim(), A = c.dim(), D = c.dim();
+    auto s = Sequences<T>::self(qkv, cu_seqlens, key_mask, rows, seqs, A, D);
+    s.options(run, c);
+    return attend_probs(run, s, lse, pairs, probs);
+  });
 }
-static Scratch attention_probs_scratch(const Call& call) { return attend_probs_scratch(call.attributes[0], call.attributes[4]); }
+static Scratch attention_probs_scratch(const Call& call) {
+  const int32_t* at = call.attributes;
+  return attend_probs_scratch((ElementType)at[8], at[0], at[4]);
+}
 
 static Status cross_attention_probs(Run& run, const Call& call) {
-  Cursor c(call);
-  const float *q = c.f32(), *kv = c.f32(), *lse = c.f32();
-  const int32_t *cu_queries = c.i32(), *cu_keys = c.i32(), *key_mask = c.i32();
-  float* probs = c.f32();
-  const int64_t rows = c.dim(), keys = c.dim(), seqs = c.dim(), pairs = c.dim(), A = c.dim(), D = c.dim();
-  Sequences s = Sequences::cross(q, kv, cu_queries, cu_keys, key_mask, rows, keys, seqs, A, D);
-  s.options(run, c);
-  return attend_probs(run, s, lse, pairs, probs);
+  return with_type((ElementType)call.attributes[9], [&](auto element) {
+    typedef decltype(element) T;
+    Cursor c(call);
+    const T *q = (T*)c.any(), *kv = (T*)c.any();
+    const float* lse = c.f32();
+    const int32_t *cu_queries = c.i32(), *cu_keys = c.i32(), *key_mask = c.i32();
+    float* probs = c.f32();
+    const int64_t rows = c.dim(), keys = c.dim(), seqs = c.dim(), pairs = c.dim(), A = c.dim(), D = c.dim();
+    auto s = Sequences<T>::cross(q, kv, cu_queries, cu_keys, key_mask, rows, keys, seqs, A, D);
+    s.options(run, c);
+    return attend_probs(run, s, lse, pairs, probs);
+  });
 }
-static Scratch cross_attention_probs_scratch(const Call& call) { return attend_probs_scratch(call.attributes[1], call.attributes[5]); }
+static Scratch cross_attention_probs_scratch(const Call& call) {
+  const int32_t* at = call.attributes;
+  return attend_probs_scratch((ElementType)at[9], at[1], at[5]);
+}

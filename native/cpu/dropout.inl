@@ -2,13 +2,15 @@
 
 static Status dropout(Run& run, const Call& call) {
   Cursor c(call);
-  const float* x = c.f32();
-  float* y = c.f32();
+  void *from = c.any(), *to = c.any();
   const int64_t rows = c.dim(), H = c.dim();
   const float p = c.real();
   const Dropout drop = Dropout::of(run, p, c.integer());
-  parallel_ranges(run, rows, row_grain(H), [&](int64_t begin, int64_t end, int) {
-    for (int64_t r = begin; r < end; r++) drop.apply(x + r * H, y + r * H, r, H);
+  with_type(c.type(), [&](auto element) {
+    auto *x = (decltype(element)*)from, *y = (decltype(element)*)to;
+    parallel_ranges(run, rows, row_grain(H), [&](int64_t begin, int64_t end, int) {
+      for (int64_t r = begin; r < end; r++) drop.apply(x + r * H, y + r * H, r, H);
+    });
   });
   return kOk;
 }

@@ -10,21 +10,24 @@ static Status embedding(Run& run, const Call& call) {
   Cursor c(call);
   const int32_t *ids = c.i32(), *type_ids = c.i32(), *position_ids = c.i32();
   const float *word = c.f32(), *type = c.f32(), *position = c.f32();
-  float* y = c.f32();
+  void* to = c.any();
   const int64_t rows = c.dim(), H = c.dim(), V = c.dim(), Y = c.dim(), P = c.dim();
   Status s = check_indices("ids", ids, rows, V);
   if (!s.where) s = check_indices("type_ids", type_ids, rows, Y);
   if (!s.where) s = check_indices("position_ids", position_ids, rows, P);
   if (s.where) return s;
-  parallel_ranges(run, rows, row_grain(H), [&](int64_t begin, int64_t end, int) {
-    for (int64_t r = begin; r < end; r++) {
-      const float *w = word + ids[r] * H, *t = type + type_ids[r] * H, *p = position + position_ids[r] * H;
-      float* out = y + r * H;
-      for (int64_t j = 0; j < H; j += W) {
-        const int n = (int)smaller(W, H - j);
-        store_columns(out + j, load_columns(w + j, n) + load_columns(t + j, n) + load_columns(p + j, n), n);
+  with_type(c.type(), [&](auto element) {
+    auto* y = (decltype(element)*)to;
+    parallel_ranges(run, rows, row_grain(H), [&](int64_t begin, int64_t end, int) {
+      for (int64_t r = begin; r < end; r++) {
+        const float *w = word + ids[r] * H, *t = type + type_ids[r] * H, *p = position + position_ids[r] * H;
+        auto* out = y + r * H;
+        for (int64_t j = 0; j < H; j += W) {
+          const int n = (int)smaller(W, H - j);
+          store_columns(out + j, load_columns(w + j, n) + load_columns(t + j, n) + load_columns(p + j, n), n);
+        }
       }
-    }
+    });
   });
   return kOk;
 }
@@ -34,7 +37,7 @@ static constexpr Scratch (*embedding_scratch)(const Call&) = nullptr;
 static Status embedding_backward(Run& run, const Call& call) {
   Cursor c(call);
   const int32_t* ids = c.i32();
-  const float* dy = c.f32();
+  const void* from = c.any();
   float* dtable = c.f32();
   const int64_t rows = c.dim(), H = c.dim(), V = c.dim();
   const int padding_idx = c.integer();
@@ -42,15 +45,18 @@ static Status embedding_backward(Run& run, const Call& call) {
   const Status s = check_indices("ids", ids, rows, V);
   if (s.where) return s;
   if (!add) parallel_ranges(run, V * H, 1 << 20, [&](int64_t begin, int64_t end, int) { memset(dtable + begin, 0, (size_t)(end - begin) * 4); });
-  parallel_ranges(run, H, 64, [&](int64_t begin, int64_t end, int) {
-    for (int64_t r = 0; r < rows; r++) {
-      if (ids[r] == padding_idx) continue;
-      float* out = dtable + ids[r] * H;
-      for (int64_t j = begin; j < end; j += W) {
-        const int n = (int)smaller(W, end - j);
-        store_columns(out + j, load_columns(out + j, n) + load_columns(dy + r * H + j, n), n);
+  with_type(c.type(), [&](auto element) {
+    const auto* dy = (const decltype(element)*)from;
+    parallel_ranges(run, H, 64, [&](int64_t begin, int64_t end, int) {
+      for (int64_t r = 0; r < rows; r++) {
+        if (ids[r] == padding_idx) continue;
+        float* out = dtable + ids[r] * H;
+        for (int64_t j = begin; j < end; j += W) {
+          const int n = (int)smaller(W, end - j);
+          store_columns(out + j, load_columns(out + j, n) + load_columns(dy + r * H + j, n), n);
+        }
       }
-    }
+    });
   });
   return kOk;
 }

@@ -1,118 +1,98 @@
-// C = A B, float32, packed and blocked (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008).
+// C = A B, packed and blocked (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008).
 //
 // A (M x K) is packed into strips of MR rows, B (K x N) into panels of NR columns, both K-major and zero-padded, so one micro-kernel
 // serves every shape and transposition and an element's sum always runs over k in the same order: first within blocks of KC, then the
-// blocks in turn. Nothing about a row depends on the rows beside it.
-//
-// The tile: AVX2 has 16 registers: 6 x 2 vectors of sums + 2 of B + a broadcast; AVX-512 has 32: 14 x 2; NEON has 32: 6 x 4; each has
-// at least latency (4) x throughput (2) independent sums. KC: a panel of B (KC x NR) and a strip of A (KC x MR) stay in a 32 KiB L1.
-// MC: a block of A (MC x KC) takes at most a third of a 512 KiB L2.
-#if defined(BK_ISA_AVX512) || BK_GENERIC_WIDTH == 16  // 16 generic lanes: the same layout where there is no AVX-512
-constexpr int MR = 14, NV = 2;
-#elif defined(BK_ISA_AVX2)
-constexpr int MR = 6, NV = 2;
-#elif defined(__aarch64__)
-constexpr int MR = 6, NV = 4;
+// blocks in turn. Nothing about a row depends on the rows beside it. The driver here is one for every format F of packed elements:
+// Float32 (gemm_float32.inl), Pairs (gemm_bfloat16.inl), Tiles (gemm_amx.inl).
+
+#if defined(BK_TILES)
+typedef Tiles Bfloat16;
+constexpr const char* bfloat16_products = "tiles";
+#elif defined(BK_PAIRS)
+typedef Pairs Bfloat16;
+constexpr const char* bfloat16_products = "dot products of pairs";
 #else
-constexpr int MR = 4, NV = 2;
+typedef Float32 Bfloat16;
+constexpr const char* bfloat16_products = "multiply-adds of float32";
 #endif
-constexpr int NR = NV * W;
-constexpr int64_t KC = 256, MC = (96 / MR) * MR;
 
-/** Element (i, j) is data[i * row + j * column]; one of the strides is usually 1. */
-struct Matrix {
-  const float* data;
-  int64_t row, column;
-};
+/** Calls body with the format that products of these elements have. */
+template <class Body>
+static inline auto with_format(ElementType type, Body&& body) {
+  return type == kBfloat16 ? body(Bfloat16()) : body(Float32());
+}
+/** How a float32 matrix is read in a product of this type: weights, and gradients of float32 logits. */
+BK_INLINE Elements widest(ElementType type) { return type == kBfloat16 ? kRounded : kReal; }
+/** A matrix of a type in a product of another one. */
+BK_INLINE Elements elements_of(ElementType type, ElementType product) { return type == kBfloat16 ? kHalf : widest(product); }
 
-typedef float f32x4 __attribute__((vector_size(16)));
-typedef float f32x4_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
-
-/**
- * out[k * COUNT + i] = lines[i][k]: 4 x 4 transposes. Where COUNT is no multiple of 4, the last store of each k runs into the next
- * k's place, which is written after it; so the very last k is left to the plain loop.
- */
-template <int COUNT>
-BK_INLINE void interleave(const float* const (&lines)[COUNT], int64_t kc, float* out) {
-  constexpr int groups = (COUNT + 3) / 4;
-  int64_t k = 0;
-  for (const int64_t end = COUNT % 4 ? kc - 1 : kc; k + 4 <= end; k += 4) {
-    f32x4 columns[groups][4];
-#pragma GCC unroll 8
-    for (int g = 0; g < groups; g++) {
-      f32x4 r[4];
-#pragma GCC unroll 4
-      for (int i = 0; i < 4; i++) r[i] = *(const f32x4_unaligned*)(lines[4 * g + i < COUNT ? 4 * g + i : 0] + k);
-      const f32x4 a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
-      const f32x4 c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5), d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
-      columns[g][0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
-      columns[g][1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
-      columns[g][2] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
-      columns[g][3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
-    }
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; j++)
-#pragma GCC unroll 8
-      for (int g = 0; g < groups; g++) *(f32x4_unaligned*)(out + (k + j) * COUNT + 4 * g) = columns[g][j];
-  }
-  for (; k < kc; k++)
-    for (int i = 0; i < COUNT; i++) out[k * COUNT + i] = lines[i][k];
+template <class F>
+BK_INLINE int64_t padded(int64_t k) {
+  return round_up(k, F::KU);
 }
 
-/** COUNT lines of `from`, line i at from + i * stride, of which `n` exist; the others are zeros. out[k * COUNT + i] = line i [k * step]. */
-template <int COUNT>
-static void pack_lines(const float* from, int64_t stride, int64_t step, int64_t n, int64_t kc, float* out) {
-  if (n == COUNT && step == 1) {
-    const float* lines[COUNT];
-    for (int i = 0; i < COUNT; i++) lines[i] = from + i * stride;
-    interleave<COUNT>(lines, kc, out);
-  } else if (n == COUNT && stride == 1) {
-    for (int64_t k = 0; k < kc; k++) __builtin_memcpy(out + k * COUNT, from + k * step, COUNT * 4);
-  } else {
-    for (int64_t k = 0; k < kc; k++)
-      for (int i = 0; i < COUNT; i++) out[k * COUNT + i] = i < n ? from[i * stride + k * step] : 0;
-  }
+/** All strips of an m x kc block, MR rows each; the result has round_up(m, MR) * padded(kc) elements. */
+template <class F>
+static void pack_a(const Matrix& a, int64_t m, int64_t kc, typename F::Packed* out) {
+  with_elements(a, [&](auto source, const auto* data) {
+    typedef decltype(source) Source;
+    for (int64_t i = 0; i < m; i += F::MR)
+      F::template pack_strip<Source>(data + i * a.row, a.row, a.column, smaller(F::MR, m - i), kc, out + i * padded<F>(kc));
+  });
 }
 
-/** All strips of an m x kc block, out[k * MR + i] = a(i, k); the result has round_up(m, MR) * kc elements. */
-static void pack_a(Matrix a, int64_t m, int64_t kc, float* out) {
-  for (int64_t i = 0; i < m; i += MR) pack_lines<MR>(a.data + i * a.row, a.row, a.column, smaller(MR, m - i), kc, out + i * kc);
+/** All panels of a kc x n block, NR columns each; the result has padded(kc) * round_up(n, NR) elements. */
+template <class F>
+static void pack_b(const Matrix& b, int64_t kc, int64_t n, typename F::Packed* out) {
+  with_elements(b, [&](auto source, const auto* data) {
+    typedef decltype(source) Source;
+    for (int64_t j = 0; j < n; j += F::NR)
+      F::template pack_panel<Source>(data + j * b.column, b.column, b.row, smaller(F::NR, n - j), kc, out + j * padded<F>(kc));
+  });
 }
 
-/** All panels of a kc x n block, out[k * NR + j] = b(k, j); the result has kc * round_up(n, NR) elements. */
-static void pack_b(Matrix b, int64_t kc, int64_t n, float* out) {
-  for (int64_t j = 0; j < n; j += NR) pack_lines<NR>(b.data + j * b.column, b.column, b.row, smaller(NR, n - j), kc, out + j * kc);
-}
-
-/** to[MR x NR] = (from ? from : 0) + a b over one strip and one panel; leading dimensions follow their pointers. */
-BK_INLINE void micro_kernel(int64_t kc, const float* a, const float* b, const float* from, int64_t ldfrom, float* to, int64_t ldto) {
-  f32 sum[MR][NV] = {};
-#pragma GCC unroll 16
-  for (int i = 0; i < MR; i++) __builtin_prefetch(to + i * ldto, 1);
-  for (int64_t k = 0; k < kc; k++, a += MR, b += NR) {
-    const Multipliers<MR> av(a);
-    f32 bv[NV];
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; v++) bv[v] = load(b + v * W);
-#pragma GCC unroll 16
-    for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-      for (int v = 0; v < NV; v++) sum[i][v] = fma(av[i], bv[v], sum[i][v]);
-  }
-#pragma GCC unroll 16
-  for (int i = 0; i < MR; i++)
-#pragma GCC unroll 8
-    for (int v = 0; v < NV; v++) store(to + i * ldto + v * W, from ? load(from + i * ldfrom + v * W) + sum[i][v] : sum[i][v]);
-}
-
-struct NoEpilogue {
-  void operator()(int64_t, int64_t, int64_t, int64_t) const {}
-};
-
-/** What a product starts from: rows of data `stride` apart; null: zeros. A bias is one row for all: stride 0. */
-struct Start {
-  const float* data;
+/** Where a product goes, or what it starts from: rows `stride` apart, 0 for one row (a bias); null: zeros. */
+struct Rows {
+  void* data;
   int64_t stride;
+  ElementType type;
+
+  void* at(int64_t i, int64_t j) const { return (char*)data + (i * stride + j) * (type == kBfloat16 ? 2 : 4); }
+};
+
+/** Calls body with a type's elements as a C++ type. */
+template <class Body>
+static inline auto with_type(ElementType type, Body&& body) {
+  return type == kBfloat16 ? body(bf16()) : body(float());
+}
+
+BK_INLINE void load_tile(const Rows& from, int64_t i, int64_t j, int64_t rows, int64_t columns, float* tile, int64_t ldtile) {
+  with_type(from.type, [&](auto element) {
+    const auto* p = (const decltype(element)*)from.at(i, j);
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t k = 0; k < columns; k += W) {
+        const int n = (int)smaller(W, columns - k);
+        store_columns(tile + r * ldtile + k, load_columns(p + r * from.stride + k, n), n);
+      }
+  });
+}
+
+/** Writes a finished tile as it is: columns j .. j + columns of rows i .. i + rows. The plainest epilogue of a product. */
+struct Store {
+  Rows to;
+
+  /** Where a whole tile may be written without an epilogue. */
+  float* place(int64_t i, int64_t j) const { return to.type == kFloat32 ? (float*)to.at(i, j) : nullptr; }
+  void operator()(const float* tile, int64_t ldtile, int64_t i, int64_t rows, int64_t j, int64_t columns) const {
+    with_type(to.type, [&](auto element) {
+      auto* p = (decltype(element)*)to.at(i, j);
+      for (int64_t r = 0; r < rows; r++)
+        for (int64_t k = 0; k < columns; k += W) {
+          const int n = (int)smaller(W, columns - k);
+          store_columns(p + r * to.stride + k, load_columns(tile + r * ldtile + k, n), n);
+        }
+    });
+  }
 };
 
 /**
@@ -124,18 +104,15 @@ struct Partial {
   bool first, last;
 };
 
-BK_INLINE void copy_tile(const float* from, int64_t ldfrom, float* to, int64_t ldto, int64_t rows, int64_t columns) {
-  for (int64_t r = 0; r < rows; r++)
-    for (int64_t k = 0; k < columns; k++) to[r * ldto + k] = from[r * ldfrom + k];
-}
-
 /**
- * C (m x n, leading dimension ldc) = start + A B from a packed block of A and packed panels of B, on the calling thread; or, of a
- * `partial` product, the sum up to this block of K. epilogue(i, rows, j, columns) is called for each finished tile, still in the L1.
+ * start + A B, m x n, from a packed block of A and packed panels of B, on the calling thread; or, of a `partial` product, the sum up to
+ * this block of K. epilogue(tile, stride, i, rows, j, columns) takes each finished tile while it is in the L1; i and j count from
+ * (i0, j0), also where `start` is read.
  */
-template <class Epilogue>
-static inline void multiply_block(int64_t m, int64_t n, int64_t kc, const float* a, const float* b, Start start, float* c, int64_t ldc, Partial partial,
-                                  const Epilogue& epilogue) {
+template <class F, class Epilogue>
+static inline void multiply_block(int64_t i0, int64_t j0, int64_t m, int64_t n, int64_t kc, const typename F::Packed* a, const typename F::Packed* b,
+                                  const Rows& start, Partial partial, const Epilogue& epilogue) {
+  constexpr int MR = F::MR, NR = F::NR;
   int64_t tiles = 0;
   for (int64_t j = 0; j < n; j += NR) {
     const int64_t columns = smaller(NR, n - j);
@@ -143,71 +120,54 @@ static inline void multiply_block(int64_t m, int64_t n, int64_t kc, const float*
       const int64_t rows = smaller(MR, m - i);
       float* tile = partial.first && partial.last ? nullptr : partial.tiles + tiles * (MR * NR);
       const bool whole = rows == MR && columns == NR;
-      float edge[MR * NR];
-      Start from = {tile, NR};
-      if (partial.first && start.data) {
-        from = {start.data + i * start.stride + j, start.stride};
-        if (!whole) {
-          copy_tile(from.data, from.stride, edge, NR, rows, columns);
-          from = {edge, NR};
+      alignas(64) float edge[MR * NR];
+      const float* from = tile;
+      int64_t ldfrom = NR;
+      if (partial.first) {
+        from = nullptr;
+        if (start.data && whole && start.type == kFloat32) {
+          from = (const float*)start.at(i0 + i, j0 + j);
+          ldfrom = start.stride;
+        } else if (start.data) {
+          load_tile(start, i0 + i, j0 + j, rows, columns, edge, NR);
+          from = edge;
         }
-      } else if (partial.first) {
-        from = {nullptr, 0};
       }
-      float* place = c + i * ldc + j;
-      float* to = !partial.last ? tile : whole ? place : edge;
-      micro_kernel(kc, a + i * kc, b + j * kc, from.data, from.stride, to, to == place ? ldc : NR);
-      if (!partial.last) continue;
-      if (!whole) copy_tile(edge, NR, place, ldc, rows, columns);
-      epilogue(i, rows, j, columns);
+      float* place = whole ? epilogue.place(i0 + i, j0 + j) : nullptr;
+      float* to = !partial.last ? tile : place ? place : edge;
+      F::micro_kernel(kc, a + i * padded<F>(kc), b + j * padded<F>(kc), from, ldfrom, to, to == place ? epilogue.to.stride : NR);
+      if (partial.last && !place) epilogue(edge, NR, i0 + i, rows, j0 + j, columns);
     }
   }
 }
 
 /** The whole of a product: C = (add ? C : 0) + A B. */
-template <class Epilogue>
-static inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const float* a, const float* b, float* c, int64_t ldc, bool add,
-                                   const Epilogue& epilogue) {
-  multiply_block(m, n, kc, a, b, {add ? c : nullptr, ldc}, c, ldc, {nullptr, true, true}, epilogue);
+template <class F>
+static inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const typename F::Packed* a, const typename F::Packed* b, const Rows& c, bool add) {
+  multiply_block<F>(0, 0, m, n, kc, a, b, {add ? c.data : nullptr, c.stride, c.type}, {nullptr, true, true}, Store{c});
 }
 
 /** Columns of C that a task takes: enough tasks for a fair share each, and a block of C (MC x columns) that stays in the L2. */
+template <class F>
 static int64_t task_columns(int64_t m, int64_t n) {
-  const int64_t wanted = larger(1, 48 / ceil_div(m, MC));
-  return smaller(round_up(256, NR), larger(2 * NR, round_up(ceil_div(n, wanted), NR)));
+  const int64_t wanted = larger(1, 48 / ceil_div(m, F::MC));
+  return smaller(round_up(256, F::NR), larger(2 * F::NR, round_up(ceil_div(n, wanted), F::NR)));
 }
+
+template <class F>
+constexpr int64_t kTaskTiles = (F::MC + F::MR - 1) / F::MR* F::MR*((256 + F::NR - 1) / F::NR * F::NR);
 
 /** Shared: packed A and B, and the sums of A's rows over each block of K. Per thread: the tiles of a task, and a panel of B. */
-constexpr int64_t kTaskTiles = (MC + MR - 1) / MR * MR * ((256 + NR - 1) / NR * NR);
-static Scratch gemm_scratch(int64_t m, int64_t n, int64_t k) {
-  const int64_t height = round_up(m, MR), width = round_up(n, NR);
-  return {(size_t)(k * (height + width) + ceil_div(k, KC) * height) * 4, (size_t)(kTaskTiles + KC * NR) * 4};
+static Scratch gemm_scratch(ElementType type, int64_t m, int64_t n, int64_t k) {
+  return with_format(type, [&](auto format) -> Scratch {
+    typedef decltype(format) F;
+    constexpr int64_t size = sizeof(typename F::Packed);
+    const int64_t height = round_up(m, F::MR), width = round_up(n, F::NR);
+    return {(size_t)(padded<F>(k) * (height + width) * size + ceil_div(k, F::KC) * height * 4), (size_t)(kTaskTiles<F> * 4 + F::KC * F::NR * size)};
+  });
 }
 
-/** Of kc packed k's, those that whole loads can take four at a time: a load may reach beyond row MR, into the next k. */
-BK_INLINE int64_t strip_fours(int64_t kc) {
-  const int64_t k = kc - ceil_div(W, MR);
-  return k > 0 ? k / 4 * 4 : 0;
-}
-
-/** out[i] = the sum over k of a packed strip's row i, as four sums of every fourth k, then the last k's one by one. */
-static void sum_strip(const float* strip, int64_t kc, float* out) {
-  constexpr int vectors = (MR + W - 1) / W;
-  f32 sum[4][vectors] = {};
-  const int64_t fours = strip_fours(kc);
-  for (int64_t k = 0; k < fours; k += 4)
-#pragma GCC unroll 4
-    for (int c = 0; c < 4; c++)
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; v++) sum[c][v] = sum[c][v] + load(strip + (k + c) * MR + v * W);
-  float lanes[vectors * W];
-  for (int v = 0; v < vectors; v++) store(lanes + v * W, (sum[0][v] + sum[1][v]) + (sum[2][v] + sum[3][v]));
-  for (int64_t k = fours; k < kc; k++)
-    for (int i = 0; i < MR; i++) lanes[i] += strip[k * MR + i];
-  for (int i = 0; i < MR; i++) out[i] = lanes[i];
-}
-
-/** Sums of the rows of A, from A while it is packed: sums[i] = (add ? sums[i] : 0) + the sum over k of a(i, k). */
+/** Sums of the rows of A, from A while it is packed as Float32: sums[i] = (add ? sums[i] : 0) + the sum over k of a(i, k). */
 struct RowSums {
   float* sums;  // null: not wanted
   bool add;
@@ -219,25 +179,29 @@ struct RowSums {
  * When C is one block high, as for the few rows of a decoder, a panel of B has one user, which packs it itself: B is read once and
  * never written. The sums are the same.
  */
-template <class Epilogue>
-static void gemm(Run& run, int64_t M, int64_t N, int64_t K, Matrix a, Matrix b, Start start, float* c, int64_t ldc, const Epilogue& epilogue,
+template <class F, class Epilogue>
+static void gemm(Run& run, int64_t M, int64_t N, int64_t K, const Matrix& a, const Matrix& b, const Rows& start, const Epilogue& epilogue,
                  RowSums row_sums = {nullptr, false}) {
   if (M == 0) return;  // such as a micro-batch without a labelled row
+  typedef typename F::Packed Packed;
+  constexpr int64_t KC = F::KC, MC = F::MC, MR = F::MR, NR = F::NR;
   const int64_t height = round_up(M, MR), width = round_up(N, NR), depth = ceil_div(K, KC);
-  float *strips = (float*)run.shared, *panels = strips + K * height, *parts = panels + K * width;
+  Packed *strips = (Packed*)run.shared, *panels = strips + padded<F>(K) * height;
+  float* parts = (float*)(panels + padded<F>(K) * width);
   const bool low = M <= MC;
   const int64_t lines = 8 * MR * NR, slices_a = ceil_div(M, lines), slices = slices_a + (low ? 0 : ceil_div(N, lines));
   parallel(run, depth * slices, [&](int index, int) {
     const int64_t k = (index / slices) * KC, slice = index % slices, kc = smaller(KC, K - k);
     if (slice < slices_a) {
       const int64_t i = slice * lines, m = smaller(lines, M - i);
-      float* out = strips + k * height + i * kc;
-      pack_a({a.data + i * a.row + k * a.column, a.row, a.column}, m, kc, out);
-      if (row_sums.sums)
-        for (int64_t s = 0; s < m; s += MR) sum_strip(out + s * kc, kc, parts + k / KC * height + i + s);
+      Packed* out = strips + k * height + i * padded<F>(kc);
+      pack_a<F>(a.from(i, k), m, kc, out);
+      if constexpr (sizeof(Packed) == 4)
+        if (row_sums.sums)
+          for (int64_t s = 0; s < m; s += MR) F::sum_strip(out + s * kc, kc, parts + k / KC * height + i + s);
     } else {
       const int64_t j = (slice - slices_a) * lines;
-      pack_b({b.data + k * b.row + j * b.column, b.row, b.column}, kc, smaller(lines, N - j), panels + k * width + j * kc);
+      pack_b<F>(b.from(k, j), kc, smaller(lines, N - j), panels + k * width + j * padded<F>(kc));
     }
   });
   if (row_sums.sums)
@@ -246,24 +210,24 @@ static void gemm(Run& run, int64_t M, int64_t N, int64_t K, Matrix a, Matrix b, 
       for (int64_t block = 0; block < depth; block++) total += parts[block * height + i];
       row_sums.sums[i] = total;
     }
-  const int64_t columns = task_columns(M, N), across = ceil_div(N, columns), down = ceil_div(M, MC);
+  const int64_t columns = task_columns<F>(M, N), across = ceil_div(N, columns), down = ceil_div(M, MC);
   parallel(run, down * across, [&](int index, int thread) {
+    const TileState state(sizeof(Packed) == 2);
     const int64_t i = (index / across) * MC, j = (index % across) * columns;
     const int64_t m = smaller(MC, M - i), n = smaller(columns, N - j);
-    float *tiles = (float*)run.local[thread], *panel = tiles + kTaskTiles;
-    const auto block = [&](int64_t j, int64_t n, int64_t k, const float* packed) {
+    float* tiles = (float*)run.local[thread];
+    Packed* panel = (Packed*)(tiles + kTaskTiles<F>);
+    const auto block = [&](int64_t j, int64_t n, int64_t k, const Packed* packed) {
       const int64_t kc = smaller(KC, K - k);
-      const Start from = {start.data ? start.data + i * start.stride + j : nullptr, start.stride};
-      multiply_block(m, n, kc, strips + k * height + i * kc, packed, from, c + i * ldc + j, ldc, {tiles, k == 0, k + kc == K},
-                     [&](int64_t ti, int64_t r, int64_t tj, int64_t cs) { epilogue(i + ti, r, j + tj, cs); });
+      multiply_block<F>(i, j, m, n, kc, strips + k * height + i * padded<F>(kc), packed, start, {tiles, k == 0, k + kc == K}, epilogue);
     };
     if (!low)
-      for (int64_t k = 0; k < K; k += KC) block(j, n, k, panels + k * width + j * smaller(KC, K - k));
+      for (int64_t k = 0; k < K; k += KC) block(j, n, k, panels + k * width + j * padded<F>(smaller(KC, K - k)));
     else
       for (int64_t p = j; p < j + n; p += NR)
         for (int64_t k = 0; k < K; k += KC) {
           const int64_t columns = smaller(NR, j + n - p);
-          pack_b({b.data + k * b.row + p * b.column, b.row, b.column}, smaller(KC, K - k), columns, panel);
+          pack_b<F>(b.from(k, p), smaller(KC, K - k), columns, panel);
           block(p, columns, k, panel);
         }
   });

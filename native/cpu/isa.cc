@@ -29,6 +29,10 @@ struct Unqualified<const T&> {
 #include "math.inl"
 #include "parallel.inl"
 #include "philox.inl"
+#include "matrix.inl"
+#include "gemm_float32.inl"
+#include "gemm_bfloat16.inl"
+#include "gemm_amx.inl"
 #include "gemm.inl"
 #include "peak.inl"
 #include "activation.inl"
@@ -55,8 +59,8 @@ using namespace BK_ISA;
 #define OP(id, name, inputs, outputs, attributes) {name, name##_scratch},
 const KernelTable BK_TABLE(BK_ISA) = {
     BK_TEXT(BK_ISA),
-    MR,
-    NR,
+    {"multiply-adds", Float32::MR, Float32::NR},
+    {bfloat16_products, Bfloat16::MR, Bfloat16::NR},
     {
         {nullptr, nullptr},
 #include "../ops.def"

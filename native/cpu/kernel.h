@@ -28,6 +28,9 @@ enum ArenaId {
 #include "../ops.def"
 };
 
+/** What a record's activations are: an attribute of kind `t` in ops.def. */
+enum ElementType { kFloat32 = 0, kBfloat16 = 1 };
+
 struct Run;
 typedef void (*Task)(void* argument, int index, int thread);
 
@@ -49,10 +52,13 @@ struct Call {
 class Cursor {
  public:
   explicit Cursor(const Call& call) : call_(call) {}
+  /** An operand whose elements an attribute tells. */
+  void* any() { return call_.operands[operand_++]; }
   float* f32() { return (float*)call_.operands[operand_++]; }
   int32_t* i32() { return (int32_t*)call_.operands[operand_++]; }
   int64_t dim() { return call_.attributes[attribute_++]; }
   int integer() { return call_.attributes[attribute_++]; }
+  ElementType type() { return (ElementType)call_.attributes[attribute_++]; }
   float real() {
     union {
       int32_t i;
@@ -79,11 +85,15 @@ struct Kernel {
 
 struct KernelTable {
   const char* isa;
-  int gemm_rows, gemm_columns;  // the micro-kernel's tile, for `bertkit info`
+  struct {
+    const char* how;
+    int rows, columns;
+  } float32, bfloat16;  // how products of each type are made: with what, and the micro-kernel's tile
   Kernel kernels[kMaxOps];
   double (*fma_peak)(int64_t iterations);  // runs independent fused multiply-adds in registers; returns the flops done
 };
 
-extern const KernelTable kernels_scalar, kernels_avx2, kernels_avx512, kernels_neon, kernels_wide;
+extern const KernelTable kernels_scalar, kernels_avx2, kernels_avx512, kernels_avx512bf16, kernels_amx, kernels_neon, kernels_neonbf16, kernels_wide,
+    kernels_tiles;
 
 }  // namespace bk

@@ -1,67 +1,91 @@
-// linear: y = act(x w^T + bias), and its three gradients. w is [N, K] as in PyTorch's nn.Linear.
+// linear: y = act(x w^T + bias), and its three gradients. w is [N, K] as in PyTorch's nn.Linear. The product is of x's type: of
+// bfloat16, weights and float32 gradients are rounded while they are packed.
 
-/** Keeps z if it is given, y = act(z): runs on each finished tile of the product. */
+/** Keeps z if it is given, y = act(z): takes each finished tile of the product. */
 struct Activated {
-  float *y, *z;
-  int64_t N;
+  Rows to, z;
   int act;
 
-  void operator()(int64_t i, int64_t rows, int64_t j, int64_t columns) const {
-    with_activation(act, [&](auto activation) { apply<decltype(activation)>(i, rows, j, columns); });
+  float* place(int64_t, int64_t) const { return nullptr; }
+
+  void operator()(const float* tile, int64_t ldtile, int64_t i, int64_t rows, int64_t j, int64_t columns) const {
+    with_activation(act, [&](auto activation) {
+      with_type(to.type, [&](auto element) { apply<decltype(activation), decltype(element)>(tile, ldtile, i, rows, j, columns); });
+    });
   }
 
-  template <class Act>
-  void apply(int64_t i, int64_t rows, int64_t j, int64_t columns) const {
-    for (int64_t r = i; r < i + rows; r++)
-      for (int64_t k = j; k < j + columns; k += W) {
-        const int n = (int)smaller(W, j + columns - k);
-        float* p = y + r * N + k;
-        const f32 v = load_columns(p, n);
-        if (z) store_columns(z + r * N + k, v, n);
-        store_columns(p, Act::value(v), n);
+  template <class Act, class T>
+  void apply(const float* tile, int64_t ldtile, int64_t i, int64_t rows, int64_t j, int64_t columns) const {
+    for (int64_t r = 0; r < rows; r++)
+      for (int64_t k = 0; k < columns; k += W) {
+        const int n = (int)smaller(W, columns - k);
+        const f32 v = load_columns(tile + r * ldtile + k, n);
+        if (z.data) store_columns((T*)z.at(i + r, j + k), v, n);
+        store_columns((T*)to.at(i + r, j + k), Act::value(v), n);
       }
   }
 };
 
 static Status linear(Run& run, const Call& call) {
   Cursor c(call);
-  const float *x = c.f32(), *w = c.f32(), *bias = c.f32();
-  float *y = c.f32(), *z = c.f32();
+  void* x = c.any();
+  float *w = c.f32(), *bias = c.f32();
+  void *y = c.any(), *z = c.any();
   const int64_t rows = c.dim(), K = c.dim(), N = c.dim();
   const int act = c.integer();
-  const Matrix a = {x, K, 1}, b = {w, 1, K};
-  if (act == 0 && !z)
-    gemm(run, rows, N, K, a, b, {bias, 0}, y, N, NoEpilogue());
-  else
-    gemm(run, rows, N, K, a, b, {bias, 0}, y, N, Activated{y, z, N, act});
+  const ElementType type = c.type(), to = c.type();
+  with_format(type, [&](auto format) {
+    typedef decltype(format) F;
+    const Matrix a = {x, K, 1, elements_of(type, type)}, b = {w, 1, K, widest(type)};
+    const Rows start = {bias, 0, kFloat32}, out = {y, N, to};
+    if (act == 0 && !z)
+      gemm<F>(run, rows, N, K, a, b, start, Store{out});
+    else
+      gemm<F>(run, rows, N, K, a, b, start, Activated{out, {z, N, to}, act});
+  });
   return kOk;
 }
-static Scratch linear_scratch(const Call& call) { return gemm_scratch(call.attributes[0], call.attributes[2], call.attributes[1]); }
+static Scratch linear_scratch(const Call& call) {
+  const int32_t* at = call.attributes;
+  return gemm_scratch((ElementType)at[4], at[0], at[2], at[1]);
+}
 
 /** dx = dy w */
 static Status linear_backward_data(Run& run, const Call& call) {
   Cursor c(call);
-  const float *dy = c.f32(), *w = c.f32();
-  float* dx = c.f32();
+  void* dy = c.any();
+  float* w = c.f32();
+  void* dx = c.any();
   const int64_t rows = c.dim(), K = c.dim(), N = c.dim();
-  gemm(run, rows, K, N, {dy, N, 1}, {w, K, 1}, {c.integer() ? dx : nullptr, K}, dx, K, NoEpilogue());
+  const bool add = c.integer() != 0;
+  const ElementType type = c.type(), to = c.type();
+  with_format(type, [&](auto format) {
+    typedef decltype(format) F;
+    const Rows out = {dx, K, type};
+    gemm<F>(run, rows, K, N, {dy, N, 1, elements_of(to, type)}, {w, K, 1, widest(type)}, {add ? dx : nullptr, K, type}, Store{out});
+  });
   return kOk;
 }
-static Scratch linear_backward_data_scratch(const Call& call) { return gemm_scratch(call.attributes[0], call.attributes[1], call.attributes[2]); }
+static Scratch linear_backward_data_scratch(const Call& call) {
+  const int32_t* at = call.attributes;
+  return gemm_scratch((ElementType)at[4], at[0], at[1], at[2]);
+}
 
 BK_INLINE bool accumulates(const Run& run, int accumulate) { return accumulate || run.scalars[kScalar_accumulate] != 0; }
 
 /**
- * For a bias whose weights are frozen: out[n] = (add ? out : 0) + the sum of x's rows, which are `stride` apart; in the order in which
- * sum_strip sums what a weight gradient packs, so that freezing the weights changes no bit.
+ * For a bias whose weights are frozen, or whose product does not sum: out[n] = (add ? out : 0) + the sum of x's rows, which are
+ * `stride` apart; in the order in which Float32::sum_strip sums what a weight gradient packs, so that freezing the weights changes
+ * no bit.
  */
-static void sum_rows(Run& run, const float* x, int64_t rows, int64_t N, int64_t stride, float* out, bool add) {
+template <class T>
+static void sum_rows(Run& run, const T* x, int64_t rows, int64_t N, int64_t stride, float* out, bool add) {
   parallel_ranges(run, N, 64, [&](int64_t begin, int64_t end, int) {
     for (int64_t j = begin; j < end; j += W) {
       const int n = (int)smaller(W, end - j);
       f32 total = add ? load_n(out + j, n) : f32{};
-      for (int64_t r0 = 0; r0 < rows; r0 += KC) {
-        const int64_t kc = smaller(KC, rows - r0), fours = strip_fours(kc);
+      for (int64_t r0 = 0; r0 < rows; r0 += Float32::KC) {
+        const int64_t kc = smaller(Float32::KC, rows - r0), fours = Float32::strip_fours(kc);
         const auto row = [&](int64_t k) { return load_columns(x + (r0 + k) * stride + j, n); };
         f32 sum[4] = {};
         for (int64_t k = 0; k < fours; k += 4)
@@ -79,17 +103,25 @@ static void sum_rows(Run& run, const float* x, int64_t rows, int64_t N, int64_t 
 /** dw = dy^T x, dbias = column sums of dy, of the N columns of dy from `first` on; at least one of them is given */
 static Status linear_backward_weight(Run& run, const Call& call) {
   Cursor c(call);
-  const float *dy = c.f32(), *x = c.f32();
+  void *dy = c.any(), *x = c.any();
   float *dw = c.f32(), *dbias = c.f32();
   const int64_t rows = c.dim(), K = c.dim(), N = c.dim(), T = c.dim(), first = c.integer();
   const bool add = accumulates(run, c.integer());
+  const ElementType type = c.type(), to = c.type();
   if (first < 0 || first > T - N) return {"first", 0, first, 0, T - N + 1};
-  dy += first;
   if (dw && rows == 0 && !add) memset(dw, 0, (size_t)(N * K) * 4);
-  if (dw)
-    gemm(run, N, K, rows, {dy, 1, T}, {x, K, 1}, {add ? dw : nullptr, K}, dw, K, NoEpilogue(), {dbias, add});
-  else if (dbias)
-    sum_rows(run, dy, rows, N, T, dbias, add);
+  with_format(type, [&](auto format) {
+    typedef decltype(format) F;
+    // a product of float32 sums what it packs; where that is rounded, the sums are of what it was
+    const bool fused = dw && sizeof(typename F::Packed) == 4 && (type == kFloat32 || to == kBfloat16);
+    const Matrix columns = Matrix{dy, T, 1, elements_of(to, type)}.from(0, first), turned = {columns.data, 1, T, columns.elements};
+    const Rows out = {dw, K, kFloat32};
+    if (dw) gemm<F>(run, N, K, rows, turned, {x, K, 1, elements_of(type, type)}, {add ? dw : nullptr, K, kFloat32}, Store{out}, {fused ? dbias : nullptr, add});
+    if (dbias && !fused) with_type(to, [&](auto element) { sum_rows(run, (const decltype(element)*)columns.data, rows, N, T, dbias, add); });
+  });
   return kOk;
 }
-static Scratch linear_backward_weight_scratch(const Call& call) { return gemm_scratch(call.attributes[2], call.attributes[1], call.attributes[0]); }
+static Scratch linear_backward_weight_scratch(const Call& call) {
+  const int32_t* at = call.attributes;
+  return gemm_scratch((ElementType)at[6], at[2], at[1], at[0]);
+}

@@ -1,9 +1,9 @@
 // Cutting work into tasks. Borders depend on shapes only, never on the number of threads, so that bits do not either.
 
-BK_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-BK_INLINE int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
-BK_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-BK_INLINE int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
+BK_INLINE constexpr int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+BK_INLINE constexpr int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
+BK_INLINE constexpr int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+BK_INLINE constexpr int64_t round_up(int64_t a, int64_t b) { return ceil_div(a, b) * b; }
 
 /** Calls body(index, thread) for each index below `tasks`. */
 template <class Body>

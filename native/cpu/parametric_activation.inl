@@ -1,13 +1,22 @@
 // Activations of Transformers' ACT2FN that have parameters: prelu and xielu. Saved for the backward: z. dz may lie on dy; the
 // gradients of the parameters follow `accumulate` as ops.def says.
 
+/** Elements of either type: a branch for each vector, in ops that are rare. */
+struct Flat {
+  void* data;
+  ElementType type;
+
+  f32 get(int64_t i, int n) const { return type == kBfloat16 ? load_columns((const bf16*)data + i, n) : load_columns((const float*)data + i, n); }
+  void set(int64_t i, f32 v, int n) const { type == kBfloat16 ? store_columns((bf16*)data + i, v, n) : store_columns((float*)data + i, v, n); }
+};
+
 /** to[i] = f(i, n) for n lanes from element i on, over [rows, N]. */
 template <class F>
-static void map_elements(Run& run, int64_t rows, int64_t N, float* to, F f) {
+static void map_flat(Run& run, int64_t rows, int64_t N, const Flat& to, F f) {
   parallel_ranges(run, rows * N, 16384, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; i += W) {
       const int n = (int)smaller(W, end - i);
-      store_columns(to + i, f(i, n), n);
+      to.set(i, f(i, n), n);
     }
   });
 }
@@ -34,11 +43,13 @@ static void put_gradient(float* gradient, bool add, double value) { gradient[0] 
 /** max(z, 0) + weight min(z, 0): He et al., "Delving Deep into Rectifiers" (2015). */
 static Status prelu(Run& run, const Call& call) {
   Cursor c(call);
-  const float *z = c.f32(), *weight = c.f32();
-  float* y = c.f32();
+  const ElementType type = (ElementType)call.attributes[2];
+  const Flat z = {c.any(), type};
+  const float* weight = c.f32();
+  const Flat y = {c.any(), type};
   const int64_t rows = c.dim(), N = c.dim();
-  map_elements(run, rows, N, y, [&](int64_t i, int n) {
-    const f32 v = load_columns(z + i, n);
+  map_flat(run, rows, N, y, [&](int64_t i, int n) {
+    const f32 v = z.get(i, n);
     return select(v > 0.0f, v, v * weight[0]);
   });
   return kOk;
@@ -47,12 +58,14 @@ static constexpr Scratch (*prelu_scratch)(const Call&) = nullptr;
 
 static Status prelu_backward(Run& run, const Call& call) {
   Cursor c(call);
-  const float *dy = c.f32(), *z = c.f32(), *weight = c.f32();
-  float* dz = c.f32();
+  const ElementType type = (ElementType)call.attributes[2];
+  const Flat dy = {c.any(), type}, z = {c.any(), type};
+  const float* weight = c.f32();
+  const Flat dz = {c.any(), type};
   const int64_t rows = c.dim(), N = c.dim();
-  map_elements(run, rows, N, dz, [&](int64_t i, int n) {
-    const f32 d = load_columns(dy + i, n);
-    return select(load_columns(z + i, n) > 0.0f, d, d * weight[0]);
+  map_flat(run, rows, N, dz, [&](int64_t i, int n) {
+    const f32 d = dy.get(i, n);
+    return select(z.get(i, n) > 0.0f, d, d * weight[0]);
   });
   return kOk;
 }
@@ -61,12 +74,13 @@ static constexpr Scratch (*prelu_backward_scratch)(const Call&) = nullptr;
 /** dweight = the sum of dy z where z is not positive */
 static Status prelu_backward_weight(Run& run, const Call& call) {
   Cursor c(call);
-  const float *dy = c.f32(), *z = c.f32();
+  const ElementType type = (ElementType)call.attributes[3];
+  const Flat dy = {c.any(), type}, z = {c.any(), type};
   float* dweight = c.f32();
   const int64_t rows = c.dim(), N = c.dim();
   const double sum = sum_elements(run, rows, N, (double*)run.shared, [&](int64_t i, int n) {
-    const f32 v = load_columns(z + i, n);
-    return select(v > 0.0f, f32{}, v * load_columns(dy + i, n));
+    const f32 v = z.get(i, n);
+    return select(v > 0.0f, f32{}, v * dy.get(i, n));
   });
   put_gradient(dweight, accumulates(run, c.integer()), sum);
   return kOk;
@@ -103,22 +117,24 @@ struct Xielu {
 
 static Status xielu(Run& run, const Call& call) {
   Cursor c(call);
-  const float* z = c.f32();
+  const ElementType type = (ElementType)call.attributes[2];
+  const Flat z = {c.any(), type};
   const Xielu act = Xielu::of(c);
-  float* y = c.f32();
+  const Flat y = {c.any(), type};
   const int64_t rows = c.dim(), N = c.dim();
-  map_elements(run, rows, N, y, [&](int64_t i, int n) { return act.value(load_columns(z + i, n)); });
+  map_flat(run, rows, N, y, [&](int64_t i, int n) { return act.value(z.get(i, n)); });
   return kOk;
 }
 static constexpr Scratch (*xielu_scratch)(const Call&) = nullptr;
 
 static Status xielu_backward(Run& run, const Call& call) {
   Cursor c(call);
-  const float *dy = c.f32(), *z = c.f32();
+  const ElementType type = (ElementType)call.attributes[2];
+  const Flat dy = {c.any(), type}, z = {c.any(), type};
   const Xielu act = Xielu::of(c);
-  float* dz = c.f32();
+  const Flat dz = {c.any(), type};
   const int64_t rows = c.dim(), N = c.dim();
-  map_elements(run, rows, N, dz, [&](int64_t i, int n) { return load_columns(dy + i, n) * act.slope(load_columns(z + i, n)); });
+  map_flat(run, rows, N, dz, [&](int64_t i, int n) { return dy.get(i, n) * act.slope(z.get(i, n)); });
   return kOk;
 }
 static constexpr Scratch (*xielu_backward_scratch)(const Call&) = nullptr;
@@ -126,7 +142,9 @@ static constexpr Scratch (*xielu_backward_scratch)(const Call&) = nullptr;
 /** dalpha_p = sigmoid(alpha_p) times the sum of dy z^2 where z > 0; dalpha_n = sigmoid(alpha_n) times that of dy (e^min(z, eps) - 1 - z) elsewhere */
 static Status xielu_backward_weight(Run& run, const Call& call) {
   Cursor c(call);
-  const float *dy = c.f32(), *z = c.f32(), *alpha_p = c.f32(), *alpha_n = c.f32();
+  const ElementType type = (ElementType)call.attributes[3];
+  const Flat dy = {c.any(), type}, z = {c.any(), type};
+  const float *alpha_p = c.f32(), *alpha_n = c.f32();
   const float eps = c.f32()[0];
   float *dalpha_p = c.f32(), *dalpha_n = c.f32();
   const int64_t rows = c.dim(), N = c.dim();
@@ -134,15 +152,15 @@ static Status xielu_backward_weight(Run& run, const Call& call) {
   double* parts = (double*)run.shared;
   if (dalpha_p) {
     const double sum = sum_elements(run, rows, N, parts, [&](int64_t i, int n) {
-      const f32 v = load_columns(z + i, n);
-      return select(v > 0.0f, v * v * load_columns(dy + i, n), f32{});
+      const f32 v = z.get(i, n);
+      return select(v > 0.0f, v * v * dy.get(i, n), f32{});
     });
     put_gradient(dalpha_p, add, sum * sigmoid_of(alpha_p[0]));
   }
   if (dalpha_n) {
     const double sum = sum_elements(run, rows, N, parts, [&](int64_t i, int n) {
-      const f32 v = load_columns(z + i, n);
-      return select(v > 0.0f, f32{}, Xielu::negative(v, eps) * load_columns(dy + i, n));
+      const f32 v = z.get(i, n);
+      return select(v > 0.0f, f32{}, Xielu::negative(v, eps) * dy.get(i, n));
     });
     put_gradient(dalpha_n, add, sum * sigmoid_of(alpha_n[0]));
   }

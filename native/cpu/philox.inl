@@ -36,7 +36,8 @@ struct Dropout {
   }
 
   /** y[c] = keep(row, c) ? x[c] * scale : 0 for c < n; y may be x. */
-  void apply(const float* x, float* y, int64_t row, int64_t n) const {
+  template <class From, class To>
+  void apply(const From* x, To* y, int64_t row, int64_t n) const {
     for (int64_t c = 0; c < n; c += 64) {
       u32 u[64 / W];
       draws(row, c / 64, u);

@@ -27,6 +27,13 @@ typedef int32_t i32 __attribute__((vector_size(W * 4)));
 typedef uint32_t u32 __attribute__((vector_size(W * 4)));
 typedef uint64_t u64 __attribute__((vector_size(W * 8)));
 typedef float f32_unaligned __attribute__((vector_size(W * 4), aligned(4), may_alias));
+typedef uint16_t u16 __attribute__((vector_size(W * 2)));
+typedef uint16_t u16_unaligned __attribute__((vector_size(W * 2), aligned(2), may_alias));
+
+/** bfloat16: the upper half of a float32, with its 8 bits of exponent and 7 of fraction. Kernels compute in float32 and round to it. */
+struct bf16 {
+  uint16_t bits;
+};
 
 #define BK_INLINE static inline __attribute__((always_inline))
 
@@ -40,14 +47,44 @@ BK_INLINE f32 of_bits(i32 v) { return (f32)v; }
 BK_INLINE f32 select(i32 mask, f32 a, f32 b) { return of_bits((mask & bits_of(a)) | (~mask & bits_of(b))); }
 BK_INLINE f32 abs(f32 v) { return of_bits(bits_of(v) & 0x7fffffff); }
 
+/** The upper halves of float32 vectors F with integers U, rounded to nearest, ties to even; a NaN stays one. */
+template <class U, class F>
+BK_INLINE U bf16_bits(F v) {
+  const U bits = (U)v, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, nan = (U)(v != v);
+  return (rounded & ~nan) | (nan & 0x7fc0);
+}
+BK_INLINE f32 load(const bf16* p) { return (f32)(__builtin_convertvector(*(const u16_unaligned*)p, u32) << 16); }
+BK_INLINE void store(bf16* p, f32 v) { *(u16_unaligned*)p = __builtin_convertvector(bf16_bits<u32>(v), u16); }
+BK_INLINE float to_float(float x) { return x; }
+BK_INLINE float to_float(bf16 x) {
+  const uint32_t bits = (uint32_t)x.bits << 16;
+  float f;
+  memcpy(&f, &bits, 4);
+  return f;
+}
+BK_INLINE void put(float* p, float x) { *p = x; }
+BK_INLINE void put(bf16* p, float x) {
+  uint32_t bits;
+  memcpy(&bits, &x, 4);
+  p->bits = x == x ? (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) : 0x7fc0;
+}
+
 /** The first n < W elements; the others are `fill`. */
-BK_INLINE f32 load_n(const float* p, int n, float fill = 0) {
+template <class T>
+BK_INLINE f32 load_n(const T* p, int n, float fill = 0) {
   float t[W];
-  for (int i = 0; i < W; i++) t[i] = i < n ? p[i] : fill;
+  for (int i = 0; i < W; i++) t[i] = i < n ? to_float(p[i]) : fill;
   return load(t);
 }
-BK_INLINE void store_n(float* p, f32 v, int n) {
-  for (int i = 0; i < n; i++) p[i] = v[i];
+template <class T>
+BK_INLINE void store_n(T* p, f32 v, int n) {
+  for (int i = 0; i < n; i++) put(p + i, v[i]);
+}
+
+/** v as it is when stored as a T and loaded again. */
+template <class T>
+BK_INLINE f32 as_stored(f32 v) {
+  return sizeof(T) == 2 ? (f32)(bf16_bits<u32>(v) << 16) : v;
 }
 
 #if defined(BK_ISA_AVX512)
@@ -98,6 +135,20 @@ BK_INLINE void mul_wide(u32 a, uint32_t b, u32& hi, u32& lo) {
 }
 #endif
 
+#if defined(BK_PAIRS)
+/** sum + the products of both bfloat16 halves of each lane: two multiply-adds a lane. */
+#if defined(BK_ISA_AVX512)
+BK_INLINE f32 dot_pairs(f32 sum, u32 a, u32 b) { return (f32)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b); }
+#elif defined(__ARM_FEATURE_BF16_VECTOR_ARITHMETIC)
+BK_INLINE f32 dot_pairs(f32 sum, u32 a, u32 b) { return (f32)vbfdotq_f32((float32x4_t)sum, (bfloat16x8_t)a, (bfloat16x8_t)b); }
+#else
+BK_INLINE f32 dot_pairs(f32 sum, u32 a, u32 b) {
+  const f32 low = (f32)(a << 16) * (f32)(b << 16), high = (f32)(a & 0xffff0000u) * (f32)(b & 0xffff0000u);
+  return sum + low + high;
+}
+#endif
+#endif
+
 /** N consecutive floats, each to be multiplied with whole vectors. */
 #if defined(__aarch64__) && BK_GENERIC_WIDTH == 4
 // NEON multiplies by a lane: N floats take N / 4 registers, where N copies of them would push sums out to the stack
@@ -138,8 +189,14 @@ BK_INLINE float reduce_max(f32 v) {
 }
 
 /** Loads and stores of n <= W columns at the end of a row. */
-BK_INLINE f32 load_columns(const float* p, int n) { return n == W ? load(p) : load_n(p, n); }
-BK_INLINE void store_columns(float* p, f32 v, int n) { n == W ? store(p, v) : store_n(p, v, n); }
+template <class T>
+BK_INLINE f32 load_columns(const T* p, int n) {
+  return n == W ? load(p) : load_n(p, n);
+}
+template <class T>
+BK_INLINE void store_columns(T* p, f32 v, int n) {
+  n == W ? store(p, v) : store_n(p, v, n);
+}
 /** v in the first n lanes, 0 in the others. */
 BK_INLINE f32 first(f32 v, int n) {
   for (int i = n; i < W; i++) v[i] = 0;

@@ -8,6 +8,8 @@ constexpr int kMaxIsas = 8;
 
 /** Tables that this CPU can run, best first; returns their number. */
 int cpu_tables(const KernelTable* tables[kMaxIsas]);
+/** Whether bfloat16 is faster than float32 with these kernels on this CPU. */
+bool cpu_prefers_bfloat16(const KernelTable&);
 /** The processor's own name, or "unknown". */
 void cpu_name(char* name, size_t capacity);
 /** CPUs that this process may use: its affinity mask and the control group's quota. */

@@ -222,14 +222,18 @@ void bk_close(bk_engine* engine) {
 void bk_describe(bk_engine* engine, char* json, size_t capacity) {
   const KernelTable* tables[kMaxIsas];
   const int n = cpu_tables(tables);
+  const KernelTable& k = *engine->kernels;
   char name[64], isas[128] = "";
   cpu_name(name, sizeof name);
   for (int i = 0; i < n; i++) snprintf(isas + strlen(isas), sizeof isas - strlen(isas), "%s\"%s\"", i ? "," : "", tables[i]->isa);
   for (char* c = name; *c; c++)
     if (*c == '"' || *c == '\\' || (unsigned char)*c < 32) *c = ' ';
-  snprintf(json, capacity,
-           "{\"backend\":\"cpu\",\"isa\":\"%s\",\"isas\":[%s],\"cpu\":\"%s\",\"threads\":%d,\"kernels\":{\"gemm\":\"float32, tiles of %d x %d\"}}",
-           engine->kernels->isa, isas, name, engine->threads, engine->kernels->gemm_rows, engine->kernels->gemm_columns);
+  snprintf(
+      json, capacity,
+      "{\"backend\":\"cpu\",\"isa\":\"%s\",\"isas\":[%s],\"cpu\":\"%s\",\"threads\":%d,\"auto\":\"%s\",\"kernels\":{\"float32\":\"%s, %d x %d\",\"bfloat16\":"
+      "\"%s, %d x %d\"}}",
+      k.isa, isas, name, engine->threads, cpu_prefers_bfloat16(k) ? "bfloat16" : "float32", k.float32.how, k.float32.rows, k.float32.columns, k.bfloat16.how,
+      k.bfloat16.rows, k.bfloat16.columns);
 }
 
 int bk_memory_create(bk_engine*, bk_memory** memory) {

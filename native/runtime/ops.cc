@@ -87,7 +87,12 @@ void parse_operands(OpInfo& op, const char* text, bool output) {
       }
     }
     text++;
-    if (!strncmp(text, ":i", 2)) text += 2;
+    o.type = -1;
+    if (*text == ':') {
+      char word[24];
+      take_word(&++text, word);
+      if (strcmp(word, "i")) o.type = (int8_t)find_attribute(op, word);
+    }
     if (*text == '=') {
       text++;
       char word[24];

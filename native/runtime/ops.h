@@ -19,13 +19,14 @@ struct OperandInfo {
   char name[24];
   bool optional, output;
   int8_t in_place;  // input that this output may lie on; -1: none
+  int8_t type;      // attribute with the type of its elements; -1: 4 bytes each
   int8_t dims;
   Dim dim[kMaxDims];
 };
 
 struct AttributeInfo {
   char name[24];
-  char kind;     // r row symbol, d dimension, f float, s scalar, e enumeration, i any
+  char kind;     // r row symbol, d dimension, f float, s scalar, e enumeration, t element type, i any
   int8_t limit;  // values of an enumeration
 };
 

@@ -68,6 +68,7 @@ struct Checker {
       case 'd': return value >= 1 ? 0 : fail("%s = %d, expected at least 1", a.name, value);
       case 'f': return real >= 0 && real < 1 ? 0 : fail("%s is outside [0, 1)", a.name);
       case 's': return value >= 0 && value < plan->scalars - 3 ? 0 : fail("%s: no scalar %d", a.name, value);
+      case 't': return value == kFloat32 || value == kBfloat16 ? 0 : fail("%s: no element type %d", a.name, value);
       case 'e': return value >= 0 && value < a.limit ? 0 : fail("%s = %d, expected 0 to %d", a.name, value, a.limit - 1);
       default: return 0;
     }
@@ -99,7 +100,8 @@ struct Checker {
     if (arena >= kArenas) return fail("%s: no arena %d", o.name, arena);
     const int64_t n = elements(info, o, r.attributes), begin = (word & 0x0fffffff) * kUnit;
     if (n < 0) return fail("%s has too many elements", o.name);
-    *range = {begin, begin + n * 4, arena};
+    const int64_t size = o.type >= 0 && r.attributes[o.type] == kBfloat16 ? 2 : 4;
+    *range = {begin, begin + n * size, arena};
     if (range->end > plan->arena_bytes[arena])
       return fail("%s ends at byte %lld of an arena of %lld", o.name, (long long)range->end, (long long)plan->arena_bytes[arena]);
     return 0;

@@ -13,8 +13,14 @@ export interface BackendDescription {
   readonly isas: readonly string[]
   readonly cpu: string
   readonly threads: number
+  /** The dtype that is faster here: what 'auto' means. */
+  readonly auto: 'float32' | 'bfloat16'
+  /** How products are made in each dtype: with what, and the tile of sums that registers hold. */
   readonly kernels: Readonly<Record<string, string>>
 }
+
+/** Elements of a value: of bfloat16 their bits. */
+export type Elements = Float32Array | Int32Array | Uint16Array
 
 /** The arenas of one model. Offsets are in bytes. Nothing here may be called while a run uses the memory. */
 export interface BackendMemory {
@@ -22,8 +28,8 @@ export interface BackendMemory {
   reserve(arena: Arena, bytes: number): void
   /** Gives an arena's memory back; it is empty then. */
   release(arena: Arena): void
-  write(arena: Arena, offset: number, source: Float32Array | Int32Array): void
-  read(arena: Arena, offset: number, target: Float32Array | Int32Array): void
+  write(arena: Arena, offset: number, source: Elements): void
+  read(arena: Arena, offset: number, target: Elements): void
   /** Gives the memory back, at once or when the run that uses it has ended. */
   dispose(): void
 }

@@ -13,7 +13,7 @@ import {
 } from '../errors.ts'
 import { type Arena, opsHash } from '../graph/op-table.ts'
 import type { Plan } from '../graph/plan.ts'
-import type { Backend, BackendDescription, BackendMemory, Program } from './backend.ts'
+import type { Backend, BackendDescription, BackendMemory, Elements, Program } from './backend.ts'
 
 /** bk_error of native/api.h */
 const ErrorNumber = { plan: 1, memory: 2, data: 3, cancelled: 4, argument: 5 } as const
@@ -124,12 +124,12 @@ class NativeBackendMemory implements BackendMemory {
     translated(() => native.release(arena))
   }
 
-  write(arena: Arena, offset: number, source: Float32Array | Int32Array): void {
+  write(arena: Arena, offset: number, source: Elements): void {
     const native = this.idle()
     translated(() => native.write(arena, offset, source))
   }
 
-  read(arena: Arena, offset: number, target: Float32Array | Int32Array): void {
+  read(arena: Arena, offset: number, target: Elements): void {
     const native = this.idle()
     translated(() => native.read(arena, offset, target))
   }

@@ -156,12 +156,12 @@ async function info(argument: string | undefined, options: InfoOptions, io: Io):
     throw new UsageError('Expected one model folder but received two')
   const folder = argument ?? options.model
   const model = folder === undefined ? undefined : await describeModel(folder, options, io)
-  const { backend, cpu, isa, isas, kernels, threads } = describeBackend({
+  const { backend, cpu, isa, isas, auto, kernels, threads } = describeBackend({
     backend: options.backend,
     threads: options.threads,
   })
   if (options.json) {
-    writeJsonLine(io.stdout, { version: version(), backend, cpu, isa, isas, threads, kernels, model })
+    writeJsonLine(io.stdout, { version: version(), backend, cpu, isa, isas, threads, auto, kernels, model })
     return
   }
   writeTable(io.stdout, [
@@ -171,7 +171,8 @@ async function info(argument: string | undefined, options: InfoOptions, io: Io):
     ['cpu', cpu],
     ['instruction set', `${isa} (of ${isas.join(', ')})`],
     ['threads', String(threads)],
-    ...Object.entries(kernels).map(([name, kernel]): [string, string] => [`kernel ${name}`, kernel]),
+    ['dtype auto', auto],
+    ...Object.entries(kernels).map(([name, kernel]): [string, string] => [`products ${name}`, kernel]),
     ...(model === undefined ? [] : modelRows(model)),
   ])
 }

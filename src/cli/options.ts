@@ -15,7 +15,7 @@ import {
 /** Options that every command which runs a model has. */
 export interface ModelOptions {
   readonly backend: 'auto' | 'cpu' | 'cuda' | 'wasm'
-  readonly dtype: 'float32' | 'auto'
+  readonly dtype: 'float32' | 'bfloat16' | 'auto'
   readonly threads?: number
   readonly revision?: string
   readonly json?: boolean
@@ -96,8 +96,8 @@ export function addModelOptions(command: Command): Command {
     )
     .option(
       '--dtype <name>',
-      'arithmetic: float32, or auto for what is fastest here',
-      oneOf('--dtype', ['float32', 'auto'], { bfloat16: 'float32 is' }),
+      'arithmetic: float32, bfloat16, or auto for what is fastest here',
+      oneOf('--dtype', ['float32', 'bfloat16', 'auto']),
       'float32',
     )
     .option(
@@ -106,9 +106,9 @@ export function addModelOptions(command: Command): Command {
       integerOption('--threads', 1, MOST_THREADS),
     )
     .option('--json', 'write one JSON object a line to standard output and nothing else')
-    .addOption(new Option('--bf16').hideHelp())
-    .on('option:bf16', () => {
-      throw new UsageError('not available yet: --bf16 (--dtype bfloat16); float32 is')
+    .option('--bf16', 'the same as --dtype bfloat16')
+    .on('option:bf16', function (this: Command) {
+      this.setOptionValue('dtype', 'bfloat16')
     })
 }
 

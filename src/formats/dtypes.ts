@@ -1,3 +1,5 @@
+import { fromBfloat16 } from '../bfloat16.ts'
+
 /** Bits per element of every dtype, by safetensors' names. */
 export const DTYPE_BITS: Readonly<Record<string, number>> = {
   BOOL: 8,
@@ -59,7 +61,7 @@ export function toFloat32(dtype: FloatDtype, stored: Uint8Array, target: Float32
   else {
     const halves = new Uint16Array(buffer, byteOffset, count)
     const bits = new Uint32Array(target.buffer, target.byteOffset, count)
-    if (dtype === 'BF16') for (let i = 0; i < count; i++) bits[i] = halves[i] << 16
+    if (dtype === 'BF16') fromBfloat16(halves, target)
     else for (let i = 0; i < count; i++) bits[i] = halfBits(halves[i])
   }
 }

@@ -1,15 +1,20 @@
 import { PlanError } from '../errors.ts'
 import { Activation, type ActivationName, Arena, type OpName, type OpSpec, ops, Row } from './op-table.ts'
 
+/** What a value's elements are. Kernels compute in float32; bfloat16 is how activations of a model of that dtype are stored. */
+export type ElementType = 'float32' | 'int32' | 'bfloat16'
+export type FloatType = Exclude<ElementType, 'int32'>
+export const elementBytes = (type: ElementType): number => (type === 'bfloat16' ? 2 : 4)
+
 /**
- * A buffer that a record reads or writes: `rows` x `width` elements of 4 bytes, or `width` alone without a row dimension.
+ * A buffer that a record reads or writes: `rows` x `width` elements, or `width` alone without a row dimension.
  * Lives at a fixed place (weights, gradients, io) or, `offset` undefined, where the planner puts it in the activations.
  */
 export interface Value {
   readonly name: string
   readonly rows: Row | undefined
   readonly width: number
-  readonly integer: boolean
+  readonly type: ElementType
   readonly arena: Arena
   /** In bytes, a multiple of 64. */
   offset: number | undefined
@@ -46,9 +51,9 @@ export interface OpRecord {
 type Spec<Name extends OpName> = (typeof ops)[Name]
 /** Operands by their names in ops.def. */
 export type OperandsOf<Name extends OpName> = Partial<Record<Spec<Name>['operands'][number]['name'], Value | undefined>>
-/** Attributes by their names in ops.def: rows by symbol, numbers, flags, activations by name. */
+/** Attributes by their names in ops.def: rows by symbol, numbers, flags, activations by name. Types follow from the operands. */
 export type AttributesOf<Name extends OpName> = Record<
-  Spec<Name>['attributes'][number]['name'],
+  Exclude<Spec<Name>['attributes'][number], { readonly kind: 't' }>['name'],
   number | boolean | ActivationName
 >
 
@@ -70,6 +75,8 @@ export interface RecordOptions {
   readonly training: boolean
   /** What `checkpoint` wraps keeps nothing for the backward, which computes it again. */
   readonly checkpointing?: boolean
+  /** What activations are stored as; statistics, scores and losses are float32 always. float32 */
+  readonly dtype?: FloatType
 }
 
 const UNIT = 64
@@ -126,30 +133,40 @@ export class Graph {
     return hash | 0
   }
 
+  /** What activations are stored as. */
+  get dtype(): FloatType {
+    return this.options.dtype ?? 'float32'
+  }
+
   /** A planned activation. */
-  value(name: string, rows: Row | undefined, width: number, requiresGrad = false): Value {
+  value(name: string, rows: Row | undefined, width: number, requiresGrad = false, type: FloatType = this.dtype): Value {
     return {
       name: this.named(name),
       rows,
       width,
-      integer: false,
+      type,
       arena: Arena.activations,
       offset: undefined,
       requiresGrad,
     }
   }
 
+  /** Numbers of each row that a backward reads, or that the caller does: float32 whatever the activations are. */
+  statistic(name: string, rows: Row | undefined, width: number): Value {
+    return this.value(name, rows, width, false, 'float32')
+  }
+
   /** A buffer that the caller fills before each run. */
-  input(name: string, rows: Row | undefined, width: number, integer: boolean, extra = 0): Value {
+  input(name: string, rows: Row | undefined, width: number, type: ElementType, extra = 0): Value {
     const offset = this.ioBytes
-    const value: Value = { name, rows, width, integer, arena: Arena.io, offset, requiresGrad: false }
-    this.ioBytes += roundUp((this.elements(value) + extra) * 4)
+    const value: Value = { name, rows, width, type, arena: Arena.io, offset, requiresGrad: false }
+    this.ioBytes += roundUp((this.elements(value) + extra) * elementBytes(type))
     return value
   }
 
   /** A stretch of the cache that outlives the run; `offset` in bytes. */
   cached(name: string, rows: Row, width: number, offset: number): Value {
-    return { name, rows, width, integer: false, arena: Arena.cache, offset, requiresGrad: false }
+    return { name, rows, width, type: this.dtype, arena: Arena.cache, offset, requiresGrad: false }
   }
 
   parameter(slot: ParameterSlot): Value {
@@ -162,7 +179,7 @@ export class Graph {
         name,
         rows: undefined,
         width,
-        integer: false,
+        type: 'float32',
         arena: Arena.weights,
         offset: weights,
         requiresGrad,
@@ -178,6 +195,10 @@ export class Graph {
     return (value.rows === undefined ? 1 : this.capacity[rowName(value.rows)]) * value.width
   }
 
+  bytes(value: Value): number {
+    return this.elements(value) * elementBytes(value.type)
+  }
+
   /** Marks a value that the caller will read after the run. */
   keep(value: Value): Value {
     this.kept.add(value)
@@ -188,6 +209,7 @@ export class Graph {
     const op: OpSpec = ops[name]
     const values = operands as Readonly<Record<string, Value | undefined>>
     const given = attributes as Readonly<Record<string, number | boolean | ActivationName>>
+    const types: Partial<Record<string, ElementType>> = { float32: 'float32', int32: 'int32' }
     this.records.push({
       op,
       path: this.scopePath,
@@ -195,9 +217,16 @@ export class Graph {
         const value = values[spec.name]
         if (value === undefined && !spec.optional)
           throw new PlanError(`${op.name} at ${this.scopePath}: ${spec.name} is missing`)
+        if (value) types[spec.type] ??= value.type
+        if (value && value.type !== types[spec.type])
+          throw new PlanError(
+            `${op.name} at ${this.scopePath}: ${spec.name} is ${value.type}, expected ${types[spec.type]}`,
+          )
         return value
       }),
-      attributes: Int32Array.from(op.attributes, ({ name: attribute, kind }) => encode(given[attribute], kind)),
+      attributes: Int32Array.from(op.attributes, ({ name: attribute, kind }) =>
+        kind === 't' ? Number(types[attribute] === 'bfloat16') : encode(given[attribute], kind),
+      ),
     })
   }
 
@@ -300,7 +329,7 @@ export class Graph {
       name: `d ${slot.name}`,
       rows: undefined,
       width: slot.width,
-      integer: false,
+      type: 'float32',
       arena: Arena.gradients,
       offset: slot.gradients,
       requiresGrad: false,

@@ -51,7 +51,7 @@ export function compilePlan(graph: Graph, groups = 1): Plan {
     for (const value of operands)
       if (value && value.arena !== Arena.activations) {
         const arena = ARENAS.find((name) => Arena[name] === value.arena)!
-        arenaBytes[arena] = Math.max(arenaBytes[arena], (value.offset ?? 0) + graph.elements(value) * 4)
+        arenaBytes[arena] = Math.max(arenaBytes[arena], (value.offset ?? 0) + graph.bytes(value))
       }
   const scalars = Scalar.group0 + 4 * groups
   const body = graph.records.flatMap(({ op, operands, attributes }) => [
@@ -89,7 +89,9 @@ function listing({ op, path, operands, attributes }: OpRecord, index: number): s
       const value = operands[i]
       return value && spec.output === output ? [`${spec.name}=${place(value)}`] : []
     })
-  const numbers = op.attributes.map((spec, i) => `${spec.name}=${attributeText(spec.kind, attributes[i])}`)
+  const numbers = op.attributes.flatMap(({ name, kind }, i) =>
+    kind === 't' && attributes[i] === 0 ? [] : [`${name}=${attributeText(kind, attributes[i])}`],
+  )
   return `${String(index).padStart(3)} ${path || '-'}: ${op.name}(${named(false).join(' ')}) -> ${named(true).join(' ')} [${numbers.join(' ')}]`
 }
 
@@ -101,5 +103,5 @@ const place = (value: Value): string => {
 function attributeText(kind: string, word: number): string {
   if (kind === 'r') return ROWS[word]
   if (kind === 'f') return String(new Float32Array(Int32Array.of(word).buffer)[0])
-  return String(word)
+  return kind === 't' ? 'bfloat16' : String(word)
 }

@@ -21,7 +21,7 @@ export function planActivations(graph: Graph): number {
       if (!value || value.arena !== Arena.activations) continue
       const known = lifetimes.get(value)
       if (known) known.last = at
-      else lifetimes.set(value, { value, bytes: roundUp(graph.elements(value) * 4), first: at, last: at })
+      else lifetimes.set(value, { value, bytes: roundUp(graph.bytes(value)), first: at, last: at })
     }
   })
   for (const value of graph.kept) {

@@ -52,7 +52,7 @@ export class MultipleChoiceHead implements Head {
     const { bert, classifier, config } = this
     const pooled = graph.scope('bert', () => bert.pool(graph, bert.record(graph, batch, observed), batch))
     const logits = graph.scope('classifier', () =>
-      classifier.record(graph, dropout(graph, pooled, config.effectiveClassifierDropout)),
+      classifier.scores(graph, dropout(graph, pooled, config.effectiveClassifierDropout)),
     )
     if (!labels) return { outputs: { logits } }
     const loss = new Loss(graph)

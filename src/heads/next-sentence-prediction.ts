@@ -17,7 +17,7 @@ export class SequenceRelationship {
 
   /** pooled [sequences, H] -> [sequences, 2] */
   record(graph: Graph, pooled: Value): Value {
-    return graph.scope('seq_relationship', () => this.seqRelationship.record(graph, pooled))
+    return graph.scope('seq_relationship', () => this.seqRelationship.scores(graph, pooled))
   }
 
   static labels(name: string, labels: Labels, { sequences: count }: GivenShape): Int32Array {

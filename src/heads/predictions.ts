@@ -41,7 +41,9 @@ export class LanguageModelPredictions {
         return this.norm.record(graph, projected, undefined, 0)
       })
       const { weight, bias } = this.decoder
-      return graph.scope('decoder', () => linear(graph, transformed, weight.value(graph), bias.value(graph)))
+      return graph.scope('decoder', () =>
+        linear(graph, transformed, weight.value(graph), bias.value(graph), 'linear', 'float32'),
+      )
     })
   }
 }

@@ -43,7 +43,7 @@ export class QuestionAnsweringHead implements Head {
 
   record(graph: Graph, batch: BatchValues, labels: LabelValues | undefined, observed: Observed): HeadValues {
     const hiddenStates = graph.scope('bert', () => this.bert.record(graph, batch, observed))
-    const logits = graph.scope('qa_outputs', () => this.qaOutputs.record(graph, hiddenStates))
+    const logits = graph.scope('qa_outputs', () => this.qaOutputs.scores(graph, hiddenStates))
     const outputs = { startLogits: { value: logits, column: 0 }, endLogits: { value: logits, column: 1 } }
     if (!labels) return { outputs }
     const loss = new Loss(graph)

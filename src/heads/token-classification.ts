@@ -40,7 +40,7 @@ export class TokenClassificationHead implements Head {
     const hiddenStates = graph.scope('bert', () => bert.record(graph, batch, observed))
     const rows = labelledRows(graph, hiddenStates, batch)
     const logits = graph.scope('classifier', () =>
-      classifier.record(graph, dropout(graph, rows, config.effectiveClassifierDropout)),
+      classifier.scores(graph, dropout(graph, rows, config.effectiveClassifierDropout)),
     )
     if (!labels) return { outputs: { logits } }
     const loss = new Loss(graph)

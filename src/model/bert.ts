@@ -32,6 +32,11 @@ export class Linear {
   record(graph: Graph, x: Value): Value {
     return linear(graph, x, this.weight.value(graph), this.bias.value(graph), this.activation)
   }
+
+  /** What a loss reads: float32 whatever the activations are. */
+  scores(graph: Graph, x: Value): Value {
+    return linear(graph, x, this.weight.value(graph), this.bias.value(graph), this.activation, 'float32')
+  }
 }
 
 /**

@@ -29,10 +29,10 @@ export const attention = defineOp({
     const p = graph.options.training ? options.dropout : 0
     const attributes = { rows, seqs: Row.sequences, A, D, causal: options.causal, p, site: graph.site() }
     const y = graph.value('context', rows, A * D, graph.options.differentiate && qkv.requiresGrad)
-    const lse = graph.value('lse', rows, A)
+    const lse = graph.statistic('lse', rows, A)
     graph.emit('attention', { qkv, cuSeqlens, keyMask, context: y, lse }, attributes)
     if (options.onProbabilities) {
-      const probs = graph.value('probs', Row.pairs, A)
+      const probs = graph.statistic('probs', Row.pairs, A)
       graph.emit('attentionProbs', { qkv, lse, cuSeqlens, keyMask, probs }, { ...attributes, pairs: Row.pairs })
       options.onProbabilities(probs)
     }
@@ -78,10 +78,10 @@ export const crossAttention = defineOp({
     const p = graph.options.training ? dropout : 0
     const attributes = { rows, keys: rowsOf(kv), seqs: rowsOf(cuKeys), A, D, causal, p, site: graph.site() }
     const y = graph.value('context', rows, A * D, graph.options.differentiate && (q.requiresGrad || kv.requiresGrad))
-    const lse = graph.value('lse', rows, A)
+    const lse = graph.statistic('lse', rows, A)
     graph.emit('crossAttention', { q, kv, cuQueries, cuKeys, keyMask, context: y, lse }, attributes)
     if (onProbabilities) {
-      const probs = graph.value('probs', pairs, A)
+      const probs = graph.statistic('probs', pairs, A)
       graph.emit('crossAttentionProbs', { q, kv, lse, cuQueries, cuKeys, keyMask, probs }, { ...attributes, pairs })
       onProbabilities(probs)
     }

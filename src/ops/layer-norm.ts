@@ -28,8 +28,8 @@ export const layerNorm = defineOp({
       graph.options.differentiate &&
       (x.requiresGrad || !!residual?.requiresGrad || gamma.requiresGrad || beta.requiresGrad)
     const y = graph.value('output', rows, H, requiresGrad)
-    const mean = graph.value('mean', rows, 1)
-    const rstd = graph.value('rstd', rows, 1)
+    const mean = graph.statistic('mean', rows, 1)
+    const rstd = graph.statistic('rstd', rows, 1)
     graph.emit('layerNorm', { x, residual, gamma, beta, sum: x, y, mean, rstd }, { rows, H, eps, p, site })
     return { y, mean, rstd, p, site }
   },

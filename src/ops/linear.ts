@@ -1,19 +1,27 @@
-import type { GradientPiece, Graph, Value } from '../graph/graph.ts'
+import type { FloatType, GradientPiece, Graph, Value } from '../graph/graph.ts'
 import type { ActivationName } from '../graph/op-table.ts'
 import { defineOp, rowsOf, together } from './op.ts'
 
 /**
- * y = act(x w^T + bias): x [rows, K], w [N, K], bias [N] -> y [rows, N]. Saves z, the input of the activation.
+ * y = act(x w^T + bias): x [rows, K], w [N, K], bias [N] -> y [rows, N], of `type`. Saves z, the input of the activation.
  * torch.nn.Linear, with the activation fused.
  */
 export const linear = defineOp({
-  record(graph: Graph, x: Value, w: Value, bias: Value | undefined, activation: ActivationName = 'linear') {
+  record(
+    graph: Graph,
+    x: Value,
+    w: Value,
+    bias: Value | undefined,
+    activation: ActivationName = 'linear',
+    type: FloatType = graph.dtype,
+  ) {
     const K = x.width
     const N = w.width / K
     const rows = rowsOf(x)
     const requiresGrad = graph.options.differentiate && (x.requiresGrad || w.requiresGrad || !!bias?.requiresGrad)
-    const y = graph.value('output', rows, N, requiresGrad)
-    const z = requiresGrad && graph.saving && activation !== 'linear' ? graph.value('z', rows, N) : undefined
+    const y = graph.value('output', rows, N, requiresGrad, type)
+    const z =
+      requiresGrad && graph.saving && activation !== 'linear' ? graph.value('z', rows, N, false, type) : undefined
     graph.emit('linear', { x, w, bias, y, z }, { rows, K, N, act: activation })
     return { y, z, K, N }
   },

@@ -16,7 +16,7 @@ function stretch(name: string, arena: Arena, offset: number, elements: number): 
     name,
     rows: undefined,
     width: first + elements,
-    integer: false,
+    type: 'float32' as const,
     arena,
     offset: offset - first * 4,
     requiresGrad: false,
@@ -29,7 +29,7 @@ function stretch(name: string, arena: Arena, offset: number, elements: number): 
  * An update has no gradient of its own.
  */
 export function recordUpdate(graph: Graph, gradientLength: number, ranges: readonly UpdateRange[]): Value {
-  const norm = graph.keep(graph.value('norm', undefined, 2))
+  const norm = graph.keep(graph.statistic('norm', undefined, 2))
   const all = stretch('gradients', Arena.gradients, 0, gradientLength).value
   graph.emit('gradientNorm', { g: all, norm }, { n: gradientLength })
   for (const { weights, gradients, length, group } of ranges) {

@@ -5,7 +5,7 @@
 // hypotheses in the order of their slots; one that is continued twice is copied into a slot that has become free.
 import { ArgumentError } from '../errors.ts'
 import type { Decoder, Room } from '../generation/decoder.ts'
-import { type Capacity, Graph, type Value } from '../graph/graph.ts'
+import { type Capacity, elementBytes, Graph, type Value } from '../graph/graph.ts'
 import { Row } from '../graph/op-table.ts'
 import { compilePlan } from '../graph/plan.ts'
 import type { Head } from '../heads/head.ts'
@@ -15,7 +15,8 @@ import { copyRows } from '../ops/pooling.ts'
 import type { EncoderBatch } from './encoder.ts'
 import { borders } from './given.ts'
 import { bucket } from './plans.ts'
-import type { ModelRuntime, RecordedGeneration } from './runtime.ts'
+import type { RecordedGeneration } from './runs.ts'
+import type { ModelRuntime } from './runtime.ts'
 
 interface Slot {
   readonly slot: number
@@ -71,7 +72,7 @@ export class CachedDecoder implements Decoder {
     this.#length = bucket(room.length, 16)
     this.#slotsPerPrompt = Math.ceil(room.rows / prompts.length)
     const keys = bucket(this.encoder?.keys ?? 0, 16)
-    const width = 2 * this.config.hiddenSize * 4
+    const width = 2 * this.config.hiddenSize * elementBytes(this.runtime.dtype)
     this.#region = this.runtime.takeCache(this.config.numHiddenLayers * (this.#cached + keys) * width)
     const lengths = prompts.map(({ length }) => length)
     const tokens = prompts.flat()
@@ -222,7 +223,7 @@ export class CachedDecoder implements Decoder {
     const values = (rows: Row, count: number) =>
       Array.from({ length: numHiddenLayers }, (_, i) => {
         const value = graph.cached(`cache.${i}`, rows, width, at)
-        at += count * width * 4
+        at += count * width * elementBytes(graph.dtype)
         return value
       })
     return {
@@ -232,9 +233,9 @@ export class CachedDecoder implements Decoder {
   }
 
   #recordCopies(capacity: { readonly tokens: number; readonly cached: number }): Omit<RecordedGeneration, 'program'> {
-    const graph = new Graph(capacity, { differentiate: false, training: false })
-    const from = graph.input('from', Row.tokens, 1, true)
-    const target = graph.input('target', Row.tokens, 1, true)
+    const graph = new Graph(capacity, { differentiate: false, training: false, dtype: this.runtime.dtype })
+    const from = graph.input('from', Row.tokens, 1, 'int32')
+    const target = graph.input('target', Row.tokens, 1, 'int32')
     for (const layer of this.#layers(graph).own) copyRows(graph, layer, from, target)
     return { plan: compilePlan(graph, 0), inputs: { from, target }, result: undefined, pooled: undefined }
   }
@@ -272,16 +273,16 @@ export class CachedDecoder implements Decoder {
   }
 
   #record(head: Head, stage: Stage, capacity: Partial<Capacity>): Omit<RecordedGeneration, 'program'> {
-    const graph = new Graph(capacity, { differentiate: false, training: false })
+    const graph = new Graph(capacity, { differentiate: false, training: false, dtype: this.runtime.dtype })
     const inputs: Record<string, Value> = {}
     const integers = (name: string, rows: Row, extra = 0): Value => {
-      inputs[name] = graph.input(name, rows, 1, true, extra)
+      inputs[name] = graph.input(name, rows, 1, 'int32', extra)
       return inputs[name]
     }
     const layers = this.#layers(graph)
     const starts = stage !== 'next'
     const states = () => {
-      inputs.encoderStates = graph.input('encoder_hidden_states', Row.keys, this.config.hiddenSize, false)
+      inputs.encoderStates = graph.input('encoder_hidden_states', Row.keys, this.config.hiddenSize, graph.dtype)
       return inputs.encoderStates
     }
     const batch: BatchValues = {

@@ -5,7 +5,10 @@ import type { WeightsMatch } from '../formats/names.ts'
 import type { BertConfigFields } from '../model/config.ts'
 
 export interface ModelOptions extends BackendOptions {
-  /** 'auto' is float32 wherever nothing faster is built in. */
+  /**
+   * float32 (the default), bfloat16, or auto: the faster of the two here. In bfloat16 activations are stored in that type and products
+   * are of it, with float32 sums; weights, their gradients, AdamW's moments, LayerNorm, softmax and losses stay float32.
+   */
   readonly dtype?: 'float32' | 'bfloat16' | 'auto'
   /** Of new weights and of dropout. */
   readonly seed?: number
@@ -46,8 +49,8 @@ const DEFAULT_SEED = 42
 
 /** The seed; an ArgumentError for a dtype or a seed that cannot be. */
 export function checkOptions({ dtype = 'float32', seed = DEFAULT_SEED }: ModelOptions): number {
-  if (dtype !== 'float32' && dtype !== 'auto')
-    throw new ArgumentError(`Expected dtype to be float32 or auto but received ${String(dtype)}`)
+  if (dtype !== 'float32' && dtype !== 'bfloat16' && dtype !== 'auto')
+    throw new ArgumentError(`Expected dtype to be float32, bfloat16 or auto but received ${String(dtype)}`)
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32)
     throw new ArgumentError(`Expected seed to be an integer from 0 to 2^32 - 1 but received ${String(seed)}`)
   return seed

@@ -1,5 +1,5 @@
 import type { Program } from '../backend/backend.ts'
-import { type Capacity, Graph, type Value } from '../graph/graph.ts'
+import { type Capacity, type FloatType, Graph, type Value } from '../graph/graph.ts'
 import { Row } from '../graph/op-table.ts'
 import { compilePlan, type Plan } from '../graph/plan.ts'
 import type { Head, HeadOutput } from '../heads/head.ts'
@@ -11,7 +11,7 @@ export interface LabelSettings {
   readonly name: string
   readonly rows: keyof typeof Row
   readonly width: number
-  readonly integer: boolean
+  readonly type: 'float32' | 'int32'
 }
 
 /** What a recorded step is for. Two requests with the same settings share a plan. */
@@ -95,7 +95,7 @@ export function capacityFor(
 }
 
 function recordBatch(graph: Graph, settings: StepSettings, hiddenSize: number): BatchValues {
-  const integers = (name: string, rows: Row, extra = 0) => graph.input(name, rows, 1, true, extra)
+  const integers = (name: string, rows: Row, extra = 0) => graph.input(name, rows, 1, 'int32', extra)
   const { selection, compact, encoder } = settings
   const subset = (rows: Row): RowSubset => ({
     index: integers('rows', rows),
@@ -115,7 +115,7 @@ function recordBatch(graph: Graph, settings: StepSettings, hiddenSize: number): 
       encoder === 'none'
         ? undefined
         : {
-            states: graph.input('encoder_hidden_states', Row.keys, hiddenSize, false),
+            states: graph.input('encoder_hidden_states', Row.keys, hiddenSize, graph.dtype),
             cuKeys: integers('cu_keys', Row.sequences, 1),
             keyMask: encoder === 'masked' ? integers('encoder_attention_mask', Row.keys) : undefined,
           },
@@ -130,14 +130,13 @@ export function recordStep(
   capacity: Partial<Capacity>,
   settings: StepSettings,
   hiddenSize: number,
+  dtype: FloatType = 'float32',
 ): Omit<RecordedStep, 'program'> {
-  const graph = new Graph(capacity, settings)
+  const graph = new Graph(capacity, { ...settings, dtype })
   const batch = recordBatch(graph, settings, hiddenSize)
   const labels = Object.fromEntries(
-    settings.labels?.terms.map(({ name, rows, width, integer }) => [
-      name,
-      graph.input(name, Row[rows], width, integer),
-    ]) ?? [],
+    settings.labels?.terms.map(({ name, rows, width, type }) => [name, graph.input(name, Row[rows], width, type)]) ??
+      [],
   )
   const hiddenStates: Value[] = []
   const attentions: Value[] = []

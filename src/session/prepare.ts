@@ -6,7 +6,7 @@ import { indexRows, layRows, readsToken, tokenTermOf } from './batch.ts'
 import { type EncoderInputs, prepareEncoder } from './encoder.ts'
 import { type ChoiceInput, type ModelInputs, readFields, type TokenInput } from './given.ts'
 import type { StepSettings } from './plans.ts'
-import type { StepBatch } from './runtime.ts'
+import type { StepBatch } from './runs.ts'
 
 /** Everything that some class takes. */
 export type StepInputs = ModelInputs<TokenInput | ChoiceInput> & EncoderInputs & LabelInputs
@@ -103,7 +103,7 @@ function prepareStep(
         name,
         rows: rows === 'sequences' ? rows : rows === 'examples' || compact ? 'labelled' : rows,
         width,
-        integer: data instanceof Int32Array,
+        type: data instanceof Int32Array ? 'int32' : 'float32',
       })),
     },
   }

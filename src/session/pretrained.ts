@@ -161,6 +161,11 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     return this
   }
 
+  /** What it computes in: see `ModelOptions`. Opens the backend where that decides. */
+  get dtype(): 'float32' | 'bfloat16' {
+    return this.runtime.dtype
+  }
+
   /** What runs this model. Opens the backend. */
   describe(): BackendDescription {
     return this.runtime.backend.description

@@ -1,53 +1,18 @@
 import type { Backend, BackendMemory, Program } from '../backend/backend.ts'
-import { type BackendOptions, openBackend } from '../backend/open.ts'
+import { openBackend } from '../backend/open.ts'
+import { fromBfloat16, toBfloat16 } from '../bfloat16.ts'
 import { ArgumentError, BusyError, DisposedError } from '../errors.ts'
-import { type Capacity, Graph, roundUp, type Value } from '../graph/graph.ts'
+import { type Capacity, type FloatType, Graph, roundUp, type Value } from '../graph/graph.ts'
 import { Arena, Row, Scalar } from '../graph/op-table.ts'
 import { compilePlan, MAX_ARENA_BYTES, type Plan } from '../graph/plan.ts'
-import type { Head, PreparedLabels } from '../heads/head.ts'
+import type { Head } from '../heads/head.ts'
 import { recordUpdate, type UpdateRange } from '../ops/optimizer.ts'
-import type { RaggedBatch, RowIndices } from './batch.ts'
 import { isTrainable, type Layout, type TensorPlace, type TrainablePlace } from './layout.ts'
 import { capacityFor, countRows, PlanCache, type RecordedStep, recordStep, type StepSettings } from './plans.ts'
 import { Regions } from './regions.ts'
+import type { RecordedGeneration, RuntimeOptions, StepBatch, StepScalars, UpdateScalars } from './runs.ts'
 
 const PIECE_ELEMENTS = 2 ** 18
-
-/** Run-time scalars of a step that do not come from the batch. */
-export interface StepScalars {
-  readonly seed: number
-  readonly step: number
-  readonly microStep: number
-  readonly denominators: readonly number[]
-  readonly labelSmoothing: number
-}
-
-/** A batch with what its head reads of it. */
-export interface StepBatch {
-  readonly batch: RaggedBatch
-  readonly indices: RowIndices
-  readonly labels: PreparedLabels | undefined
-}
-
-/** Scalars of an update. */
-export interface UpdateScalars {
-  readonly maxGradNorm: number
-  readonly betas: readonly [number, number]
-  readonly eps: number
-  /** `steps`: that its parameters have taken, this one included. */
-  readonly groups: readonly { readonly lr: number; readonly weightDecay: number; readonly steps: number }[]
-}
-
-/** A step of a generation, and its inputs by name. */
-export interface RecordedGeneration {
-  readonly plan: Plan
-  readonly program: Program
-  readonly inputs: Readonly<Record<string, Value>>
-  /** [rows, V] or [rows, H]; none where rows are only copied. */
-  readonly result: Value | undefined
-  /** [sequences, H], of BertModel. */
-  readonly pooled: Value | undefined
-}
 
 /** Called after each run with what it has executed, the run's scalars, and the seconds that each record took. */
 export type Profiler = (plan: Plan, scalars: Float64Array, seconds: Float64Array) => void
@@ -68,7 +33,7 @@ export class ModelRuntime {
   readonly #head: Head
   readonly #hiddenSize: number
   #layout: Layout
-  readonly #options: BackendOptions
+  readonly #options: RuntimeOptions
   readonly #fill: (runtime: ModelRuntime) => Promise<void>
   readonly #steps = new PlanCache<RecordedStep>()
   readonly #updates = new PlanCache<RecordedUpdate>(4)
@@ -92,7 +57,7 @@ export class ModelRuntime {
     head: Head,
     hiddenSize: number,
     layout: Layout,
-    options: BackendOptions,
+    options: RuntimeOptions,
     fill: (runtime: ModelRuntime) => Promise<void>,
   ) {
     this.#head = head
@@ -105,6 +70,12 @@ export class ModelRuntime {
   get backend(): Backend {
     this.#backend ??= openBackend(this.#options)
     return this.#backend
+  }
+
+  /** What activations are stored in. Opens the backend where that decides. */
+  get dtype(): FloatType {
+    const { dtype = 'float32' } = this.#options
+    return dtype === 'auto' ? this.backend.description.auto : dtype
   }
 
   get layout(): Layout {
@@ -237,7 +208,7 @@ export class ModelRuntime {
     const counts = countRows(batch, indices, settings.attentions)
     const capacity = capacityFor(counts, settings)
     const step = this.#steps.get(JSON.stringify([settings, capacity]), () =>
-      this.#compile(recordStep(this.#head, capacity, settings, this.#hiddenSize)),
+      this.#compile(recordStep(this.#head, capacity, settings, this.#hiddenSize, this.dtype)),
     )
     this.#reserve(step.plan)
     const inputs = step.batch
@@ -306,7 +277,9 @@ export class ModelRuntime {
   }
 
   #write(value: Value | undefined, data: Float32Array | Int32Array | undefined): void {
-    if (value && data) this.#mapped().write(value.arena, value.offset!, data)
+    if (!value || !data) return
+    const narrow = value.type === 'bfloat16' && data instanceof Float32Array
+    this.#mapped().write(value.arena, value.offset!, narrow ? toBfloat16(data) : data)
   }
 
   #scalars(plan: Plan, counts: Partial<Capacity>): Float64Array {
@@ -340,8 +313,11 @@ export class ModelRuntime {
   }
 
   /** The first `elements` of a kept value of the last run. */
-  readOutput(value: Value, elements: number): Float32Array {
-    return this.#read(value.arena, value.offset!, elements)
+  readOutput({ arena, offset, type }: Value, elements: number): Float32Array {
+    if (type !== 'bfloat16') return this.#read(arena, offset!, elements)
+    const halves = new Uint16Array(elements)
+    this.#mapped().read(arena, offset!, halves)
+    return fromBfloat16(halves)
   }
 
   #timed(plan: Plan, scalars: Float64Array): ((seconds: Float64Array) => void) | undefined {

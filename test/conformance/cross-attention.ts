@@ -1,10 +1,11 @@
 // Attention of queries over keys of their own, its gradient, and its probabilities.
 import { describe, expect, it } from 'vitest'
 import type { Backend } from '../../src/backend/backend.ts'
+import type { FloatType } from '../../src/graph/graph.ts'
 import { Row } from '../../src/graph/op-table.ts'
 import { crossAttentionBackward, crossAttention as reference } from '../reference/attention.ts'
 import { philoxKeep } from '../reference/philox.ts'
-import { expectClose, expectSame, type Open, Random, runRecord } from './harness.ts'
+import { expectClose, expectSame, type Open, Random, runRecord, stored } from './harness.ts'
 
 interface Shape {
   /** Queries and keys of each sequence. */
@@ -42,9 +43,9 @@ const SHAPES: Shape[] = [
 
 const KEY = { seed: 7, step: 2 ** 31, microStep: 1 }
 const SITE = -12345
-const TOLERANCE = 2e-6
+const TOLERANCE = { float32: 2e-6, bfloat16: 1e-2 } // as of attention
 
-async function check(backend: Backend, shape: Shape, seed: number) {
+async function check(backend: Backend, shape: Shape, seed: number, type: FloatType) {
   const { lengths, A, D, causal = false, p = 0, mask = false } = shape
   const random = new Random(seed)
   const borders = (which: 0 | 1) => {
@@ -64,34 +65,35 @@ async function check(backend: Backend, shape: Shape, seed: number) {
     random.reals(rows * A * D, 2),
     random.reals(keys * 2 * A * D, 2),
     random.reals(rows * A * D),
-  ]
+  ].map((values) => stored(values, type))
+  const tolerance = TOLERANCE[type]
   const options = { q, kv, cuQueries, cuKeys, keyMask, A, D, causal, p, keep: philoxKeep({ ...KEY, site: SITE }, p) }
   const want = reference(options)
   const lse = want.lse.map((value) =>
     Math.fround(value === Number.NEGATIVE_INFINITY ? Number.POSITIVE_INFINITY : value),
   )
   const gradient = crossAttentionBackward({ ...options, dcontext })
-  const run = { rows: { tokens: rows, keys, sequences: lengths.length, keyPairs }, scalars: { ...KEY } }
+  const run = { type, rows: { tokens: rows, keys, sequences: lengths.length, keyPairs }, scalars: { ...KEY } }
   const attributes = { rows: Row.tokens, keys: Row.keys, seqs: Row.sequences, A, D, causal, p, site: SITE }
   const operands = { q, kv, cuQueries, cuKeys, keyMask }
-  const what = `cross_attention ${JSON.stringify({ ...shape, lengths: lengths.length })}`
+  const what = `cross_attention ${type} ${JSON.stringify({ ...shape, lengths: lengths.length })}`
 
   const got = await runRecord(backend, { ...run, op: 'crossAttention', operands, attributes })
-  expectClose(`${what}: context`, got.context, want.context, TOLERANCE)
+  expectClose(`${what}: context`, got.context, want.context, tolerance)
   const infinite = (values: ArrayLike<number>) => Array.from(values, (value) => value === Number.POSITIVE_INFINITY)
   expect(infinite(got.lse)).toEqual(infinite(lse))
   const finite = (values: ArrayLike<number>) => Array.from(values, (value) => (Number.isFinite(value) ? value : 0))
-  expectClose(`${what}: lse`, finite(got.lse), finite(lse), TOLERANCE)
+  expectClose(`${what}: lse`, finite(got.lse), finite(lse), TOLERANCE.float32)
 
   const backward = {
     ...run,
     op: 'crossAttentionBackward' as const,
-    operands: { ...operands, dcontext, context: want.context.map(Math.fround), lse },
+    operands: { ...operands, dcontext, context: stored(want.context.map(Math.fround), type), lse },
     attributes,
   }
   const { dq, dkv } = await runRecord(backend, backward)
-  expectClose(`${what}: dq`, dq, gradient.dq, TOLERANCE)
-  expectClose(`${what}: dkv`, dkv, gradient.dkv, TOLERANCE)
+  expectClose(`${what}: dq`, dq, gradient.dq, tolerance)
+  expectClose(`${what}: dkv`, dkv, gradient.dkv, tolerance)
   const [onlyQ, onlyKv] = await Promise.all([
     runRecord(backend, { ...backward, absent: ['dkv'] }),
     runRecord(backend, { ...backward, absent: ['dq'] }),
@@ -105,7 +107,7 @@ async function check(backend: Backend, shape: Shape, seed: number) {
     operands: { ...operands, lse },
     attributes: { ...attributes, pairs: Row.keyPairs },
   })
-  expectClose(`${what}: probs`, probs, want.probs, TOLERANCE)
+  expectClose(`${what}: probs`, probs, want.probs, TOLERANCE.float32)
 }
 
 export function crossAttention(open: Open): void {
@@ -114,7 +116,12 @@ export function crossAttention(open: Open): void {
 
     it('is the softmax of each query over the keys of its sequence, of each head', async () => {
       let seed = 500
-      for (const shape of SHAPES) await check(backend, shape, seed++)
+      for (const shape of SHAPES) await check(backend, shape, seed++, 'float32')
+    })
+
+    it('is that in bfloat16 within its roundings', async () => {
+      let seed = 500
+      for (const shape of SHAPES) await check(backend, shape, seed++, 'bfloat16')
     })
 
     it('gives the bits of attention where every row is a query and a key', async () => {

@@ -54,7 +54,7 @@ class Step {
       linear(graph, x, parameter('w', N * x.width), parameter('b', N), act)
     const normalise = (x: Value, residual?: Value) =>
       layerNorm(graph, x, residual, parameter('gamma', H), parameter('beta', H), norm)
-    const input = (name: string, rows: Row, extra = 0) => graph.input(name, rows, 1, true, extra)
+    const input = (name: string, rows: Row, extra = 0) => graph.input(name, rows, 1, 'int32', extra)
     const [ids, typeIds, positionIds] = [
       input('ids', Row.tokens),
       input('types', Row.tokens),

@@ -1,15 +1,28 @@
 // Runs one record on a backend with guards around every operand, and measures its outputs against the reference.
 import { expect } from 'vitest'
 import type { Backend } from '../../src/backend/backend.ts'
-import { type AttributesOf, Graph, type OperandsOf, type Value } from '../../src/graph/graph.ts'
+import { fromBfloat16, toBfloat16 } from '../../src/bfloat16.ts'
+import {
+  type AttributesOf,
+  elementBytes,
+  type FloatType,
+  Graph,
+  type OperandsOf,
+  type Value,
+} from '../../src/graph/graph.ts'
 import { Arena, type OpName, type OpSpec, ops, Row, Scalar } from '../../src/graph/op-table.ts'
 import { compilePlan } from '../../src/graph/plan.ts'
 
 /** Opens the backend under test; the suite asks for several pool sizes. */
 export type Open = (options?: { threads?: number }) => Backend
 
-/** Unit roundoff of float32. */
+/** Unit roundoff of float32, and of bfloat16. */
 export const u = 2 ** -24
+export const uBfloat16 = 2 ** -8
+
+/** Float32 values as they are when stored in `type`. */
+export const stored = (values: Float64Array, type: FloatType): Float64Array =>
+  type === 'float32' ? values : Float64Array.from(fromBfloat16(toBfloat16(Float32Array.from(values))))
 
 export type Numbers = Float64Array | Int32Array
 export type RowCounts = Partial<Record<keyof typeof Row, number>>
@@ -29,6 +42,9 @@ export interface RecordCase<Name extends OpName> {
   readonly absent?: readonly string[]
   /** Outputs that lie on an input: output name -> input name. */
   readonly inPlace?: Readonly<Record<string, string>>
+  /** What the record's activations are, and what it gives or takes in the place of scores. float32; `type` */
+  readonly type?: FloatType
+  readonly to?: FloatType
 }
 
 /** A NaN that no kernel computes: who reads a guard shows it, who writes one is seen. */
@@ -76,8 +92,11 @@ function elementsOf(dims: readonly string[], spec: OpSpec, attributes: Record<st
  */
 export async function runRecord<Name extends OpName>(
   backend: Backend,
-  { op, operands, attributes, rows = {}, capacity = {}, scalars, groups, absent = [], inPlace = {} }: RecordCase<Name>,
+  record: RecordCase<Name>,
 ): Promise<Record<string, Float32Array>> {
+  const { op, operands, attributes, rows = {}, capacity = {}, scalars, groups, absent = [], inPlace = {} } = record
+  const { type = 'float32', to = type } = record
+  const types = { float32: 'float32', int32: 'int32', type, to } as const
   const spec: OpSpec = ops[op]
   const counts = rowNames.map((name) => rows[name] ?? 0)
   const capacities = rowNames.map((name, i) => capacity[name] ?? counts[i] + 3)
@@ -86,7 +105,7 @@ export async function runRecord<Name extends OpName>(
   const numbers = attributes as Record<string, number>
   const given = operands as Record<string, Numbers | undefined>
   const values: Record<string, Value | undefined> = {}
-  const guard = () => graph.input('guard', undefined, GUARD, false)
+  const guard = () => graph.input('guard', undefined, GUARD, 'float32')
   guard()
   for (const operand of spec.operands) {
     if (inPlace[operand.name]) {
@@ -96,7 +115,7 @@ export async function runRecord<Name extends OpName>(
         operand.name,
         undefined,
         elementsOf(operand.dims, spec, numbers, capacities),
-        operand.integer,
+        types[operand.type],
       )
       guard()
     }
@@ -105,18 +124,20 @@ export async function runRecord<Name extends OpName>(
   const plan = compilePlan(graph, groups?.length ?? 1)
 
   const before = new Int32Array(plan.arenaBytes.io / 4).fill(SENTINEL)
-  const writable = new Uint8Array(before.length)
+  const writable = new Uint8Array(plan.arenaBytes.io / 2) // each half of a word
   for (const operand of spec.operands) {
     const value = values[operand.name]
     if (!value) continue
-    const at = value.offset! / 4
+    const offset = value.offset!
     const length = elementsOf(operand.dims, spec, numbers, counts)
-    if (operand.output) writable.fill(1, at, at + length)
+    if (operand.output) writable.fill(1, offset / 2, (offset + length * elementBytes(value.type)) / 2)
     const data = given[operand.name]
     if (data && data.length !== length)
       throw new RangeError(`${op}: ${operand.name} has ${length} elements, not ${data.length}`)
-    if (data instanceof Int32Array) before.set(data, at)
-    else if (data) new Float32Array(before.buffer, value.offset, length).set(data)
+    if (data instanceof Int32Array) before.set(data, offset / 4)
+    else if (data && value.type === 'bfloat16')
+      new Uint16Array(before.buffer, offset, length).set(toBfloat16(Float32Array.from(data)))
+    else if (data) new Float32Array(before.buffer, offset, length).set(data)
   }
   const program = backend.compile(plan)
   const memory = backend.createMemory()
@@ -130,17 +151,18 @@ export async function runRecord<Name extends OpName>(
     program.dispose()
     memory.dispose()
   }
-  const strayed = after.findIndex((word, i) => !writable[i] && word !== before[i])
-  expect(strayed, `${op} wrote outside its outputs, at word ${strayed}`).toBe(-1)
+  const was = new Uint16Array(before.buffer)
+  const strayed = new Uint16Array(after.buffer).findIndex((half, i) => !writable[i] && half !== was[i])
+  expect(strayed, `${op} wrote outside its outputs, at byte ${2 * strayed}`).toBe(-1)
   const outputs: Record<string, Float32Array> = {}
   for (const operand of spec.operands) {
     const value = values[operand.name]
-    if (value && operand.output)
-      outputs[operand.name] = new Float32Array(
-        after.buffer,
-        value.offset,
-        elementsOf(operand.dims, spec, numbers, counts),
-      )
+    if (!value || !operand.output) continue
+    const length = elementsOf(operand.dims, spec, numbers, counts)
+    outputs[operand.name] =
+      value.type === 'bfloat16'
+        ? fromBfloat16(new Uint16Array(after.buffer, value.offset, length))
+        : new Float32Array(after.buffer, value.offset, length)
   }
   return outputs
 }

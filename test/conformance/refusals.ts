@@ -147,7 +147,7 @@ function borders(): Refusal[] {
 /** A plan of one dropout over at most four rows. */
 function dropoutProgram(backend: Backend) {
   const graph = new Graph({ tokens: 4, sequences: 1, labelled: 0, pairs: 0 }, { differentiate: false, training: false })
-  const [x, y] = ['x', 'y'].map((name) => graph.input(name, Row.tokens, H, false))
+  const [x, y] = ['x', 'y'].map((name) => graph.input(name, Row.tokens, H, 'float32'))
   graph.emit('dropout', { x, y }, { rows: Row.tokens, H, p: 0.1, site: 1 })
   const plan = compilePlan(graph)
   const memory = backend.createMemory()

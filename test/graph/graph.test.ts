@@ -26,13 +26,13 @@ const names = (graph: Graph): string[] => graph.records.map((record) => record.o
 /** x -> shared linear -> y, and a loss on y's product with a second weight; x itself comes from a first weight. */
 function record({ frozen = false, differentiate = true, twice = false } = {}) {
   const graph = new Graph(capacity, { differentiate, training: true })
-  const input = graph.input('input', Row.tokens, K, false)
+  const input = graph.input('input', Row.tokens, K, 'float32')
   const [w1, b1] = [graph.parameter(slot('w1', K * K, frozen)), graph.parameter(slot('b1', K, frozen))]
   const [w2, b2] = [graph.parameter(slot('w2', K * K)), graph.parameter(slot('b2', K))]
   const x = graph.scope('first', () => linear(graph, input, w1, b1))
   const y = graph.scope('second', () => linear(graph, x, w2, b2, 'gelu'))
   const z = twice ? graph.scope('third', () => linear(graph, y, w2, b2)) : y
-  const labels = graph.input('targets', Row.tokens, K, false)
+  const labels = graph.input('targets', Row.tokens, K, 'float32')
   const loss = new Loss(graph)
   loss.meanSquaredError(z, labels)
   graph.backward()

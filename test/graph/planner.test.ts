@@ -99,10 +99,15 @@ describe('the planner', () => {
 
   it('does not move inputs and parameters, and counts them in their arenas', () => {
     const graph = newGraph()
-    const ids = graph.input('ids', Row.tokens, 1, true)
-    const borders = graph.input('borders', Row.sequences, 1, true, 1)
+    const ids = graph.input('ids', Row.tokens, 1, 'int32')
+    const borders = graph.input('borders', Row.sequences, 1, 'int32', 1)
     const table = graph.parameter({ name: 'table', width: 33, weights: 640, gradients: undefined })
-    link(graph, ids, graph.value('y', Row.tokens, 1))
+    const index = { from: Row.tokens, to: Row.tokens, H: 1 }
+    graph.emit(
+      'gatherRows',
+      { x: graph.value('x', Row.tokens, 1), index: ids, y: graph.value('y', Row.tokens, 1) },
+      index,
+    )
     link(graph, table, graph.value('z', Row.tokens, 1))
     const plan = compilePlan(graph)
     expect([ids.offset, borders.offset, table.offset]).toEqual([0, 192, 640])

@@ -49,7 +49,7 @@ struct Operand {
   const bk::OpInfo* op;
   const bk::OperandInfo* info;
   int arena;
-  int64_t offset, elements;
+  int64_t offset, elements, size;  // size: bytes of an element
 
   std::string name() const { return info->name; }
 };
@@ -145,9 +145,10 @@ inline void append(Plan& plan, int id, const Attributes& given = {}, std::vector
       elements *= value + info.dim[d].plus;
     }
     const int arena = arena_of(op.name, info.name);
-    plan.operands.push_back({(int)plan.records.size(), &op, &info, arena, plan.units[arena] * kUnit, elements});
+    const int64_t size = info.type >= 0 && attributes[info.type] == bk::kBfloat16 ? 2 : 4;
+    plan.operands.push_back({(int)plan.records.size(), &op, &info, arena, plan.units[arena] * kUnit, elements, size});
     record.words.push_back((int32_t)((uint32_t)arena << 28 | (uint32_t)plan.units[arena]));
-    plan.units[arena] += (elements * 4 + kUnit - 1) / kUnit;
+    plan.units[arena] += (elements * size + kUnit - 1) / kUnit;
   }
   for (int i = 0; i < op.attributes; i++) record.words.push_back(attributes[i]);
   plan.records.push_back(record);
@@ -255,6 +256,19 @@ inline Plan build() {
   append(p, gradient_norm);
   append(p, adamw);
   append(p, adamw, {{"w_first", 5}, {"g_first", 2}});
+  // every op with bfloat16 activations
+  for (int id = 1; bk::op_info(id); id++) {
+    const bk::OpInfo& op = *bk::op_info(id);
+    const bool product = op.attribute[op.attributes - 1].kind == 't' && op.attribute[op.attributes - 2].kind == 't';
+    if (op.attribute[op.attributes - 1].kind != 't') continue;
+    if (!product) {
+      append(p, id, {{"type", 1}, {"p", 0.1}});
+      continue;
+    }
+    append(p, id, {{"type", 1}, {"to", 1}});
+    append(p, id, {{"type", 1}, {"to", 0}, {"K", 70}, {"N", 35}, {"T", 40}});
+    append(p, id, {{"type", 0}, {"to", 1}});
+  }
   return p;
 }
 
@@ -298,6 +312,11 @@ inline void fill(const Plan& plan, int arena, char* contents, Random& random) {
       if (o.name() == "norm") real = i ? 0.5f : 2.0f;
       int32_t word;
       memcpy(&word, &real, 4);
+      if (o.size == 2) {
+        const uint16_t half = (uint16_t)((uint32_t)word >> 16);
+        memcpy(contents + o.offset + i * 2, &half, 2);
+        continue;
+      }
       if (is_integer(o.name())) word = integer_at(o, i, random);
       memcpy(contents + o.offset + i * 4, &word, 4);
     }

@@ -12,7 +12,8 @@ using namespace all_ops;
 namespace {
 
 // Relative L2 distance per operand. Instruction sets differ in the order of sums and in fused products only: some 1e-7 each.
-constexpr double kTolerance = 1e-5;
+// Of bfloat16, an element that lies between two may be rounded to either, which is 2^-8 of it.
+constexpr double kTolerance = 1e-5, kBfloat16Tolerance = 4e-3;
 
 bool failed(int error, const char* message) {
   if (error) fprintf(stderr, "error %d: %s\n", error, message);
@@ -40,7 +41,10 @@ bool run(const Plan& plan, const char* isa, int threads, std::vector<std::vector
   if (failed(bk_run_start(program, memory, s.data(), s.size(), nullptr, nullptr, nullptr, nullptr, message, sizeof message), message)) return false;
   for (const Operand& o : plan.operands) {
     std::vector<int32_t> got((size_t)o.elements);
-    if (failed(bk_memory_read(memory, o.arena, (uint64_t)o.offset, got.data(), got.size() * 4), "read")) return false;
+    std::vector<uint16_t> halves(o.size == 2 ? got.size() : 0);
+    void* target = o.size == 2 ? (void*)halves.data() : (void*)got.data();
+    if (failed(bk_memory_read(memory, o.arena, (uint64_t)o.offset, target, got.size() * (size_t)o.size), "read")) return false;
+    for (size_t i = 0; i < halves.size(); i++) got[i] = (int32_t)((uint32_t)halves[i] << 16);
     contents->push_back(got);
   }
   bk_program_free(program);
@@ -82,7 +86,7 @@ int main() {
   bk_describe(engine, json, sizeof json);
   bk_close(engine);
   int differ = 0;
-  for (const char* isa : {"avx512", "avx2", "neon", "scalar", "wide"}) {
+  for (const char* isa : {"amx", "avx512bf16", "avx512", "avx2", "neonbf16", "neon", "scalar", "tiles", "wide"}) {
     if (!strstr(json, (std::string("\"") + isa + "\"").c_str())) continue;
     std::vector<std::vector<int32_t>> got;
     if (!run(plan, isa, 3, &got)) return 1;
@@ -90,7 +94,9 @@ int main() {
     for (size_t i = 0; i < got.size(); i++) {
       const double d = distance(got[i], want[i]);
       const Operand& o = plan.operands[i];
-      if (d > kTolerance) {
+      bool bfloat16 = false;
+      for (const Operand& other : plan.operands) bfloat16 = bfloat16 || (other.record == o.record && other.size == 2);
+      if (d > (bfloat16 ? kBfloat16Tolerance : kTolerance)) {
         printf("%s: record %d (%s): %s differs from wide by %g\n", isa, o.record, o.op->name, o.info->name, d);
         differ++;
       }

@@ -9,22 +9,22 @@ import { compilePlan } from '../../src/graph/plan.ts'
 const SCALARS = 6 + Object.keys(Row).length
 const IO_UNITS = SCALARS + 1 + Arena.io
 const HEADER = SCALARS + 1 + Object.keys(Arena).length
-/** First words of the two records below: dropout with 2 operands and 4 attributes, cross_entropy with 4 and 5. */
+/** First words of the two records below: dropout with 2 operands and 5 attributes, cross_entropy with 4 and 5. */
 const DROPOUT = HEADER
-const LOSS = HEADER + 8
+const LOSS = HEADER + 9
 
 const INT_MAX = 2 ** 31 - 1
 const floatBits = (value: number): number => new Int32Array(Float32Array.of(value).buffer)[0]
 
 function valid() {
   const graph = new Graph({ tokens: 8, sequences: 2, labelled: 4, pairs: 0 }, { differentiate: false, training: true })
-  const [x, y] = [graph.input('x', Row.tokens, 16, false), graph.input('y', Row.tokens, 16, false)]
+  const [x, y] = [graph.input('x', Row.tokens, 16, 'float32'), graph.input('y', Row.tokens, 16, 'float32')]
   graph.emit('dropout', { x, y }, { rows: Row.tokens, H: 16, p: 0.1, site: 1 })
   const [logits, labels] = [
-    graph.input('logits', Row.labelled, 16, false),
-    graph.input('labels', Row.labelled, 1, true),
+    graph.input('logits', Row.labelled, 16, 'float32'),
+    graph.input('labels', Row.labelled, 1, 'int32'),
   ]
-  const [lse, loss] = [graph.input('lse', Row.labelled, 1, false), graph.input('loss', undefined, 1, false)]
+  const [lse, loss] = [graph.input('lse', Row.labelled, 1, 'float32'), graph.input('loss', undefined, 1, 'float32')]
   const attributes = { rows: Row.labelled, C: 16, denominator: Scalar.denominator0, add: 0, smooth: 0 }
   graph.emit('crossEntropy', { logits, labels, lse, loss }, attributes)
   return compilePlan(graph)
@@ -66,9 +66,9 @@ const DEFECTS: Defect[] = [
   ['an unknown op', set(DROPOUT, 63), /no op 63/],
   ['a negative op', set(DROPOUT, -5), /no op -5/],
   ['a greatest op', set(DROPOUT, INT_MAX), /no op 2147483647/],
-  ["another op's record", set(DROPOUT, ops.crossEntropy.id), /record 0 \(cross_entropy\): length 8, expected 11/],
-  ['a record of length 0', set(DROPOUT + 1, 0), /record 0 \(dropout\): length 0, expected 8/],
-  ['a record of negative length', set(DROPOUT + 1, -8), /length -8, expected 8/],
+  ["another op's record", set(DROPOUT, ops.crossEntropy.id), /record 0 \(cross_entropy\): length 9, expected 11/],
+  ['a record of length 0', set(DROPOUT + 1, 0), /record 0 \(dropout\): length 0, expected 9/],
+  ['a record of negative length', set(DROPOUT + 1, -8), /length -8, expected 9/],
   ['a plan that ends inside a record', cut(LOSS + 4), /record 1 \(cross_entropy\): length 11/],
   ['a plan that ends inside the head of a record', cut(LOSS + 1), /record 1 .*beyond the end/],
   ['an operand missing', set(DROPOUT + 2, -1), /record 0 \(dropout\): x is missing/],
@@ -94,6 +94,8 @@ const DEFECTS: Defect[] = [
   ['a negative probability', set(DROPOUT + 6, floatBits(-0.1)), /p is outside/],
   ['a probability of NaN', set(DROPOUT + 6, floatBits(Number.NaN)), /p is outside/],
   ['a probability of infinity', set(DROPOUT + 6, floatBits(Number.POSITIVE_INFINITY)), /p is outside/],
+  ['no such element type', set(DROPOUT + 8, 2), /type: no element type 2/],
+  ['a negative element type', set(DROPOUT + 8, -1), /type: no element type -1/],
   ['a scalar beyond the last', set(LOSS + 8, 25), /denominator: no scalar 25/],
   ['a negative scalar', set(LOSS + 8, -1), /denominator: no scalar -1/],
   ['a greatest scalar', set(LOSS + 8, INT_MAX), /denominator: no scalar 2147483647/],
@@ -128,8 +130,9 @@ describe('a plan', () => {
       { tokens: 2, sequences: 1, labelled: 0, pairs: 0 },
       { differentiate: false, training: false },
     )
-    const input = (name: string) => graph.input(name, undefined, 64, false)
-    const [qkv, cuSeqlens, context, lse] = ['qkv', 'cu_seqlens', 'context', 'lse'].map(input)
+    const input = (name: string) => graph.input(name, undefined, 64, 'float32')
+    const [qkv, context, lse] = ['qkv', 'context', 'lse'].map(input)
+    const cuSeqlens = graph.input('cu_seqlens', undefined, 64, 'int32')
     const attributes = { rows: Row.tokens, seqs: Row.sequences, causal: 0, p: 0, site: 0 }
     for (const [A, D] of [
       [INT_MAX, INT_MAX],

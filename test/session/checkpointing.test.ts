@@ -76,7 +76,7 @@ describe('the memory of a checkpointed step', () => {
     compact: true,
     encoder: 'none',
     choices: false,
-    labels: { kind: 'masked_lm', terms: [{ name: 'labels', rows: 'labelled', width: 1, integer: true }] },
+    labels: { kind: 'masked_lm', terms: [{ name: 'labels', rows: 'labelled', width: 1, type: 'int32' }] },
   }
   const bytes = (numHiddenLayers: number, checkpointing: boolean): number => {
     const scope = new ParameterScope()

@@ -24,7 +24,7 @@ describe('the plan of a tiny BERT', () => {
       choices: false,
       labels: {
         kind: 'single_label_classification',
-        terms: [{ name: 'labels', rows: 'sequences', width: 1, integer: true }],
+        terms: [{ name: 'labels', rows: 'sequences', width: 1, type: 'int32' }],
       },
     }
     return recordStep(head, { tokens: 64, sequences: 16 }, settings, 8).plan

@@ -1,0 +1,113 @@
+// What a product reads: float32 or bfloat16, row by row or column by column; and the transposes that packing is made of.
+
+/** How the elements of a matrix are stored and read. */
+enum Elements {
+  kReal,     // float32
+  kHalf,     // bfloat16
+  kRounded,  // float32, read as bfloat16: a weight or an intermediate result of a bfloat16 product
+};
+
+/** Element (i, j) is data[i * row + j * column]; one of the strides is usually 1. */
+struct Matrix {
+  const void* data;
+  int64_t row, column;
+  Elements elements;
+
+  /** The matrix from element (i, j) on. */
+  Matrix from(int64_t i, int64_t j) const { return {(const char*)data + (i * row + j * column) * (elements == kHalf ? 2 : 4), row, column, elements}; }
+};
+
+typedef float f32x4 __attribute__((vector_size(16)));
+typedef float f32x4_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
+typedef uint32_t u32x4 __attribute__((vector_size(16)));
+typedef uint16_t u16x4 __attribute__((vector_size(8)));
+typedef uint16_t u16x4_unaligned __attribute__((vector_size(8), aligned(2), may_alias));
+
+/** Four float32 as bfloat16, and two as the halves of a word. */
+BK_INLINE u16x4 narrow(f32x4 v) { return __builtin_convertvector(bf16_bits<u32x4>(v), u16x4); }
+BK_INLINE uint32_t pair(float low, float high) {
+  bf16 halves[2];
+  put(halves, low);
+  put(halves + 1, high);
+  return (uint32_t)halves[0].bits | (uint32_t)halves[1].bits << 16;
+}
+
+struct Real {
+  typedef float T;
+  static float one(const T* p) { return *p; }
+  static f32x4 four(const T* p) { return *(const f32x4_unaligned*)p; }
+};
+struct Half {
+  typedef bf16 T;
+  static float one(const T* p) { return to_float(*p); }
+  static f32x4 four(const T* p) { return (f32x4)(__builtin_convertvector(*(const u16x4_unaligned*)p, u32x4) << 16); }
+};
+struct Rounded {
+  typedef float T;
+  static float one(const T* p) {
+    bf16 half;
+    put(&half, *p);
+    return to_float(half);
+  }
+  static f32x4 four(const T* p) { return (f32x4)(bf16_bits<u32x4>(*(const f32x4_unaligned*)p) << 16); }
+};
+
+/** Pairs of bfloat16 moved as words, at any even address. */
+struct Words {
+  typedef float T __attribute__((aligned(2), may_alias));
+  typedef float four_words __attribute__((vector_size(16), aligned(2), may_alias));
+  static float one(const T* p) { return *p; }
+  static f32x4 four(const T* p) { return *(const four_words*)p; }
+};
+
+/** COUNT elements side by side. */
+template <class Source, int COUNT>
+BK_INLINE void copy_line(const typename Source::T* from, float* out) {
+  constexpr int fours = COUNT / 4 * 4;
+#pragma GCC unroll 8
+  for (int i = 0; i < fours; i += 4) *(f32x4_unaligned*)(out + i) = Source::four(from + i);
+#pragma GCC unroll 4
+  for (int i = fours; i < COUNT; i++) out[i] = Source::one(from + i);
+}
+
+/** Calls body(source, data) with what the matrix's elements are as a type. */
+template <class Body>
+static inline void with_elements(const Matrix& m, Body&& body) {
+  if (m.elements == kHalf)
+    body(Half(), (const bf16*)m.data);
+  else if (m.elements == kReal)
+    body(Real(), (const float*)m.data);
+  else
+    body(Rounded(), (const float*)m.data);
+}
+
+/**
+ * out[k * COUNT + i] = lines[i][k]: 4 x 4 transposes. Where COUNT is no multiple of 4, the last store of each k runs into the next
+ * k's place, which is written after it; so the very last k is left to the plain loop.
+ */
+template <class Source, int COUNT>
+BK_INLINE void interleave(const typename Source::T* const (&lines)[COUNT], int64_t kc, float* out) {
+  constexpr int groups = (COUNT + 3) / 4;
+  int64_t k = 0;
+  for (const int64_t end = COUNT % 4 ? kc - 1 : kc; k + 4 <= end; k += 4) {
+    f32x4 columns[groups][4];
+#pragma GCC unroll 8
+    for (int g = 0; g < groups; g++) {
+      f32x4 r[4];
+#pragma GCC unroll 4
+      for (int i = 0; i < 4; i++) r[i] = Source::four(lines[4 * g + i < COUNT ? 4 * g + i : 0] + k);
+      const f32x4 a = __builtin_shufflevector(r[0], r[1], 0, 4, 1, 5), b = __builtin_shufflevector(r[0], r[1], 2, 6, 3, 7);
+      const f32x4 c = __builtin_shufflevector(r[2], r[3], 0, 4, 1, 5), d = __builtin_shufflevector(r[2], r[3], 2, 6, 3, 7);
+      columns[g][0] = __builtin_shufflevector(a, c, 0, 1, 4, 5);
+      columns[g][1] = __builtin_shufflevector(a, c, 2, 3, 6, 7);
+      columns[g][2] = __builtin_shufflevector(b, d, 0, 1, 4, 5);
+      columns[g][3] = __builtin_shufflevector(b, d, 2, 3, 6, 7);
+    }
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++)
+#pragma GCC unroll 8
+      for (int g = 0; g < groups; g++) *(f32x4_unaligned*)(out + (k + j) * COUNT + 4 * g) = columns[g][j];
+  }
+  for (float* to = out + k * COUNT; k < kc; k++, to += COUNT)
+    for (int i = 0; i < COUNT; i++) to[i] = Source::one(lines[i] + k);
+}

@@ -1,0 +1,48 @@
+// What the runs of a model take and give.
+import type { Program } from '../backend/backend.ts'
+import type { BackendOptions } from '../backend/open.ts'
+import type { FloatType, Value } from '../graph/graph.ts'
+import type { Plan } from '../graph/plan.ts'
+import type { PreparedLabels } from '../heads/head.ts'
+import type { RaggedBatch, RowIndices } from './batch.ts'
+
+/** Run-time scalars of a step that do not come from the batch. */
+export interface StepScalars {
+  readonly seed: number
+  readonly step: number
+  readonly microStep: number
+  readonly denominators: readonly number[]
+  readonly labelSmoothing: number
+}
+
+/** A batch with what its head reads of it. */
+export interface StepBatch {
+  readonly batch: RaggedBatch
+  readonly indices: RowIndices
+  readonly labels: PreparedLabels | undefined
+}
+
+/** Scalars of an update. */
+export interface UpdateScalars {
+  readonly maxGradNorm: number
+  readonly betas: readonly [number, number]
+  readonly eps: number
+  /** `steps`: that its parameters have taken, this one included. */
+  readonly groups: readonly { readonly lr: number; readonly weightDecay: number; readonly steps: number }[]
+}
+
+/** A step of a generation, and its inputs by name. */
+export interface RecordedGeneration {
+  readonly plan: Plan
+  readonly program: Program
+  readonly inputs: Readonly<Record<string, Value>>
+  /** [rows, V] or [rows, H]; none where rows are only copied. */
+  readonly result: Value | undefined
+  /** [sequences, H], of BertModel. */
+  readonly pooled: Value | undefined
+}
+
+export interface RuntimeOptions extends BackendOptions {
+  /** float32 */
+  readonly dtype?: FloatType | 'auto'
+}
