@@ -1,7 +1,7 @@
-// npm run bench -- gemm|train|generate|event-loop [options]
+// npm run bench -- gemm|attention|layer-norm|adamw|train|infer|generate|event-loop|peers [options]
 import { parseArgs } from 'node:util'
 
-const benches = ['gemm', 'train', 'generate', 'event-loop']
+const benches = ['gemm', 'attention', 'layer-norm', 'adamw', 'train', 'infer', 'generate', 'event-loop', 'peers']
 const { values, positionals } = parseArgs({
   allowPositionals: true,
   options: {
@@ -14,6 +14,9 @@ const { values, positionals } = parseArgs({
     dtype: { type: 'string', default: 'float32' },
     steps: { type: 'string', default: '5' },
     profile: { type: 'boolean', default: false },
+    checkpointing: { type: 'boolean', default: false },
+    python: { type: 'string' },
+    'peer-dir': { type: 'string' },
     'model-dir': { type: 'string' },
     'train-file': { type: 'string' },
   },

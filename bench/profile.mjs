@@ -1,4 +1,5 @@
 // Where the time of a step goes: the seconds of every record, summed by op, with what each op reached of flops or bytes per second.
+import { elementBytes } from '../dist/graph/graph.js'
 import { Row } from '../dist/graph/op-table.js'
 
 const ROWS = Object.keys(Row)
@@ -23,7 +24,8 @@ function traffic(op, attributes, operands) {
       return (attributes[attribute] ?? Number(dim)) + (plus ? 1 : 0)
     })
     if (touched !== undefined) factors[0] = touched
-    return 4 * factors.reduce((product, factor) => product * factor, 1)
+    const bytes = operands[name] ? elementBytes(operands[name].type) : 4
+    return bytes * factors.reduce((product, factor) => product * factor, 1)
   }
   return op.operands.reduce((sum, spec) => sum + (operands[spec.name] ? size(spec) : 0), 0)
 }

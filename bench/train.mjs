@@ -1,53 +1,29 @@
 // One fine-tuning step of BertForSequenceClassification from random weights: forward, loss, backward, clip to 1.0, AdamW.
 // --profile adds a table of the time per op. Prints seconds per step, real tokens per second, TFLOP/s and peak memory, as a peer's benchmark of the same step would.
-import { AdamW, BertConfig, BertForSequenceClassification, describeBackend } from '../dist/index.js'
+import { openBackend } from '../dist/backend/open.js'
+import { AdamW, BertForSequenceClassification } from '../dist/index.js'
+import { configOf, forwardFlops, lengths, tokens, uniform } from './batches.mjs'
 import { median, provenance } from './measure.mjs'
 import { Profile, printProfile } from './profile.mjs'
-import { models } from './shapes.mjs'
-
-/** Uniform in [0, 1): mulberry32. */
-function uniform(seed) {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), state | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
-/** full: every sequence `seq` long. ragged: log-normal as sentence data looks, median 0.3 seq, sigma 0.6, from 8 to seq. */
-function lengths(kind, batch, seq, random) {
-  if (kind === 'full') return Array(batch).fill(seq)
-  if (kind !== 'ragged') throw new Error(`--lengths: expected full or ragged but received ${kind}`)
-  return Array.from({ length: batch }, () => {
-    const normal = Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
-    return Math.min(seq, Math.max(8, Math.trunc(Math.exp(Math.log(0.3 * seq) + 0.6 * normal))))
-  })
-}
-
-/** Multiply-adds of a forward and backward, as flops: 6 per weight and token, and attention's four products three times. */
-const flops = ([H, L, , I], ns) =>
-  ns.reduce((sum, n) => sum + 6 * n * L * (4 * H * H + 2 * H * I) + 12 * L * n * n * H, 0)
 
 export async function run(options) {
   const { json, model: name, batch: batchText, seq: seqText, lengths: kind, dtype, steps, profile: profiled } = options
-  const size = models[name]
-  if (!size) throw new Error(`--model: expected one of ${Object.keys(models).join(', ')} but received ${name}`)
-  const [hiddenSize, numHiddenLayers, numAttentionHeads, intermediateSize] = size
+  const { size, config } = configOf(name)
   const [batch, seq, count] = [batchText, seqText, steps].map(Number)
-  const config = new BertConfig({ hiddenSize, numHiddenLayers, numAttentionHeads, intermediateSize, numLabels: 2 })
   const model = new BertForSequenceClassification(config, { dtype, seed: 0 }).train()
+  if (options.checkpointing) model.gradientCheckpointingEnable()
+  const backend = openBackend()
+  const before = backend.measurePeak(model.dtype, 0.3)
   const optimizer = new AdamW(model, { lr: 2e-5, weightDecay: 0.01 })
   const random = uniform(0)
   const seconds = []
   const rates = []
-  let tokens = 0
+  let real = 0
   let pairs = 0
   const profile = new Profile(() => pairs)
   for (let step = 0; step < count + 2; step++) {
     const ns = lengths(kind, batch, seq, random)
-    const inputIds = ns.map((n) => Array.from({ length: n }, () => 1000 + Math.floor(random() * 29000)))
+    const inputIds = tokens(ns, random)
     const labels = ns.map(() => Math.floor(random() * 2))
     pairs = ns.reduce((sum, n) => sum + n * n, 0)
     if (profiled && step === 2) model.runtime.profiler = profile.profiler
@@ -57,8 +33,8 @@ export async function run(options) {
     if (!Number.isFinite(loss)) throw new Error(`the loss of step ${step} is ${loss}`)
     if (step < 2) continue
     seconds.push(took)
-    rates.push(flops(size, ns) / took / 1e12)
-    tokens += ns.reduce((a, b) => a + b, 0)
+    rates.push((3 * forwardFlops(size, ns)) / took)
+    real += ns.reduce((a, b) => a + b, 0)
   }
   const records =
     profiled &&
@@ -66,20 +42,23 @@ export async function run(options) {
       count,
       seconds.reduce((a, b) => a + b, 0),
     )
+  const peak = Math.max(before, backend.measurePeak(model.dtype, 0.3))
   const result = {
     bench: 'train',
     model: name,
     batch,
     seq,
     lengths: kind,
-    dtype,
+    dtype: model.dtype,
+    checkpointing: options.checkpointing,
     median_s: +median(seconds).toFixed(5),
     min_s: +Math.min(...seconds).toFixed(5),
-    real_tokens_per_s: +(tokens / seconds.reduce((a, b) => a + b, 0)).toFixed(1),
-    tflops: +median(rates).toFixed(4),
+    real_tokens_per_s: +(real / seconds.reduce((a, b) => a + b, 0)).toFixed(1),
+    tflops: +(median(rates) / 1e12).toFixed(4),
+    fraction_of_peak: +(median(rates) / peak).toFixed(3),
     peak_rss_mib: Math.round(process.resourceUsage().maxRSS / 1024),
     plans: model.runtime.plansRecorded,
-    ...provenance(describeBackend()),
+    ...provenance(backend.description),
   }
   if (records && !json) printProfile(records)
   console.log(

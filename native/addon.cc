@@ -104,7 +104,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
     return Napi::String::New(info.Env(), json);
   }
 
-  Napi::Value MeasurePeak(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), bk_measure_peak(handle.get(), number(info, 0))); }
+  Napi::Value MeasurePeak(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), bk_measure_peak(handle.get(), (int)number(info, 0), number(info, 1))); }
 
   void Cancel(const Napi::CallbackInfo& info) {
     Instance& own = instance(info.Env());

@@ -76,8 +76,13 @@ BK_EXPORT int bk_run_start(bk_program*, bk_memory*, const double* scalars, size_
 /** Asks a run to stop before its next record; `done` is still called. The handle is valid until then. */
 BK_EXPORT void bk_run_cancel(bk_run*);
 
-/** Flops per second that `threads` threads of the engine reach in registers, measured for about `seconds`. */
-BK_EXPORT double bk_measure_peak(bk_engine*, double seconds);
+enum bk_peak {
+  BK_PEAK_FLOAT32 = 0,   // flops of multiply-adds in registers
+  BK_PEAK_BFLOAT16 = 1,  // flops of products of bfloat16 in registers
+  BK_PEAK_MEMORY = 2,    // bytes read and written by updating arrays in place that no cache holds
+};
+/** What all threads of the engine reach in a second, measured for about `seconds`; 0 where there is no memory or no such peak. */
+BK_EXPORT double bk_measure_peak(bk_engine*, int peak, double seconds);
 
 #ifdef __cplusplus
 }

@@ -65,6 +65,7 @@ const KernelTable BK_TABLE(BK_ISA) = {
         {nullptr, nullptr},
 #include "../ops.def"
     },
-    fma_peak,
+    {float32_peak, bfloat16_peak},
+    memory_peak,
 };
 }  // namespace bk

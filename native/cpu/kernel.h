@@ -90,7 +90,8 @@ struct KernelTable {
     int rows, columns;
   } float32, bfloat16;  // how products of each type are made: with what, and the micro-kernel's tile
   Kernel kernels[kMaxOps];
-  double (*fma_peak)(int64_t iterations);  // runs independent fused multiply-adds in registers; returns the flops done
+  double (*product_peaks[2])(int64_t iterations);  // of float32 and of bfloat16: products in registers; returns the flops done
+  double (*memory_peak)(float* data, int64_t n);   // updates n floats in place; returns the bytes read and written
 };
 
 extern const KernelTable kernels_scalar, kernels_avx2, kernels_avx512, kernels_avx512bf16, kernels_amx, kernels_neon, kernels_neonbf16, kernels_wide,

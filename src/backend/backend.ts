@@ -50,10 +50,13 @@ export interface Program {
   dispose(): void
 }
 
+/** Flops per second of products in registers, by dtype; or bytes per second of memory updated in place. */
+export type Peak = 'float32' | 'bfloat16' | 'memory'
+
 export interface Backend {
   readonly description: BackendDescription
   createMemory(): BackendMemory
   compile(plan: Plan): Program
-  /** Multiply-adds in registers, in flops per second, measured for about `seconds`. */
-  measurePeak(seconds: number): number
+  /** What this machine reaches at most with all threads, measured for about `seconds`. */
+  measurePeak(peak: Peak, seconds: number): number
 }

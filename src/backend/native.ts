@@ -13,7 +13,7 @@ import {
 } from '../errors.ts'
 import { type Arena, opsHash } from '../graph/op-table.ts'
 import type { Plan } from '../graph/plan.ts'
-import type { Backend, BackendDescription, BackendMemory, Elements, Program } from './backend.ts'
+import type { Backend, BackendDescription, BackendMemory, Elements, Peak, Program } from './backend.ts'
 
 /** bk_error of native/api.h */
 const ErrorNumber = { plan: 1, memory: 2, data: 3, cancelled: 4, argument: 5 } as const
@@ -27,7 +27,7 @@ interface Addon {
 }
 interface NativeEngine {
   describe(): string
-  measurePeak(seconds: number): number
+  measurePeak(peak: number, seconds: number): number
   cancel(run: number): void
 }
 interface NativeMemory {
@@ -105,6 +105,9 @@ function translated<Result>(call: () => Result): Result {
     throw translate(error)
   }
 }
+
+/** In the order of api.h's bk_peak. */
+const PEAKS: readonly Peak[] = ['float32', 'bfloat16', 'memory']
 
 class NativeBackendMemory implements BackendMemory {
   #native: NativeMemory | undefined
@@ -214,6 +217,6 @@ export function openNative(options: { isa?: string; threads?: number } = {}): Ba
         engine,
         translated(() => new addon.Program(engine, plan.words)),
       ),
-    measurePeak: (seconds) => engine.measurePeak(seconds),
+    measurePeak: (peak, seconds) => engine.measurePeak(PEAKS.indexOf(peak), seconds),
   }
 }

@@ -1,0 +1,50 @@
+// The global gradient norm and AdamW over as many parameters as BERT-base has, as bytes per second against memory updated in place.
+// Both are checked against float64 before they are timed.
+import { openBackend } from '../dist/backend/open.js'
+import { Scalar } from '../dist/graph/op-table.js'
+import { noise } from './measure.mjs'
+import { makeRecord, rate, reporter, requireClose } from './records.mjs'
+
+const LENGTH = 109_483_778
+const [LR, DECAY, BETA1, BETA2, EPS] = [1e-3, 0.01, 0.9, 0.999, 1e-8]
+
+export async function run({ json }) {
+  const backend = openBackend()
+  const report = reporter(backend, json)
+  const vector = (data) => ({ width: LENGTH, ...(data ? { data } : {}) })
+  const g = noise(LENGTH, 1)
+  const norm = await makeRecord(backend, {
+    op: 'gradientNorm',
+    operands: { g: vector(g), norm: { width: 2 } },
+    attributes: { n: LENGTH },
+    counts: {},
+  })
+  const length = Math.sqrt(g.reduce((sum, value) => sum + value * value, 0))
+  requireClose('the norm', norm.read('norm')[0], length, 1e-6 * length)
+  const measuredNorm = await rate(backend, norm, 'memory', 4 * LENGTH)
+  report.add('gradient norm', { bench: 'adamw', kind: 'gradient_norm', parameters: LENGTH, ...measuredNorm })
+  norm.dispose()
+
+  const w = noise(LENGTH, 2)
+  const update = await makeRecord(backend, {
+    op: 'adamw',
+    operands: {
+      g: vector(g),
+      norm: { width: 2, data: Float32Array.of(1, 1) },
+      w: vector(w),
+      expAvg: vector(),
+      expAvgSq: vector(),
+    },
+    attributes: { n: LENGTH, W: LENGTH, G: LENGTH, wFirst: 0, gFirst: 0, group: Scalar.group0 },
+    counts: {},
+    scalars: { beta1: BETA1, beta2: BETA2, eps: EPS },
+    group: [LR, DECAY, 1 - BETA1, Math.sqrt(1 - BETA2)],
+  })
+  const after = update.read('w')
+  for (let i = 0; i < LENGTH; i += 1_000_003)
+    requireClose(`w[${i}]`, after[i], w[i] * (1 - LR * DECAY) - (LR * g[i]) / (Math.abs(g[i]) + EPS), 1e-6)
+  const measured = await rate(backend, update, 'memory', 28 * LENGTH)
+  report.add('AdamW', { bench: 'adamw', kind: 'adamw', parameters: LENGTH, ...measured })
+  update.dispose()
+  report.end()
+}
