@@ -99,12 +99,14 @@ class Engine : public Napi::ObjectWrap<Engine> {
 
  private:
   Napi::Value Describe(const Napi::CallbackInfo& info) {
-    char json[512];
+    char json[1024];
     bk_describe(handle.get(), json, sizeof json);
     return Napi::String::New(info.Env(), json);
   }
 
-  Napi::Value MeasurePeak(const Napi::CallbackInfo& info) { return Napi::Number::New(info.Env(), bk_measure_peak(handle.get(), (int)number(info, 0), number(info, 1))); }
+  Napi::Value MeasurePeak(const Napi::CallbackInfo& info) {
+    return Napi::Number::New(info.Env(), bk_measure_peak(handle.get(), (int)number(info, 0), number(info, 1)));
+  }
 
   void Cancel(const Napi::CallbackInfo& info) {
     Instance& own = instance(info.Env());

@@ -38,7 +38,8 @@ BK_EXPORT uint64_t bk_ops_hash(void);
 BK_EXPORT int bk_open(const char* isa, int threads, bk_engine** engine, char* message, size_t capacity);
 /** Waits for the engine's runs to end, then frees it. It must outlive its memories and programs. */
 BK_EXPORT void bk_close(bk_engine*);
-/** Writes a JSON object: isa, isas (that this CPU has), cpu, threads, auto (the faster dtype), kernels (how products are made, by dtype). */
+/** Writes a JSON object: isa, isas (that this CPU has), cpu, threads, auto (the faster dtype), products (by dtype: what makes them, the
+ * micro-kernel's rows and columns, and of a packed weight the unit of its depth and the bytes of an element). */
 BK_EXPORT void bk_describe(bk_engine*, char* json, size_t capacity);
 
 BK_EXPORT int bk_memory_create(bk_engine*, bk_memory**);

@@ -11,6 +11,9 @@ const mix = (field) => {
   for (const byte of Buffer.from(`${field}\n`)) hash = BigInt.asUintN(64, (hash ^ BigInt(byte)) * 1099511628211n)
 }
 
+// attributes and operands by the names that TypeScript gives them
+const camel = (name) => name.replace(/_([a-z0-9])/g, (_, c) => c.toUpperCase())
+
 const ops = [...text.matchAll(/^OP\((\d+), (\w+), "(.*?)", "(.*?)", "(.*?)"\)/gm)].map(
   ([, id, name, inputs, outputs, attributes]) => {
     for (const field of [id.padStart(2, '0'), name, inputs, outputs, attributes]) mix(field)
@@ -18,7 +21,7 @@ const ops = [...text.matchAll(/^OP\((\d+), (\w+), "(.*?)", "(.*?)", "(.*?)"\)/gm
       const [, operandName, optional, dims, type] = /^(\w+)(\??)\[(.*?)\](?::(\w+))?/.exec(word)
       return {
         name: operandName,
-        dims: dims.split(','),
+        dims: dims.split(',').map(camel),
         optional: optional === '?',
         type: type === 'i' ? 'int32' : (type ?? 'float32'),
         output,
@@ -43,7 +46,6 @@ for (const kind of ['ARENA', 'ROW', 'SCALAR', 'ACTIVATION']) // the order of the
   ])
 for (const [kind, list] of Object.entries(symbols)) for (const [name, id] of list) mix(`${kind} ${id} ${name}`)
 
-const camel = (name) => name.replace(/_([a-z0-9])/g, (_, c) => c.toUpperCase())
 const record = (list) => list.map(([name, id]) => `  ${camel(name)}: ${id},`).join('\n')
 const quote = (value) => `'${value}'`
 const opText = (op) => {

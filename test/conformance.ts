@@ -11,6 +11,7 @@ import { gemm } from './conformance/gemm.ts'
 import type { Open } from './conformance/harness.ts'
 import { losses } from './conformance/losses.ts'
 import { optimizer } from './conformance/optimizer.ts'
+import { packedWeight } from './conformance/packed-weight.ts'
 import { parametricActivations } from './conformance/parametric-activations.ts'
 import { refusals } from './conformance/refusals.ts'
 import { rows } from './conformance/rows.ts'
@@ -25,6 +26,7 @@ export function conformance(name: string, open: Open): void {
       attention,
       crossAttention,
       bfloat16,
+      packedWeight,
       losses,
       optimizer,
       caching,

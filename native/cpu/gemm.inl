@@ -157,12 +157,12 @@ static int64_t task_columns(int64_t m, int64_t n) {
 template <class F>
 constexpr int64_t kTaskTiles = (F::MC + F::MR - 1) / F::MR* F::MR*((256 + F::NR - 1) / F::NR * F::NR);
 
-/** Shared: packed A and B, and the sums of A's rows over each block of K. Per thread: the tiles of a task, and a panel of B. */
-static Scratch gemm_scratch(ElementType type, int64_t m, int64_t n, int64_t k) {
+/** Shared: packed A, and B unless it is `packed` before, and the sums of A's rows over each block of K. Per thread: the tiles of a task, and a panel of B. */
+static Scratch gemm_scratch(ElementType type, int64_t m, int64_t n, int64_t k, bool packed = false) {
   return with_format(type, [&](auto format) -> Scratch {
     typedef decltype(format) F;
     constexpr int64_t size = sizeof(typename F::Packed);
-    const int64_t height = round_up(m, F::MR), width = round_up(n, F::NR);
+    const int64_t height = round_up(m, F::MR), width = packed ? 0 : round_up(n, F::NR);
     return {(size_t)(padded<F>(k) * (height + width) * size + ceil_div(k, F::KC) * height * 4), (size_t)(kTaskTiles<F> * 4 + F::KC * F::NR * size)};
   });
 }
@@ -177,19 +177,20 @@ struct RowSums {
  * C (M x N) = start + A B on all threads; epilogue as in multiply_block, with indices of the whole C. First all of A and B
  * is packed, KC rows after KC rows; then a task takes a block of C through the whole of K, so threads wait for each other only twice.
  * When C is one block high, as for the few rows of a decoder, a panel of B has one user, which packs it itself: B is read once and
- * never written. The sums are the same.
+ * never written. `packed`: all of B packed before (packed_weight.inl), or null. The sums are the same.
  */
 template <class F, class Epilogue>
 static void gemm(Run& run, int64_t M, int64_t N, int64_t K, const Matrix& a, const Matrix& b, const Rows& start, const Epilogue& epilogue,
-                 RowSums row_sums = {nullptr, false}) {
+                 const void* packed = nullptr, RowSums row_sums = {nullptr, false}) {
   if (M == 0) return;  // such as a micro-batch without a labelled row
   typedef typename F::Packed Packed;
   constexpr int64_t KC = F::KC, MC = F::MC, MR = F::MR, NR = F::NR;
   const int64_t height = round_up(M, MR), width = round_up(N, NR), depth = ceil_div(K, KC);
   Packed *strips = (Packed*)run.shared, *panels = strips + padded<F>(K) * height;
-  float* parts = (float*)(panels + padded<F>(K) * width);
-  const bool low = M <= MC;
-  const int64_t lines = 8 * MR * NR, slices_a = ceil_div(M, lines), slices = slices_a + (low ? 0 : ceil_div(N, lines));
+  float* parts = (float*)(panels + (packed ? 0 : padded<F>(K) * width));
+  const bool low = M <= MC && !packed, packs = !low && !packed;
+  if (packed) panels = (Packed*)packed;
+  const int64_t lines = 8 * MR * NR, slices_a = ceil_div(M, lines), slices = slices_a + (packs ? ceil_div(N, lines) : 0);
   parallel(run, depth * slices, [&](int index, int) {
     const int64_t k = (index / slices) * KC, slice = index % slices, kc = smaller(KC, K - k);
     if (slice < slices_a) {
@@ -217,9 +218,9 @@ static void gemm(Run& run, int64_t M, int64_t N, int64_t K, const Matrix& a, con
     const int64_t m = smaller(MC, M - i), n = smaller(columns, N - j);
     float* tiles = (float*)run.local[thread];
     Packed* panel = (Packed*)(tiles + kTaskTiles<F>);
-    const auto block = [&](int64_t j, int64_t n, int64_t k, const Packed* packed) {
+    const auto block = [&](int64_t j, int64_t n, int64_t k, const Packed* b) {
       const int64_t kc = smaller(KC, K - k);
-      multiply_block<F>(i, j, m, n, kc, strips + k * height + i * padded<F>(kc), packed, start, {tiles, k == 0, k + kc == K}, epilogue);
+      multiply_block<F>(i, j, m, n, kc, strips + k * height + i * padded<F>(kc), b, start, {tiles, k == 0, k + kc == K}, epilogue);
     };
     if (!low)
       for (int64_t k = 0; k < K; k += KC) block(j, n, k, panels + k * width + j * padded<F>(smaller(KC, K - k)));

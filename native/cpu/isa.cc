@@ -36,6 +36,7 @@ struct Unqualified<const T&> {
 #include "gemm.inl"
 #include "peak.inl"
 #include "activation.inl"
+#include "packed_weight.inl"
 #include "linear.inl"
 #include "parametric_activation.inl"
 #include "embedding.inl"
@@ -59,8 +60,8 @@ using namespace BK_ISA;
 #define OP(id, name, inputs, outputs, attributes) {name, name##_scratch},
 const KernelTable BK_TABLE(BK_ISA) = {
     BK_TEXT(BK_ISA),
-    {"multiply-adds", Float32::MR, Float32::NR},
-    {bfloat16_products, Bfloat16::MR, Bfloat16::NR},
+    {"multiply-adds", Float32::MR, Float32::NR, Float32::KU, sizeof(Float32::Packed)},
+    {bfloat16_products, Bfloat16::MR, Bfloat16::NR, Bfloat16::KU, sizeof(Bfloat16::Packed)},
     {
         {nullptr, nullptr},
 #include "../ops.def"

@@ -73,7 +73,7 @@ class Cursor {
   int operand_ = 0, attribute_ = 0;
 };
 
-/** Bytes of scratch that a record needs at its capacity. */
+/** Bytes of scratch that a record needs at its capacity; of operands it may ask only whether they are there. */
 struct Scratch {
   size_t shared, local;
 };
@@ -87,8 +87,9 @@ struct KernelTable {
   const char* isa;
   struct {
     const char* how;
-    int rows, columns;
-  } float32, bfloat16;  // how products of each type are made: with what, and the micro-kernel's tile
+    int rows, columns;  // the micro-kernel's tile
+    int unit, size;     // a packed weight of [N, K] takes round_up(N, columns) * round_up(K, unit) elements of `size` bytes
+  } float32, bfloat16;  // how products of each type are made
   Kernel kernels[kMaxOps];
   double (*product_peaks[2])(int64_t iterations);  // of float32 and of bfloat16: products in registers; returns the flops done
   double (*memory_peak)(float* data, int64_t n);   // updates n floats in place; returns the bytes read and written

@@ -30,24 +30,27 @@ static Status linear(Run& run, const Call& call) {
   Cursor c(call);
   void* x = c.any();
   float *w = c.f32(), *bias = c.f32();
+  const void* packed = c.any();
   void *y = c.any(), *z = c.any();
-  const int64_t rows = c.dim(), K = c.dim(), N = c.dim();
+  const int64_t rows = c.dim(), K = c.dim(), N = c.dim(), words = c.dim();
   const int act = c.integer();
   const ElementType type = c.type(), to = c.type();
-  with_format(type, [&](auto format) {
+  return with_format(type, [&](auto format) -> Status {
     typedef decltype(format) F;
+    const Status s = check_packed<F>(packed, nullptr, N, K, words, 0);
+    if (s.where) return s;
     const Matrix a = {x, K, 1, elements_of(type, type)}, b = {w, 1, K, widest(type)};
     const Rows start = {bias, 0, kFloat32}, out = {y, N, to};
     if (act == 0 && !z)
-      gemm<F>(run, rows, N, K, a, b, start, Store{out});
+      gemm<F>(run, rows, N, K, a, b, start, Store{out}, packed);
     else
-      gemm<F>(run, rows, N, K, a, b, start, Activated{out, {z, N, to}, act});
+      gemm<F>(run, rows, N, K, a, b, start, Activated{out, {z, N, to}, act}, packed);
+    return kOk;
   });
-  return kOk;
 }
 static Scratch linear_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return gemm_scratch((ElementType)at[4], at[0], at[2], at[1]);
+  return gemm_scratch((ElementType)at[5], at[0], at[2], at[1], call.operands[3]);
 }
 
 /** dx = dy w */
@@ -55,20 +58,23 @@ static Status linear_backward_data(Run& run, const Call& call) {
   Cursor c(call);
   void* dy = c.any();
   float* w = c.f32();
+  const void* packed = c.any();
   void* dx = c.any();
-  const int64_t rows = c.dim(), K = c.dim(), N = c.dim();
+  const int64_t rows = c.dim(), K = c.dim(), N = c.dim(), words = c.dim();
   const bool add = c.integer() != 0;
   const ElementType type = c.type(), to = c.type();
-  with_format(type, [&](auto format) {
+  return with_format(type, [&](auto format) -> Status {
     typedef decltype(format) F;
+    const Status s = check_packed<F>(nullptr, packed, N, K, 0, words);
+    if (s.where) return s;
     const Rows out = {dx, K, type};
-    gemm<F>(run, rows, K, N, {dy, N, 1, elements_of(to, type)}, {w, K, 1, widest(type)}, {add ? dx : nullptr, K, type}, Store{out});
+    gemm<F>(run, rows, K, N, {dy, N, 1, elements_of(to, type)}, {w, K, 1, widest(type)}, {add ? dx : nullptr, K, type}, Store{out}, packed);
+    return kOk;
   });
-  return kOk;
 }
 static Scratch linear_backward_data_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return gemm_scratch((ElementType)at[4], at[0], at[1], at[2]);
+  return gemm_scratch((ElementType)at[5], at[0], at[1], at[2], call.operands[2]);
 }
 
 BK_INLINE bool accumulates(const Run& run, int accumulate) { return accumulate || run.scalars[kScalar_accumulate] != 0; }
@@ -116,7 +122,9 @@ static Status linear_backward_weight(Run& run, const Call& call) {
     const bool fused = dw && sizeof(typename F::Packed) == 4 && (type == kFloat32 || to == kBfloat16);
     const Matrix columns = Matrix{dy, T, 1, elements_of(to, type)}.from(0, first), turned = {columns.data, 1, T, columns.elements};
     const Rows out = {dw, K, kFloat32};
-    if (dw) gemm<F>(run, N, K, rows, turned, {x, K, 1, elements_of(type, type)}, {add ? dw : nullptr, K, kFloat32}, Store{out}, {fused ? dbias : nullptr, add});
+    if (dw)
+      gemm<F>(run, N, K, rows, turned, {x, K, 1, elements_of(type, type)}, {add ? dw : nullptr, K, kFloat32}, Store{out}, nullptr,
+              {fused ? dbias : nullptr, add});
     if (dbias && !fused) with_type(to, [&](auto element) { sum_rows(run, (const decltype(element)*)columns.data, rows, N, T, dbias, add); });
   });
   return kOk;

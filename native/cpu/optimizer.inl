@@ -39,23 +39,13 @@ static Status gradient_norm(Run& run, const Call& call) {
 }
 static Scratch gradient_norm_scratch(const Call& call) { return {(size_t)ceil_div(call.attributes[0], kNormChunk) * 8, 0}; }
 
-static Status adamw(Run& run, const Call& call) {
-  Cursor c(call);
-  const float *g = c.f32(), *norm = c.f32();
-  float *w = c.f32(), *exp_avg = c.f32(), *exp_avg_sq = c.f32();
-  const int64_t n = c.dim(), length = c.dim(), G = c.dim(), w_first = c.integer(), g_first = c.integer();
-  if (w_first < 0 || w_first > length - n) return {"w_first", 0, w_first, 0, length - n + 1};
-  if (g_first < 0 || g_first > G - n) return {"g_first", 0, g_first, 0, G - n + 1};
-  w += w_first;
-  g += g_first;
-  exp_avg += g_first;
-  exp_avg_sq += g_first;
-  const double* group = run.scalars + c.integer();
-  const double lr = group[0], decay = group[1], beta1 = run.scalars[kScalar_beta1], beta2 = run.scalars[kScalar_beta2];
-  if (!(norm[0] - norm[0] == 0)) return kOk;  // NaN or inf: the step is refused, nothing changes
-  const f32 clip = set1(norm[1]), keep = set1((float)(1 - lr * decay)), b1 = set1((float)(1 - beta1)), b2 = set1((float)beta2), b2c = set1((float)(1 - beta2));
-  const f32 eps = set1((float)run.scalars[kScalar_eps]), step = set1((float)(lr / group[2])), root = set1((float)group[3]);
-  parallel_ranges(run, n, 32768, [&](int64_t begin, int64_t end, int) {
+/** The update of one stretch, with the scalars of a step. */
+struct AdamW {
+  const float* g;
+  float *w, *exp_avg, *exp_avg_sq;
+  f32 clip, keep, b1, b2, b2c, eps, step, root;
+
+  void update(int64_t begin, int64_t end) const {
     for (int64_t i = begin; i < end; i += W) {
       const int k = (int)smaller(W, end - i);
       const f32 gi = load_columns(g + i, k) * clip;
@@ -67,7 +57,49 @@ static Status adamw(Run& run, const Call& call) {
       store_columns(exp_avg_sq + i, v, k);
       store_columns(w + i, p - step * (m / (sqrt(v) / root + eps)), k);
     }
+  }
+};
+
+static Status adamw(Run& run, const Call& call) {
+  Cursor c(call);
+  const float *g = c.f32(), *norm = c.f32();
+  float *w = c.f32(), *exp_avg = c.f32(), *exp_avg_sq = c.f32();
+  void *forward = c.any(), *backward = c.any();
+  const int64_t n = c.dim(), length = c.dim(), G = c.dim(), w_first = c.integer(), g_first = c.integer();
+  if (w_first < 0 || w_first > length - n) return {"w_first", 0, w_first, 0, length - n + 1};
+  if (g_first < 0 || g_first > G - n) return {"g_first", 0, g_first, 0, G - n + 1};
+  const double* group = run.scalars + c.integer();
+  const double lr = group[0], decay = group[1], beta1 = run.scalars[kScalar_beta1], beta2 = run.scalars[kScalar_beta2];
+  const AdamW step = {g + g_first,
+                      w + w_first,
+                      exp_avg + g_first,
+                      exp_avg_sq + g_first,
+                      set1(norm[1]),
+                      set1((float)(1 - lr * decay)),
+                      set1((float)(1 - beta1)),
+                      set1((float)beta2),
+                      set1((float)(1 - beta2)),
+                      set1((float)run.scalars[kScalar_eps]),
+                      set1((float)(lr / group[2])),
+                      set1((float)group[3])};
+  const bool refused = !(norm[0] - norm[0] == 0);  // NaN or inf: nothing changes
+  const int64_t N = c.dim(), K = c.dim(), forward_words = c.dim(), backward_words = c.dim();
+  const ElementType product = c.type();
+  if (!forward && !backward) {
+    if (!refused) parallel_ranges(run, n, 32768, [&](int64_t begin, int64_t end, int) { step.update(begin, end); });
+    return kOk;
+  }
+  if (N * K != n) return {"n", 0, n, N * K, N * K + 1};
+  return with_format(product, [&](auto format) -> Status {
+    typedef decltype(format) F;
+    typedef typename F::Packed Packed;
+    const Status s = check_packed<F>(forward, backward, N, K, forward_words, backward_words);
+    if (s.where || refused) return s;
+    parallel_ranges(run, N, kPackedRows<F>, [&](int64_t begin, int64_t end, int) {
+      step.update(begin * K, end * K);
+      pack_rows<F>(step.w, N, K, begin, end - begin, product, (Packed*)forward, (Packed*)backward);
+    });
+    return kOk;
   });
-  return kOk;
 }
 static constexpr Scratch (*adamw_scratch)(const Call&) = nullptr;

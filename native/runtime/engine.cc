@@ -228,12 +228,14 @@ void bk_describe(bk_engine* engine, char* json, size_t capacity) {
   for (int i = 0; i < n; i++) snprintf(isas + strlen(isas), sizeof isas - strlen(isas), "%s\"%s\"", i ? "," : "", tables[i]->isa);
   for (char* c = name; *c; c++)
     if (*c == '"' || *c == '\\' || (unsigned char)*c < 32) *c = ' ';
-  snprintf(
-      json, capacity,
-      "{\"backend\":\"cpu\",\"isa\":\"%s\",\"isas\":[%s],\"cpu\":\"%s\",\"threads\":%d,\"auto\":\"%s\",\"kernels\":{\"float32\":\"%s, %d x %d\",\"bfloat16\":"
-      "\"%s, %d x %d\"}}",
-      k.isa, isas, name, engine->threads, cpu_prefers_bfloat16(k) ? "bfloat16" : "float32", k.float32.how, k.float32.rows, k.float32.columns, k.bfloat16.how,
-      k.bfloat16.rows, k.bfloat16.columns);
+  const auto product = [](const char* dtype, const auto& p, char* text, size_t size) {
+    snprintf(text, size, "\"%s\":{\"kernel\":\"%s\",\"rows\":%d,\"columns\":%d,\"unit\":%d,\"bytes\":%d}", dtype, p.how, p.rows, p.columns, p.unit, p.size);
+    return text;
+  };
+  char float32[128], bfloat16[128];
+  snprintf(json, capacity, "{\"backend\":\"cpu\",\"isa\":\"%s\",\"isas\":[%s],\"cpu\":\"%s\",\"threads\":%d,\"auto\":\"%s\",\"products\":{%s,%s}}", k.isa, isas,
+           name, engine->threads, cpu_prefers_bfloat16(k) ? "bfloat16" : "float32", product("float32", k.float32, float32, sizeof float32),
+           product("bfloat16", k.bfloat16, bfloat16, sizeof bfloat16));
 }
 
 int bk_memory_create(bk_engine*, bk_memory** memory) {

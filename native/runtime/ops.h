@@ -6,7 +6,7 @@
 
 namespace bk {
 
-constexpr int kRows = 9, kArenas = 7, kMaxDims = 5, kFixedScalars = kScalar_group0, kMaxScalars = kFixedScalars + 4 * 64;
+constexpr int kRows = 9, kArenas = 8, kMaxDims = 5, kFixedScalars = kScalar_group0, kMaxScalars = kFixedScalars + 4 * 64;
 
 /** One factor of an operand's size: the value of an attribute (plus one), or a number. */
 struct Dim {

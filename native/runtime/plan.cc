@@ -149,6 +149,7 @@ struct Checker {
       if (r.kernel->scratch) {
         Call call;
         memcpy(call.attributes, r.attributes, sizeof call.attributes);
+        for (int i = 0; i < info->operands; i++) call.operands[i] = r.operands[i] == -1 ? nullptr : &call;  // only whether it is there
         for (int i = 0; i < info->attributes; i++)
           if (info->attribute[i].kind == 'r') call.attributes[i] = plan->capacity[r.attributes[i]];
         const Scratch s = r.kernel->scratch(call);

@@ -4,6 +4,17 @@ import type { Plan } from '../graph/plan.ts'
 export type BackendName = 'cpu'
 export type BackendChoice = 'auto' | BackendName | 'cuda' | 'wasm'
 
+export interface ProductDescription {
+  /** What multiplies. */
+  readonly kernel: string
+  /** The tile of sums that registers hold. */
+  readonly rows: number
+  readonly columns: number
+  /** The depth of a packed weight is a multiple of `unit`, its width of `columns`, and its elements have `bytes`. */
+  readonly unit: number
+  readonly bytes: number
+}
+
 /** What runs the plans, for `bertkit info`. */
 export interface BackendDescription {
   readonly backend: BackendName
@@ -15,8 +26,8 @@ export interface BackendDescription {
   readonly threads: number
   /** The dtype that is faster here: what 'auto' means. */
   readonly auto: 'float32' | 'bfloat16'
-  /** How products are made in each dtype: with what, and the tile of sums that registers hold. */
-  readonly kernels: Readonly<Record<string, string>>
+  /** How products are made in each dtype. */
+  readonly products: Readonly<Record<'float32' | 'bfloat16', ProductDescription>>
 }
 
 /** Elements of a value: of bfloat16 their bits. */

@@ -156,12 +156,12 @@ async function info(argument: string | undefined, options: InfoOptions, io: Io):
     throw new UsageError('Expected one model folder but received two')
   const folder = argument ?? options.model
   const model = folder === undefined ? undefined : await describeModel(folder, options, io)
-  const { backend, cpu, isa, isas, auto, kernels, threads } = describeBackend({
+  const { backend, cpu, isa, isas, auto, products, threads } = describeBackend({
     backend: options.backend,
     threads: options.threads,
   })
   if (options.json) {
-    writeJsonLine(io.stdout, { version: version(), backend, cpu, isa, isas, threads, auto, kernels, model })
+    writeJsonLine(io.stdout, { version: version(), backend, cpu, isa, isas, threads, auto, products, model })
     return
   }
   writeTable(io.stdout, [
@@ -172,7 +172,10 @@ async function info(argument: string | undefined, options: InfoOptions, io: Io):
     ['instruction set', `${isa} (of ${isas.join(', ')})`],
     ['threads', String(threads)],
     ['dtype auto', auto],
-    ...Object.entries(kernels).map(([name, kernel]): [string, string] => [`products ${name}`, kernel]),
+    ...Object.entries(products).map(([dtype, { kernel, rows, columns }]): [string, string] => [
+      `products ${dtype}`,
+      `${kernel}, tiles of ${rows} x ${columns}`,
+    ]),
     ...(model === undefined ? [] : modelRows(model)),
   ])
 }

@@ -51,11 +51,15 @@ export interface OpRecord {
 type Spec<Name extends OpName> = (typeof ops)[Name]
 /** Operands by their names in ops.def. */
 export type OperandsOf<Name extends OpName> = Partial<Record<Spec<Name>['operands'][number]['name'], Value | undefined>>
-/** Attributes by their names in ops.def: rows by symbol, numbers, flags, activations by name. Types follow from the operands. */
-export type AttributesOf<Name extends OpName> = Record<
-  Exclude<Spec<Name>['attributes'][number], { readonly kind: 't' }>['name'],
-  number | boolean | ActivationName
->
+type AttributeNames<Name extends OpName> = Exclude<Spec<Name>['attributes'][number], { readonly kind: 't' }>['name']
+type Words = 'words' | 'forwardWords' | 'backwardWords'
+type AttributeValue = number | boolean | ActivationName
+/**
+ * Attributes by their names in ops.def: rows by symbol, numbers, flags, activations by name. Types follow from the operands, and so do
+ * the words of packed weights.
+ */
+export type AttributesOf<Name extends OpName> = Record<Exclude<AttributeNames<Name>, Words>, AttributeValue> &
+  Partial<Record<Extract<AttributeNames<Name>, Words>, number>>
 
 /** The largest row counts that a plan is made for. */
 export type Capacity = Readonly<Record<keyof typeof Row, number>>
@@ -68,6 +72,16 @@ export interface GradientTarget {
   readonly add: boolean
 }
 
+/** Where a product finds a linear layer's weight [N, K] packed: `forward` for x w^T, `backward` for dy w. */
+export interface Packing {
+  /** Byte offset in the packed weights, and 4-byte words. */
+  place(
+    slot: ParameterSlot,
+    K: number,
+    direction: 'forward' | 'backward',
+  ): { readonly offset: number; readonly words: number }
+}
+
 export interface RecordOptions {
   /** Keep what backward needs. */
   readonly differentiate: boolean
@@ -77,6 +91,8 @@ export interface RecordOptions {
   readonly checkpointing?: boolean
   /** What activations are stored as; statistics, scores and losses are float32 always. float32 */
   readonly dtype?: FloatType
+  /** Without it, products pack the weights that they read. */
+  readonly packing?: Packing
 }
 
 const UNIT = 64
@@ -190,6 +206,15 @@ export class Graph {
     return value
   }
 
+  /** The packed form of a linear layer's weight, where weights are packed. */
+  packed(w: Value, K: number, direction: 'forward' | 'backward'): Value | undefined {
+    const { packing } = this.options
+    if (!packing || !w.parameter) return undefined
+    const { offset, words } = packing.place(w.parameter, K, direction)
+    const name = `packed ${direction} ${w.name}`
+    return { name, rows: undefined, width: words, type: 'float32', arena: Arena.packed, offset, requiresGrad: false }
+  }
+
   /** Elements of a value at the plan's capacity. */
   elements(value: Value): number {
     return (value.rows === undefined ? 1 : this.capacity[rowName(value.rows)]) * value.width
@@ -224,9 +249,11 @@ export class Graph {
           )
         return value
       }),
-      attributes: Int32Array.from(op.attributes, ({ name: attribute, kind }) =>
-        kind === 't' ? Number(types[attribute] === 'bfloat16') : encode(given[attribute], kind),
-      ),
+      attributes: Int32Array.from(op.attributes, ({ name: attribute, kind }) => {
+        if (kind === 't') return Number(types[attribute] === 'bfloat16')
+        if (given[attribute] !== undefined) return encode(given[attribute], kind)
+        return op.operands.reduce((words, { name, dims }) => (dims[0] === attribute && values[name]?.width) || words, 1)
+      }),
     })
   }
 

@@ -42,6 +42,7 @@ export function compilePlan(graph: Graph, groups = 1): Plan {
     activations: planActivations(graph),
     io: graph.inputBytes,
     cache: 0,
+    packed: 0,
   }
   if (arenaBytes.activations > MAX_ARENA_BYTES)
     throw new ArgumentError(
@@ -90,7 +91,9 @@ function listing({ op, path, operands, attributes }: OpRecord, index: number): s
       return value && spec.output === output ? [`${spec.name}=${place(value)}`] : []
     })
   const numbers = op.attributes.flatMap(({ name, kind }, i) =>
-    kind === 't' && attributes[i] === 0 ? [] : [`${name}=${attributeText(kind, attributes[i])}`],
+    (kind === 't' && attributes[i] === 0) || (name.toLowerCase().endsWith('words') && attributes[i] === 1)
+      ? []
+      : [`${name}=${attributeText(kind, attributes[i])}`],
   )
   return `${String(index).padStart(3)} ${path || '-'}: ${op.name}(${named(false).join(' ')}) -> ${named(true).join(' ')} [${numbers.join(' ')}]`
 }

@@ -22,7 +22,8 @@ export const linear = defineOp({
     const y = graph.value('output', rows, N, requiresGrad, type)
     const z =
       requiresGrad && graph.saving && activation !== 'linear' ? graph.value('z', rows, N, false, type) : undefined
-    graph.emit('linear', { x, w, bias, y, z }, { rows, K, N, act: activation })
+    const packed = graph.packed(w, K, 'forward')
+    graph.emit('linear', { x, w, bias, packed, y, z }, { rows, K, N, act: activation })
     return { y, z, K, N }
   },
   backward(graph, dy, { z, K, N }, x, w, bias, activation = 'linear') {
@@ -46,6 +47,8 @@ export const linear = defineOp({
           { rows, K, N: count, T: N, first, accumulate: (weight ?? sums)!.add },
         )
     const dx = graph.gradientTarget(x)
-    if (dx) graph.emit('linearBackwardData', { dy, w, dx: dx.value }, { rows, K, N, add: dx.add })
+    if (!dx) return
+    const packed = graph.packed(w, K, 'backward')
+    graph.emit('linearBackwardData', { dy, w, packed, dx: dx.value }, { rows, K, N, add: dx.add })
   },
 })

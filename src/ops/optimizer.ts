@@ -1,4 +1,4 @@
-import type { Graph, Value } from '../graph/graph.ts'
+import type { FloatType, Graph, Value } from '../graph/graph.ts'
 import { Arena, Scalar } from '../graph/op-table.ts'
 
 /** A stretch of the flat buffers with one set of scalars, its `group`; offsets in bytes, `length` in elements. */
@@ -7,6 +7,51 @@ export interface UpdateRange {
   readonly gradients: number
   readonly length: number
   readonly group: number
+  /** It is one linear layer's weight, which is packed in the same pass. */
+  readonly packed?: PackedWeight
+}
+
+/** A linear layer's weight [N, K] at byte `weights`, and where it is packed for products of `type`. */
+export interface PackedWeight {
+  readonly weights: number
+  readonly N: number
+  readonly K: number
+  readonly type: FloatType
+  readonly forward?: PackedPlace
+  readonly backward?: PackedPlace
+}
+
+export interface PackedPlace {
+  readonly offset: number
+  readonly words: number
+}
+
+function packedOperands({ N, K, type, forward, backward }: PackedWeight) {
+  const value = (place: PackedPlace | undefined): Value | undefined =>
+    place && {
+      name: 'packed',
+      rows: undefined,
+      width: place.words,
+      type: 'float32',
+      arena: Arena.packed,
+      offset: place.offset,
+      requiresGrad: false,
+    }
+  return {
+    operands: { forward: value(forward), backward: value(backward) },
+    attributes: { N, K, product: type === 'bfloat16' },
+  }
+}
+
+const NOT_PACKED = { operands: {}, attributes: { N: 1, K: 1, product: false } }
+
+/** Packs weights that were written, not updated. */
+export function recordPacking(graph: Graph, weights: readonly PackedWeight[]): void {
+  for (const weight of weights) {
+    const { operands, attributes } = packedOperands(weight)
+    const w = stretch('w', Arena.weights, weight.weights, weight.N * weight.K).value
+    graph.emit('packWeight', { w, ...operands }, attributes)
+  }
 }
 
 /** `elements` from byte `offset` on: a value from the last 64-byte border before it, and where in that value they begin. */
@@ -32,7 +77,8 @@ export function recordUpdate(graph: Graph, gradientLength: number, ranges: reado
   const norm = graph.keep(graph.statistic('norm', undefined, 2))
   const all = stretch('gradients', Arena.gradients, 0, gradientLength).value
   graph.emit('gradientNorm', { g: all, norm }, { n: gradientLength })
-  for (const { weights, gradients, length, group } of ranges) {
+  for (const { weights, gradients, length, group, packed } of ranges) {
+    const { operands, attributes } = packed ? packedOperands(packed) : NOT_PACKED
     const w = stretch('w', Arena.weights, weights, length)
     const like = (name: string, arena: Arena) => stretch(name, arena, gradients, length)
     const g = like('g', Arena.gradients)
@@ -44,6 +90,7 @@ export function recordUpdate(graph: Graph, gradientLength: number, ranges: reado
         w: w.value,
         expAvg: like('exp_avg', Arena.expAvg).value,
         expAvgSq: like('exp_avg_sq', Arena.expAvgSq).value,
+        ...operands,
       },
       {
         n: length,
@@ -52,6 +99,7 @@ export function recordUpdate(graph: Graph, gradientLength: number, ranges: reado
         wFirst: w.first,
         gFirst: g.first,
         group: Scalar.group0 + 4 * group,
+        ...attributes,
       },
     )
   }

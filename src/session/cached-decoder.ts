@@ -273,7 +273,9 @@ export class CachedDecoder implements Decoder {
   }
 
   #record(head: Head, stage: Stage, capacity: Partial<Capacity>): Omit<RecordedGeneration, 'program'> {
-    const graph = new Graph(capacity, { differentiate: false, training: false, dtype: this.runtime.dtype })
+    const { dtype } = this.runtime
+    const packing = this.runtime.packing(false)
+    const graph = new Graph(capacity, { differentiate: false, training: false, dtype, packing })
     const inputs: Record<string, Value> = {}
     const integers = (name: string, rows: Row, extra = 0): Value => {
       inputs[name] = graph.input(name, rows, 1, 'int32', extra)

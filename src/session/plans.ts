@@ -1,5 +1,5 @@
 import type { Program } from '../backend/backend.ts'
-import { type Capacity, type FloatType, Graph, type Value } from '../graph/graph.ts'
+import { type Capacity, type FloatType, Graph, type Packing, type Value } from '../graph/graph.ts'
 import { Row } from '../graph/op-table.ts'
 import { compilePlan, type Plan } from '../graph/plan.ts'
 import type { Head, HeadOutput } from '../heads/head.ts'
@@ -131,8 +131,9 @@ export function recordStep(
   settings: StepSettings,
   hiddenSize: number,
   dtype: FloatType = 'float32',
+  packing?: Packing,
 ): Omit<RecordedStep, 'program'> {
-  const graph = new Graph(capacity, { ...settings, dtype })
+  const graph = new Graph(capacity, { ...settings, dtype, packing })
   const batch = recordBatch(graph, settings, hiddenSize)
   const labels = Object.fromEntries(
     settings.labels?.terms.map(({ name, rows, width, type }) => [name, graph.input(name, Row[rows], width, type)]) ??

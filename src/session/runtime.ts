@@ -6,8 +6,9 @@ import { type Capacity, type FloatType, Graph, roundUp, type Value } from '../gr
 import { Arena, Row, Scalar } from '../graph/op-table.ts'
 import { compilePlan, MAX_ARENA_BYTES, type Plan } from '../graph/plan.ts'
 import type { Head } from '../heads/head.ts'
-import { recordUpdate, type UpdateRange } from '../ops/optimizer.ts'
+import { recordPacking, recordUpdate, type UpdateRange } from '../ops/optimizer.ts'
 import { isTrainable, type Layout, type TensorPlace, type TrainablePlace } from './layout.ts'
+import { PackedWeights } from './packing.ts'
 import { capacityFor, countRows, PlanCache, type RecordedStep, recordStep, type StepSettings } from './plans.ts'
 import { Regions } from './regions.ts'
 import type { RecordedGeneration, RuntimeOptions, StepBatch, StepScalars, UpdateScalars } from './runs.ts'
@@ -39,6 +40,7 @@ export class ModelRuntime {
   readonly #updates = new PlanCache<RecordedUpdate>(4)
   readonly #generations = new PlanCache<RecordedGeneration>()
   readonly #cacheRegions = new Regions()
+  #packed: PackedWeights | undefined
   #backend: Backend | undefined
   #memory: BackendMemory | undefined
   #opening: Promise<void> | undefined
@@ -179,6 +181,7 @@ export class ModelRuntime {
   /** Writes `values` from element `start` of a tensor on. */
   writeTensor(place: TensorPlace, values: Float32Array, start = 0): void {
     this.#weightsVersion++
+    this.#packed?.invalidate()
     this.#mapped().write(Arena.weights, place.weights + start * 4, values)
   }
 
@@ -207,10 +210,11 @@ export class ModelRuntime {
   ): Promise<RecordedStep> {
     const counts = countRows(batch, indices, settings.attentions)
     const capacity = capacityFor(counts, settings)
+    const packing = this.packing(settings.differentiate)
     const step = this.#steps.get(JSON.stringify([settings, capacity]), () =>
-      this.#compile(recordStep(this.#head, capacity, settings, this.#hiddenSize, this.dtype)),
+      this.#compile(recordStep(this.#head, capacity, settings, this.#hiddenSize, this.dtype, packing)),
     )
-    this.#reserve(step.plan)
+    await this.#prepare(step.plan, packing)
     const inputs = step.batch
     this.#write(inputs.ids, batch.ids)
     this.#write(inputs.typeIds, batch.typeIds)
@@ -249,7 +253,7 @@ export class ModelRuntime {
     signal?: AbortSignal,
   ): Promise<RecordedGeneration> {
     const step = this.#generations.get(key, () => this.#compile(record(this.#head)))
-    this.#reserve(step.plan)
+    await this.#prepare(step.plan, this.packing(false))
     for (const [name, value] of Object.entries(step.inputs)) this.#write(value, inputs[name])
     const run = this.#scalars(step.plan, counts)
     await step.program.run(this.#mapped(), run, signal, this.#timed(step.plan, run))
@@ -291,9 +295,12 @@ export class ModelRuntime {
   /** Clips and applies the gradients of the micro-steps; returns their norm before clipping. Nothing changes if it is not finite. */
   async runUpdate(ranges: readonly UpdateRange[], scalars: UpdateScalars): Promise<number> {
     const length = this.#layout.gradientBytes / 4
-    const update = this.#updates.get(JSON.stringify([ranges, scalars.groups.length]), () => {
+    const packing = this.packing(true)
+    const stretches = packing?.split(ranges) ?? ranges
+    if (!packing) this.#packed?.invalidate()
+    const update = this.#updates.get(JSON.stringify([stretches, scalars.groups.length]), () => {
       const graph = new Graph({}, { differentiate: false, training: false })
-      const norm = recordUpdate(graph, length, ranges)
+      const norm = recordUpdate(graph, length, stretches)
       const plan = compilePlan(graph, scalars.groups.length)
       return { plan, norm, program: this.backend.compile(plan) }
     })
@@ -349,6 +356,42 @@ export class ModelRuntime {
 
   #alive(): void {
     if (this.#disposed) throw new DisposedError('The model was disposed')
+  }
+
+  /**
+   * Where products find their weights packed. Not in a float32 training step: its products take far longer than packing does, and the
+   * copies would be as large as the weights.
+   */
+  packing(differentiate: boolean): PackedWeights | undefined {
+    const product = this.backend.description.products[this.dtype]
+    if (differentiate && product.bytes === 4) return undefined
+    this.#packed ??= new PackedWeights(this.dtype, product)
+    return this.#packed
+  }
+
+  /** Memory for a step, and the weights that it reads packed. */
+  async #prepare(plan: Plan, packing: PackedWeights | undefined): Promise<void> {
+    this.#reserve(plan)
+    if (!packing) {
+      this.#packed?.invalidate()
+      this.#mapped().release(Arena.packed)
+      return
+    }
+    this.#mapped().reserve(Arena.packed, packing.bytes)
+    const stale = packing.takeStale()
+    if (stale.length === 0) return
+    const graph = new Graph({}, { differentiate: false, training: false })
+    recordPacking(graph, stale)
+    const packed = compilePlan(graph, 0)
+    const program = this.backend.compile(packed)
+    try {
+      await program.run(this.#mapped(), this.#scalars(packed, {}))
+    } catch (error) {
+      packing.invalidate()
+      throw error
+    } finally {
+      program.dispose()
+    }
   }
 
   #reserve(plan: Plan): void {

@@ -9,6 +9,8 @@ const LENGTHS = [
   1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 33, 511, 512, 513, 1031, 32767, 32768, 32769, 65535, 65536, 65537, 131101,
 ]
 
+const NOT_PACKED = { N: 1, K: 1, product: false }
+
 export function optimizer(open: Open): void {
   describe('optimizer', () => {
     const backend = open()
@@ -65,7 +67,8 @@ export function optimizer(open: Open): void {
             expAvg: behind(gFirst, expAvg),
             expAvgSq: behind(gFirst, expAvgSq),
           },
-          attributes: { n, W: n + wFirst, G: n + gFirst, wFirst, gFirst, group: Scalar.group0 + 4 },
+          attributes: { n, W: n + wFirst, G: n + gFirst, wFirst, gFirst, group: Scalar.group0 + 4, ...NOT_PACKED },
+          absent: ['forward', 'backward'],
           scalars: {
             beta1,
             beta2,
@@ -116,7 +119,8 @@ export function optimizer(open: Open): void {
         const got = await runRecord(backend, {
           op: 'adamw',
           operands: { g, norm: Float64Array.from(norm), ...state },
-          attributes: { n, W: n, G: n, wFirst: 0, gFirst: 0, group: Scalar.group0 },
+          attributes: { n, W: n, G: n, wFirst: 0, gFirst: 0, group: Scalar.group0, ...NOT_PACKED },
+          absent: ['forward', 'backward'],
           scalars: { beta1, beta2, eps: 1e-8 },
           groups: [{ lr: 1, weightDecay: 0.1, steps: 1 }],
         })

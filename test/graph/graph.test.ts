@@ -70,7 +70,7 @@ describe('the recorder', () => {
   it('records no backward when nothing is to be differentiated', () => {
     const { graph } = record({ differentiate: false })
     expect(names(graph)).toEqual(['linear', 'linear', 'mean_squared_error'])
-    expect(graph.records.every(({ operands }, i) => i !== 1 || operands[4] === undefined)).toBe(true)
+    expect(graph.records.every(({ operands }, i) => i !== 1 || operands[5] === undefined)).toBe(true)
   })
 
   it('lets the first use of a parameter obey the run, and every later one add', () => {
@@ -134,7 +134,7 @@ describe('a compiled plan', () => {
     expect(BigInt.asUintN(64, (BigInt(words[3]) << 32n) | BigInt.asUintN(32, BigInt(words[2])))).toBe(opsHash)
     expect([...words.slice(4, 16)]).toEqual([graph.records.length, words.length, 8, 2, 8, 0, 0, 0, 0, 0, 0, scalars])
     expect(scalars).toBe(32)
-    let next = 23
+    let next = 24
     for (const { op } of graph.records) {
       expect([words[next], words[next + 1]]).toEqual([op.id, 2 + op.operands.length + op.attributes.length])
       next += words[next + 1]

@@ -89,7 +89,8 @@ inline double default_attribute(const std::string& op, const std::string& name) 
   if (name == "pairs") return op.find("cross") == std::string::npos ? 3 : 6;
   static const std::pair<const char*, double> table[] = {{"H", 19}, {"V", 11},      {"Y", 2},       {"P", 17},           {"K", 21},     {"N", 18},
                                                          {"A", 2},  {"D", 5},       {"C", 5},       {"T", 30},           {"W", 75},     {"G", 72},
-                                                         {"n", 70}, {"eps", 1e-12}, {"site", 1234}, {"denominator", 17}, {"group", 24}, {"padding_idx", 3}};
+                                                         {"n", 70}, {"eps", 1e-12}, {"site", 1234}, {"denominator", 17}, {"group", 24}, {"padding_idx", 3},
+                                                         {"words", 4096}, {"forward_words", 4096}, {"backward_words", 4096}};
   for (const auto& entry : table)
     if (name == entry.first) return entry.second;
   return 0;
@@ -102,6 +103,8 @@ inline int arena_of(const std::string& op, const std::string& name) {
   if ((op == "store_rows" || op == "copy_rows") && name == "y") return 6;
   for (const char* weight : {"word", "type", "position", "gamma", "beta", "w", "bias", "weight", "alpha_p", "alpha_n", "eps"})
     if (name == weight) return 0;
+  for (const char* packed : {"packed", "forward", "backward"})
+    if (name == packed) return 7;
   for (const char* gradient : {"dtable", "dgamma", "dbeta", "dw", "dbias", "dweight", "dalpha_p", "dalpha_n"})
     if (name == gradient) return 1;
   for (const char* io : {"ids", "type_ids", "position_ids", "cu_seqlens", "cu_queries", "cu_keys", "cu_segments", "key_mask", "index", "from", "target",
@@ -192,7 +195,8 @@ inline Plan build() {
     segment_cross_entropy,
     segment_cross_entropy_backward,
     gradient_norm,
-    adamw
+    adamw,
+    pack_weight
   };
   Plan p;
   append(p, embedding);
@@ -208,7 +212,7 @@ inline Plan build() {
   append(p, dropout, {{"p", 0.1}, {"H", 67}});
   append(p, dropout, {{"p", 0.5}}, {}, true);
   for (int act = 0; act < 17; act++) {
-    append(p, linear, {{"act", (double)act}}, act % 2 ? std::vector<std::string>{"z"} : std::vector<std::string>{});
+    append(p, linear, {{"act", (double)act}}, act % 2 ? std::vector<std::string>{"packed", "z"} : std::vector<std::string>{"packed"});
     append(p, activation_backward, {{"act", (double)act}}, {}, act % 2 == 1);
   }
   for (const bool in_place : {false, true}) {
@@ -217,9 +221,9 @@ inline Plan build() {
   }
   append(p, xielu_backward_weight, {}, {"dalpha_p"});
   append(p, xielu_backward_weight, {}, {"dalpha_n"});
-  append(p, linear, {{"K", 259}, {"N", 35}, {"rows", 1}}, {"bias", "z"});
-  append(p, linear_backward_data);
-  append(p, linear_backward_data, {{"add", 1}, {"K", 35}});
+  append(p, linear, {{"K", 259}, {"N", 35}, {"rows", 1}}, {"bias", "packed", "z"});
+  append(p, linear_backward_data, {}, {"packed"});
+  append(p, linear_backward_data, {{"add", 1}, {"K", 35}}, {"packed"});
   append(p, linear_backward_weight, {{"first", 5}});
   append(p, linear_backward_weight, {{"accumulate", 1}, {"rows", 1}}, {"dbias"});
   for (int causal = 0; causal < 2; causal++) {
@@ -254,8 +258,14 @@ inline Plan build() {
   append(p, binary_cross_entropy);
   append(p, binary_cross_entropy_backward);
   append(p, gradient_norm);
-  append(p, adamw);
-  append(p, adamw, {{"w_first", 5}, {"g_first", 2}});
+  append(p, adamw, {}, {"forward", "backward"});
+  append(p, adamw, {{"w_first", 5}, {"g_first", 2}}, {"forward", "backward"});
+  for (int product = 0; product < 2; product++) {
+    append(p, adamw, {{"N", 7}, {"K", 10}, {"product", (double)product}});
+    append(p, pack_weight, {{"product", (double)product}});
+    append(p, linear, {{"type", (double)product}, {"to", (double)product}});
+    append(p, linear_backward_data, {{"type", (double)product}, {"to", (double)product}});
+  }
   // every op with bfloat16 activations
   for (int id = 1; bk::op_info(id); id++) {
     const bk::OpInfo& op = *bk::op_info(id);
@@ -265,9 +275,9 @@ inline Plan build() {
       append(p, id, {{"type", 1}, {"p", 0.1}});
       continue;
     }
-    append(p, id, {{"type", 1}, {"to", 1}});
-    append(p, id, {{"type", 1}, {"to", 0}, {"K", 70}, {"N", 35}, {"T", 40}});
-    append(p, id, {{"type", 0}, {"to", 1}});
+    append(p, id, {{"type", 1}, {"to", 1}}, {"packed"});
+    append(p, id, {{"type", 1}, {"to", 0}, {"K", 70}, {"N", 35}, {"T", 40}}, {"packed"});
+    append(p, id, {{"type", 0}, {"to", 1}}, {"packed"});
   }
   return p;
 }

@@ -40,8 +40,8 @@ const cut = (length: number) => (words: Int32Array) => words.slice(0, length).wi
 
 const x = 5 * 2 ** 28
 const DEFECTS: Defect[] = [
-  ['no words', () => new Int32Array(0), /header: expected at least 23 words but received 0/],
-  ['less than a header', (words) => words.slice(0, HEADER - 1), /header: expected at least 23 words/],
+  ['no words', () => new Int32Array(0), /header: expected at least 24 words but received 0/],
+  ['less than a header', (words) => words.slice(0, HEADER - 1), /header: expected at least 24 words/],
   ['another magic number', set(0, 1), /header: not a plan/],
   ['another version', set(1, 99), /header: not a plan of version/],
   ['another list of ops', set(2, 1), /header: made for another list of ops/],
@@ -72,7 +72,7 @@ const DEFECTS: Defect[] = [
   ['a plan that ends inside a record', cut(LOSS + 4), /record 1 \(cross_entropy\): length 11/],
   ['a plan that ends inside the head of a record', cut(LOSS + 1), /record 1 .*beyond the end/],
   ['an operand missing', set(DROPOUT + 2, -1), /record 0 \(dropout\): x is missing/],
-  ['arena 7', set(DROPOUT + 2, 7 * 2 ** 28), /x: no arena 7/],
+  ['arena 8', set(DROPOUT + 2, 8 * 2 ** 28), /x: no arena 8/],
   ['arena 15', set(DROPOUT + 2, -2), /x: no arena 15/],
   ['an operand behind its arena', set(DROPOUT + 2, x + 2 ** 28 - 1), /x ends at byte/],
   ['an operand that ends one unit too late', (words) => words.with(LOSS + 5, x + words[IO_UNITS]), /loss ends at byte/],

@@ -1,0 +1,105 @@
+import type { ProductDescription } from '../backend/backend.ts'
+import { type FloatType, type Packing, type ParameterSlot, roundUp } from '../graph/graph.ts'
+import type { PackedPlace, PackedWeight, UpdateRange } from '../ops/optimizer.ts'
+
+type Direction = 'forward' | 'backward'
+
+interface Entry {
+  readonly N: number
+  readonly K: number
+  places: Partial<Record<Direction, PackedPlace>>
+  /** Packed from the weight as it is now. */
+  fresh: boolean
+}
+
+const ceil = (n: number, unit: number): number => Math.ceil(n / unit) * unit
+
+/**
+ * The weights of a model's linear layers in the order in which products read them, so that a product packs its activations only. A
+ * weight gets a place when a plan that reads it is recorded; an update packs what it changes in the same pass.
+ */
+export class PackedWeights implements Packing {
+  /** By the byte offset of the weight. */
+  readonly #entries = new Map<number, Entry>()
+  #bytes = 0
+
+  constructor(
+    private readonly type: FloatType,
+    private readonly product: ProductDescription,
+  ) {}
+
+  /** Of the arena. */
+  get bytes(): number {
+    return this.#bytes
+  }
+
+  place({ weights, width }: ParameterSlot, K: number, direction: Direction): PackedPlace {
+    const N = width / K
+    const entry = this.#entries.get(weights) ?? { N, K, places: {}, fresh: false }
+    this.#entries.set(weights, entry)
+    const known = entry.places[direction]
+    if (known) return known
+    const { columns, unit, bytes } = this.product
+    const [depth, across] = direction === 'forward' ? [K, N] : [N, K]
+    const words = (ceil(depth, unit) * ceil(across, columns) * bytes) / 4
+    const place = { offset: this.#bytes, words }
+    this.#bytes += roundUp(words * 4)
+    entry.places = { ...entry.places, [direction]: place }
+    entry.fresh = false
+    return place
+  }
+
+  /** Weights have been written. */
+  invalidate(): void {
+    for (const entry of this.#entries.values()) entry.fresh = false
+  }
+
+  /** What is to be packed before the next product, as `packed` from then on. */
+  takeStale(): PackedWeight[] {
+    return [...this.#entries].flatMap(([weights, entry]) => {
+      if (entry.fresh) return []
+      entry.fresh = true
+      return [this.#weight(weights, entry)]
+    })
+  }
+
+  /**
+   * The stretches of an update, cut so that each packed weight inside one is a stretch of its own, packed in its pass. Packed weights
+   * that are updated in part are stale from then on.
+   */
+  split(ranges: readonly UpdateRange[]): UpdateRange[] {
+    const entries = [...this.#entries].sort(([a], [b]) => a - b)
+    return ranges.flatMap((range) => {
+      const pieces: UpdateRange[] = []
+      const end = range.weights + range.length * 4
+      let at = range.weights
+      const upTo = (border: number, packed?: PackedWeight) => {
+        if (border === at) return
+        const piece = {
+          ...range,
+          weights: at,
+          gradients: range.gradients + at - range.weights,
+          length: (border - at) / 4,
+        }
+        pieces.push(packed ? { ...piece, packed } : piece)
+        at = border
+      }
+      for (const [weights, entry] of entries) {
+        const last = weights + entry.N * entry.K * 4
+        if (last <= range.weights || weights >= end) continue
+        if (weights < range.weights || last > end) {
+          entry.fresh = false
+          continue
+        }
+        upTo(weights)
+        upTo(last, this.#weight(weights, entry))
+      }
+      upTo(end)
+      return pieces
+    })
+  }
+
+  #weight(weights: number, { N, K, places }: Entry): PackedWeight {
+    return { weights, N, K, type: this.type, ...places }
+  }
+}
