@@ -87,10 +87,27 @@ inline double default_attribute(const std::string& op, const std::string& name) 
   if (name == "seqs" || name == "to" || name == "segments") return 1;
   if (name == "keys") return 5;
   if (name == "pairs") return op.find("cross") == std::string::npos ? 3 : 6;
-  static const std::pair<const char*, double> table[] = {{"H", 19}, {"V", 11},      {"Y", 2},       {"P", 17},           {"K", 21},     {"N", 18},
-                                                         {"A", 2},  {"D", 5},       {"C", 5},       {"T", 30},           {"W", 75},     {"G", 72},
-                                                         {"n", 70}, {"eps", 1e-12}, {"site", 1234}, {"denominator", 17}, {"group", 24}, {"padding_idx", 3},
-                                                         {"words", 4096}, {"forward_words", 4096}, {"backward_words", 4096}};
+  static const std::pair<const char*, double> table[] = {{"H", 19},
+                                                         {"V", 11},
+                                                         {"Y", 2},
+                                                         {"P", 17},
+                                                         {"K", 21},
+                                                         {"N", 18},
+                                                         {"A", 2},
+                                                         {"D", 5},
+                                                         {"C", 5},
+                                                         {"T", 30},
+                                                         {"W", 75},
+                                                         {"G", 72},
+                                                         {"n", 70},
+                                                         {"eps", 1e-12},
+                                                         {"site", 1234},
+                                                         {"denominator", 17},
+                                                         {"group", 24},
+                                                         {"padding_idx", 3},
+                                                         {"words", 4096},
+                                                         {"forward_words", 4096},
+                                                         {"backward_words", 4096}};
   for (const auto& entry : table)
     if (name == entry.first) return entry.second;
   return 0;
