@@ -95,6 +95,9 @@ const saveStrategies = ['no', 'steps', 'epoch', 'best'] as const
 export const argumentRules = {
   outputDir: text('trainer_output', 'folder for checkpoints and the trained model'),
   perDeviceTrainBatchSize: integer(8, 1, 'sequences in a training batch'),
+  tokensPerBatch: optional(
+    integer(0, 1, 'about as many tokens in each training batch, instead of --per-device-train-batch-size sequences'),
+  ),
   perDeviceEvalBatchSize: integer(8, 1, 'sequences in an evaluation batch'),
   gradientAccumulationSteps: integer(1, 1, 'batches whose gradients make one update'),
   numTrainEpochs: number(
@@ -176,7 +179,11 @@ export const argumentRules = {
   seed: seed('seed of the order of the data; on the command line also of new weights and dropout'),
   dataSeed: optional(seed('seed of the order of the data (default: --seed)')),
   dataloaderDropLast: flag('leave out the last batch of an epoch where it is not full'),
-  trainSamplingStrategy: choice('random', ['random', 'sequential'], 'order of the training data'),
+  trainSamplingStrategy: choice(
+    'random',
+    ['random', 'sequential', 'group_by_length'],
+    'order of the training data; group_by_length puts sequences of like length into a batch',
+  ),
   resumeFromCheckpoint: {
     fallback: null,
     expects: 'true (the newest checkpoint of outputDir), or a checkpoint folder',
@@ -209,7 +216,7 @@ export const refusedArguments: Readonly<Record<string, string>> = {
   reportTo: 'the log goes to standard output with --json; pass it on from there',
   optim: 'the optimiser is AdamW',
   useCpu: 'choose with backend cpu',
-  groupByLength: 'ragged batches need no grouping: nothing is padded',
+  groupByLength: 'choose with trainSamplingStrategy group_by_length',
   overwriteOutputDir: 'an output folder is written into as it is; delete it first to start anew',
 }
 
@@ -291,10 +298,22 @@ export interface TrainingPlan {
   readonly saveSteps: number
 }
 
-/** Throws ArgumentError where dataloaderDropLast leaves no batch. */
-export function planTraining(args: TrainingArguments, examples: number): TrainingPlan {
+/** Batches of about tokensPerBatch tokens. Throws ArgumentError where one example is longer. */
+function batchesByTokens(tokensPerBatch: number, lengths: Uint32Array): number {
+  const longest = lengths.reduce((most, length) => Math.max(most, length), 0)
+  if (longest > tokensPerBatch)
+    throw new ArgumentError(
+      `Expected tokensPerBatch to be at least ${longest}, the length of the longest example, but received ${tokensPerBatch}`,
+    )
+  return Math.max(1, Math.floor(lengths.reduce((sum, length) => sum + length, 0) / tokensPerBatch))
+}
+
+/** `lengths`: tokens of each example. Throws ArgumentError where the arguments leave no batch. */
+export function planTraining(args: TrainingArguments, lengths: Uint32Array): TrainingPlan {
+  const examples = lengths.length
   const size = args.perDeviceTrainBatchSize
-  const batchesPerEpoch = args.dataloaderDropLast ? Math.floor(examples / size) : Math.ceil(examples / size)
+  const bySize = args.dataloaderDropLast ? Math.floor(examples / size) : Math.ceil(examples / size)
+  const batchesPerEpoch = args.tokensPerBatch === null ? bySize : batchesByTokens(args.tokensPerBatch, lengths)
   if (batchesPerEpoch === 0) {
     throw new ArgumentError(
       `Expected at least ${size} examples for one full batch (dataloaderDropLast) but received ${examples}`,

@@ -31,6 +31,8 @@ export interface TrainerState {
 export interface RunIdentity {
   readonly examples: number
   readonly trainBatchSize: number
+  /** 0: batches have trainBatchSize examples. */
+  readonly tokensPerBatch: number
   readonly gradientAccumulationSteps: number
   readonly dataSeed: number
   readonly maxSteps: number
@@ -68,6 +70,7 @@ export const identityOf = (
 ): RunIdentity => ({
   examples,
   trainBatchSize: args.perDeviceTrainBatchSize,
+  tokensPerBatch: args.tokensPerBatch ?? 0,
   gradientAccumulationSteps: args.gradientAccumulationSteps,
   dataSeed: args.dataSeed ?? args.seed,
   maxSteps: plan.maxSteps,
@@ -99,6 +102,7 @@ const IDENTITY_FIELDS = {
   highest_learning_rate: ['learningRate', 'number'],
   lr_scheduler_type: ['lrSchedulerType', 'string'],
   max_steps: ['maxSteps', 'number'],
+  tokens_per_batch: ['tokensPerBatch', 'number'],
   train_batch_size: ['trainBatchSize', 'number'],
   train_sampling_strategy: ['trainSamplingStrategy', 'string'],
   updates_per_epoch: ['updatesPerEpoch', 'number'],

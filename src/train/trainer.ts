@@ -24,7 +24,7 @@ import {
 import { checkExamples, collate, countTokens } from './dataset.ts'
 import { evaluateAll, type Predictions, predictAll, speedMetrics } from './evaluation.ts'
 import { type LogRecord, type TrainEvent, TrainingRun, type TrainOutput } from './events.ts'
-import { epochOrder } from './shuffle.ts'
+import { epochBatches } from './sampler.ts'
 import { identityOf, initialState, parseState, type RunIdentity, stringifyState, type TrainerState } from './state.ts'
 import type {
   ComputeMetrics,
@@ -63,6 +63,8 @@ const OPTION_NAMES = Object.keys({
 /** What one run of train() works on. */
 interface Run {
   readonly examples: readonly Example[]
+  /** Tokens of each. */
+  readonly lengths: Uint32Array
   readonly plan: TrainingPlan
   readonly identity: RunIdentity
   readonly optimizer: TrainableOptimizer
@@ -142,7 +144,8 @@ export class Trainer {
     if (examples === undefined) throw new ArgumentError('Expected trainDataset but received none')
     if (examples[0].labels === undefined)
       throw new ArgumentError('Expected trainDataset to have labels but it has none')
-    const plan = planTraining(args, examples.length)
+    const lengths = Uint32Array.from(examples, ({ inputIds }) => inputIds.length)
+    const plan = planTraining(args, lengths)
     await recoverCheckpoints(args.outputDir)
     const optimizer = this.#options.optimizer ?? createOptimizer(this.model, args)
     const identity = identityOf(args, plan, examples.length, optimizer.defaults.lr)
@@ -156,6 +159,7 @@ export class Trainer {
     const firstStep = state.globalStep
     return {
       examples,
+      lengths,
       plan,
       identity,
       optimizer,
@@ -189,20 +193,15 @@ export class Trainer {
     const { args } = this
     const { plan, state } = run
     const epoch = Math.floor(state.globalStep / plan.updatesPerEpoch)
-    const order =
-      args.trainSamplingStrategy === 'random'
-        ? await epochOrder(run.examples.length, run.identity.dataSeed, epoch)
-        : undefined
-    const exampleAt = (index: number): Example => run.examples[order?.[index] ?? index]
+    const { order, starts } = await epochBatches(args, plan, run.lengths, run.identity.dataSeed, epoch)
     for (let update = state.globalStep % plan.updatesPerEpoch; update < plan.updatesPerEpoch; update++) {
       if (state.globalStep === plan.maxSteps) return
       const microBatches: ModelBatch[] = []
       const firstBatch = update * args.gradientAccumulationSteps
       const endBatch = Math.min(firstBatch + args.gradientAccumulationSteps, plan.batchesPerEpoch)
       for (let batch = firstBatch; batch < endBatch; batch++) {
-        const start = batch * args.perDeviceTrainBatchSize
-        const size = Math.min(args.perDeviceTrainBatchSize, run.examples.length - start)
-        microBatches.push(collate(Array.from({ length: size }, (_, index) => exampleAt(start + index))))
+        const indices = order.subarray(starts[batch], starts[batch + 1])
+        microBatches.push(collate(Array.from(indices, (index) => run.examples[index])))
       }
       yield await this.#step(run, microBatches)
       yield* this.#owed(run)

@@ -68,7 +68,7 @@ describe('bad arguments name what was expected and what came', () => {
 })
 
 describe('the plan', () => {
-  const plan = (given: object, examples: number) => planTraining(resolve(given), examples)
+  const plan = (given: object, examples: number) => planTraining(resolve(given), new Uint32Array(examples).fill(1))
 
   test('counts partial batches, partial accumulations and fractions of epochs', () => {
     const counts = plan({ perDeviceTrainBatchSize: 4, gradientAccumulationSteps: 3, numTrainEpochs: 2.5 }, 30)
