@@ -1,7 +1,7 @@
 // Results depend on the inputs alone: not on threads, not on the run, and a sequence's rows not on the rest of the batch.
 import { describe, expect, it } from 'vitest'
 import type { Backend, BackendMemory } from '../../src/backend/backend.ts'
-import { Graph, type ParameterSlot, roundUp, type Value } from '../../src/graph/graph.ts'
+import { type FloatType, Graph, type ParameterSlot, roundUp, type Value } from '../../src/graph/graph.ts'
 import { Arena, Row } from '../../src/graph/op-table.ts'
 import { compilePlan } from '../../src/graph/plan.ts'
 import { attention } from '../../src/ops/attention.ts'
@@ -28,9 +28,9 @@ class Step {
   readonly elements: number
   #at = 0
 
-  constructor() {
+  constructor(dtype: FloatType) {
     const capacity = { ...counts, tokens: tokens + 9 }
-    const graph = new Graph(capacity, { differentiate: true, training: true })
+    const graph = new Graph(capacity, { differentiate: true, training: true, dtype })
     const loss = this.record(graph)
     graph.backward()
     this.micro = { graph, loss }
@@ -50,8 +50,8 @@ class Step {
   private record(graph: Graph): Value {
     const parameter = (name: string, width: number) => this.parameter(graph, name, width)
     const norm = { eps: 1e-12, dropout: 0.1 }
-    const dense = (x: Value, N: number, act: 'linear' | 'gelu' | 'tanh' = 'linear') =>
-      linear(graph, x, parameter('w', N * x.width), parameter('b', N), act)
+    const dense = (x: Value, N: number, act: 'linear' | 'gelu' | 'tanh' = 'linear', type = graph.dtype) =>
+      linear(graph, x, parameter('w', N * x.width), parameter('b', N), act, type)
     const normalise = (x: Value, residual?: Value) =>
       layerNorm(graph, x, residual, parameter('gamma', H), parameter('beta', H), norm)
     const input = (name: string, rows: Row, extra = 0) => graph.input(name, rows, 1, 'int32', extra)
@@ -77,7 +77,7 @@ class Step {
       const attended = graph.scope('output', () => normalise(dense(context, H), x))
       const encoded = graph.scope('ff', () => normalise(dense(dense(attended, FF, 'gelu'), H), attended))
       const pooled = dense(gatherRows(graph, encoded, first), H, 'tanh')
-      const logits = dense(dropout(graph, pooled, 0.1), C)
+      const logits = dense(dropout(graph, pooled, 0.1), C, 'linear', 'float32')
       const loss = new Loss(graph)
       loss.crossEntropy(logits, labels)
       return loss.value
@@ -100,8 +100,8 @@ function writeInputs(memory: BackendMemory, graph: Graph, random: Random): void 
 }
 
 /** Two micro-steps and an update, twice; the loss, the norm, and every weight, gradient and moment. */
-async function train(backend: Backend): Promise<Record<string, Float32Array>> {
-  const step = new Step()
+async function train(backend: Backend, dtype: FloatType = 'float32'): Promise<Record<string, Float32Array>> {
+  const step = new Step(dtype)
   const plans = { micro: compilePlan(step.micro.graph), update: compilePlan(step.update.graph) }
   const memory = backend.createMemory()
   for (const plan of Object.values(plans))
@@ -138,15 +138,18 @@ const slice = (values: Float64Array, width: number, from: number, to: number): F
 
 export function determinism(open: Open): void {
   describe('determinism', () => {
-    it('the same bits for 1, 2, 4 and 7 threads and on every run: two updates of two micro-steps, dropout on', async () => {
-      const want = await train(open({ threads: 1 }))
-      expect(Object.values(want).every((values) => values.every(Number.isFinite))).toBe(true)
-      expect(want.loss[0]).not.toBe(want.loss[1])
-      for (const threads of [1, 2, 4, 7, 2]) {
-        const got = await train(open({ threads }))
-        for (const name of Object.keys(want)) expectSame(`${name}, ${threads} threads`, got[name], want[name])
-      }
-    })
+    it.each(['float32', 'bfloat16'] as const)(
+      'the same bits for 1, 2, 4, 7 and 8 threads and on every run: two updates of two micro-steps, dropout on, %s',
+      async (dtype) => {
+        const want = await train(open({ threads: 1 }), dtype)
+        expect(Object.values(want).every((values) => values.every(Number.isFinite))).toBe(true)
+        expect(want.loss[0]).not.toBe(want.loss[1])
+        for (const threads of [1, 2, 4, 7, 8, 2]) {
+          const got = await train(open({ threads }), dtype)
+          for (const name of Object.keys(want)) expectSame(`${name}, ${threads} threads`, got[name], want[name])
+        }
+      },
+    )
 
     it('engines of different sizes share the pool', async () => {
       const backends = [7, 1, 3, 2].map((threads) => open({ threads }))

@@ -5,7 +5,7 @@ import { BertConfig } from '../../src/model/config.ts'
 import { BertLMHeadModel, BertModel } from '../../src/session/models.ts'
 
 const V = 97
-const decoder = (fields: object = {}): BertLMHeadModel =>
+const decoder = (fields: object = {}, dtype: 'float32' | 'bfloat16' = 'float32'): BertLMHeadModel =>
   new BertLMHeadModel(
     new BertConfig({
       vocabSize: V,
@@ -18,7 +18,7 @@ const decoder = (fields: object = {}): BertLMHeadModel =>
       isDecoder: true,
       ...fields,
     }),
-    { seed: 3 },
+    { seed: 3, dtype },
   ).eval()
 
 const turns = [
@@ -53,13 +53,13 @@ async function expectSame(model: BertLMHeadModel, encoder: object) {
 }
 
 describe('pastKeyValues', () => {
-  it('reads on with the bits of the whole sequences, ragged', async () => {
-    using model = decoder()
+  it.each(['float32', 'bfloat16'] as const)('reads on with the bits of the whole sequences, in %s', async (dtype) => {
+    using model = decoder({}, dtype)
     await expectSame(model, {})
   })
 
-  it('with cross-attention over an encoder', async () => {
-    using model = decoder({ addCrossAttention: true })
+  it.each(['float32', 'bfloat16'] as const)('with cross-attention over an encoder, in %s', async (dtype) => {
+    using model = decoder({ addCrossAttention: true }, dtype)
     const state = (length: number) => ({
       data: Float32Array.from({ length: length * 40 }, (_, i) => Math.sin(i * 1.7)),
       shape: [length, 40],
