@@ -42,7 +42,7 @@ describe.each(DTYPES)('a model in %s', (dtype) => {
       await expectOwnWeights(model, `step ${step}`)
     }
     const state = await model.stateDict()
-    for (const tensor of state.values()) tensor.data.forEach((value, i) => (tensor.data[i] = value * 0.9))
+    for (const { data } of state.values()) data.set(data.map((value) => 0.9 * value))
     await model.loadStateDict(state)
     await expectOwnWeights(model, 'loaded')
     await optimizer.step([
