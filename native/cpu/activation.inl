@@ -44,9 +44,10 @@ struct Silu {
 };
 struct Tanh {
   static f32 value(f32 z) { return tanh(z); }
+  /** 1 - tanh(z)^2 without its cancellation: 4 e / (1 + e)^2 with e = e^(-2 |z|). */
   static f32 slope(f32 z) {
-    const f32 t = tanh(z);
-    return 1.0f - t * t;
+    const f32 e = exp(-2.0f * abs(z)), d = 1.0f + e;
+    return 4.0f * e / (d * d);
   }
 };
 struct Sigmoid {

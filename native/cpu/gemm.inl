@@ -105,12 +105,12 @@ struct Partial {
 };
 
 /**
- * start + A B, m x n, from a packed block of A and packed panels of B, on the calling thread; or, of a `partial` product, the sum up to
- * this block of K. epilogue(tile, stride, i, rows, j, columns) takes each finished tile while it is in the L1; i and j count from
- * (i0, j0), also where `start` is read.
+ * start + A B, m x n, from strips of A (`strip(i)`: that of rows i .. i + MR) and packed panels of B, on the calling thread; or, of a
+ * `partial` product, the sum up to this block of K. epilogue(tile, stride, i, rows, j, columns) takes each finished tile while it is in the L1; i and j count
+ * from (i0, j0), also where `start` is read.
  */
-template <class F, class Epilogue>
-static inline void multiply_block(int64_t i0, int64_t j0, int64_t m, int64_t n, int64_t kc, const typename F::Packed* a, const typename F::Packed* b,
+template <class F, class StripAt, class Epilogue>
+static inline void multiply_block(int64_t i0, int64_t j0, int64_t m, int64_t n, int64_t kc, const StripAt& strip, const typename F::Packed* b,
                                   const Rows& start, Partial partial, const Epilogue& epilogue) {
   constexpr int MR = F::MR, NR = F::NR;
   int64_t tiles = 0;
@@ -135,7 +135,7 @@ static inline void multiply_block(int64_t i0, int64_t j0, int64_t m, int64_t n, 
       }
       float* place = whole ? epilogue.place(i0 + i, j0 + j) : nullptr;
       float* to = !partial.last ? tile : place ? place : edge;
-      F::micro_kernel(kc, a + i * padded<F>(kc), b + j * padded<F>(kc), from, ldfrom, to, to == place ? epilogue.to.stride : NR);
+      F::micro_kernel(kc, strip(i), b + j * padded<F>(kc), from, ldfrom, to, to == place ? epilogue.to.stride : NR);
       if (partial.last && !place) epilogue(edge, NR, i0 + i, rows, j0 + j, columns);
     }
   }
@@ -144,7 +144,8 @@ static inline void multiply_block(int64_t i0, int64_t j0, int64_t m, int64_t n, 
 /** The whole of a product: C = (add ? C : 0) + A B. */
 template <class F>
 static inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const typename F::Packed* a, const typename F::Packed* b, const Rows& c, bool add) {
-  multiply_block<F>(0, 0, m, n, kc, a, b, {add ? c.data : nullptr, c.stride, c.type}, {nullptr, true, true}, Store{c});
+  const auto strip = [&](int64_t i) { return F::strip(a + i * padded<F>(kc)); };
+  multiply_block<F>(0, 0, m, n, kc, strip, b, {add ? c.data : nullptr, c.stride, c.type}, {nullptr, true, true}, Store{c});
 }
 
 /** Columns of C that a task takes: enough tasks for a fair share each, and a block of C (MC x columns) that stays in the L2. */
@@ -167,6 +168,12 @@ static Scratch gemm_scratch(ElementType type, int64_t m, int64_t n, int64_t k, b
   });
 }
 
+/** Whether strips of A may be its rows as they are. */
+template <class F>
+BK_INLINE bool reads_rows(const Matrix& a, int64_t K) {
+  return sizeof(typename F::Packed) == 2 && F::KU == 32 && a.elements == kHalf && a.column == 1 && K % F::KU == 0;
+}
+
 /** Sums of the rows of A, from A while it is packed as Float32: sums[i] = (add ? sums[i] : 0) + the sum over k of a(i, k). */
 struct RowSums {
   float* sums;  // null: not wanted
@@ -177,7 +184,8 @@ struct RowSums {
  * C (M x N) = start + A B on all threads; epilogue as in multiply_block, with indices of the whole C. First all of A and B
  * is packed, KC rows after KC rows; then a task takes a block of C through the whole of K, so threads wait for each other only twice.
  * When C is one block high, as for the few rows of a decoder, a panel of B has one user, which packs it itself: B is read once and
- * never written. `packed`: all of B packed before (packed_weight.inl), or null. The sums are the same.
+ * never written. `packed`: all of B packed before (packed_weight.inl), or null. The sums are the same. Tiles read whole strips of
+ * bfloat16 rows where they are, and only the last, shorter one is packed.
  */
 template <class F, class Epilogue>
 static void gemm(Run& run, int64_t M, int64_t N, int64_t K, const Matrix& a, const Matrix& b, const Rows& start, const Epilogue& epilogue,
@@ -190,11 +198,13 @@ static void gemm(Run& run, int64_t M, int64_t N, int64_t K, const Matrix& a, con
   float* parts = (float*)(panels + (packed ? 0 : padded<F>(K) * width));
   const bool low = M <= MC && !packed, packs = !low && !packed;
   if (packed) panels = (Packed*)packed;
-  const int64_t lines = 8 * MR * NR, slices_a = ceil_div(M, lines), slices = slices_a + (packs ? ceil_div(N, lines) : 0);
+  const bool rows_are_strips = reads_rows<F>(a, K);
+  const int64_t strips_from = rows_are_strips ? M / MR * MR : 0;  // the first row that is packed
+  const int64_t lines = 8 * MR * NR, slices_a = ceil_div(M - strips_from, lines), slices = slices_a + (packs ? ceil_div(N, lines) : 0);
   parallel(run, depth * slices, [&](int index, int) {
     const int64_t k = (index / slices) * KC, slice = index % slices, kc = smaller(KC, K - k);
     if (slice < slices_a) {
-      const int64_t i = slice * lines, m = smaller(lines, M - i);
+      const int64_t i = strips_from + slice * lines, m = smaller(lines, M - i);
       Packed* out = strips + k * height + i * padded<F>(kc);
       pack_a<F>(a.from(i, k), m, kc, out);
       if constexpr (sizeof(Packed) == 4)
@@ -220,7 +230,12 @@ static void gemm(Run& run, int64_t M, int64_t N, int64_t K, const Matrix& a, con
     Packed* panel = (Packed*)(tiles + kTaskTiles<F>);
     const auto block = [&](int64_t j, int64_t n, int64_t k, const Packed* b) {
       const int64_t kc = smaller(KC, K - k);
-      multiply_block<F>(i, j, m, n, kc, strips + k * height + i * padded<F>(kc), b, start, {tiles, k == 0, k + kc == K}, epilogue);
+      const auto strip = [&](int64_t row) -> typename F::Strip {
+        if constexpr (sizeof(Packed) == 2 && F::KU == 32)
+          if (rows_are_strips && i + row < strips_from) return F::rows((const bf16*)a.from(i + row, k).data, a.row);
+        return F::strip(strips + k * height + (i + row) * padded<F>(kc));
+      };
+      multiply_block<F>(i, j, m, n, kc, strip, b, start, {tiles, k == 0, k + kc == K}, epilogue);
     };
     if (!low)
       for (int64_t k = 0; k < K; k += KC) block(j, n, k, panels + k * width + j * padded<F>(smaller(KC, K - k)));

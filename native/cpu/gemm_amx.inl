@@ -16,10 +16,10 @@ struct PlainTiles {
     for (int i = 0; i < 16; i++)
       for (int j = 0; j < 16; j++) sums[tile][i][j] = from ? from[i * stride + j] : 0;
   }
-  void multiply(int tile, const bf16* a, const bf16* b, int64_t pair_stride) {
+  void multiply(int tile, const bf16* a, int64_t row, const bf16* b, int64_t pair_stride) {
     for (int i = 0; i < 16; i++)
       for (int k = 0; k < 32; k++)
-        for (int j = 0; j < 16; j++) sums[tile][i][j] += to_float(a[i * 32 + k]) * to_float(b[k / 2 * pair_stride + 2 * j + k % 2]);
+        for (int j = 0; j < 16; j++) sums[tile][i][j] += to_float(a[i * row + k]) * to_float(b[k / 2 * pair_stride + 2 * j + k % 2]);
   }
   void stop(int tile, float* to, int64_t stride) const {
     for (int i = 0; i < 16; i++) memcpy(to + i * stride, sums[tile][i], 64);
@@ -31,6 +31,13 @@ struct Tiles {
   static constexpr int MR = 32, NR = 32, KU = 32;
   static constexpr int64_t KC = 512, MC = 128;
   typedef bf16 Packed;
+  /** MR rows of A, `row` elements apart, whose blocks of 32 k's are `block` apart. A tile is loaded row by row: rows need no packing. */
+  struct Strip {
+    const bf16* data;
+    int64_t row, block;
+  };
+  static Strip strip(const bf16* packed) { return {packed, KU, MR * KU}; }
+  static Strip rows(const bf16* first, int64_t row) { return {first, row, KU}; }
 
   /** Blocks of 32 k's: 32 rows of 32 k's each, two tiles. */
   template <class Source>
@@ -60,7 +67,7 @@ struct Tiles {
         if (held == KU && step == 1 && sizeof(T) == 2) {
           memcpy(row, line, 64);
         } else if (held == KU && step == 1) {
-          for (int j = 0; j < KU; j += 4) *(u16x4_unaligned*)(row + j) = narrow(Source::four(line + j));
+          for (int j = 0; j < KU; j += 4) *(u16x4_unaligned*)(row + j) = Source::four_halves(line + j);
         } else {
           for (int j = 0; j < KU; j++) put(row + j, j < held ? Source::one(line + j * step) : 0.0f);
         }
@@ -75,7 +82,7 @@ struct Tiles {
     memset((uint32_t*)out + pairs * NR, 0, (size_t)(round_up(kc, KU) / 2 - pairs) * NR * 4);
   }
 
-  static inline void micro_kernel(int64_t kc, const bf16* a, const bf16* b, const float* from, int64_t ldfrom, float* to, int64_t ldto) {
+  static inline void micro_kernel(int64_t kc, Strip a, const bf16* b, const float* from, int64_t ldfrom, float* to, int64_t ldto) {
     const int64_t blocks = ceil_div(kc, KU);
 #if defined(BK_ISA_AMX)
     if (from) {
@@ -89,13 +96,14 @@ struct Tiles {
       _tile_zero(2);
       _tile_zero(3);
     }
-    for (int64_t k = 0; k < blocks; k++, a += MR * KU, b += NR * KU) {
-      _tile_loadd(4, a, 64);
+    const bf16 *upper = a.data, *lower = a.data + 16 * a.row;
+    for (int64_t k = 0; k < blocks; k++, upper += a.block, lower += a.block, b += NR * KU) {
+      _tile_loadd(4, upper, a.row * 2);
       _tile_loadd(6, b, 4 * NR);
       _tile_dpbf16ps(0, 4, 6);
       _tile_loadd(7, b + 32, 4 * NR);
       _tile_dpbf16ps(1, 4, 7);
-      _tile_loadd(5, a + 16 * KU, 64);
+      _tile_loadd(5, lower, a.row * 2);
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
     }
@@ -106,8 +114,8 @@ struct Tiles {
 #else
     PlainTiles tiles;
     for (int t = 0; t < 4; t++) tiles.start(t, from ? from + t / 2 * 16 * ldfrom + t % 2 * 16 : nullptr, ldfrom);
-    for (int64_t k = 0; k < blocks; k++, a += MR * KU, b += NR * KU)
-      for (int t = 0; t < 4; t++) tiles.multiply(t, a + t / 2 * 16 * KU, b + t % 2 * 32, 2 * NR);
+    for (int64_t k = 0; k < blocks; k++, b += NR * KU)
+      for (int t = 0; t < 4; t++) tiles.multiply(t, a.data + k * a.block + t / 2 * 16 * a.row, a.row, b + t % 2 * 32, 2 * NR);
     for (int t = 0; t < 4; t++) tiles.stop(t, to + t / 2 * 16 * ldto + t % 2 * 16, ldto);
 #endif
   }

@@ -20,7 +20,7 @@ static void pack_pairs(const typename Source::T* from, int64_t stride, int64_t s
           lines[i] = (const Words::T*)line;
           continue;
         }
-        for (int64_t j = 0; j < count / 4 * 4; j += 4) *(u16x4_unaligned*)((bf16*)halves[i] + j) = narrow(Source::four(line + j));
+        for (int64_t j = 0; j < count / 4 * 4; j += 4) *(u16x4_unaligned*)((bf16*)halves[i] + j) = Source::four_halves(line + j);
         for (int64_t j = count / 4 * 4; j < count; j++) put((bf16*)halves[i] + j, Source::one(line + j));
         lines[i] = (const Words::T*)halves[i];
       }
@@ -31,12 +31,19 @@ static void pack_pairs(const typename Source::T* from, int64_t stride, int64_t s
       const T* line = from + k * step;
       uint32_t* pairs = out + k / 2 * COUNT;
       if (n == COUNT && stride == 1) {
-        for (int i = 0; i + 4 <= COUNT; i += 4) {
-          const u32x4 low = __builtin_convertvector(narrow(Source::four(line + i)), u32x4);
-          const u32x4 high = __builtin_convertvector(narrow(Source::four(line + step + i)), u32x4);
-          memcpy(pairs + i, &(const u32x4&)(low | high << 16), 16);
+        constexpr int lanes = COUNT / W * W, fours = lanes + (COUNT - lanes) / 4 * 4;
+#pragma GCC unroll 8
+        for (int i = 0; i < lanes; i += W) {
+          const u32 both = Source::halves(line + i) | Source::halves(line + step + i) << 16;
+          memcpy(pairs + i, &both, sizeof both);
         }
-        for (int i = COUNT / 4 * 4; i < COUNT; i++) pairs[i] = pair(Source::one(line + i), Source::one(line + step + i));
+#pragma GCC unroll 4
+        for (int i = lanes; i < fours; i += 4) {
+          const u32x4 low = __builtin_convertvector(Source::four_halves(line + i), u32x4);
+          const u32x4 both = low | __builtin_convertvector(Source::four_halves(line + step + i), u32x4) << 16;
+          memcpy(pairs + i, &both, sizeof both);
+        }
+        for (int i = fours; i < COUNT; i++) pairs[i] = pair(Source::one(line + i), Source::one(line + step + i));
       } else {
         for (int i = 0; i < COUNT; i++) pairs[i] = i < n ? pair(Source::one(line + i * stride), Source::one(line + i * stride + step)) : 0;
       }
@@ -53,6 +60,8 @@ struct Pairs {
   static constexpr int MR = Float32::MR, NV = Float32::NV, NR = Float32::NR, KU = 2;
   static constexpr int64_t KC = 2 * Float32::KC, MC = Float32::MC;
   typedef bf16 Packed;
+  typedef const bf16* Strip;
+  static Strip strip(const bf16* packed) { return packed; }
 
   template <class Source>
   static void pack_strip(const typename Source::T* from, int64_t stride, int64_t step, int64_t n, int64_t kc, bf16* out) {
@@ -63,7 +72,7 @@ struct Pairs {
     pack_pairs<NR, Source>(from, stride, step, n, kc, (uint32_t*)out);
   }
 
-  static inline __attribute__((always_inline)) void micro_kernel(int64_t kc, const bf16* a, const bf16* b, const float* from, int64_t ldfrom, float* to,
+  static inline __attribute__((always_inline)) void micro_kernel(int64_t kc, Strip a, const bf16* b, const float* from, int64_t ldfrom, float* to,
                                                                  int64_t ldto) {
     f32 sum[MR][NV] = {};
 #pragma GCC unroll 16

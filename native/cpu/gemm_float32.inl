@@ -18,6 +18,8 @@ struct Float32 {
   static constexpr int64_t KC = 256, MC = (96 / MR) * MR;
   static constexpr int KU = 1;  // k's that belong together in a packed strip or panel
   typedef float Packed;
+  typedef const float* Strip;  // MR packed rows of A
+  static Strip strip(const float* packed) { return packed; }
 
   /** COUNT lines of `from`, line i at from + i * stride, of which `n` exist; the others are zeros. out[k * COUNT + i] = line i [k * step]. */
   template <int COUNT, class Source>
@@ -43,7 +45,7 @@ struct Float32 {
   }
 
   /** to[MR x NR] = (from ? from : 0) + a b over one strip and one panel; leading dimensions follow their pointers. */
-  static inline __attribute__((always_inline)) void micro_kernel(int64_t kc, const float* a, const float* b, const float* from, int64_t ldfrom, float* to,
+  static inline __attribute__((always_inline)) void micro_kernel(int64_t kc, Strip a, const float* b, const float* from, int64_t ldfrom, float* to,
                                                                  int64_t ldto) {
     f32 sum[MR][NV] = {};
 #pragma GCC unroll 16

@@ -32,15 +32,20 @@ BK_INLINE uint32_t pair(float low, float high) {
   return (uint32_t)halves[0].bits | (uint32_t)halves[1].bits << 16;
 }
 
+/** How each kind of element is read: as float32, one or four; or as bfloat16, the bits of four, or of W in the low halves of lanes. */
 struct Real {
   typedef float T;
   static float one(const T* p) { return *p; }
   static f32x4 four(const T* p) { return *(const f32x4_unaligned*)p; }
+  static u16x4 four_halves(const T* p) { return narrow(four(p)); }
+  static u32 halves(const T* p) { return bf16_bits<u32>(load(p)); }
 };
 struct Half {
   typedef bf16 T;
   static float one(const T* p) { return to_float(*p); }
   static f32x4 four(const T* p) { return (f32x4)(__builtin_convertvector(*(const u16x4_unaligned*)p, u32x4) << 16); }
+  static u16x4 four_halves(const T* p) { return *(const u16x4_unaligned*)p; }
+  static u32 halves(const T* p) { return __builtin_convertvector(*(const u16_unaligned*)p, u32); }
 };
 struct Rounded {
   typedef float T;
@@ -50,6 +55,8 @@ struct Rounded {
     return to_float(half);
   }
   static f32x4 four(const T* p) { return (f32x4)(bf16_bits<u32x4>(*(const f32x4_unaligned*)p) << 16); }
+  static u16x4 four_halves(const T* p) { return Real::four_halves(p); }
+  static u32 halves(const T* p) { return Real::halves(p); }
 };
 
 /** Pairs of bfloat16 moved as words, at any even address. */
