@@ -16,7 +16,8 @@ export function fromBfloat16(
 /** To the nearest, ties to even; a NaN stays one. */
 export function toBfloat16(values: Float32Array): Uint16Array {
   const bits = bitsOf(values)
-  return Uint16Array.from(values, (value, i) =>
-    Number.isNaN(value) ? 0x7fc0 : (bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) >>> 16,
-  )
+  const halves = new Uint16Array(values.length)
+  for (let i = 0; i < halves.length; i++)
+    halves[i] = Number.isNaN(values[i]) ? 0x7fc0 : (bits[i] + 0x7fff + ((bits[i] >>> 16) & 1)) >>> 16
+  return halves
 }

@@ -156,7 +156,7 @@ static int64_t task_columns(int64_t m, int64_t n) {
 }
 
 template <class F>
-constexpr int64_t kTaskTiles = (F::MC + F::MR - 1) / F::MR* F::MR*((256 + F::NR - 1) / F::NR * F::NR);
+constexpr int64_t kTaskTiles = round_up(F::MC, F::MR) * round_up(256, F::NR);
 
 /** Shared: packed A, and B unless it is `packed` before, and the sums of A's rows over each block of K. Per thread: the tiles of a task, and a panel of B. */
 static Scratch gemm_scratch(ElementType type, int64_t m, int64_t n, int64_t k, bool packed = false) {

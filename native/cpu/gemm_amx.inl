@@ -48,14 +48,14 @@ struct Tiles {
       const T* block = from + k * step;
       if (n == MR && stride == 1 && count == KU) {
         // lines side by side: pairs of k's first, then those as 32-bit elements of lines
-        uint32_t pairs[KU / 2 * MR];
+        word pairs[KU / 2 * MR];
         pack_pairs<MR, Source>(block, stride, step, n, KU, pairs);
         for (int i = 0; i < MR; i += 4)
           for (int p = 0; p < KU / 2; p += 4) {
-            const float* lines[4];
-            for (int q = 0; q < 4; q++) lines[q] = (const float*)pairs + (p + q) * MR + i;
+            const Words::T* lines[4];
+            for (int q = 0; q < 4; q++) lines[q] = (const Words::T*)pairs + (p + q) * MR + i;
             float turned[16];
-            interleave<Real, 4>(lines, 4, turned);
+            interleave<Words, 4>(lines, 4, turned);
             for (int q = 0; q < 4; q++) memcpy(out + (i + q) * KU + 2 * p, turned + 4 * q, 16);
           }
         continue;
@@ -77,14 +77,16 @@ struct Tiles {
   /** Pairs of k's, of 32 columns each: 16 of them are two tiles. */
   template <class Source>
   static void pack_panel(const typename Source::T* from, int64_t stride, int64_t step, int64_t n, int64_t kc, bf16* out) {
-    pack_pairs<NR, Source>(from, stride, step, n, kc, (uint32_t*)out);
+    pack_pairs<NR, Source>(from, stride, step, n, kc, (word*)out);
     const int64_t pairs = ceil_div(kc, 2);
-    memset((uint32_t*)out + pairs * NR, 0, (size_t)(round_up(kc, KU) / 2 - pairs) * NR * 4);
+    memset((word*)out + pairs * NR, 0, (size_t)(round_up(kc, KU) / 2 - pairs) * NR * 4);
   }
 
   static inline void micro_kernel(int64_t kc, Strip a, const bf16* b, const float* from, int64_t ldfrom, float* to, int64_t ldto) {
     const int64_t blocks = ceil_div(kc, KU);
 #if defined(BK_ISA_AMX)
+    // the intrinsics do not say that they read memory: what was stored before must not be moved past them
+    __asm__ volatile("" ::: "memory");
     if (from) {
       _tile_loadd(0, from, ldfrom * 4);
       _tile_loadd(1, from + 16, ldfrom * 4);

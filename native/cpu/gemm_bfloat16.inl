@@ -3,9 +3,11 @@
 // borders are tested where no such CPU is.
 #if defined(BK_PAIRS) || defined(BK_TILES)
 
+typedef uint32_t word __attribute__((may_alias));
+
 /** The halves of consecutive k's of each line side by side: out[(k / 2) * COUNT + i] = line i [k] | line i [k + 1] << 16; 0 beyond kc. */
 template <int COUNT, class Source>
-static void pack_pairs(const typename Source::T* from, int64_t stride, int64_t step, int64_t n, int64_t kc, uint32_t* out) {
+static void pack_pairs(const typename Source::T* from, int64_t stride, int64_t step, int64_t n, int64_t kc, word* out) {
   constexpr int64_t BLOCK = 32;
   typedef typename Source::T T;
   const int64_t even = kc / 2 * 2;
@@ -29,7 +31,7 @@ static void pack_pairs(const typename Source::T* from, int64_t stride, int64_t s
   } else {
     for (int64_t k = 0; k < even; k += 2) {
       const T* line = from + k * step;
-      uint32_t* pairs = out + k / 2 * COUNT;
+      word* pairs = out + k / 2 * COUNT;
       if (n == COUNT && stride == 1) {
         constexpr int lanes = COUNT / W * W, fours = lanes + (COUNT - lanes) / 4 * 4;
 #pragma GCC unroll 8
@@ -65,11 +67,11 @@ struct Pairs {
 
   template <class Source>
   static void pack_strip(const typename Source::T* from, int64_t stride, int64_t step, int64_t n, int64_t kc, bf16* out) {
-    pack_pairs<MR, Source>(from, stride, step, n, kc, (uint32_t*)out);
+    pack_pairs<MR, Source>(from, stride, step, n, kc, (word*)out);
   }
   template <class Source>
   static void pack_panel(const typename Source::T* from, int64_t stride, int64_t step, int64_t n, int64_t kc, bf16* out) {
-    pack_pairs<NR, Source>(from, stride, step, n, kc, (uint32_t*)out);
+    pack_pairs<NR, Source>(from, stride, step, n, kc, (word*)out);
   }
 
   static inline __attribute__((always_inline)) void micro_kernel(int64_t kc, Strip a, const bf16* b, const float* from, int64_t ldfrom, float* to,

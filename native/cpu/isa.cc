@@ -43,6 +43,8 @@ struct Unqualified<const T&> {
 #include "dropout.inl"
 #include "layer_norm.inl"
 #include "attention.inl"
+#include "attention_backward.inl"
+#include "attention_probs.inl"
 #include "pooling.inl"
 #include "loss.inl"
 #include "optimizer.inl"

@@ -88,7 +88,7 @@ struct KernelTable {
   struct {
     const char* how;
     int rows, columns;  // the micro-kernel's tile
-    int unit, size;     // a packed weight of [N, K] takes round_up(N, columns) * round_up(K, unit) elements of `size` bytes
+    int unit, size;     // a packed weight takes round_up(width, columns) * round_up(depth, unit) elements of `size` bytes
   } float32, bfloat16;  // how products of each type are made
   Kernel kernels[kMaxOps];
   double (*product_peaks[2])(int64_t iterations);  // of float32 and of bfloat16: products in registers; returns the flops done

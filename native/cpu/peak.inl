@@ -17,18 +17,14 @@ static double float32_peak(int64_t iterations) {
 static double bfloat16_peak(int64_t iterations) {
 #if defined(BK_ISA_AMX)
   const TileState state(true);
-  for (int t = 0; t < 8; t++) {
-    switch (t) {
-      case 0: _tile_zero(0); break;
-      case 1: _tile_zero(1); break;
-      case 2: _tile_zero(2); break;
-      case 3: _tile_zero(3); break;
-      case 4: _tile_zero(4); break;
-      case 5: _tile_zero(5); break;
-      case 6: _tile_zero(6); break;
-      default: _tile_zero(7);
-    }
-  }
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+  _tile_zero(6);
+  _tile_zero(7);
   const int64_t rounds = iterations / 16;
   for (int64_t n = 0; n < rounds; n++) {
     _tile_dpbf16ps(0, 4, 6);

@@ -31,7 +31,7 @@ typedef uint16_t u16 __attribute__((vector_size(W * 2)));
 typedef uint16_t u16_unaligned __attribute__((vector_size(W * 2), aligned(2), may_alias));
 
 /** bfloat16: the upper half of a float32, with its 8 bits of exponent and 7 of fraction. Kernels compute in float32 and round to it. */
-struct bf16 {
+struct __attribute__((may_alias)) bf16 {
   uint16_t bits;
 };
 
@@ -166,7 +166,8 @@ struct Multipliers {
 #else
 template <int N>
 struct Multipliers {
-  const float* p;
+  typedef float T __attribute__((may_alias));  // pairs of bfloat16 too
+  const T* p;
   __attribute__((always_inline)) explicit Multipliers(const float* from) : p(from) {}
   __attribute__((always_inline)) f32 operator[](int i) const { return set1(p[i]); }
 };

@@ -38,14 +38,13 @@ bool is_amd() { return leaf(0, 0).ecx == 0x444d4163; }  // the end of "Authentic
 bool has_avx512_bf16() { return leaf(7, 1).eax >> 5 & 1; }
 
 #if defined(BK_AMX)
-/**
- * AMX with bfloat16 (leaf 7, EDX bits 22 and 24), registers that the system saves, and Linux's permission to use them, which a process
- * asks for once (arch_prctl, ARCH_REQ_XCOMP_PERM for XTILEDATA; Linux, Documentation/arch/x86/xstate.rst). It may be refused.
- */
+constexpr int kGetSupported = 0x1021, kRequest = 0x1023, kTileData = 18;  // arch_prctl, ARCH_GET_XCOMP_SUPP and ARCH_REQ_XCOMP_PERM
+
+/** AMX with bfloat16 (leaf 7, EDX bits 22 and 24), and a system that saves its registers. */
 bool has_amx() {
   const unsigned int edx = leaf(7, 0).edx;
-  if (!(edx >> 22 & 1) || !(edx >> 24 & 1)) return false;
-  return syscall(SYS_arch_prctl, 0x1023, 18) == 0;
+  uint64_t supported = 0;
+  return (edx >> 22 & 1) && (edx >> 24 & 1) && syscall(SYS_arch_prctl, kGetSupported, &supported) == 0 && (supported >> kTileData & 1);
 }
 #endif
 #endif
@@ -59,8 +58,7 @@ int cpu_tables(const KernelTable* tables[kMaxIsas]) {
   // __builtin_cpu_supports also asks the operating system (XCR0) whether the registers are saved
   if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
 #if defined(BK_AMX)
-    static const bool amx = has_amx();
-    if (amx) tables[n++] = &kernels_amx;
+    if (has_amx()) tables[n++] = &kernels_amx;
 #endif
     // where pairs are slower than float32, plain AVX-512 comes first; both can be asked for
     if (has_avx512_bf16() && is_amd()) tables[n++] = &kernels_avx512bf16;
@@ -82,16 +80,26 @@ int cpu_tables(const KernelTable* tables[kMaxIsas]) {
   return n;
 }
 
+bool cpu_may_use(const KernelTable& table) {
+#if defined(BK_AMX)
+  // Linux wants to be asked for the tiles, and may refuse (Documentation/arch/x86/xstate.rst)
+  if (&table == &kernels_amx) return syscall(SYS_arch_prctl, kRequest, kTileData) == 0;
+#endif
+  (void)table;
+  return true;
+}
+
 /**
  * By measurement: AMX makes 15 times as many products of bfloat16 as AVX-512 makes of float32 (Intel Xeon, two cores: 6.4 and 0.42
- * Tflop/s); AVX512-BF16 1.85 times on AMD Zen 5 (0.85 and 0.46), and half as many on that Intel; elsewhere bfloat16 is computed as float32.
- * BFDOT makes two products where a multiply-add makes one (Arm, "Neoverse V1 Software Optimization Guide").
+ * Tflop/s); AVX512-BF16 1.85 times on AMD Zen 5 (0.85 and 0.46), and half as many on that Intel. Not measured, and so not chosen: BFDOT.
+ * Elsewhere bfloat16 is computed as float32.
  */
 bool cpu_prefers_bfloat16(const KernelTable& table) {
 #if defined(__x86_64__)
   return !strcmp(table.isa, "amx") || (!strcmp(table.isa, "avx512bf16") && is_amd());
 #else
-  return !strcmp(table.isa, "neonbf16");
+  (void)table;
+  return false;
 #endif
 }
 

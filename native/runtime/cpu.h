@@ -8,6 +8,8 @@ constexpr int kMaxIsas = 8;
 
 /** Tables that this CPU can run, best first; returns their number. */
 int cpu_tables(const KernelTable* tables[kMaxIsas]);
+/** Asks the system for registers that it gives on request; false where it refuses. */
+bool cpu_may_use(const KernelTable&);
 /** Whether bfloat16 is faster than float32 with these kernels on this CPU. */
 bool cpu_prefers_bfloat16(const KernelTable&);
 /** The processor's own name, or "unknown". */

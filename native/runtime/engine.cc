@@ -167,11 +167,11 @@ int bk_open(const char* isa, int threads, bk_engine** out, char* message, size_t
   *out = nullptr;
   const KernelTable* tables[kMaxIsas];
   const int n = cpu_tables(tables);
-  const KernelTable* chosen = isa ? nullptr : tables[0];
-  for (int i = 0; i < n; i++)
-    if (isa && !strcmp(tables[i]->isa, isa)) chosen = tables[i];
+  const KernelTable* chosen = nullptr;
+  for (int i = 0; i < n && !chosen; i++)
+    if ((!isa || !strcmp(tables[i]->isa, isa)) && cpu_may_use(*tables[i])) chosen = tables[i];
   if (!chosen) {
-    int length = snprintf(message, capacity, "This CPU has no instruction set '%.24s'; it has", isa);
+    int length = snprintf(message, capacity, "This machine cannot run instruction set '%.24s'; it has", isa);
     for (int i = 0; i < n && length > 0 && (size_t)length < capacity; i++)
       length += snprintf(message + length, capacity - (size_t)length, " %s", tables[i]->isa);
     return BK_ARGUMENT;

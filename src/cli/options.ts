@@ -107,8 +107,12 @@ export function addModelOptions(command: Command): Command {
     )
     .option('--json', 'write one JSON object a line to standard output and nothing else')
     .option('--bf16', 'the same as --dtype bfloat16')
-    .on('option:bf16', function (this: Command) {
-      this.setOptionValue('dtype', 'bfloat16')
+    .hook('preAction', (given) => {
+      const { bf16, dtype } = given.opts<{ bf16?: boolean; dtype: string }>()
+      if (!bf16) return
+      if (given.getOptionValueSource('dtype') === 'cli' && dtype !== 'bfloat16')
+        throw new UsageError(`Expected --bf16 or --dtype ${dtype} but received both`)
+      given.setOptionValue('dtype', 'bfloat16')
     })
 }
 
@@ -186,6 +190,7 @@ export function addTrainingOptions(command: Command, defaults: Readonly<Record<s
   command.addOption(new Option('--warmup-ratio <number>').hideHelp().argParser(Number))
   for (const [name, reason] of Object.entries(refusedArguments)) {
     const flag = flagOf(name)
+    if (flag === '--bf16') continue // of the command line's own: it loads the model
     command.addOption(new Option(`${flag} [value]`).hideHelp())
     command.on(`option:${flag.slice(2)}`, () => {
       throw new UsageError(`${flag} is not available: ${reason}`)

@@ -242,10 +242,10 @@ export class Graph {
         const value = values[spec.name]
         if (value === undefined && !spec.optional)
           throw new PlanError(`${op.name} at ${this.scopePath}: ${spec.name} is missing`)
-        if (value) types[spec.type] ??= value.type
+        if (value && value.type !== 'int32') types[spec.type] ??= value.type
         if (value && value.type !== types[spec.type])
           throw new PlanError(
-            `${op.name} at ${this.scopePath}: ${spec.name} is ${value.type}, expected ${types[spec.type]}`,
+            `${op.name} at ${this.scopePath}: ${spec.name} is ${value.type}, expected ${types[spec.type] ?? 'float32 or bfloat16'}`,
           )
         return value
       }),

@@ -5,7 +5,7 @@
 // hypotheses in the order of their slots; one that is continued twice is copied into a slot that has become free.
 import { ArgumentError } from '../errors.ts'
 import type { Decoder, Room } from '../generation/decoder.ts'
-import { type Capacity, elementBytes, Graph, type Value } from '../graph/graph.ts'
+import { type Capacity, elementBytes, Graph, type Packing, type Value } from '../graph/graph.ts'
 import { Row } from '../graph/op-table.ts'
 import { compilePlan } from '../graph/plan.ts'
 import type { Head } from '../heads/head.ts'
@@ -261,7 +261,7 @@ export class CachedDecoder implements Decoder {
       this.#checkWeights(stage)
       const step = await this.runtime.runGeneration(
         JSON.stringify([stage, this.#region, capacity, !!encoder?.keyMask]),
-        (head) => this.#record(head, stage, capacity),
+        (head, packing) => this.#record(head, stage, capacity, packing),
         { typeIds: new Int32Array(counts.tokens), ...shared, ...inputs },
         { cached: this.#cached, prompts: this.#prompts, keys: encoder?.keys ?? 0, ...counts },
         signal,
@@ -272,9 +272,13 @@ export class CachedDecoder implements Decoder {
     })
   }
 
-  #record(head: Head, stage: Stage, capacity: Partial<Capacity>): Omit<RecordedGeneration, 'program'> {
+  #record(
+    head: Head,
+    stage: Stage,
+    capacity: Partial<Capacity>,
+    packing: Packing | undefined,
+  ): Omit<RecordedGeneration, 'program'> {
     const { dtype } = this.runtime
-    const packing = this.runtime.packing(false)
     const graph = new Graph(capacity, { differentiate: false, training: false, dtype, packing })
     const inputs: Record<string, Value> = {}
     const integers = (name: string, rows: Row, extra = 0): Value => {

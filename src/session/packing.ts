@@ -1,6 +1,7 @@
 import type { ProductDescription } from '../backend/backend.ts'
-import { type FloatType, type Packing, type ParameterSlot, roundUp } from '../graph/graph.ts'
-import type { PackedPlace, PackedWeight, UpdateRange } from '../ops/optimizer.ts'
+import { type FloatType, Graph, type Packing, type ParameterSlot, roundUp } from '../graph/graph.ts'
+import { compilePlan, type Plan } from '../graph/plan.ts'
+import { type PackedPlace, type PackedWeight, recordPacking, type UpdateRange } from '../ops/optimizer.ts'
 
 type Direction = 'forward' | 'backward'
 
@@ -22,11 +23,29 @@ export class PackedWeights implements Packing {
   /** By the byte offset of the weight. */
   readonly #entries = new Map<number, Entry>()
   #bytes = 0
+  /** Of the weights that the last forward read. */
+  #version = -1
 
   constructor(
     private readonly type: FloatType,
     private readonly product: ProductDescription,
   ) {}
+
+  /**
+   * Whether a run finds its weights packed; `version`: of the weights that it reads. Of pairs and tiles always. Of float32 words not in
+   * a training step, whose products take far longer than packing and which would keep as much again as the weights: their memory may
+   * be given back then. Nor in the first forward with new weights, which may be the only one.
+   */
+  serves(differentiate: boolean, version: number): boolean {
+    if (this.product.bytes === 2) return true
+    if (differentiate) {
+      this.invalidate()
+      return false
+    }
+    const readBefore = this.#version === version
+    this.#version = version
+    return readBefore
+  }
 
   /** Of the arena. */
   get bytes(): number {
@@ -54,20 +73,30 @@ export class PackedWeights implements Packing {
     for (const entry of this.#entries.values()) entry.fresh = false
   }
 
-  /** What is to be packed before the next product, as `packed` from then on. */
-  takeStale(): PackedWeight[] {
-    return [...this.#entries].flatMap(([weights, entry]) => {
-      if (entry.fresh) return []
-      entry.fresh = true
-      return [this.#weight(weights, entry)]
-    })
+  /** The program that packs what is not packed as it is now, and what to call when it has run; undefined where nothing is stale. */
+  stale(): { readonly plan: Plan; readonly packed: () => void } | undefined {
+    const stale = [...this.#entries].filter(([, { fresh }]) => !fresh)
+    if (stale.length === 0) return undefined
+    const graph = new Graph({}, { differentiate: false, training: false })
+    recordPacking(
+      graph,
+      stale.map(([weights, entry]) => this.#weight(weights, entry)),
+    )
+    const packed = () => {
+      for (const [, entry] of stale) entry.fresh = true
+    }
+    return { plan: compilePlan(graph, 0), packed }
   }
 
   /**
    * The stretches of an update, cut so that each packed weight inside one is a stretch of its own, packed in its pass. Packed weights
-   * that are updated in part are stale from then on.
+   * that are updated in part are stale from then on, and so are all of float32 words.
    */
-  split(ranges: readonly UpdateRange[]): UpdateRange[] {
+  split(ranges: readonly UpdateRange[]): readonly UpdateRange[] {
+    if (this.product.bytes === 4) {
+      this.invalidate()
+      return ranges
+    }
     const entries = [...this.#entries].sort(([a], [b]) => a - b)
     return ranges.flatMap((range) => {
       const pieces: UpdateRange[] = []

@@ -124,6 +124,27 @@ function recordBatch(graph: Graph, settings: StepSettings, hiddenSize: number): 
   }
 }
 
+/** The inputs of a recorded step and what a batch fills them with. */
+export const rowInputs = (
+  inputs: BatchValues,
+  batch: RaggedBatch,
+  indices: RowIndices,
+): readonly (readonly [Value | undefined, Float32Array | Int32Array | undefined])[] => [
+  [inputs.ids, batch.ids],
+  [inputs.typeIds, batch.typeIds],
+  [inputs.positionIds, batch.positionIds],
+  [inputs.cuSeqlens, batch.cuSeqlens],
+  [inputs.keyMask, batch.keyMask],
+  [inputs.cuChoices, batch.cuChoices],
+  [inputs.only?.index, indices.only?.index],
+  [inputs.only?.cuRows, indices.only?.cuRows],
+  [inputs.firstTokens, indices.firstTokens],
+  [inputs.labelledRows, indices.labelledRows],
+  [inputs.encoder?.states, batch.encoder?.states],
+  [inputs.encoder?.cuKeys, batch.encoder?.cuKeys],
+  [inputs.encoder?.keyMask, batch.encoder?.keyMask],
+]
+
 /** Records a head's forward, and its backward where `settings` differentiates. */
 export function recordStep(
   head: Head,

@@ -2,6 +2,7 @@
 import type { Program } from '../backend/backend.ts'
 import type { BackendOptions } from '../backend/open.ts'
 import type { FloatType, Value } from '../graph/graph.ts'
+import { Scalar } from '../graph/op-table.ts'
 import type { Plan } from '../graph/plan.ts'
 import type { PreparedLabels } from '../heads/head.ts'
 import type { RaggedBatch, RowIndices } from './batch.ts'
@@ -13,6 +14,16 @@ export interface StepScalars {
   readonly microStep: number
   readonly denominators: readonly number[]
   readonly labelSmoothing: number
+}
+
+/** Writes them among the scalars of a run. */
+export function setStepScalars(run: Float64Array, scalars: StepScalars): void {
+  run[Scalar.seed] = scalars.seed
+  run[Scalar.step] = scalars.step
+  run[Scalar.microStep] = scalars.microStep
+  run[Scalar.accumulate] = scalars.microStep > 0 ? 1 : 0
+  run[Scalar.labelSmoothing] = scalars.labelSmoothing
+  run.set(scalars.denominators, Scalar.denominator0)
 }
 
 /** A batch with what its head reads of it. */
@@ -45,4 +56,14 @@ export interface RecordedGeneration {
 export interface RuntimeOptions extends BackendOptions {
   /** float32 */
   readonly dtype?: FloatType | 'auto'
+}
+
+/** Called after each run with what it has executed, the run's scalars, and the seconds that each record took. */
+export type Profiler = (plan: Plan, scalars: Float64Array, seconds: Float64Array) => void
+
+/** An update, and where its norm is. */
+export interface RecordedUpdate {
+  readonly plan: Plan
+  readonly program: Program
+  readonly norm: Value
 }

@@ -2,27 +2,35 @@ import type { Backend, BackendMemory, Program } from '../backend/backend.ts'
 import { openBackend } from '../backend/open.ts'
 import { fromBfloat16, toBfloat16 } from '../bfloat16.ts'
 import { ArgumentError, BusyError, DisposedError } from '../errors.ts'
-import { type Capacity, type FloatType, Graph, roundUp, type Value } from '../graph/graph.ts'
+import { type Capacity, type FloatType, Graph, type Packing, roundUp, type Value } from '../graph/graph.ts'
 import { Arena, Row, Scalar } from '../graph/op-table.ts'
 import { compilePlan, MAX_ARENA_BYTES, type Plan } from '../graph/plan.ts'
 import type { Head } from '../heads/head.ts'
-import { recordPacking, recordUpdate, type UpdateRange } from '../ops/optimizer.ts'
+import { recordUpdate, type UpdateRange } from '../ops/optimizer.ts'
 import { isTrainable, type Layout, type TensorPlace, type TrainablePlace } from './layout.ts'
 import { PackedWeights } from './packing.ts'
-import { capacityFor, countRows, PlanCache, type RecordedStep, recordStep, type StepSettings } from './plans.ts'
+import {
+  capacityFor,
+  countRows,
+  PlanCache,
+  type RecordedStep,
+  recordStep,
+  rowInputs,
+  type StepSettings,
+} from './plans.ts'
 import { Regions } from './regions.ts'
-import type { RecordedGeneration, RuntimeOptions, StepBatch, StepScalars, UpdateScalars } from './runs.ts'
+import {
+  type Profiler,
+  type RecordedGeneration,
+  type RecordedUpdate,
+  type RuntimeOptions,
+  type StepBatch,
+  type StepScalars,
+  setStepScalars,
+  type UpdateScalars,
+} from './runs.ts'
 
 const PIECE_ELEMENTS = 2 ** 18
-
-/** Called after each run with what it has executed, the run's scalars, and the seconds that each record took. */
-export type Profiler = (plan: Plan, scalars: Float64Array, seconds: Float64Array) => void
-
-interface RecordedUpdate {
-  readonly plan: Plan
-  readonly program: Program
-  readonly norm: Value
-}
 
 /**
  * A model's native side: its memory, its plans, and the queue that runs them in order. Everything that touches the memory goes
@@ -40,7 +48,7 @@ export class ModelRuntime {
   readonly #updates = new PlanCache<RecordedUpdate>(4)
   readonly #generations = new PlanCache<RecordedGeneration>()
   readonly #cacheRegions = new Regions()
-  #packed: PackedWeights | undefined
+  #packedWeights: PackedWeights | undefined
   #backend: Backend | undefined
   #memory: BackendMemory | undefined
   #opening: Promise<void> | undefined
@@ -181,7 +189,7 @@ export class ModelRuntime {
   /** Writes `values` from element `start` of a tensor on. */
   writeTensor(place: TensorPlace, values: Float32Array, start = 0): void {
     this.#weightsVersion++
-    this.#packed?.invalidate()
+    this.#packedWeights?.invalidate()
     this.#mapped().write(Arena.weights, place.weights + start * 4, values)
   }
 
@@ -210,36 +218,19 @@ export class ModelRuntime {
   ): Promise<RecordedStep> {
     const counts = countRows(batch, indices, settings.attentions)
     const capacity = capacityFor(counts, settings)
-    const packing = this.packing(settings.differentiate)
-    const step = this.#steps.get(JSON.stringify([settings, capacity]), () =>
+    const packing = this.#packing(settings.differentiate)
+    const step = this.#steps.get(JSON.stringify([settings, capacity, packing !== undefined]), () =>
       this.#compile(recordStep(this.#head, capacity, settings, this.#hiddenSize, this.dtype, packing)),
     )
     await this.#prepare(step.plan, packing)
     const inputs = step.batch
-    this.#write(inputs.ids, batch.ids)
-    this.#write(inputs.typeIds, batch.typeIds)
-    this.#write(inputs.positionIds, batch.positionIds)
-    this.#write(inputs.cuSeqlens, batch.cuSeqlens)
-    this.#write(inputs.keyMask, batch.keyMask)
-    this.#write(inputs.cuChoices, batch.cuChoices)
-    this.#write(inputs.only?.index, indices.only?.index)
-    this.#write(inputs.only?.cuRows, indices.only?.cuRows)
-    this.#write(inputs.firstTokens, indices.firstTokens)
-    this.#write(inputs.labelledRows, indices.labelledRows)
-    this.#write(inputs.encoder?.states, batch.encoder?.states)
-    this.#write(inputs.encoder?.cuKeys, batch.encoder?.cuKeys)
-    this.#write(inputs.encoder?.keyMask, batch.encoder?.keyMask)
+    for (const [value, data] of rowInputs(inputs, batch, indices)) this.#write(value, data)
     for (const [name, { rows, data }] of Object.entries(labels?.terms ?? {}))
       this.#write(step.labels[name], rows === 'tokens' ? indices.tokenLabels : data)
     if (settings.differentiate && scalars.microStep === 0) this.#clearUnwritten(step.written)
     for (const offset of step.written) this.#zeroGradients.delete(offset)
     const run = this.#scalars(step.plan, counts)
-    run[Scalar.seed] = scalars.seed
-    run[Scalar.step] = scalars.step
-    run[Scalar.microStep] = scalars.microStep
-    run[Scalar.accumulate] = scalars.microStep > 0 ? 1 : 0
-    run[Scalar.labelSmoothing] = scalars.labelSmoothing
-    run.set(scalars.denominators, Scalar.denominator0)
+    setStepScalars(run, scalars)
     await step.program.run(this.#mapped(), run, signal, this.#timed(step.plan, run))
     return step
   }
@@ -247,13 +238,16 @@ export class ModelRuntime {
   /** One step of a generation: writes its inputs by their names, and runs. `record` is called once for each `key`. */
   async runGeneration(
     key: string,
-    record: (head: Head) => Omit<RecordedGeneration, 'program'>,
+    record: (head: Head, packing?: Packing) => Omit<RecordedGeneration, 'program'>,
     inputs: Readonly<Record<string, Float32Array | Int32Array | undefined>>,
     counts: Partial<Capacity>,
     signal?: AbortSignal,
   ): Promise<RecordedGeneration> {
-    const step = this.#generations.get(key, () => this.#compile(record(this.#head)))
-    await this.#prepare(step.plan, this.packing(false))
+    const packing = this.#packing(false)
+    const step = this.#generations.get(`${key} ${packing !== undefined}`, () =>
+      this.#compile(record(this.#head, packing)),
+    )
+    await this.#prepare(step.plan, packing)
     for (const [name, value] of Object.entries(step.inputs)) this.#write(value, inputs[name])
     const run = this.#scalars(step.plan, counts)
     await step.program.run(this.#mapped(), run, signal, this.#timed(step.plan, run))
@@ -295,9 +289,7 @@ export class ModelRuntime {
   /** Clips and applies the gradients of the micro-steps; returns their norm before clipping. Nothing changes if it is not finite. */
   async runUpdate(ranges: readonly UpdateRange[], scalars: UpdateScalars): Promise<number> {
     const length = this.#layout.gradientBytes / 4
-    const packing = this.packing(true)
-    const stretches = packing?.split(ranges) ?? ranges
-    if (!packing) this.#packed?.invalidate()
+    const stretches = this.#packed.split(ranges)
     const update = this.#updates.get(JSON.stringify([stretches, scalars.groups.length]), () => {
       const graph = new Graph({}, { differentiate: false, training: false })
       const norm = recordUpdate(graph, length, stretches)
@@ -358,37 +350,31 @@ export class ModelRuntime {
     if (this.#disposed) throw new DisposedError('The model was disposed')
   }
 
-  /**
-   * Where products find their weights packed. Not in a float32 training step: its products take far longer than packing does, and the
-   * copies would be as large as the weights.
-   */
-  packing(differentiate: boolean): PackedWeights | undefined {
-    const product = this.backend.description.products[this.dtype]
-    if (differentiate && product.bytes === 4) return undefined
-    this.#packed ??= new PackedWeights(this.dtype, product)
-    return this.#packed
+  get #packed(): PackedWeights {
+    const { dtype } = this
+    this.#packedWeights ??= new PackedWeights(dtype, this.backend.description.products[dtype])
+    return this.#packedWeights
+  }
+
+  /** Where the products of a run find their weights packed. */
+  #packing(differentiate: boolean): PackedWeights | undefined {
+    if (this.#packed.serves(differentiate, this.#weightsVersion)) return this.#packed
+    if (differentiate) this.#mapped().release(Arena.packed)
+    return undefined
   }
 
   /** Memory for a step, and the weights that it reads packed. */
   async #prepare(plan: Plan, packing: PackedWeights | undefined): Promise<void> {
     this.#reserve(plan)
-    if (!packing) {
-      this.#packed?.invalidate()
-      this.#mapped().release(Arena.packed)
-      return
-    }
+    if (!packing) return
     this.#mapped().reserve(Arena.packed, packing.bytes)
-    const stale = packing.takeStale()
-    if (stale.length === 0) return
-    const graph = new Graph({}, { differentiate: false, training: false })
-    recordPacking(graph, stale)
-    const packed = compilePlan(graph, 0)
-    const program = this.backend.compile(packed)
+    const stale = packing.stale()
+    if (!stale) return
+    const program = this.backend.compile(stale.plan)
+    const run = this.#scalars(stale.plan, {})
     try {
-      await program.run(this.#mapped(), this.#scalars(packed, {}))
-    } catch (error) {
-      packing.invalidate()
-      throw error
+      await program.run(this.#mapped(), run, undefined, this.#timed(stale.plan, run))
+      stale.packed()
     } finally {
       program.dispose()
     }

@@ -89,14 +89,18 @@ const strategies = ['no', 'steps', 'epoch'] as const
 const saveStrategies = ['no', 'steps', 'epoch', 'best'] as const
 
 /**
- * The Trainer's arguments: Transformers 5.18's names in camelCase and its defaults (training_args.py). Those that are not
- * in this table have no meaning here yet; giving one is an ArgumentError.
+ * The Trainer's arguments: Transformers 5.18's names in camelCase and its defaults (training_args.py), and tokensPerBatch. Those that
+ * are not in this table have no meaning here yet; giving one is an ArgumentError.
  */
 export const argumentRules = {
   outputDir: text('trainer_output', 'folder for checkpoints and the trained model'),
   perDeviceTrainBatchSize: integer(8, 1, 'sequences in a training batch'),
   tokensPerBatch: optional(
-    integer(0, 1, 'about as many tokens in each training batch, instead of --per-device-train-batch-size sequences'),
+    integer(
+      0,
+      1,
+      'tokens in a training batch on average, instead of --per-device-train-batch-size sequences; a batch may have one sequence more',
+    ),
   ),
   perDeviceEvalBatchSize: integer(8, 1, 'sequences in an evaluation batch'),
   gradientAccumulationSteps: integer(1, 1, 'batches whose gradients make one update'),
@@ -206,6 +210,7 @@ export type TrainingArgumentsInput = Partial<TrainingArguments> & { readonly war
 
 /** Arguments of Transformers that are refused with a reason; also flags of the command line. */
 export const refusedArguments: Readonly<Record<string, string>> = {
+  bf16: 'the dtype belongs to the model: load it with dtype bfloat16',
   fp16: 'CPUs have no float16 arithmetic that is worth using; use dtype bfloat16',
   tf32: 'TF32 is a number format of CUDA GPUs; float32 and bfloat16 are available',
   torchCompile: 'there is no PyTorch here; every step is already recorded once and replayed',
@@ -280,6 +285,8 @@ export function resolveTrainingArguments(given: TrainingArgumentsInput): Trainin
     resolved[name] = value
   }
   const args = resolved as TrainingArguments
+  if (args.tokensPerBatch !== null && args.dataloaderDropLast)
+    throw new ArgumentError('Expected tokensPerBatch or dataloaderDropLast but received both: all batches are full')
   checkBestModel(args, (value) => value >= 1)
   return args
 }
@@ -298,14 +305,18 @@ export interface TrainingPlan {
   readonly saveSteps: number
 }
 
-/** Batches of about tokensPerBatch tokens. Throws ArgumentError where one example is longer. */
+/**
+ * Batches of tokensPerBatch tokens on average, as many in every epoch; none need be empty, because no example is longer than an equal
+ * share of all tokens. Throws ArgumentError where one example is longer than a batch.
+ */
 function batchesByTokens(tokensPerBatch: number, lengths: Uint32Array): number {
   const longest = lengths.reduce((most, length) => Math.max(most, length), 0)
   if (longest > tokensPerBatch)
     throw new ArgumentError(
       `Expected tokensPerBatch to be at least ${longest}, the length of the longest example, but received ${tokensPerBatch}`,
     )
-  return Math.max(1, Math.floor(lengths.reduce((sum, length) => sum + length, 0) / tokensPerBatch))
+  const total = lengths.reduce((sum, length) => sum + length, 0)
+  return Math.max(1, Math.min(Math.round(total / tokensPerBatch), Math.floor(total / longest)))
 }
 
 /** `lengths`: tokens of each example. Throws ArgumentError where the arguments leave no batch. */

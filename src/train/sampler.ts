@@ -1,3 +1,4 @@
+import { slices } from '../turns.ts'
 import type { TrainingArguments, TrainingPlan } from './arguments.ts'
 import { epochOrder } from './shuffle.ts'
 
@@ -13,15 +14,17 @@ const LEAST_WINDOWS = 4
 /**
  * `order` with the examples of each window sorted by length, the longest first; windows are of up to 50 batches, at least four an
  * epoch where there are batches enough. The longest example of all comes first, so that memory runs out at once or never.
- * Transformers' get_length_grouped_indices (trainer_pt_utils.py).
+ * Transformers' get_length_grouped_indices (trainer_pt_utils.py); `batchSize`: of an update, all of its micro-batches.
  */
-export function groupByLength(order: Uint32Array, lengths: Uint32Array, batchSize: number): Uint32Array {
+export async function groupByLength(order: Uint32Array, lengths: Uint32Array, batchSize: number): Promise<Uint32Array> {
   const batches = Math.min(Math.floor(order.length / (batchSize * LEAST_WINDOWS)), MOST_BATCHES_OF_A_WINDOW)
   const window = Math.max(batches, 1) * batchSize
   const grouped = new Uint32Array(order.length)
   let longest = 0
+  const turn = slices()
   for (let start = 0; start < order.length; start += window) {
     // a stable sort: examples of one length stay in the order of the epoch
+    await turn()
     const sorted = Array.from(order.subarray(start, start + window)).sort((a, b) => lengths[b] - lengths[a])
     grouped.set(sorted, start)
     if (lengths[grouped[start]] > lengths[grouped[longest]]) longest = start
@@ -63,15 +66,20 @@ export async function epochBatches(
   epoch: number,
 ): Promise<EpochBatches> {
   const size = lengths.length
-  const { perDeviceTrainBatchSize: batchSize, tokensPerBatch, trainSamplingStrategy } = args
+  const { gradientAccumulationSteps, perDeviceTrainBatchSize, tokensPerBatch, trainSamplingStrategy } = args
+  const { batchesPerEpoch } = plan
+  const batchSize = tokensPerBatch === null ? perDeviceTrainBatchSize : Math.ceil(size / batchesPerEpoch)
   const ordered =
     trainSamplingStrategy === 'sequential'
       ? Uint32Array.from({ length: size }, (_, index) => index)
       : await epochOrder(size, seed, epoch)
-  const order = trainSamplingStrategy === 'group_by_length' ? groupByLength(ordered, lengths, batchSize) : ordered
+  const order =
+    trainSamplingStrategy === 'group_by_length'
+      ? await groupByLength(ordered, lengths, batchSize * gradientAccumulationSteps)
+      : ordered
   const starts =
     tokensPerBatch === null
-      ? startsBySize(size, batchSize, plan.batchesPerEpoch)
-      : startsByTokens(order, lengths, plan.batchesPerEpoch)
+      ? startsBySize(size, batchSize, batchesPerEpoch)
+      : startsByTokens(order, lengths, batchesPerEpoch)
   return { order, starts }
 }

@@ -31,6 +31,8 @@ export interface TrainerState {
 export interface RunIdentity {
   readonly examples: number
   readonly trainBatchSize: number
+  /** What the model computes in. */
+  readonly dtype: string
   /** 0: batches have trainBatchSize examples. */
   readonly tokensPerBatch: number
   readonly gradientAccumulationSteps: number
@@ -67,8 +69,10 @@ export const identityOf = (
   plan: TrainingPlan,
   examples: number,
   learningRate: number,
+  dtype = 'float32',
 ): RunIdentity => ({
   examples,
+  dtype,
   trainBatchSize: args.perDeviceTrainBatchSize,
   tokensPerBatch: args.tokensPerBatch ?? 0,
   gradientAccumulationSteps: args.gradientAccumulationSteps,
@@ -96,6 +100,7 @@ const OWN_NUMBERS = {
 
 const IDENTITY_FIELDS = {
   data_seed: ['dataSeed', 'number'],
+  dtype: ['dtype', 'string'],
   dataloader_drop_last: ['dataloaderDropLast', 'boolean'],
   examples: ['examples', 'number'],
   gradient_accumulation_steps: ['gradientAccumulationSteps', 'number'],
@@ -108,6 +113,9 @@ const IDENTITY_FIELDS = {
   updates_per_epoch: ['updatesPerEpoch', 'number'],
   warmup_steps: ['warmupSteps', 'number'],
 } as const satisfies Record<string, [keyof RunIdentity, 'boolean' | 'number' | 'string']>
+
+/** What the first runs had before these were told. */
+const EARLIER_RUNS: Readonly<Record<string, unknown>> = { dtype: 'float32', tokens_per_batch: 0 }
 
 const sorted = (record: Record<string, unknown>): Record<string, unknown> =>
   Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)))
@@ -192,7 +200,7 @@ export function parseState(text: string, file: string): { state: TrainerState; i
   for (const [name, field] of Object.entries(OWN_NUMBERS)) state[field] = numberIn(own, name)
   const identity = Object.fromEntries(
     Object.entries(IDENTITY_FIELDS).map(([name, [field, type]]) => {
-      const value = own[name]
+      const value = own[name] ?? EARLIER_RUNS[name]
       return [field, typeof value === type ? value : fail(name, `a ${type}`, value)]
     }),
   ) as unknown as RunIdentity

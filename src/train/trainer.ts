@@ -148,7 +148,7 @@ export class Trainer {
     const plan = planTraining(args, lengths)
     await recoverCheckpoints(args.outputDir)
     const optimizer = this.#options.optimizer ?? createOptimizer(this.model, args)
-    const identity = identityOf(args, plan, examples.length, optimizer.defaults.lr)
+    const identity = identityOf(args, plan, examples.length, optimizer.defaults.lr, this.model.dtype)
     const state = await this.#resume(optimizer, identity)
     const scheduler = getScheduler(args.lrSchedulerType, optimizer, {
       numWarmupSteps: plan.warmupSteps,

@@ -18,6 +18,8 @@ export type StateDict = Map<string, Tensor>
 
 /** What the Trainer needs of a model; every model class of bertkit has it. */
 export interface TrainableModel {
+  /** What it computes in; a resumed run must have the same. */
+  readonly dtype?: string
   train(): unknown
   eval(): unknown
   /** logits [sequences, labels]; loss is null without labels. Throws AbortedError when `signal` fires. */

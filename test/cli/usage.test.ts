@@ -22,6 +22,7 @@ describe('bad usage exits with 2 and one line that says what is wrong', () => {
     [['--tf32'], /--tf32 is not available/],
     [['--torch-compile'], /--torch-compile is not available/],
     [['--push-to-hub'], /--push-to-hub is not available/],
+    [['--bf16', '--dtype', 'float32'], /Expected --bf16 or --dtype float32 but received both/],
     [['--dtype', 'float16'], /Expected --dtype to be one of float32, bfloat16, auto but received 'float16'/],
     [['--dtype', 'float8'], /--dtype to be one of .*but received 'float8'/],
     [['--backend', 'cuda'], /not available yet: --backend cuda/],

@@ -104,6 +104,23 @@ export function packedWeight(open: Open): void {
       }
     })
 
+    it('is left as it was where the norm is not finite', async () => {
+      const random = new Random(44)
+      const [N, K] = [33, 40]
+      const shape = shapeOf(backend, 'bfloat16', N, K)
+      const before = { forward: random.reals(shape.forwardWords), backward: random.reals(shape.backwardWords) }
+      const state = { w: random.reals(N * K), expAvg: random.reals(N * K), expAvgSq: random.reals(N * K).map(Math.abs) }
+      const got = await runRecord(backend, {
+        op: 'adamw',
+        operands: { g: random.reals(N * K), norm: Float64Array.of(Number.NaN, 1), ...state, ...before },
+        attributes: { n: N * K, W: N * K, G: N * K, wFirst: 0, gFirst: 0, group: Scalar.group0, ...shape },
+        scalars: { beta1, beta2, eps: 1e-8 },
+        groups: [{ lr: 0.1, weightDecay: 0.1, steps: 2 }],
+      })
+      for (const [name, values] of Object.entries({ ...state, ...before }))
+        expectSame(name, got[name], Float32Array.from(values))
+    })
+
     it('refuses a place that is too small', async () => {
       const w = new Random(43).reals(64 * 64)
       const shape = shapeOf(backend, 'bfloat16', 64, 64)

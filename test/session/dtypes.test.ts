@@ -1,7 +1,7 @@
 // A model in bfloat16, and weights that products find packed: in both dtypes they are those that the model has, whatever has happened to
 // it. `BERTKIT_ISA=tiles` and `wide` of a test build run this where bfloat16 weights are packed for training too.
 import { describe, expect, it } from 'vitest'
-import { ArgumentError } from '../../src/errors.ts'
+import { ArgumentError, NonFiniteError } from '../../src/errors.ts'
 import { AdamW } from '../../src/session/adamw.ts'
 import { BertForMaskedLM, BertForSequenceClassification } from '../../src/session/models.ts'
 import { norm } from '../conformance/harness.ts'
@@ -81,9 +81,23 @@ describe.each(DTYPES)('a model in %s', (dtype) => {
     optimizer.paramGroups.splice(0, 1, { ...first, params: rest }, { ...first, params: own, lr: 0.1 })
     await optimizer.step({ inputIds, labels })
     await expectOwnWeights(model, 'groups')
-    const aborted = optimizer.step({ inputIds, labels }, { signal: AbortSignal.abort() })
-    await expect(aborted).rejects.toThrow()
+    await expect(optimizer.step({ inputIds, labels }, { signal: AbortSignal.abort() })).rejects.toThrow()
     await expectOwnWeights(model, 'aborted')
+    // scores so far apart that their gradients overflow on the way down, though the loss does not
+    const state = await model.stateDict()
+    const [scores, pooler] = ['classifier.weight', 'bert.pooler.dense.weight'].map((name) => state.get(name)!.data)
+    const [oldScores, oldPooler] = [scores.slice(), pooler.slice()]
+    scores.set(scores.map((_, i) => (i % 2 ? 3e37 : -3e37)))
+    pooler.set(pooler.map((value) => value * 1e-3))
+    await model.loadStateDict(state)
+    const before = await model.stateDict()
+    await expect(optimizer.step({ inputIds, labels })).rejects.toThrow(NonFiniteError)
+    for (const [name, { data }] of await model.stateDict())
+      expect(sameBits(data, before.get(name)!.data), name).toBe(true)
+    scores.set(oldScores)
+    pooler.set(oldPooler)
+    await model.loadStateDict(state)
+    await expectOwnWeights(model, 'loaded after a step that was not finite')
   })
 
   it('has the same bits for any number of threads, dropout on', async () => {

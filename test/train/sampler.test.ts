@@ -19,10 +19,12 @@ async function batchesOf(given: TrainingArgumentsInput, lengths: Uint32Array, ep
 
 describe('group_by_length', () => {
   // Transformers 5.18: get_length_grouped_indices(lengths, 2, mega_batch_mult=None) on the order 0 .. 15
-  test('sorts each window and puts the longest first, as Transformers does', () => {
+  test('sorts each window and puts the longest first, as Transformers does', async () => {
     const lengths = Uint32Array.of(5, 9, 1, 7, 3, 8, 2, 6, 30, 4, 11, 10, 13, 12, 15, 14)
     // windows of two batches: min(16 / (2 x 4), 50)
-    expect([...groupByLength(identity(16), lengths, 2)]).toEqual([8, 3, 0, 2, 5, 7, 4, 6, 1, 10, 11, 9, 14, 15, 12, 13])
+    expect([...(await groupByLength(identity(16), lengths, 2))]).toEqual([
+      8, 3, 0, 2, 5, 7, 4, 6, 1, 10, 11, 9, 14, 15, 12, 13,
+    ])
   })
 
   test('is a permutation whose batches differ less in length than random ones', async () => {
@@ -37,8 +39,8 @@ describe('group_by_length', () => {
     expect(await spread('group_by_length')).toBeLessThan(0.25 * (await spread('random')))
   })
 
-  test('of fewer examples than a window is one window', () => {
-    expect([...groupByLength(identity(5), Uint32Array.of(1, 5, 3, 5, 2), 8)]).toEqual([1, 3, 2, 4, 0])
+  test('of fewer examples than a window is one window', async () => {
+    expect([...(await groupByLength(identity(5), Uint32Array.of(1, 5, 3, 5, 2), 8))]).toEqual([1, 3, 2, 4, 0])
   })
 })
 
@@ -47,7 +49,7 @@ describe('tokensPerBatch', () => {
     const lengths = randomLengths(777, 100, 5)
     const batches = await batchesOf({ tokensPerBatch: 500 }, lengths, epoch)
     const total = sum(lengths)
-    expect(batches).toHaveLength(Math.floor(total / 500))
+    expect(batches).toHaveLength(Math.round(total / 500))
     expect(batches.flat().sort((a, b) => a - b)).toEqual([...identity(777)])
     const share = total / batches.length
     for (const batch of batches) {
@@ -68,15 +70,30 @@ describe('tokensPerBatch', () => {
     }
   })
 
-  test('with group_by_length makes batches of like lengths and like sizes', async () => {
-    const lengths = randomLengths(2000, 128, 9)
-    const batches = await batchesOf({ tokensPerBatch: 1024, trainSamplingStrategy: 'group_by_length' }, lengths, 0)
-    expect(batches.flat().sort((a, b) => a - b)).toEqual([...identity(2000)])
-    for (const batch of batches) expect(sum(batch.map((i) => lengths[i]))).toBeLessThan(1024 + 2 * 128)
+  test('with group_by_length makes batches of like lengths, also of more sequences than perDeviceTrainBatchSize', async () => {
+    const lengths = randomLengths(4000, 32, 9)
+    const spread = async (trainSamplingStrategy: 'random' | 'group_by_length') => {
+      const batches = await batchesOf({ tokensPerBatch: 8192, trainSamplingStrategy }, lengths, 0)
+      expect(batches.flat().sort((a, b) => a - b)).toEqual([...identity(4000)])
+      return sum(
+        batches.map((batch) => Math.max(...batch.map((i) => lengths[i])) - Math.min(...batch.map((i) => lengths[i]))),
+      )
+    }
+    expect(await spread('group_by_length')).toBeLessThan(0.75 * (await spread('random')))
+  })
+
+  test('groups within the batches of an update, as Transformers does', async () => {
+    const lengths = randomLengths(64, 50, 2)
+    const grouping = { trainSamplingStrategy: 'group_by_length', perDeviceTrainBatchSize: 2 } as const
+    const accumulated = await batchesOf({ ...grouping, gradientAccumulationSteps: 4 }, lengths, 0)
+    const whole = await batchesOf({ ...grouping, perDeviceTrainBatchSize: 8 }, lengths, 0)
+    expect(accumulated.flat()).toEqual(whole.flat())
   })
 
   test('refuses fewer tokens than the longest example has', () => {
     const args = resolveTrainingArguments({ tokensPerBatch: 63 })
     expect(() => planTraining(args, Uint32Array.of(3, 64))).toThrow(/at least 64, the length of the longest example/)
+    const both = { tokensPerBatch: 64, dataloaderDropLast: true }
+    expect(() => resolveTrainingArguments(both)).toThrow(/tokensPerBatch or dataloaderDropLast/)
   })
 })
