@@ -1,6 +1,7 @@
 // What the runs of a model take and give.
-import type { Program } from '../backend/backend.ts'
+import type { Elements, Program } from '../backend/backend.ts'
 import type { BackendOptions } from '../backend/open.ts'
+import { toBfloat16 } from '../bfloat16.ts'
 import type { FloatType, Value } from '../graph/graph.ts'
 import { Scalar } from '../graph/op-table.ts'
 import type { Plan } from '../graph/plan.ts'
@@ -25,6 +26,10 @@ export function setStepScalars(run: Float64Array, scalars: StepScalars): void {
   run[Scalar.labelSmoothing] = scalars.labelSmoothing
   run.set(scalars.denominators, Scalar.denominator0)
 }
+
+/** `data` in the type of a value. */
+export const elementsOf = ({ type }: Value, data: Float32Array | Int32Array): Elements =>
+  type === 'bfloat16' && data instanceof Float32Array ? toBfloat16(data) : data
 
 /** A batch with what its head reads of it. */
 export interface StepBatch {

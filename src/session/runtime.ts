@@ -1,6 +1,6 @@
 import type { Backend, BackendMemory, Program } from '../backend/backend.ts'
 import { openBackend } from '../backend/open.ts'
-import { fromBfloat16, toBfloat16 } from '../bfloat16.ts'
+import { fromBfloat16 } from '../bfloat16.ts'
 import { ArgumentError, BusyError, DisposedError } from '../errors.ts'
 import { type Capacity, type FloatType, Graph, type Packing, roundUp, type Value } from '../graph/graph.ts'
 import { Arena, Row, Scalar } from '../graph/op-table.ts'
@@ -20,6 +20,7 @@ import {
 } from './plans.ts'
 import { Regions } from './regions.ts'
 import {
+  elementsOf,
   type Profiler,
   type RecordedGeneration,
   type RecordedUpdate,
@@ -275,9 +276,7 @@ export class ModelRuntime {
   }
 
   #write(value: Value | undefined, data: Float32Array | Int32Array | undefined): void {
-    if (!value || !data) return
-    const narrow = value.type === 'bfloat16' && data instanceof Float32Array
-    this.#mapped().write(value.arena, value.offset!, narrow ? toBfloat16(data) : data)
+    if (value && data) this.#mapped().write(value.arena, value.offset!, elementsOf(value, data))
   }
 
   #scalars(plan: Plan, counts: Partial<Capacity>): Float64Array {
