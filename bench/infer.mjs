@@ -1,5 +1,5 @@
 // A forward of BertModel from random weights, dropout off: seconds, real tokens per second, and the part of the peak of products in
-// registers. First, each sequence's outputs are compared with those that it has alone.
+// registers. First, the last sequence's outputs are compared with those that it has alone.
 import { openBackend } from '../dist/backend/open.js'
 import { BertModel } from '../dist/index.js'
 import { configOf, forwardFlops, lengths, tokens, uniform } from './batches.mjs'

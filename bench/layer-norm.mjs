@@ -36,6 +36,9 @@ export async function run({ json, dtype }) {
       counts,
     })
     const [sum, y, mean, rstd] = ['sum', 'y', 'mean', 'rstd'].map((operand) => forward.read(operand))
+    const [x, residual] = [1, 2].map((seed) => rounded(noise(ROWS * H, seed), dtype))
+    for (let i = 0; i < sum.length; i += 4099)
+      requireClose(`sum[${i}]`, sum[i], x[i] + residual[i], dtype === 'bfloat16' ? 2 ** -7 : 2 ** -23)
     const loose = dtype === 'bfloat16' ? 2e-2 : 1e-5
     const stats = (row) => {
       let [m, v] = [0, 0]

@@ -47,6 +47,17 @@ export interface UpdateScalars {
   readonly groups: readonly { readonly lr: number; readonly weightDecay: number; readonly steps: number }[]
 }
 
+/** Writes them among the scalars of an update. */
+export function setUpdateScalars(run: Float64Array, { maxGradNorm, betas, eps, groups }: UpdateScalars): void {
+  const [beta1, beta2] = betas
+  run[Scalar.maxGradNorm] = maxGradNorm
+  run[Scalar.beta1] = beta1
+  run[Scalar.beta2] = beta2
+  run[Scalar.eps] = eps
+  for (const [g, { lr, weightDecay, steps }] of groups.entries())
+    run.set([lr, weightDecay, 1 - beta1 ** steps, Math.sqrt(1 - beta2 ** steps)], Scalar.group0 + 4 * g)
+}
+
 /** A step of a generation, and its inputs by name. */
 export interface RecordedGeneration {
   readonly plan: Plan

@@ -3,7 +3,7 @@ import { openBackend } from '../backend/open.ts'
 import { fromBfloat16 } from '../bfloat16.ts'
 import { ArgumentError, BusyError, DisposedError } from '../errors.ts'
 import { type Capacity, type FloatType, Graph, type Packing, roundUp, type Value } from '../graph/graph.ts'
-import { Arena, Row, Scalar } from '../graph/op-table.ts'
+import { Arena, Row } from '../graph/op-table.ts'
 import { compilePlan, MAX_ARENA_BYTES, type Plan } from '../graph/plan.ts'
 import type { Head } from '../heads/head.ts'
 import { recordUpdate, type UpdateRange } from '../ops/optimizer.ts'
@@ -28,6 +28,7 @@ import {
   type StepBatch,
   type StepScalars,
   setStepScalars,
+  setUpdateScalars,
   type UpdateScalars,
 } from './runs.ts'
 
@@ -296,14 +297,8 @@ export class ModelRuntime {
       return { plan, norm, program: this.backend.compile(plan) }
     })
     this.#reserve(update.plan)
-    const [beta1, beta2] = scalars.betas
     const run = new Float64Array(update.plan.scalars)
-    run[Scalar.maxGradNorm] = scalars.maxGradNorm
-    run[Scalar.beta1] = beta1
-    run[Scalar.beta2] = beta2
-    run[Scalar.eps] = scalars.eps
-    for (const [g, { lr, weightDecay, steps }] of scalars.groups.entries())
-      run.set([lr, weightDecay, 1 - beta1 ** steps, Math.sqrt(1 - beta2 ** steps)], Scalar.group0 + 4 * g)
+    setUpdateScalars(run, scalars)
     this.#momentsUsed = true
     this.#weightsVersion++
     await update.program.run(this.#mapped(), run, undefined, this.#timed(update.plan, run))
