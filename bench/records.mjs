@@ -59,7 +59,7 @@ export async function rate(backend, record, peak, work) {
   })
   const most = Math.max(before, backend.measurePeak(peak, 0.15))
   const perSecond = (work * repeats) / median(seconds)
-  const unit = peak === 'memory' ? 'gbytes' : 'gflops'
+  const unit = peak === 'memory' || peak === 'read' ? 'gbytes' : 'gflops'
   return {
     ms: +((1000 * median(seconds)) / repeats).toFixed(4),
     [unit]: +(perSecond / 1e9).toFixed(1),

@@ -81,6 +81,7 @@ enum bk_peak {
   BK_PEAK_FLOAT32 = 0,   // flops of multiply-adds in registers
   BK_PEAK_BFLOAT16 = 1,  // flops of products of bfloat16 in registers
   BK_PEAK_MEMORY = 2,    // bytes read and written by updating arrays in place that no cache holds
+  BK_PEAK_READ = 3,      // bytes read of such arrays
 };
 /** What all threads of the engine reach in a second, measured for about `seconds`; 0 where there is no memory or no such peak. */
 BK_EXPORT double bk_measure_peak(bk_engine*, int peak, double seconds);

@@ -69,6 +69,6 @@ const KernelTable BK_TABLE(BK_ISA) = {
 #include "../ops.def"
     },
     {float32_peak, bfloat16_peak},
-    memory_peak,
+    {memory_peak, read_peak},
 };
 }  // namespace bk

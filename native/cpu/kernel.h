@@ -91,8 +91,8 @@ struct KernelTable {
     int unit, size;     // a packed weight takes round_up(width, columns) * round_up(depth, unit) elements of `size` bytes
   } float32, bfloat16;  // how products of each type are made
   Kernel kernels[kMaxOps];
-  double (*product_peaks[2])(int64_t iterations);  // of float32 and of bfloat16: products in registers; returns the flops done
-  double (*memory_peak)(float* data, int64_t n);   // updates n floats in place; returns the bytes read and written
+  double (*product_peaks[2])(int64_t iterations);     // of float32 and of bfloat16: products in registers; returns the flops done
+  double (*memory_peaks[2])(float* data, int64_t n);  // updates n floats in place, or reads them; returns the bytes moved
 };
 
 extern const KernelTable kernels_scalar, kernels_avx2, kernels_avx512, kernels_avx512bf16, kernels_amx, kernels_neon, kernels_neonbf16, kernels_wide,

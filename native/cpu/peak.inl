@@ -1,4 +1,4 @@
-// The machine's own ceilings: products on registers, enough independent sums to hide the latency, and memory updated in place.
+// The machine's own ceilings: products on registers, enough independent sums to hide the latency; memory updated in place, and read.
 
 static double float32_peak(int64_t iterations) {
   f32 sum[10], a = set1(1.0000001f), b = set1(1e-9f);
@@ -57,4 +57,17 @@ static double memory_peak(float* data, int64_t n) {
 #pragma GCC unroll 4
     for (int v = 0; v < 4; v++) store(data + i + v * W, fma(load(data + i + v * W), a, b));
   return (double)n * 8;
+}
+
+/** Bytes read while every float of an array larger than the caches is added up. */
+static double read_peak(float* data, int64_t n) {
+  f32 sum[8] = {};
+  for (int64_t i = 0; i + 8 * W <= n; i += 8 * W)
+#pragma GCC unroll 8
+    for (int v = 0; v < 8; v++) sum[v] = sum[v] + load(data + i + v * W);
+  f32 total = {};
+  for (int v = 0; v < 8; v++) total = total + sum[v];
+  volatile float sink = reduce_add(total);
+  (void)sink;
+  return (double)n * 4;
 }

@@ -362,17 +362,18 @@ void bk_run_cancel(bk_run* run) { run->cancelled.store(true, std::memory_order_r
 
 double bk_measure_peak(bk_engine* engine, int peak, double seconds) {
   constexpr int64_t kFloats = (int64_t)16 << 20;
-  if (peak < BK_PEAK_FLOAT32 || peak > BK_PEAK_MEMORY) return 0;
+  if (peak < BK_PEAK_FLOAT32 || peak > BK_PEAK_READ) return 0;
   const KernelTable& kernels = *engine->kernels;
   const auto measure = [&]() -> double {
     std::unique_ptr<float[]> data;
-    if (peak == BK_PEAK_MEMORY) {
+    if (peak >= BK_PEAK_MEMORY) {
       data.reset(new (std::nothrow) float[kFloats]());
       if (!data) return 0;
     }
     double done = 0;
     const Clock::time_point start = Clock::now();
-    while (seconds_since(start) < seconds) done += data ? kernels.memory_peak(data.get(), kFloats) : kernels.product_peaks[peak](200000);
+    while (seconds_since(start) < seconds)
+      done += data ? kernels.memory_peaks[peak - BK_PEAK_MEMORY](data.get(), kFloats) : kernels.product_peaks[peak](200000);
     return done / seconds_since(start);
   };
   std::unique_ptr<std::thread[]> others(new (std::nothrow) std::thread[(size_t)engine->threads]);

@@ -61,8 +61,8 @@ export interface Program {
   dispose(): void
 }
 
-/** Flops per second of products in registers, by dtype; or bytes per second of memory updated in place. */
-export type Peak = 'float32' | 'bfloat16' | 'memory'
+/** Flops per second of products in registers, by dtype; or bytes per second of memory updated in place, or only read. */
+export type Peak = 'float32' | 'bfloat16' | 'memory' | 'read'
 
 export interface Backend {
   readonly description: BackendDescription

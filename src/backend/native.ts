@@ -107,7 +107,7 @@ function translated<Result>(call: () => Result): Result {
 }
 
 /** In the order of api.h's bk_peak. */
-const PEAKS: readonly Peak[] = ['float32', 'bfloat16', 'memory']
+const PEAKS: readonly Peak[] = ['float32', 'bfloat16', 'memory', 'read']
 
 class NativeBackendMemory implements BackendMemory {
   #native: NativeMemory | undefined
