@@ -2,29 +2,45 @@
 import { parseArgs } from 'node:util'
 
 const benches = ['gemm', 'attention', 'layer-norm', 'adamw', 'train', 'infer', 'generate', 'event-loop', 'peers']
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    json: { type: 'boolean', default: false },
-    filter: { type: 'string' },
-    model: { type: 'string', default: 'base' },
-    batch: { type: 'string', default: '16' },
-    seq: { type: 'string', default: '128' },
-    lengths: { type: 'string', default: 'full' },
-    dtype: { type: 'string', default: 'float32' },
-    steps: { type: 'string', default: '5' },
-    profile: { type: 'boolean', default: false },
-    checkpointing: { type: 'boolean', default: false },
-    python: { type: 'string' },
-    'peer-dir': { type: 'string' },
-    'model-dir': { type: 'string' },
-    'train-file': { type: 'string' },
-  },
-})
-const [name] = positionals
-if (!benches.includes(name)) {
-  console.error(`usage: npm run bench -- ${benches.join('|')} [options]`)
+const options = {
+  json: { type: 'boolean', default: false },
+  filter: { type: 'string' },
+  model: { type: 'string', default: 'base' },
+  batch: { type: 'string', default: '16' },
+  seq: { type: 'string', default: '128' },
+  lengths: { type: 'string', default: 'full' },
+  dtype: { type: 'string', default: 'float32' },
+  steps: { type: 'string', default: '5' },
+  profile: { type: 'boolean', default: false },
+  checkpointing: { type: 'boolean', default: false },
+  python: { type: 'string' },
+  'peer-dir': { type: 'string' },
+  'model-dir': { type: 'string' },
+  'train-file': { type: 'string' },
+}
+
+function parse() {
+  try {
+    const { values, positionals } = parseArgs({ allowPositionals: true, options })
+    if (benches.includes(positionals[0])) return { name: positionals[0], values }
+  } catch {
+    // the usage says it
+  }
+  const flags = Object.entries(options).map(([flag, { type }]) => `[--${flag}${type === 'boolean' ? '' : ' X'}]`)
+  console.error(`usage: npm run bench -- ${benches.join('|')} ${flags.join(' ')}`)
   process.exit(2)
 }
+
+const { name, values } = parse()
+for (const flag of ['batch', 'seq', 'steps'])
+  if (!(Number.isInteger(Number(values[flag])) && Number(values[flag]) > 0)) {
+    console.error(`Expected --${flag} to be an integer of at least 1 but received '${values[flag]}'`)
+    process.exit(2)
+  }
 const { run } = await import(`./${name}.mjs`)
-await run(values)
+try {
+  await run(values)
+} catch (error) {
+  console.error(`bench ${name}: ${error.message}`)
+  process.exit(1)
+}

@@ -171,7 +171,7 @@ async function info(argument: string | undefined, options: InfoOptions, io: Io):
     ['cpu', cpu],
     ['instruction set', `${isa} (of ${isas.join(', ')})`],
     ['threads', String(threads)],
-    ['dtype auto', auto],
+    ['faster dtype', auto],
     ...Object.entries(products).map(([dtype, { kernel, rows, columns }]): [string, string] => [
       `products ${dtype}`,
       `${kernel}, tiles of ${rows} x ${columns}`,

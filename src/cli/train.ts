@@ -8,7 +8,7 @@ import { BertConfig } from '../model/config.ts'
 import { BertForSequenceClassification } from '../session/models.ts'
 import type { TrainingArgumentsInput } from '../train/arguments.ts'
 import type { LogRecord, TrainEvent, TrainOutput } from '../train/events.ts'
-import { Trainer } from '../train/trainer.ts'
+import { Trainer, type TrainerOptions } from '../train/trainer.ts'
 import { encodeLabelled, HEADLINE_METRIC, maxLengthOf, metricsFor, readData } from './classification.ts'
 import { hubOptions } from './hub.ts'
 import { grouped, type Io, metricRows, writeJsonLine, writeTable } from './io.ts'
@@ -21,6 +21,7 @@ import {
   checkArguments,
   checkDataOptions,
   type DataOptions,
+  flagError,
   givenArguments,
   type ModelOptions,
   parseTask,
@@ -139,6 +140,15 @@ async function watch(trainer: Trainer, json: boolean, io: Io): Promise<LogRecord
   return resultOf(await run)
 }
 
+/** Bad usage where the arguments do not fit the data. */
+function trainerOf(options: TrainerOptions): Trainer {
+  try {
+    return new Trainer(options)
+  } catch (error) {
+    throw flagError(error)
+  }
+}
+
 async function train(options: TrainOptions, io: Io): Promise<void> {
   checkModelSource(options)
   checkDataOptions(options)
@@ -153,17 +163,24 @@ async function train(options: TrainOptions, io: Io): Promise<void> {
   const maxLength = maxLengthOf(options, model.config)
   const trainDataset = await encodeLabelled(trainData, labels, tokenizer, maxLength, io.signal)
   const evalDataset = evalData ? await encodeLabelled(evalData, labels, tokenizer, maxLength, io.signal) : undefined
+  const trainer = trainerOf({
+    model,
+    args,
+    trainDataset,
+    evalDataset,
+    tokenizer,
+    computeMetrics: metricsFor(problemType),
+    signal: io.signal,
+  })
   if (!json) {
     const tested = evalDataset === undefined ? '' : ` and ${grouped(evalDataset.length)} evaluation`
     io.stderr.write(
-      `${grouped(trainDataset.length)} training${tested} examples, ${problemType}, ${labels.names.length} labels\n`,
+      `${grouped(trainDataset.length)} training${tested} examples, ${problemType}, ${labels.names.length} labels, ${model.dtype}\n`,
     )
     const { missing = [] } = model.loadReport ?? {}
-    if (missing.length > 0) io.stderr.write(`new weights: ${missing.join(', ')}\n`)
+    if (missing.length > 0 && !trainer.args.resumeFromCheckpoint)
+      io.stderr.write(`new weights: ${missing.join(', ')}\n`)
   }
-  const { signal } = io
-  const computeMetrics = metricsFor(problemType)
-  const trainer = new Trainer({ model, args, trainDataset, evalDataset, tokenizer, computeMetrics, signal })
   const result = await watch(trainer, json, io)
   await model.savePretrained(options.outputDir)
   await tokenizer.savePretrained(options.outputDir)

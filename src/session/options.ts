@@ -2,6 +2,7 @@ import type { BackendOptions } from '../backend/open.ts'
 import { ArgumentError } from '../errors.ts'
 import type { HubOptions } from '../formats/hub.ts'
 import type { WeightsMatch } from '../formats/names.ts'
+import { quote } from '../json.ts'
 import type { BertConfigFields } from '../model/config.ts'
 
 export interface ModelOptions extends BackendOptions {
@@ -50,7 +51,7 @@ const DEFAULT_SEED = 42
 /** The seed; an ArgumentError for a dtype or a seed that cannot be. */
 export function checkOptions({ dtype = 'float32', seed = DEFAULT_SEED }: ModelOptions): number {
   if (dtype !== 'float32' && dtype !== 'bfloat16' && dtype !== 'auto')
-    throw new ArgumentError(`Expected dtype to be float32, bfloat16 or auto but received ${String(dtype)}`)
+    throw new ArgumentError(`Expected dtype to be float32, bfloat16 or auto but received ${quote(dtype)}`)
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32)
     throw new ArgumentError(`Expected seed to be an integer from 0 to 2^32 - 1 but received ${String(seed)}`)
   return seed

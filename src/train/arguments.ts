@@ -99,7 +99,7 @@ export const argumentRules = {
     integer(
       0,
       1,
-      'tokens in a training batch on average, instead of --per-device-train-batch-size sequences; a batch may have one sequence more',
+      'tokens that a training batch has on average, instead of --per-device-train-batch-size sequences; at least those of the longest one, by which a batch may exceed it',
     ),
   ),
   perDeviceEvalBatchSize: integer(8, 1, 'sequences in an evaluation batch'),
@@ -210,7 +210,7 @@ export type TrainingArgumentsInput = Partial<TrainingArguments> & { readonly war
 
 /** Arguments of Transformers that are refused with a reason; also flags of the command line. */
 export const refusedArguments: Readonly<Record<string, string>> = {
-  bf16: 'the dtype belongs to the model: load it with dtype bfloat16',
+  bf16: "it is an option of the model, fromPretrained(folder, { dtype: 'bfloat16' })",
   fp16: 'CPUs have no float16 arithmetic that is worth using; use dtype bfloat16',
   tf32: 'TF32 is a number format of CUDA GPUs; float32 and bfloat16 are available',
   torchCompile: 'there is no PyTorch here; every step is already recorded once and replayed',
@@ -273,6 +273,7 @@ export function resolveTrainingArguments(given: TrainingArgumentsInput): Trainin
   delete wanted.warmupRatio
   for (const [name, value] of Object.entries(wanted)) {
     if (value === undefined) continue
+    if (Object.hasOwn(refusedArguments, name) && value === false) continue // asks for nothing
     if (Object.hasOwn(refusedArguments, name))
       throw new ArgumentError(`${name} is not available: ${refusedArguments[name]}`)
     if (!Object.hasOwn(argumentRules, name)) {
@@ -285,8 +286,12 @@ export function resolveTrainingArguments(given: TrainingArgumentsInput): Trainin
     resolved[name] = value
   }
   const args = resolved as TrainingArguments
+  if (args.tokensPerBatch !== null && given.perDeviceTrainBatchSize !== undefined)
+    throw new ArgumentError('Expected tokensPerBatch or perDeviceTrainBatchSize but received both')
   if (args.tokensPerBatch !== null && args.dataloaderDropLast)
-    throw new ArgumentError('Expected tokensPerBatch or dataloaderDropLast but received both: all batches are full')
+    throw new ArgumentError(
+      'Expected tokensPerBatch or dataloaderDropLast but received both; by tokens, all batches of an epoch are alike',
+    )
   checkBestModel(args, (value) => value >= 1)
   return args
 }
@@ -313,7 +318,7 @@ function batchesByTokens(tokensPerBatch: number, lengths: Uint32Array): number {
   const longest = lengths.reduce((most, length) => Math.max(most, length), 0)
   if (longest > tokensPerBatch)
     throw new ArgumentError(
-      `Expected tokensPerBatch to be at least ${longest}, the length of the longest example, but received ${tokensPerBatch}`,
+      `Expected tokensPerBatch to be at least ${longest}, the tokens of the longest example (a smaller maximum length shortens it), but received ${tokensPerBatch}`,
     )
   const total = lengths.reduce((sum, length) => sum + length, 0)
   return Math.max(1, Math.min(Math.round(total / tokensPerBatch), Math.floor(total / longest)))

@@ -35,6 +35,10 @@ export function collate(examples: readonly Example[]): ModelBatch {
   return batch
 }
 
+/** Tokens of each example. */
+export const lengthsOf = (examples: readonly Example[]): Uint32Array =>
+  Uint32Array.from(examples, ({ inputIds }) => inputIds.length)
+
 /** Real tokens of a batch; there is no padding to leave out. */
 export const countTokens = (batch: ModelBatch): number => batch.inputIds.reduce((sum, row) => sum + row.length, 0)
 

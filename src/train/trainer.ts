@@ -21,7 +21,7 @@ import {
   saveCheckpoint,
   stepOf,
 } from './checkpoint.ts'
-import { checkExamples, collate, countTokens } from './dataset.ts'
+import { checkExamples, collate, countTokens, lengthsOf } from './dataset.ts'
 import { evaluateAll, type Predictions, predictAll, speedMetrics } from './evaluation.ts'
 import { type LogRecord, type TrainEvent, TrainingRun, type TrainOutput } from './events.ts'
 import { epochBatches } from './sampler.ts'
@@ -96,7 +96,10 @@ export class Trainer {
     this.model = options.model
     this.args = resolveTrainingArguments(options.args ?? {})
     this.#options = options
-    if (options.trainDataset !== undefined) checkExamples('trainDataset', options.trainDataset)
+    if (options.trainDataset !== undefined) {
+      checkExamples('trainDataset', options.trainDataset)
+      planTraining(this.args, lengthsOf(options.trainDataset))
+    }
     if (options.evalDataset !== undefined) checkExamples('evalDataset', options.evalDataset)
     if (options.evalDataset === undefined && this.args.evalStrategy !== 'no') {
       throw new ArgumentError(
@@ -144,7 +147,7 @@ export class Trainer {
     if (examples === undefined) throw new ArgumentError('Expected trainDataset but received none')
     if (examples[0].labels === undefined)
       throw new ArgumentError('Expected trainDataset to have labels but it has none')
-    const lengths = Uint32Array.from(examples, ({ inputIds }) => inputIds.length)
+    const lengths = lengthsOf(examples)
     const plan = planTraining(args, lengths)
     await recoverCheckpoints(args.outputDir)
     const optimizer = this.#options.optimizer ?? createOptimizer(this.model, args)
@@ -179,8 +182,9 @@ export class Trainer {
     const { state, identity: saved } = parseState(checkpoint.stateText, checkpoint.stateFile)
     for (const field of Object.keys(identity) as (keyof RunIdentity)[]) {
       if (saved[field] === identity[field]) continue
+      const remedy = field === 'dtype' ? `; load the model with dtype ${saved.dtype}` : ''
       throw new ArgumentError(
-        `Expected the run that is resumed from ${folder} to have the same ${field}, ${saved[field]}, but it has ${identity[field]}`,
+        `Expected the run that is resumed from ${folder} to have the same ${field}, ${saved[field]}, but it has ${identity[field]}${remedy}`,
       )
     }
     await this.model.loadStateDict(await checkpoint.weights(), { strict: true })

@@ -341,6 +341,28 @@ describe('bad data exits with 1 and names file, line and what was expected', () 
     expect(code).toBe(2)
   })
 
+  test('fewer tokens to a batch than the longest text has is bad usage, and so is saying two sizes of a batch', async () => {
+    const flags = ['--train-file', at('data.csv'), '--output-dir', at('bad')]
+    const few = await bertkit(['train', ...scratch(), ...flags, '--tokens-per-batch', '2'])
+    expect(few.stderr).toMatch(/Expected --tokens-per-batch to be at least \d+, the tokens of the longest example/)
+    expect(few.code).toBe(2)
+    const sizes = ['--tokens-per-batch', '64', '--per-device-train-batch-size', '4']
+    const both = await bertkit(['train', ...scratch(), ...flags, ...sizes])
+    expect(both.stderr).toMatch(/--tokens-per-batch or --per-device-train-batch-size but received both/)
+    expect(both.code).toBe(2)
+  })
+
+  test('bfloat16 trains, and the checkpoint of it is not resumed in float32', async () => {
+    const flags = ['--train-file', at('data.csv'), '--output-dir', at('narrow'), '--tokens-per-batch', '64']
+    const run = ['train', ...scratch(), ...flags, '--train-sampling-strategy', 'group_by_length']
+    const trained = await bertkit([...run, '--bf16', '--num-train-epochs', '1'])
+    expect(trained.stderr).toMatch(/labels, bfloat16/)
+    expect(trained.code).toBe(0)
+    const resumed = await bertkit([...run, '--num-train-epochs', '1', '--resume-from-checkpoint'])
+    expect(resumed.stderr).toMatch(/the same dtype, bfloat16, but it has float32; load the model with dtype bfloat16/)
+    expect(resumed.code).toBe(1)
+  })
+
   test('a vocabulary larger than the model is refused before training', async () => {
     const config = JSON.parse(readFileSync(at('config.json'), 'utf8'))
     writeFileSync(at('small.json'), JSON.stringify({ ...config, vocab_size: 7 }))

@@ -151,7 +151,10 @@ describe('resuming', () => {
     const others: [TrainingArgumentsInput, RegExp][] = [
       [{ trainSamplingStrategy: 'sequential' }, /same trainSamplingStrategy, random, but it has sequential/],
       [{ dataloaderDropLast: true }, /same (updatesPerEpoch, 5|dataloaderDropLast, false), but it has/],
-      [{ tokensPerBatch: 99 }, /same (updatesPerEpoch, 5|tokensPerBatch, 0), but it has/],
+      [
+        { tokensPerBatch: 99, perDeviceTrainBatchSize: undefined },
+        /same (trainBatchSize, 2|updatesPerEpoch, 5|tokensPerBatch, 0), but it has/,
+      ],
       [{ lrSchedulerType: 'cosine' }, /same lrSchedulerType, linear, but it has cosine/],
       [{ warmupRatio: 0.5 }, /same warmupSteps, 1, but it has 2/],
       [{ learningRate: 0.2 }, /same learningRate, 0.1, but it has 0.2/],

@@ -92,7 +92,7 @@ describe('tokensPerBatch', () => {
 
   test('refuses fewer tokens than the longest example has', () => {
     const args = resolveTrainingArguments({ tokensPerBatch: 63 })
-    expect(() => planTraining(args, Uint32Array.of(3, 64))).toThrow(/at least 64, the length of the longest example/)
+    expect(() => planTraining(args, Uint32Array.of(3, 64))).toThrow(/at least 64, the tokens of the longest example/)
     const both = { tokensPerBatch: 64, dataloaderDropLast: true }
     expect(() => resolveTrainingArguments(both)).toThrow(/tokensPerBatch or dataloaderDropLast/)
   })
