@@ -11,7 +11,7 @@
     ],
     "avx512bf16_flags": ["<@(avx512_flags)", "-mavx512bf16"],
     "amx_flags": ["<@(avx512_flags)", "-mamx-tile", "-mamx-bf16"],
-    "neonbf16_flags": ["-march=armv8.2-a+bf16"]
+    "neonbf16_flags": ["-march=armv8.2-a+fp16+bf16"]
   },
   "target_defaults": {
     "cflags": ["-fPIC", "-fvisibility=hidden", "<@(warnings)"],

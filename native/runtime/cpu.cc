@@ -68,7 +68,8 @@ int cpu_tables(const KernelTable* tables[kMaxIsas]) {
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) tables[n++] = &kernels_avx2;
 #elif defined(__aarch64__)
 #if defined(BK_NEON_BF16)
-  if (getauxval(AT_HWCAP2) >> 14 & 1) tables[n++] = &kernels_neonbf16;  // HWCAP2_BF16
+  // HWCAP2_BF16, and HWCAP_ASIMDHP, which the compiler was told of too
+  if ((getauxval(AT_HWCAP2) >> 14 & 1) && (getauxval(AT_HWCAP) >> 10 & 1)) tables[n++] = &kernels_neonbf16;
 #endif
   tables[n++] = &kernels_neon;
 #endif
