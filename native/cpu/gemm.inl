@@ -22,9 +22,9 @@ static inline auto with_format(ElementType type, Body&& body) {
   return type == kBfloat16 ? body(Bfloat16()) : body(Float32());
 }
 /** How a float32 matrix is read in a product of this type: weights, and gradients of float32 logits. */
-BK_INLINE Elements widest(ElementType type) { return type == kBfloat16 ? kRounded : kReal; }
+BK_INLINE Elements float32_elements(ElementType type) { return type == kBfloat16 ? kRounded : kReal; }
 /** A matrix of a type in a product of another one. */
-BK_INLINE Elements elements_of(ElementType type, ElementType product) { return type == kBfloat16 ? kHalf : widest(product); }
+BK_INLINE Elements elements_of(ElementType type, ElementType product) { return type == kBfloat16 ? kHalf : float32_elements(product); }
 
 template <class F>
 BK_INLINE int64_t padded(int64_t k) {

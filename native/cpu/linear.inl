@@ -39,7 +39,7 @@ static Status linear(Run& run, const Call& call) {
     typedef decltype(format) F;
     const Status s = check_packed<F>(packed, nullptr, N, K, words, 0);
     if (s.where) return s;
-    const Matrix a = {x, K, 1, elements_of(type, type)}, b = {w, 1, K, widest(type)};
+    const Matrix a = {x, K, 1, elements_of(type, type)}, b = {w, 1, K, float32_elements(type)};
     const Rows start = {bias, 0, kFloat32}, out = {y, N, to};
     if (act == 0 && !z)
       gemm<F>(run, rows, N, K, a, b, start, Store{out}, packed);
@@ -68,7 +68,7 @@ static Status linear_backward_data(Run& run, const Call& call) {
     const Status s = check_packed<F>(nullptr, packed, N, K, 0, words);
     if (s.where) return s;
     const Rows out = {dx, K, type};
-    gemm<F>(run, rows, K, N, {dy, N, 1, elements_of(to, type)}, {w, K, 1, widest(type)}, {add ? dx : nullptr, K, type}, Store{out}, packed);
+    gemm<F>(run, rows, K, N, {dy, N, 1, elements_of(to, type)}, {w, K, 1, float32_elements(type)}, {add ? dx : nullptr, K, type}, Store{out}, packed);
     return kOk;
   });
 }

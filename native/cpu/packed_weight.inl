@@ -25,12 +25,12 @@ static void pack_rows(const float* w, int64_t N, int64_t K, int64_t n, int64_t c
   if (forward)
     for (int64_t k = 0; k < K; k += KC) {
       const int64_t kc = smaller(KC, K - k);
-      pack_b<F>({w + n * K + k, 1, K, widest(type)}, kc, count, forward + k * round_up(N, F::NR) + n * padded<F>(kc));
+      pack_b<F>({w + n * K + k, 1, K, float32_elements(type)}, kc, count, forward + k * round_up(N, F::NR) + n * padded<F>(kc));
     }
   if (backward) {
     const int64_t block = n / KC * KC, depth = padded<F>(smaller(KC, N - block));
     typename F::Packed* panels = backward + block * round_up(K, F::NR) + (n - block) * F::NR;
-    for (int64_t k = 0; k < K; k += F::NR) pack_b<F>({w + n * K + k, K, 1, widest(type)}, count, smaller(F::NR, K - k), panels + k * depth);
+    for (int64_t k = 0; k < K; k += F::NR) pack_b<F>({w + n * K + k, K, 1, float32_elements(type)}, count, smaller(F::NR, K - k), panels + k * depth);
   }
 }
 

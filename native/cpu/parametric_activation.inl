@@ -7,18 +7,12 @@ struct Flat {
   ElementType type;
 
   f32 get(int64_t i, int n) const { return type == kBfloat16 ? load_columns((const bf16*)data + i, n) : load_columns((const float*)data + i, n); }
-  void set(int64_t i, f32 v, int n) const { type == kBfloat16 ? store_columns((bf16*)data + i, v, n) : store_columns((float*)data + i, v, n); }
 };
 
 /** to[i] = f(i, n) for n lanes from element i on, over [rows, N]. */
 template <class F>
 static void map_flat(Run& run, int64_t rows, int64_t N, const Flat& to, F f) {
-  parallel_ranges(run, rows * N, 16384, [&](int64_t begin, int64_t end, int) {
-    for (int64_t i = begin; i < end; i += W) {
-      const int n = (int)smaller(W, end - i);
-      to.set(i, f(i, n), n);
-    }
-  });
+  with_type(to.type, [&](auto element) { map_elements(run, rows, N, (decltype(element)*)to.data, f); });
 }
 
 constexpr int64_t kSumGrain = 4096;

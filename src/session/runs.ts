@@ -28,7 +28,7 @@ export function setStepScalars(run: Float64Array, scalars: StepScalars): void {
 }
 
 /** `data` in the type of a value. */
-export const elementsOf = ({ type }: Value, data: Float32Array | Int32Array): Elements =>
+export const asStored = ({ type }: Value, data: Float32Array | Int32Array): Elements =>
   type === 'bfloat16' && data instanceof Float32Array ? toBfloat16(data) : data
 
 /** A batch with what its head reads of it. */

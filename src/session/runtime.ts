@@ -20,7 +20,7 @@ import {
 } from './plans.ts'
 import { Regions } from './regions.ts'
 import {
-  elementsOf,
+  asStored,
   type Profiler,
   type RecordedGeneration,
   type RecordedUpdate,
@@ -277,7 +277,7 @@ export class ModelRuntime {
   }
 
   #write(value: Value | undefined, data: Float32Array | Int32Array | undefined): void {
-    if (value && data) this.#mapped().write(value.arena, value.offset!, elementsOf(value, data))
+    if (value && data) this.#mapped().write(value.arena, value.offset!, asStored(value, data))
   }
 
   #scalars(plan: Plan, counts: Partial<Capacity>): Float64Array {

@@ -63,8 +63,7 @@ const OPTION_NAMES = Object.keys({
 /** What one run of train() works on. */
 interface Run {
   readonly examples: readonly Example[]
-  /** Tokens of each. */
-  readonly lengths: Uint32Array
+  readonly lengths: Uint32Array // tokens of each example
   readonly plan: TrainingPlan
   readonly identity: RunIdentity
   readonly optimizer: TrainableOptimizer
@@ -84,6 +83,7 @@ export class Trainer {
   readonly model: TrainableModel
   readonly args: TrainingArguments
   readonly #options: TrainerOptions
+  readonly #work: Pick<Run, 'lengths' | 'plan'> | undefined
 
   /** Throws ArgumentError for arguments or data that cannot work. */
   constructor(options: TrainerOptions) {
@@ -98,7 +98,8 @@ export class Trainer {
     this.#options = options
     if (options.trainDataset !== undefined) {
       checkExamples('trainDataset', options.trainDataset)
-      planTraining(this.args, lengthsOf(options.trainDataset))
+      const lengths = lengthsOf(options.trainDataset)
+      this.#work = { lengths, plan: planTraining(this.args, lengths) }
     }
     if (options.evalDataset !== undefined) checkExamples('evalDataset', options.evalDataset)
     if (options.evalDataset === undefined && this.args.evalStrategy !== 'no') {
@@ -144,11 +145,11 @@ export class Trainer {
   async #begin(): Promise<Run> {
     const { args } = this
     const examples = this.#options.trainDataset
-    if (examples === undefined) throw new ArgumentError('Expected trainDataset but received none')
+    if (examples === undefined || this.#work === undefined)
+      throw new ArgumentError('Expected trainDataset but received none')
     if (examples[0].labels === undefined)
       throw new ArgumentError('Expected trainDataset to have labels but it has none')
-    const lengths = lengthsOf(examples)
-    const plan = planTraining(args, lengths)
+    const { lengths, plan } = this.#work
     await recoverCheckpoints(args.outputDir)
     const optimizer = this.#options.optimizer ?? createOptimizer(this.model, args)
     const identity = identityOf(args, plan, examples.length, optimizer.defaults.lr, this.model.dtype)
