@@ -19,18 +19,32 @@ export function quote(value: unknown, limit = 80): string {
   return text.length <= limit ? text : `${text.slice(0, limit)}...`
 }
 
+const [QUOTE, BACKSLASH, COLON] = ['"', '\\', ':'].map((char) => char.charCodeAt(0))
+const [OPEN_OBJECT, CLOSE_OBJECT, OPEN_ARRAY, CLOSE_ARRAY] = ['{', '}', '[', ']'].map((char) => char.charCodeAt(0))
+
+/** The place of the quote that closes a string, or the length of the text. */
+function endOfString(text: string, start: number): number {
+  for (let from = start; ; ) {
+    const quote = text.indexOf('"', from)
+    if (quote < 0) return text.length
+    let escapes = 0
+    while (text.charCodeAt(quote - 1 - escapes) === BACKSLASH) escapes++
+    if (escapes % 2 === 0) return quote
+    from = quote + 1
+  }
+}
+
 /** Counts the keys and the nesting of well-formed JSON without recursion. */
 function scan(text: string): { keys: number; depth: number } {
   let keys = 0
   let depth = 0
   let deepest = 0
   for (let i = 0; i < text.length; i++) {
-    const char = text[i]
-    if (char === '"') {
-      for (i++; i < text.length && text[i] !== '"'; i++) if (text[i] === '\\') i++
-    } else if (char === ':') keys++
-    else if (char === '{' || char === '[') deepest = Math.max(deepest, ++depth)
-    else if (char === '}' || char === ']') depth--
+    const char = text.charCodeAt(i)
+    if (char === QUOTE) i = endOfString(text, i + 1)
+    else if (char === COLON) keys++
+    else if (char === OPEN_OBJECT || char === OPEN_ARRAY) deepest = Math.max(deepest, ++depth)
+    else if (char === CLOSE_OBJECT || char === CLOSE_ARRAY) depth--
   }
   return { keys, depth: deepest }
 }

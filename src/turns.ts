@@ -1,8 +1,8 @@
 /** Longest time that preparing data or choosing tokens keeps the event loop, in milliseconds; half of what is promised. */
 const SLICE = 5
 
-// timers wait at least a millisecond; setImmediate does not, where there is one
-const nextTurn = (): Promise<void> =>
+/** Resolves in the next turn of the event loop: timers wait at least a millisecond; setImmediate does not, where there is one. */
+export const nextTurn = (): Promise<void> =>
   new Promise((resolve) => {
     if (typeof setImmediate === 'function') setImmediate(resolve)
     else setTimeout(resolve, 0)

@@ -1,5 +1,6 @@
 import { DataError } from '../errors.ts'
-import { type JsonValue, kindOf, parseJson, quote } from '../json.ts'
+import { type JsonValue, parseJson, quote } from '../json.ts'
+import { type Fail, failAt, fieldOf, hasField, nameOf, textOf } from './fields.ts'
 import { type NamedBytes, type ReadOptions, type Row, readRows } from './readers/rows.ts'
 
 export type ClassificationProblem = 'regression' | 'single_label_classification' | 'multi_label_classification'
@@ -14,17 +15,6 @@ export interface ClassificationExample {
   label?: string | string[] | number | number[]
   /** The 1-based line where the example begins. */
   line: number
-}
-
-export interface ClassificationExamples {
-  /** Names the file in errors. */
-  file: string
-  problemType: ClassificationProblem
-  examples: ClassificationExample[]
-  hasPairs: boolean
-  hasLabels: boolean
-  /** The different names among the labels, in no order; empty for regression. */
-  labelNames: ReadonlySet<string>
 }
 
 export interface ClassificationOptions extends Omit<ReadOptions, 'required'> {
@@ -47,59 +37,31 @@ export interface LabelSet {
 /** A class id; a number or several of regression; 0 or 1 for each class of multi-label. */
 export type EncodedLabel = number | number[]
 
-/** Reads {text, text_pair?, label} rows. A missing column, an empty or malformed label is a DataError with file and line. */
-export async function readClassificationExamples(
+/**
+ * Streams {text, text_pair?, label} rows. A missing column, an empty or malformed label is a DataError with file and line.
+ * Next-sentence data has the same rows.
+ */
+export async function* classificationRows(
   source: string | NamedBytes,
   options: ClassificationOptions = {},
-): Promise<ClassificationExamples> {
+): AsyncGenerator<ClassificationExample> {
   const { textColumn = 'text', textPairColumn, labelColumn = 'label', labels = 'required' } = options
   const file = typeof source === 'string' ? source : source.name
   const problemType = options.problemType ?? 'single_label_classification'
-  const hasLabels = labels === 'required'
   const required = [textColumn, ...(textPairColumn === undefined ? [] : [textPairColumn])]
-  if (hasLabels) required.push(labelColumn)
-  const examples: ClassificationExample[] = []
-  const labelNames = new Set<string>()
-  let hasPairs = false
+  if (labels === 'required') required.push(labelColumn)
   for await (const row of readRows(source, { ...options, required })) {
     const example: ClassificationExample = { text: textOf(row, textColumn, file), line: row.line }
-    const pair = row.fields[textPairColumn ?? 'text_pair']
-    if (textPairColumn !== undefined || (pair !== undefined && pair !== null)) {
+    if (textPairColumn !== undefined || hasField(row, 'text_pair')) {
       example.textPair = textOf(row, textPairColumn ?? 'text_pair', file)
-      hasPairs = true
     }
-    if (hasLabels) {
-      example.label = labelOf(row, labelColumn, problemType, file)
-      if (problemType !== 'regression') for (const name of partsOfLabel(example.label)) labelNames.add(String(name))
-    }
-    examples.push(example)
+    if (labels === 'required') example.label = labelOf(row, labelColumn, problemType, file)
+    yield example
   }
-  return { file, problemType, examples, hasPairs, hasLabels, labelNames }
 }
 
 const partsOfLabel = (label: string | string[] | number | number[]): readonly (string | number)[] =>
   Array.isArray(label) ? label : [label]
-
-/** A field that JSON lines may lack; tables have been checked by their header. */
-function fieldOf({ fields, line }: Row, column: string, file: string): JsonValue {
-  const value = fields[column]
-  if (value !== undefined) return value
-  const found = Object.keys(fields)
-    .slice(0, 20)
-    .map((name) => quote(name))
-    .join(', ')
-  throw new DataError(
-    `expected a field ${quote(column)}, but found ${found || 'none'}; say which fields to use (--text-column, --label-column, ...)`,
-    file,
-    line,
-  )
-}
-
-function textOf(row: Row, column: string, file: string): string {
-  const value = fieldOf(row, column, file)
-  if (typeof value === 'string') return value
-  throw new DataError(`expected ${quote(column)} to be a string, but it is ${kindOf(value)}`, file, row.line)
-}
 
 function labelOf(
   row: Row,
@@ -108,29 +70,18 @@ function labelOf(
   file: string,
 ): string | string[] | number | number[] {
   const value = fieldOf(row, column, file)
-  const fail = (reason: string) => new DataError(reason, file, row.line)
+  const fail = failAt(file, row.line)
   switch (problemType) {
     case 'single_label_classification':
-      return nameOf(value, column, fail)
+      return nameOf(value, quote(column), fail)
     case 'multi_label_classification':
-      return partsOf(value, fail).map((part) => nameOf(part, column, fail))
+      return partsOf(value, fail).map((part) => nameOf(part, quote(column), fail))
     case 'regression': {
       const numbers = partsOf(value, fail).map((part) => numberOf(part, column, fail))
       if (numbers.length === 0) throw fail(`expected ${quote(column)} to be a number, but it is empty`)
       return numbers.length === 1 ? numbers[0] : numbers
     }
   }
-}
-
-type Fail = (reason: string) => DataError
-
-function nameOf(value: JsonValue, column: string, fail: Fail): string {
-  const name = typeof value === 'number' ? String(value) : value
-  if (typeof name !== 'string')
-    throw fail(`expected ${quote(column)} to be a name or a number, but it is ${kindOf(value)}`)
-  const trimmed = name.trim()
-  if (trimmed === '') throw fail(`expected ${quote(column)} to be a name or a number, but it is empty`)
-  return trimmed
 }
 
 function numberOf(value: JsonValue, column: string, fail: Fail): number {
@@ -160,30 +111,8 @@ export function sortLabels(names: Iterable<string>): string[] {
   return sorted.every(isNumeric) ? sorted.sort((a, b) => Number(a) - Number(b)) : sorted
 }
 
-/**
- * The label set of a training file. Regression has one column for each number of a label, called LABEL_0, LABEL_1, ...
- * as Transformers does. A DataError where there are fewer than two classes, or rows have different numbers of columns.
- */
-export function inferLabels({ examples, problemType, file, labelNames }: ClassificationExamples): LabelSet {
-  if (problemType === 'regression') {
-    const columns = Math.max(1, columnsOf(examples[0]))
-    return { problemType, names: Array.from({ length: columns }, (_, column) => `LABEL_${column}`) }
-  }
-  const names = sortLabels(labelNames)
-  if (names.length < 2) {
-    const only = names.length === 0 ? 'none' : `only ${quote(names[0])}`
-    throw new DataError(`expected at least two different labels, but found ${only}`, file)
-  }
-  return { problemType, names }
-}
-
 const columnsOf = (example: ClassificationExample | undefined): number =>
   Array.isArray(example?.label) ? example.label.length : 1
-
-/** Every example's label as the model takes it; see `labelEncoder`, which does one at a time. */
-export function encodeLabels({ examples, file }: ClassificationExamples, labels: LabelSet): EncodedLabel[] {
-  return examples.map(labelEncoder(labels, file))
-}
 
 /**
  * Turns an example's label into what the model takes, by the names of `labels`. Where no name is a number (LABEL_0, ...),
@@ -228,4 +157,30 @@ function numbersOf(example: ClassificationExample, columns: number, file: string
   const numbers = partsOfLabel(example.label ?? []).map(Number)
   if (!numbers.every(Number.isFinite)) throw fail(`expected a number as the label, but found ${quote(example.label)}`)
   return columns === 1 ? numbers[0] : numbers
+}
+
+/**
+ * Finds the labels of a data set, row by row. Regression has one column for each number of a label, called LABEL_0, LABEL_1, ... as
+ * Transformers does. `finish` throws DataError where there are fewer than two classes.
+ */
+export function labelCollector(problemType: ClassificationProblem) {
+  const names = new Set<string>()
+  let columns = 1
+  return {
+    names: names as ReadonlySet<string>,
+    add(example: ClassificationExample): void {
+      if (problemType === 'regression') columns = Math.max(columns, columnsOf(example))
+      else for (const name of partsOfLabel(example.label ?? [])) names.add(String(name))
+    },
+    finish(file: string): LabelSet {
+      if (problemType === 'regression')
+        return { problemType, names: Array.from({ length: columns }, (_, column) => `LABEL_${column}`) }
+      const sorted = sortLabels(names)
+      if (sorted.length < 2) {
+        const only = sorted.length === 0 ? 'none' : `only ${quote(sorted[0])}`
+        throw new DataError(`expected at least two different labels, but found ${only}`, file)
+      }
+      return { problemType, names: sorted }
+    },
+  }
 }

@@ -42,6 +42,10 @@ export async function listNames(folder: string): Promise<string[]> {
   }
 }
 
+/** The size of a file; 0 of a pipe. */
+export const fileBytes = async (file: string): Promise<number> =>
+  (await guarded('read', file, () => fs.stat(file))).size
+
 export const readText = (file: string): Promise<string> => guarded('read', file, () => fs.readFile(file, 'utf8'))
 
 /** The bytes of a file of a model folder: of a regular file, as `openFile` opens it. */

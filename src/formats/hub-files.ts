@@ -20,8 +20,8 @@ const NEEDS: Readonly<Record<ModelPart, Needs>> = {
     oneOf: ['tokenizer.json', 'vocab.txt'],
   },
   model: {
-    // what sentence-transformers writes: how token vectors become one
-    ifThere: ['modules.json', '1_Pooling/config.json'],
+    // what sentence-transformers writes: how token vectors become one, and of how many tokens
+    ifThere: ['modules.json', '1_Pooling/config.json', 'sentence_bert_config.json'],
     always: ['config.json'],
     oneOf: ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json'],
   },

@@ -3,16 +3,36 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import {
+  type ClassificationExample,
   type ClassificationOptions,
-  encodeLabels,
-  inferLabels,
-  readClassificationExamples,
+  classificationRows,
+  type LabelSet,
+  labelCollector,
+  labelEncoder,
   sortLabels,
 } from '../../src/data/classification.ts'
 import { ArgumentError, DataError } from '../../src/errors.ts'
 
 const reference = process.env.BERTKIT_REFERENCE_DIR
 const needsReference = reference ? '' : ' (skipped: BERTKIT_REFERENCE_DIR is not set)'
+
+/** All rows of a file, and what is asked of them. */
+async function readClassificationExamples(file: string, options: ClassificationOptions = {}) {
+  const examples: ClassificationExample[] = []
+  for await (const row of classificationRows(file, options)) examples.push(row)
+  const problemType = options.problemType ?? 'single_label_classification'
+  const hasPairs = examples.some(({ textPair }) => textPair !== undefined)
+  return { file, problemType, examples, hasPairs, hasLabels: options.labels !== 'ignored' }
+}
+type Read = Awaited<ReturnType<typeof readClassificationExamples>>
+
+function inferLabels({ examples, file, problemType }: Read): LabelSet {
+  const collector = labelCollector(problemType)
+  for (const example of examples) collector.add(example)
+  return collector.finish(file)
+}
+const encodeLabels = ({ examples, file }: Pick<Read, 'examples' | 'file'>, labels: LabelSet) =>
+  examples.map(labelEncoder(labels, file))
 
 let folder: string
 let count = 0

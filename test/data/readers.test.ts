@@ -230,7 +230,9 @@ describe('files', () => {
   })
 
   it('need a known format', async () => {
-    await refuses('.parquet', 'x', undefined, /expected a \.csv, \.tsv or \.jsonl file .* the name ends in \.parquet/)
+    const message =
+      /expected a \.csv, \.tsv, \.jsonl, \.json or \.parquet file .* the name ends in \.txt; .*--file-format/
+    await refuses('.txt', 'x', undefined, message)
     await refuses('', 'x', undefined, /the name ends in no extension/)
     expect(await read('.txt', 'a\n1\n', { format: 'tsv' })).toEqual([[2, { a: '1' }]])
   })

@@ -2,12 +2,19 @@ import { pipeline, Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
 import { DataError } from '../../errors.ts'
 import { streamBytes } from '../../formats/files.ts'
+import { slices } from '../../turns.ts'
 
-const isGzipped = (file: string): boolean => file.toLowerCase().endsWith('.gz')
+export const isGzipped = (file: string): boolean => file.toLowerCase().endsWith('.gz')
 
 /** The part of a file's name that tells its format, in lower case: "tsv" for "Train.TSV.gz", "" where there is none. */
 export const extensionOf = (file: string): string =>
   /\.([^./\\]+)$/.exec(file.toLowerCase().replace(/\.gz$/, ''))?.[1] ?? ''
+
+/** Bytes that are no file on disk, such as standard input; `name` stands for them in errors. */
+export interface NamedBytes {
+  bytes: AsyncIterable<Uint8Array>
+  name: string
+}
 
 /** Streams a data file, unpacked where its name ends in .gz. A damaged or truncated archive is a DataError. */
 export function openData(file: string): AsyncIterable<Uint8Array> {
@@ -24,4 +31,29 @@ async function* gunzip(bytes: AsyncIterable<Uint8Array>, file: string): AsyncGen
     if (!isZlib) throw error
     throw new DataError(`not a whole gzip file (${error.message})`, file, undefined, { cause: error })
   }
+}
+
+/** Formats that cannot be streamed are read whole up to this size, unpacked. */
+const MAX_WHOLE_BYTES = 256 * 2 ** 20
+
+/** All bytes of a stream; more than 256 MiB are a DataError that ends in `advice`. */
+export async function gather(bytes: AsyncIterable<Uint8Array>, file: string, advice: string): Promise<Buffer> {
+  const parts: Uint8Array[] = []
+  let size = 0
+  for await (const part of bytes) {
+    parts.push(part)
+    size += part.length
+    if (size > MAX_WHOLE_BYTES)
+      throw new DataError(`expected at most ${MAX_WHOLE_BYTES} bytes (unpacked); ${advice}`, file)
+  }
+  // Buffer.concat would hold the event loop for a tenth of a second.
+  const turn = slices()
+  const whole = Buffer.allocUnsafe(size)
+  let at = 0
+  for (const part of parts) {
+    whole.set(part, at)
+    at += part.length
+    await turn()
+  }
+  return whole
 }

@@ -1,66 +1,110 @@
 import { setImmediate } from 'node:timers/promises'
-import { DataError } from '../../errors.ts'
-import { extensionOf, openData } from './bytes.ts'
+import { ArgumentError, DataError } from '../../errors.ts'
+import { extensionOf, type NamedBytes, openData } from './bytes.ts'
+import { conllRows } from './conll.ts'
+import { csvRecords } from './csv.ts'
+import { jsonRows } from './json.ts'
 import { jsonlRows } from './jsonl.ts'
-import { csvRecords, tsvRecords } from './records.ts'
+import { parquetRows } from './parquet.ts'
+import { tsvRecords } from './records.ts'
 import { type Row, type TableOptions, tableRows } from './table.ts'
+import { textRows } from './text.ts'
 
+export type { NamedBytes } from './bytes.ts'
 export type { Row } from './table.ts'
 
-export type RowFormat = 'csv' | 'tsv' | 'jsonl'
+export type RowFormat = 'csv' | 'tsv' | 'jsonl' | 'json' | 'parquet' | 'conll' | 'txt'
 
 export interface ReadOptions extends TableOptions {
   /** Where the name of the file does not tell. */
   format?: RowFormat
 }
 
-/** Bytes that are no file on disk, such as standard input; `name` stands for them in errors. */
-export interface NamedBytes {
-  bytes: AsyncIterable<Uint8Array>
-  name: string
+/** What a task says about its files. */
+export interface TaskOptions extends ReadOptions {
+  /** The formats that make sense; the default has those with named columns. */
+  formats?: readonly RowFormat[]
+  /** false: the tokens of .conll may lack tags, which are not read. */
+  tagged?: boolean
+}
+
+/** Formats whose columns or fields have names. */
+export const NAMED_FORMATS: readonly RowFormat[] = ['csv', 'tsv', 'jsonl', 'json', 'parquet']
+
+/** Other endings of names that corpora come with. */
+const ALIASES: Readonly<Record<string, RowFormat>> = {
+  text: 'txt',
+  raw: 'txt',
+  tokens: 'txt',
+  bio: 'conll',
+  bioes: 'conll',
+  bmes: 'conll',
+  iob: 'conll',
 }
 
 // How long rows may follow each other before other work of the process has its turn.
 const SLICE_MILLISECONDS = 4
 
-const FORMATS: readonly string[] = ['csv', 'tsv', 'jsonl'] satisfies RowFormat[]
+const listed = (formats: readonly RowFormat[], dot: string): string => {
+  const names = formats.map((format) => `${dot}${format}`)
+  return names.length < 2 ? names.join() : `${names.slice(0, -1).join(', ')} or ${names[names.length - 1]}`
+}
 
-function formatOf(name: string): RowFormat {
+function formatOf(name: string, formats: readonly RowFormat[]): RowFormat {
   const extension = extensionOf(name)
-  if (FORMATS.includes(extension)) return extension as RowFormat
+  const known = Object.hasOwn(ALIASES, extension) ? ALIASES[extension] : extension
+  const format = formats.find((each) => each === known)
+  if (format !== undefined) return format
   throw new DataError(
-    `expected a .csv, .tsv or .jsonl file (each also .gz), but the name ends in ${extension === '' ? 'no extension' : `.${extension}`}; say which format it has`,
+    `expected a ${listed(formats, '.')} file (each also .gz), but the name ends in ${extension === '' ? 'no extension' : `.${extension}`}; say which format it has (--file-format)`,
     name,
   )
 }
 
 /**
- * Streams the rows of a .csv, .tsv or .jsonl file, each also .gz, or of bytes whose `format` is given. At least one row,
- * or a DataError; malformed rows and text that is not UTF-8 are DataErrors with file and line.
+ * Streams the rows of a file of one of `formats`, each also .gz, or of bytes whose `format` is given. At least one row,
+ * or a DataError; malformed rows and text that is not UTF-8 are DataErrors with file and line. What is in memory is a piece
+ * of the file, a row group of Parquet, or all of .json.
  */
-export async function* readRows(source: string | NamedBytes, options: ReadOptions = {}): AsyncGenerator<Row> {
+export async function* readRows(source: string | NamedBytes, options: TaskOptions = {}): AsyncGenerator<Row> {
+  const { formats = NAMED_FORMATS } = options
   const name = typeof source === 'string' ? source : source.name
-  const format = options.format ?? formatOf(name)
-  const bytes = typeof source === 'string' ? openData(source) : source.bytes
+  const format = options.format ?? formatOf(name, formats)
+  if (!formats.includes(format)) {
+    throw new ArgumentError(`Expected the format of ${name} to be ${listed(formats, '')} but received ${format}`)
+  }
   let empty = true
   let resumed = performance.now()
-  for await (const row of rowsOf(bytes, format, options, name)) {
-    empty = false
-    yield row
-    if (performance.now() - resumed > SLICE_MILLISECONDS) {
-      await setImmediate()
-      resumed = performance.now()
+  for await (const rows of blocksOf(source, format, options)) {
+    for (const row of rows) {
+      empty = false
+      yield row
+      if (performance.now() - resumed > SLICE_MILLISECONDS) {
+        await setImmediate()
+        resumed = performance.now()
+      }
     }
   }
   if (empty) throw new DataError('expected at least one row, but the file has none', name)
 }
 
-function rowsOf(
-  bytes: AsyncIterable<Uint8Array>,
-  format: RowFormat,
-  options: TableOptions,
-  name: string,
-): AsyncIterable<Row> {
-  if (format === 'jsonl') return jsonlRows(bytes, name)
-  return tableRows(format === 'csv' ? csvRecords(bytes, name) : tsvRecords(bytes, name), options, name)
+/** The rows in blocks, which are parsed as they are taken: the rows before a fault come before its error. */
+function blocksOf(source: string | NamedBytes, format: RowFormat, options: TaskOptions): AsyncIterable<Iterable<Row>> {
+  const { required = [], tagged = true } = options
+  if (format === 'parquet') return parquetRows(source, required)
+  const [bytes, name] = typeof source === 'string' ? [openData(source), source] : [source.bytes, source.name]
+  switch (format) {
+    case 'csv':
+      return tableRows(csvRecords(bytes, name), options, name)
+    case 'tsv':
+      return tableRows(tsvRecords(bytes, name), options, name)
+    case 'jsonl':
+      return jsonlRows(bytes, name)
+    case 'json':
+      return jsonRows(bytes, required, name)
+    case 'conll':
+      return conllRows(bytes, { tagged }, name)
+    case 'txt':
+      return textRows(bytes, name)
+  }
 }

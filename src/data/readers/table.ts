@@ -5,9 +5,9 @@ import type { TableRecord } from './records.ts'
 
 /** One example of a data file. */
 export interface Row {
-  /** By column name; strings in tables, any JSON in JSON lines. It has no prototype. */
+  /** By column name; strings in tables, any JSON in JSON, JSON lines and Parquet. It has no prototype. */
   readonly fields: Readonly<Record<string, JsonValue>>
-  /** The 1-based line where it begins. */
+  /** The 1-based line where it begins; Parquet has no lines: the 1-based number of the row. */
   readonly line: number
 }
 
@@ -47,12 +47,18 @@ const list = (names: readonly string[]): string =>
     .map((name) => quote(name))
     .join(', ')
 
+/** Says which columns of `required` are missing among `names`; undefined where none is. */
+export function missingColumns(names: readonly string[], required: readonly string[]): string | undefined {
+  const missing = required.filter((name) => !names.includes(name))
+  if (missing.length === 0) return undefined
+  return `${list(missing)}, but found ${list(names)}; say which columns to use (--text-column, --label-column, ...)`
+}
+
 function layoutOfHeader({ cells, line }: TableRecord, required: readonly string[], file: string | undefined): Layout {
-  const missing = required.filter((name) => !cells.includes(name))
-  if (missing.length > 0) {
+  const missing = missingColumns(cells, required)
+  if (missing !== undefined) {
     throw new DataError(
-      `expected a header line with ${list(missing)}, but found ${list(cells)}; say which columns to use ` +
-        '(--text-column, --label-column, ...), or name them all with --columns and --no-header if this line is a row',
+      `expected a header line with ${missing}, or name them all with --columns and --no-header if this line is a row`,
       file,
       line,
     )
@@ -64,10 +70,10 @@ function layoutOfHeader({ cells, line }: TableRecord, required: readonly string[
 
 /** Gives the cells of records their names. A row with too few cells is a DataError at its line. */
 export async function* tableRows(
-  records: AsyncIterable<TableRecord>,
+  blocks: AsyncIterable<Iterable<TableRecord>>,
   { columns, header, required = [] }: TableOptions,
   file?: string,
-): AsyncGenerator<Row> {
+): AsyncGenerator<Iterable<Row>> {
   if (columns !== undefined && header === undefined) {
     throw new ArgumentError(
       'columns needs header: false if the first line is a row (--no-header), or true if it is not',
@@ -78,11 +84,14 @@ export async function* tableRows(
   }
   let layout = columns && layoutOfColumns(columns, required)
   let skip = header !== false
-  for await (const record of records) {
-    layout ??= layoutOfHeader(record, required, file)
-    if (skip) skip = false
-    else yield nameCells(record, layout, file)
+  const rowsOf = function* (records: Iterable<TableRecord>): Generator<Row> {
+    for (const record of records) {
+      layout ??= layoutOfHeader(record, required, file)
+      if (skip) skip = false
+      else yield nameCells(record, layout, file)
+    }
   }
+  for await (const records of blocks) yield rowsOf(records)
 }
 
 function nameCells({ cells, line }: TableRecord, { names, exact }: Layout, file: string | undefined): Row {

@@ -52,15 +52,19 @@ export interface ResolvedEncodeOptions {
   isSplitIntoWords: boolean | undefined
 }
 
-type Check = readonly [expected: string, accepts: (value: unknown) => boolean]
+/** What an option may hold, in words and as a test. */
+export type Check = readonly [expected: string, accepts: (value: unknown) => boolean]
 
-const BOOLEAN: Check = ['true or false', (value) => typeof value === 'boolean']
-const TOKEN: Check = ['a string that is not empty', (value) => typeof value === 'string' && value !== '']
-const atLeast = (least: number): Check => [
+export const BOOLEAN: Check = ['true or false', (value) => typeof value === 'boolean']
+export const TOKEN: Check = ['a string that is not empty', (value) => typeof value === 'string' && value !== '']
+export const atLeast = (least: number): Check => [
   `an integer of at least ${least}`,
   (value) => Number.isInteger(value) && (value as number) >= least,
 ]
-const oneOf = (...values: unknown[]): Check => [values.map(quote).join(', '), (value) => values.includes(value)]
+export const oneOf = (...values: unknown[]): Check => [
+  values.map((value) => quote(value)).join(', '),
+  (value) => values.includes(value),
+]
 
 const ENCODE_CHECKS: Record<keyof EncodeOptions, Check> = {
   addSpecialTokens: BOOLEAN,
@@ -73,7 +77,7 @@ const ENCODE_CHECKS: Record<keyof EncodeOptions, Check> = {
   isSplitIntoWords: BOOLEAN,
 }
 
-const TOKENIZER_CHECKS: Record<keyof TokenizerOptions, Check> = {
+export const TOKENIZER_CHECKS: Record<keyof TokenizerOptions, Check> = {
   doLowerCase: BOOLEAN,
   stripAccents: oneOf(true, false, null),
   tokenizeChineseChars: BOOLEAN,

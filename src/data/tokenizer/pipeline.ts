@@ -2,7 +2,8 @@
 import { type AddedToken, AddedTokenMatcher } from './added-tokens.ts'
 import { TokenList } from './encoding.ts'
 import { NormalizedText, Normalizer, type NormalizerOptions } from './normalizer.ts'
-import { characterLength, PUNCTUATION, unicodeData, WHITESPACE } from './unicode.ts'
+import { wordEnd } from './pre-tokenizer.ts'
+import { characterLength, unicodeData } from './unicode.ts'
 import { type PieceSink, WordPiece } from './word-piece.ts'
 
 /** All that decides which tokens a text has. */
@@ -108,19 +109,14 @@ export class Pipeline {
     }
   }
 
-  /** Splits characters `[from, to)` at white space and around punctuation (src/pre_tokenizers/bert.rs of the library). */
   #tokenizeWords(from: number, to: number): void {
     const collector = this.#collector
     const { codes } = collector.normalized
     const kinds = this.#kinds
-    for (let at = from; at < to; ) {
-      const kind = kinds[codes[at]]
-      const start = at++
-      if ((kind & WHITESPACE) !== 0) continue
-      if ((kind & PUNCTUATION) === 0) {
-        while (at < to && (kinds[codes[at]] & (WHITESPACE | PUNCTUATION)) === 0) at++
-      }
-      this.#wordPiece.tokenize(codes, start, at, collector)
+    for (let at = from, end = from; at < to; at = Math.max(end, at + 1)) {
+      end = wordEnd(kinds, codes, at, to)
+      if (end === at) continue
+      this.#wordPiece.tokenize(codes, at, end, collector)
       collector.word += collector.step
     }
   }

@@ -14,12 +14,16 @@ import {
   withOptions,
 } from './options.ts'
 import { Pipeline, type TokenizerSpec } from './pipeline.ts'
+import { trainWordPiece } from './trainer.ts'
+import { resolveTrainTokenizerOptions, type TrainTokenizerOptions } from './training-options.ts'
 import { truncate } from './truncation.ts'
 import { characterLength } from './unicode.ts'
 import { buildVocabulary } from './vocabulary.ts'
 
 export type { Encoding } from './encoding.ts'
 export type { DecodeOptions, EncodeOptions, TokenizerOptions } from './options.ts'
+export type { TokenizerTrainingProgress } from './trainer.ts'
+export type { TrainTokenizerOptions } from './training-options.ts'
 export type { TruncationStrategy } from './truncation.ts'
 
 /** A text, or a text already split into words. */
@@ -27,7 +31,7 @@ export type TextInput = string | readonly string[]
 
 /**
  * BERT's WordPiece tokenizer: the same ids, offsets and masks as Transformers 5.18 (`BertTokenizer`) and its Rust library, on
- * every version of Node. It never pads. Made by `fromPretrained` or `fromVocab`; immutable.
+ * every version of Node. It never pads. Made by `fromPretrained`, `fromVocab` or `train`; immutable.
  */
 export class BertTokenizer implements SpecialTokens {
   readonly unkToken: string
@@ -98,6 +102,11 @@ export class BertTokenizer implements SpecialTokens {
     return this.#spec.normalizer.doLowerCase
   }
 
+  /** What the later pieces of a word begin with in the vocabulary: '##'. */
+  get continuingSubwordPrefix(): string {
+    return this.#spec.continuingSubwordPrefix
+  }
+
   /**
    * Reads a tokenizer of a folder or of a Hub id: tokenizer.json (normaliser options, vocabulary, added tokens), else vocab.txt; then tokenizer_config.json, whose
    * do_lower_case, strip_accents, tokenize_chinese_chars and special tokens, where it has them, go before tokenizer.json's as
@@ -128,6 +137,24 @@ export class BertTokenizer implements SpecialTokens {
     const vocabulary = new Map(tokens.map((token, id) => [token, id]))
     const folder = { vocabulary, file: '', addedTokens: [], addedIds: new Map(), special: {} }
     return new BertTokenizer(withOptions(folder, options), (reason) => new ArgumentError(reason))
+  }
+
+  /**
+   * Learns a vocabulary from texts, as `WordPieceTrainer` of the Rust library does, and makes a tokenizer of it. The same texts, in
+   * any order, give the same vocabulary. Needs memory for the different words, of which it keeps a million at most (the rarest go
+   * first), and gives the event loop its turns.
+   * @throws ArgumentError for unknown options and for a `vocabSize` too small for the characters of the texts, saying the least one;
+   *   DataError if the texts have no word; AbortedError.
+   */
+  static async train(
+    texts: Iterable<string> | AsyncIterable<string>,
+    options: TrainTokenizerOptions = {},
+  ): Promise<BertTokenizer> {
+    if (typeof texts === 'string' || !isIterable(texts)) {
+      throw new ArgumentError(`Expected texts to be a list or a stream of strings but received ${kindOf(texts)}`)
+    }
+    const { trainer, tokenizer } = resolveTrainTokenizerOptions(options)
+    return BertTokenizer.fromVocab(await trainWordPiece(texts, trainer), tokenizer)
   }
 
   /**
@@ -199,6 +226,11 @@ export class BertTokenizer implements SpecialTokens {
     })
   }
 
+  /** The text of tokens, as `decode` puts it together. */
+  convertTokensToString(tokens: readonly string[]): string {
+    return decodeTokens(tokens, this.#spec.continuingSubwordPrefix, true)
+  }
+
   /** Every token and its id; a copy. */
   getVocab(): Map<string, number> {
     return new Map(this.#ids)
@@ -224,6 +256,9 @@ export class BertTokenizer implements SpecialTokens {
     return list
   }
 }
+
+const isIterable = (value: unknown): boolean =>
+  typeof value === 'object' && value !== null && (Symbol.iterator in value || Symbol.asyncIterator in value)
 
 const isText = (value: unknown): value is TextInput => typeof value === 'string' || Array.isArray(value)
 

@@ -3,7 +3,7 @@ import { type AddedToken, specialToken } from './added-tokens.ts'
 import type { SpecialTokens, TokenizerFolder } from './files.ts'
 import { defined } from './options.ts'
 
-const DEFAULT_SPECIAL: SpecialTokens = {
+export const DEFAULT_SPECIAL: SpecialTokens = {
   unkToken: '[UNK]',
   sepToken: '[SEP]',
   padToken: '[PAD]',

@@ -1,0 +1,84 @@
+// Words and their tags as tokens and labels. Transformers' examples/pytorch/token-classification/run_ner.py: tokenize_and_align_labels.
+import { ArgumentError } from '../../errors.ts'
+import type { BertTokenizer } from '../tokenizer/tokenizer.ts'
+import { cut, type Window } from '../tokenizer/truncation.ts'
+import { checkAtLeast, type LabelledTokens, NO_LABEL, type SequenceExample } from './example.ts'
+
+/** A place among the tokens of several windows. */
+export interface TokenPlace {
+  readonly window: number
+  readonly token: number
+}
+
+/** A sentence for prediction: all of it, in as many windows as it takes. */
+export interface WordWindows {
+  readonly windows: readonly SequenceExample[]
+  /**
+   * Where the first piece of each word is; of several windows the one that shows most of what is around it. null for a word
+   * without a piece: the tokenizer drops control characters and empty words.
+   */
+  readonly words: readonly (TokenPlace | null)[]
+}
+
+/** The pieces of all words, and for each piece the word that it is the first of, else null. */
+function piecesOf(words: readonly string[], tokenizer: BertTokenizer): { ids: number[]; firstOf: (number | null)[] } {
+  const { inputIds, wordIds } = tokenizer.encode(words, { addSpecialTokens: false, truncation: false })
+  return { ids: inputIds, firstOf: wordIds.map((word, i) => (word === wordIds[i - 1] ? null : word)) }
+}
+
+/** `[CLS]`, the pieces of the window, `[SEP]`. */
+const around = (ids: readonly number[], { from, to }: Window, tokenizer: BertTokenizer): number[] => [
+  tokenizer.clsTokenId,
+  ...ids.slice(from, to),
+  tokenizer.sepTokenId,
+]
+
+/**
+ * `[CLS] words [SEP]`, cut to `maxLength` tokens, with the label of each word on its first piece and `NO_LABEL` on every other token.
+ * `labelId` gives the class of a tag, or throws.
+ * @throws ArgumentError if there are not as many tags as tokens.
+ */
+export function encodeTokens(
+  { tokens, tags }: { readonly tokens: readonly string[]; readonly tags: readonly string[] },
+  tokenizer: BertTokenizer,
+  { maxLength, labelId }: { readonly maxLength: number; readonly labelId: (tag: string) => number },
+): LabelledTokens {
+  checkAtLeast('maxLength', maxLength, 3)
+  if (tags.length !== tokens.length)
+    throw new ArgumentError(`Expected ${tokens.length} tags, one for each token, but received ${tags.length}`)
+  const { ids, firstOf } = piecesOf(tokens, tokenizer)
+  const kept = { from: 0, to: Math.min(ids.length, maxLength - 2) }
+  const labels = firstOf.slice(0, kept.to).map((word) => (word === null ? NO_LABEL : labelId(tags[word])))
+  return { inputIds: around(ids, kept, tokenizer), labels: [NO_LABEL, ...labels, NO_LABEL] }
+}
+
+/**
+ * `[CLS] words [SEP]` in windows of at most `maxLength` tokens, of which neighbours share `stride`, so that every word is predicted.
+ * @throws ArgumentError if `stride` leaves no progress.
+ */
+export function encodeWords(
+  words: readonly string[],
+  tokenizer: BertTokenizer,
+  { maxLength, stride }: { readonly maxLength: number; readonly stride: number },
+): WordWindows {
+  checkAtLeast('maxLength', maxLength, 3)
+  checkAtLeast('stride', stride, 0)
+  if (stride >= maxLength - 2)
+    throw new ArgumentError(`Expected stride below ${maxLength - 2} (maxLength less 2) but received ${stride}`)
+  const { ids, firstOf } = piecesOf(words, tokenizer)
+  const windows = cut(ids.length, maxLength - 2, stride)
+  const places = new Array<TokenPlace | null>(words.length).fill(null)
+  const contexts = new Int32Array(words.length).fill(-1)
+  windows.forEach(({ from, to }, window) => {
+    for (let i = from; i < to; i++) {
+      const word = firstOf[i]
+      if (word === null) continue
+      // what is missing at either end of the sentence is missing in every window
+      const context = Math.min(from === 0 ? ids.length : i - from, to === ids.length ? to : to - 1 - i)
+      if (context <= contexts[word]) continue
+      contexts[word] = context
+      places[word] = { window, token: i - from + 1 }
+    }
+  })
+  return { windows: windows.map((window) => ({ inputIds: around(ids, window, tokenizer) })), words: places }
+}

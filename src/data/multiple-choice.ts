@@ -1,0 +1,94 @@
+import { type JsonValue, kindOf, quote } from '../json.ts'
+import { columnOf, type Fail, failAt, fieldOf, hasField, textOf } from './fields.ts'
+import { type NamedBytes, type ReadOptions, type Row, readRows } from './readers/rows.ts'
+
+/** A situation and its possible continuations or answers. */
+export interface ChoiceExample {
+  context: string
+  /** What stands before each choice: a question about the context, or the beginning of a sentence that the choices end. */
+  question?: string
+  /** At least two. */
+  choices: string[]
+  /** Which choice is right, from 0; undefined where it was not asked for. */
+  label?: number
+  /** The 1-based line where the example begins. */
+  line: number
+}
+
+export interface ChoiceOptions extends Omit<ReadOptions, 'required'> {
+  /** Of the context. Default: "context", "sent1" or "premise". */
+  textColumn?: string
+  /** Of the question. Default: "question" or "sent2", where there is one. */
+  textPairColumn?: string
+  labelColumn?: string
+  /** 'required' (for training and evaluation), or 'ignored' (for prediction). */
+  labels?: 'required' | 'ignored'
+}
+
+const CONTEXTS = ['context', 'sent1', 'premise']
+const QUESTIONS = ['question', 'sent2']
+
+/**
+ * Streams the examples of a multiple-choice data set. The choices are a list "choices", or fields "ending0", "ending1", ... as in
+ * SWAG, or "choice1", "choice2", ... as in COPA. A missing field, fewer than two choices, or a label that is none of them is
+ * a DataError with file and line.
+ */
+export async function* choiceRows(
+  source: string | NamedBytes,
+  options: ChoiceOptions = {},
+): AsyncGenerator<ChoiceExample> {
+  const { textColumn, textPairColumn, labelColumn = 'label', labels = 'required' } = options
+  const file = typeof source === 'string' ? source : source.name
+  const contexts = textColumn === undefined ? CONTEXTS : [textColumn]
+  const required = [textColumn, textPairColumn].filter((name) => name !== undefined)
+  if (labels === 'required') required.push(labelColumn)
+  for await (const row of readRows(source, { ...options, required })) {
+    const fail = failAt(file, row.line)
+    const context = columnOf(row, contexts)
+    fieldOf(row, context, file, contexts.slice(1))
+    const choices = choicesOf(row, file, fail)
+    const example: ChoiceExample = { context: textOf(row, context, file), choices, line: row.line }
+    const question = textPairColumn ?? QUESTIONS.find((name) => hasField(row, name))
+    if (question !== undefined) example.question = textOf(row, question, file)
+    if (labels === 'required') {
+      example.label = indexOf(fieldOf(row, labelColumn, file), labelColumn, choices.length, fail)
+    }
+    yield example
+  }
+}
+
+function choicesOf(row: Row, file: string, fail: Fail): string[] {
+  const choices = hasField(row, 'choices') ? listedChoices(row.fields.choices, fail) : numberedChoices(row, file)
+  if (choices.length === 0) fieldOf(row, 'choices', file, ['ending0', 'choice0', 'choice1'])
+  if (choices.length < 2) throw fail(`expected at least two choices, but found ${choices.length}`)
+  return choices
+}
+
+function listedChoices(value: JsonValue, fail: Fail): string[] {
+  if (!Array.isArray(value)) throw fail(`expected "choices" to be a list, but it is ${kindOf(value)}`)
+  return value.map((choice, index) => {
+    if (typeof choice === 'string') return choice
+    throw fail(`expected choice ${index} to be a string, but it is ${kindOf(choice)}`)
+  })
+}
+
+/** The fields of one name with the numbers that follow each other, from 0 or 1. */
+function numberedChoices(row: Row, file: string): string[] {
+  const start = ['ending0', 'ending1', 'choice0', 'choice1'].find((column) => hasField(row, column))
+  const choices: string[] = []
+  if (start === undefined) return choices
+  const name = start.slice(0, -1)
+  for (let number = Number(start.slice(-1)); hasField(row, `${name}${number}`); number++) {
+    choices.push(textOf(row, `${name}${number}`, file))
+  }
+  return choices
+}
+
+function indexOf(value: JsonValue, column: string, count: number, fail: Fail): number {
+  const text = typeof value === 'string' ? value.trim() : value
+  const index = typeof text === 'number' || (typeof text === 'string' && /^\d+$/.test(text)) ? Number(text) : Number.NaN
+  if (Number.isInteger(index) && index >= 0 && index < count) return index
+  throw fail(
+    `expected ${quote(column)} to be the number of a choice, from 0 to ${count - 1}, but it is ${quote(value)}`,
+  )
+}

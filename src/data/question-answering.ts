@@ -1,0 +1,181 @@
+import { DataError } from '../errors.ts'
+import { isJsonObject, type JsonValue, kindOf, quote } from '../json.ts'
+import { type Fail, failAt, nameOf, textOf } from './fields.ts'
+import { type NamedBytes, type ReadOptions, type Row, readRows } from './readers/rows.ts'
+
+export interface Answer {
+  text: string
+  /** Where it begins in the context, in UTF-16 units; -1: nowhere (see `QuestionOptions.purpose`). */
+  answerStart: number
+}
+
+export interface QuestionExample {
+  /** The file's, or the 1-based number of the question. */
+  id: string
+  question: string
+  context: string
+  /** None: the context does not answer the question. undefined where they were not asked for. */
+  answers?: Answer[]
+  /** The 1-based line where the example begins, of a SQuAD file that where its article begins. */
+  line: number
+}
+
+/** An answer that does not stand where the file says. */
+export interface AnswerFault {
+  /** 'moved': to the nearest place where it stands. 'missing': the context does not have it. */
+  kind: 'moved' | 'missing'
+  id: string
+  line: number
+}
+
+export interface QuestionOptions extends Omit<ReadOptions, 'required'> {
+  /** Of the question. Of SQuAD's nested files no name can be chosen. */
+  textColumn?: string
+  /** Of the context. */
+  textPairColumn?: string
+  /** Of the answers. */
+  labelColumn?: string
+  /**
+   * - 'train': an answer that its context does not have is left out, and so is a question that has no other.
+   * - 'evaluate': every question and the text of every answer is given, with answerStart -1 where the context does not have it:
+   *   metrics compare texts. Two questions with the same id are a DataError.
+   * - 'predict': answers are not read.
+   */
+  purpose?: 'train' | 'evaluate' | 'predict'
+  /** Called for each answer that had to be moved or is missing, so that they can be counted. */
+  onFault?: (fault: AnswerFault) => void
+}
+
+/** A question as the file has it. */
+interface Question {
+  id: JsonValue | undefined
+  question: string
+  context: string
+  /** undefined: not there. */
+  answers: JsonValue | undefined
+  isImpossible: boolean
+  fail: Fail
+}
+
+/**
+ * Streams the questions of SQuAD 1.1 and 2.0 files ({data: [{paragraphs: [{context, qas: [...]}]}]}), or flat rows
+ * {id?, question, context, answers}, where answers are a list of {text, answer_start} or, as of the package `datasets`,
+ * {text: [...], answer_start: [...]}. answer_start counts Unicode code points. A malformed question is a DataError with file and line.
+ */
+export async function* questionRows(
+  source: string | NamedBytes,
+  options: QuestionOptions = {},
+): AsyncGenerator<QuestionExample> {
+  const { textColumn = 'question', textPairColumn = 'context', labelColumn = 'answers', purpose = 'train' } = options
+  const file = typeof source === 'string' ? source : source.name
+  const names = { textColumn, textPairColumn, labelColumn }
+  const ids = new Set<string>()
+  let count = 0
+  for await (const row of readRows(source, { ...options, required: [textColumn, textPairColumn] })) {
+    for (const found of questionsOf(row, names, file)) {
+      const { question, context, fail } = found
+      count++
+      const id = found.id === undefined ? String(count) : nameOf(found.id, '"id"', fail)
+      const example: QuestionExample = { id, question, context, line: row.line }
+      if (purpose === 'evaluate') {
+        if (ids.has(id)) throw fail(`expected every question to have an id of its own, but ${quote(id)} is there twice`)
+        ids.add(id)
+      }
+      if (purpose !== 'predict') {
+        const given = answersOf(found, labelColumn)
+        const report = (kind: AnswerFault['kind']): void => options.onFault?.({ kind, id, line: row.line })
+        const placed = given.map((answer) => placeAnswer(answer, context, report))
+        example.answers = purpose === 'train' ? placed.filter(({ answerStart }) => answerStart >= 0) : placed
+        if (example.answers.length === 0 && given.length > 0) continue
+      }
+      yield example
+    }
+  }
+}
+
+type Names = Required<Pick<QuestionOptions, 'textColumn' | 'textPairColumn' | 'labelColumn'>>
+
+function* questionsOf(row: Row, names: Names, file: string): Generator<Question> {
+  const { fields, line } = row
+  if (Array.isArray(fields.paragraphs)) {
+    for (const [index, paragraph] of fields.paragraphs.entries())
+      yield* questionsOfParagraph(paragraph, line, file, `paragraphs[${index}]`)
+  } else if (Array.isArray(fields.qas)) {
+    yield* questionsOfParagraph(fields, line, file, 'the paragraph')
+  } else {
+    yield {
+      id: fields.id ?? undefined,
+      question: textOf(row, names.textColumn, file),
+      context: textOf(row, names.textPairColumn, file),
+      answers: fields[names.labelColumn],
+      isImpossible: fields.is_impossible === true,
+      fail: failAt(file, line),
+    }
+  }
+}
+
+function* questionsOfParagraph(paragraph: JsonValue, line: number, file: string, where: string): Generator<Question> {
+  const failIn = (place: string) => (reason: string) => new DataError(`${place}: ${reason}`, file, line)
+  if (!isJsonObject(paragraph)) throw failIn(where)(`expected an object, but found ${kindOf(paragraph)}`)
+  const { context, qas } = paragraph
+  if (typeof context !== 'string')
+    throw failIn(where)(`expected "context" to be a string, but it is ${kindOf(context)}`)
+  if (!Array.isArray(qas)) throw failIn(where)(`expected "qas" to be a list, but it is ${kindOf(qas)}`)
+  for (const [index, each] of qas.entries()) {
+    const fail = failIn(`${where}.qas[${index}]`)
+    if (!isJsonObject(each)) throw fail(`expected an object, but found ${kindOf(each)}`)
+    const { id, question, answers, is_impossible: isImpossible } = each
+    if (typeof question !== 'string') throw fail(`expected "question" to be a string, but it is ${kindOf(question)}`)
+    yield { id: id ?? undefined, question, context, answers, isImpossible: isImpossible === true, fail }
+  }
+}
+
+/** The answers as the file has them; `start` is in code points, -1 where it is not given. */
+function answersOf({ answers, isImpossible, fail }: Question, column: string): { text: string; start: number }[] {
+  if (isImpossible) return []
+  const wrong = (value: JsonValue | undefined): DataError =>
+    fail(
+      `expected ${quote(column)} to be a list of {text, answer_start}, or lists {text: [...], answer_start: [...]}, but it is ${kindOf(value)}`,
+    )
+  let pairs: (readonly [JsonValue | undefined, JsonValue | undefined])[]
+  if (Array.isArray(answers)) {
+    pairs = answers.map((answer) => {
+      if (isJsonObject(answer)) return [answer.text, answer.answer_start]
+      throw fail(`expected an answer to be an object {text, answer_start}, but it is ${kindOf(answer)}`)
+    })
+  } else if (isJsonObject(answers)) {
+    const { text: texts, answer_start: starts = [] } = answers
+    if (!Array.isArray(texts) || !Array.isArray(starts)) throw wrong(answers)
+    pairs = texts.map((text, index) => [text, starts[index]])
+  } else throw wrong(answers)
+  const read = pairs.map(([text, start = -1]) => {
+    if (typeof text !== 'string') throw fail(`expected the text of an answer to be a string, but it is ${kindOf(text)}`)
+    if (start !== null && !Number.isInteger(start)) {
+      throw fail(`expected answer_start to be a whole number, but it is ${quote(start)}`)
+    }
+    return { text, start: Number(start ?? -1) }
+  })
+  // Some data sets say so that a question has no answer.
+  return read.filter(({ text }) => text !== '')
+}
+
+function placeAnswer(
+  { text, start }: { text: string; start: number },
+  context: string,
+  report: (kind: AnswerFault['kind']) => void,
+): Answer {
+  const place = start < 0 ? -1 : utf16Offset(context, start)
+  if (place >= 0 && context.startsWith(text, place)) return { text, answerStart: place }
+  const before = place > 0 ? context.lastIndexOf(text, place) : -1
+  const after = context.indexOf(text, Math.max(place, 0))
+  report(before < 0 && after < 0 ? 'missing' : 'moved')
+  const isBefore = before >= 0 && (after < 0 || place - before <= after - place)
+  return { text, answerStart: isBefore ? before : after }
+}
+
+/** Where code point number `count` begins, in UTF-16 units; the length of the text where it has fewer. */
+function utf16Offset(text: string, count: number): number {
+  let at = 0
+  for (let left = count; left > 0 && at < text.length; left--) at += text.codePointAt(at)! > 0xffff ? 2 : 1
+  return at
+}

@@ -1,0 +1,326 @@
+// The readers of .json, .conll, .txt and .parquet, and CSV against the package csv-parse.
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+import { parse } from 'csv-parse/sync'
+import { describe, expect, it } from 'vitest'
+import { csvRecords } from '../../src/data/readers/csv.ts'
+import { type RowFormat, readRows, type TaskOptions } from '../../src/data/readers/rows.ts'
+import { ArgumentError } from '../../src/errors.ts'
+import { Random } from '../formats/helpers.ts'
+import { listOf, piecesOf, put, refuses as refusesReading } from './reading.ts'
+
+const reference = process.env.BERTKIT_REFERENCE_DIR
+const needsReference = reference ? '' : ' (skipped: BERTKIT_REFERENCE_DIR is not set)'
+const fixture = (name: string): string => join(import.meta.dirname, 'fixtures', `${name}.parquet`)
+
+const ALL: readonly RowFormat[] = ['csv', 'tsv', 'jsonl', 'json', 'parquet', 'conll', 'txt']
+const rowsOf = async (file: string, options?: TaskOptions) =>
+  (await listOf(readRows(file, { formats: ALL, ...options }))).map(({ line, fields }) => [line, { ...fields }])
+const read = async (extension: string, content: string | Uint8Array, options?: TaskOptions) =>
+  rowsOf(await put(extension, content), options)
+async function refuses(
+  extension: string,
+  content: string | Uint8Array,
+  line: number | undefined,
+  message: RegExp,
+  options?: TaskOptions,
+) {
+  const file = await put(extension, content)
+  await refusesReading(readRows(file, { formats: ALL, ...options }), file, line, message)
+}
+
+describe('json', () => {
+  const rows = [
+    [1, { a: 'x"]}\\', b: [1, { c: null }] }],
+    [2, { a: 'é漢😀', b: {} }],
+  ]
+  const [first, second] = ['{"a":"x\\"]}\\\\","b":[1,{"c":null}]}', '{"a":"é漢😀","b":{}}']
+
+  it('is an array of objects, an object with one, or objects one after another', async () => {
+    expect(await read('.json', `[${first},\n${second}]`)).toEqual(rows)
+    expect(await read('.json', `{"version":"2.0","rows":[${first}\n,${second}],"n":-1e3}\n`)).toEqual(rows)
+    expect(await read('.json', `\ufeff${first}\r\n${second}\r\n`)).toEqual(rows)
+    expect(await read('.json.gz', gzipSync(`[${first},\n${second}]`))).toEqual(rows)
+  })
+
+  it('prefers the array named data, and takes an object that is a row itself as one', async () => {
+    expect(await read('.json', '{"others":[{"a":1}],"data":[{"a":2}]}')).toEqual([[1, { a: 2 }]])
+    const answers = '{"question":"q","answers":[{"text":"x"}]}'
+    expect(await read('.json', answers)).toEqual([[1, { text: 'x' }]])
+    expect(await read('.json', answers, { required: ['question'] })).toEqual([[1, JSON.parse(answers)]])
+    expect(await read('.json', '{"a":[1],"b":[]}')).toEqual([[1, { a: [1], b: [] }]])
+  })
+
+  it('gives the line where each object begins', async () => {
+    const text = JSON.stringify([{ a: 1 }, { a: [2, 3] }, { a: 4 }], null, 2)
+    const lines = text.split('\n').flatMap((line, index) => (line === '  {' ? [index + 1] : []))
+    expect((await read('.json', text)).map(([line]) => line)).toEqual(lines)
+    expect((await read('.json', `\n{"n":1,\n"data":\n[\n${first}]}`)).map(([line]) => line)).toEqual([5])
+  })
+
+  it('names the line of what is wrong', async () => {
+    await refuses('.json', '[{"a":1},\n{"a":}]', 2, /not valid JSON/)
+    await refuses('.json', '[{"a":1},\n{"a":1]', 2, /not valid JSON/)
+    await refuses('.json', '[{"a":1},\n{"a":"x}]', 2, /what begins here is never closed/)
+    await refuses('.json', '[{"a":1},\n2]', 2, /expected an object, but found "2"/)
+    await refuses('.json', '[{"a":1},\n]', 2, /expected an object, but found "]"/)
+    await refuses('.json', '[{"a":1}\n{"a":2}]', 2, /expected "," or "]" after an object, but found "{"/)
+    await refuses('.json', '[{"a":1}', 1, /expected "," or "]" after an object, but found the end of the file/)
+    await refuses('.json', '[{"a":1}]\n[]', 2, /expected nothing after the array/)
+    await refuses('.json', '{"a":1}\n[]', 2, /expected an object, but found "\["/)
+    await refuses('.json', '"text"', 1, /expected an object, but found "\\""/)
+    await refuses('.json', '{"v":tru,"data":[{"a":1}]}', 1, /not valid JSON/)
+    await refuses('.json', '{"v" 1,"data":[{"a":1}]}', 1, /expected ":" after a name, but found "1"/)
+    await refuses('.json', '{"data":[{"a":1}],\n}', 2, /expected a name in quotes, but found "}"/)
+    await refuses('.json', '{"a":[{}],"b":[{}]}', 1, /expected one array of objects, .* but found "a", "b"/)
+    await refuses('.json', `[{"a":${'['.repeat(40)}${']'.repeat(40)}}]`, 1, /nested 41 deep/)
+    await refuses('.json', Buffer.from('[{"a":1},\n{"a":"\xff"}]', 'latin1'), 2, /not valid UTF-8/)
+    await refuses('.json', '[{"a":1},\n“b”]', 2, /expected an object, but found "“"/)
+    for (const empty of ['', ' \n', '[]', '{"data":[]}', '\ufeff']) {
+      await refuses('.json', empty, undefined, /at least one row/)
+    }
+  })
+
+  it('refuses more than it reads whole, before it has it', async () => {
+    let given = 0
+    async function* endless(): AsyncGenerator<Uint8Array> {
+      for (; ; given++) yield Buffer.alloc(2 ** 24, ' ')
+    }
+    const source = { bytes: endless(), name: 'x' }
+    await refusesReading(readRows(source, { format: 'json' }), 'x', undefined, /at most 268435456 bytes.*\.jsonl/)
+    expect(given).toBe(16)
+  })
+
+  it('finds the records that JSON.parse finds', async () => {
+    const random = new Random(8)
+    const value = (depth: number): unknown => {
+      const kind = random.below(depth > 3 ? 4 : 6)
+      if (kind === 4) return Array.from({ length: random.below(4) }, () => value(depth + 1))
+      if (kind === 5) return object(depth)
+      return [null, random.next() * 1e6, ['', '\\', '"', '\\"', '[{,:', '漢\n'][random.below(6)], true][kind]
+    }
+    const object = (depth: number): object =>
+      Object.fromEntries(Array.from({ length: random.below(4) }, (_, i) => [`${i}"]}`, value(depth + 1)]))
+    for (let round = 0; round < 300; round++) {
+      const data = Array.from({ length: 1 + random.below(5) }, () => object(0))
+      const indent = random.below(3)
+      const text = [
+        JSON.stringify(data, null, indent),
+        JSON.stringify({ data, x: 'y' }, null, indent),
+        data.map((each) => JSON.stringify(each, null, indent)).join(random.pick(['', ' ', '\n'])),
+      ][data.length > 1 ? random.below(3) : random.below(2)]
+      const source = { bytes: piecesOf(text, 1 + random.below(50)), name: 'x' }
+      expect((await listOf(readRows(source, { format: 'json' }))).map(({ fields }) => ({ ...fields }))).toEqual(data)
+    }
+  })
+})
+
+describe('conll', () => {
+  it('has the token first and the tag last, between tabs or spaces', async () => {
+    const text =
+      '\ufeff-DOCSTART- -X- -X- O\r\n\r\nEU NNP B-NP B-ORG\r\nrejects  VBZ B-VP  O \r\n\t\r\nNew York\tx\tB-LOC\r\n' +
+      '\n \n# O\n-DOCSTART-\n\u3000 O\n\u00a0 O\na\u00a0b E-X\n'
+    expect(await read('.conll', text)).toEqual([
+      [3, { tokens: ['EU', 'rejects'], tags: ['B-ORG', 'O'] }],
+      [6, { tokens: ['New York'], tags: ['B-LOC'] }],
+      [9, { tokens: ['#'], tags: ['O'] }],
+      [11, { tokens: ['\u3000', '\u00a0', 'a\u00a0b'], tags: ['O', 'O', 'E-X'] }],
+    ])
+  })
+
+  it('needs no tags where none are asked for', async () => {
+    expect(await read('.conll', 'a\nb O\n\nc\tx\tO', { tagged: false })).toEqual([
+      [1, { tokens: ['a', 'b'] }],
+      [4, { tokens: ['c'] }],
+    ])
+    await refuses('.conll', 'a O\nb\n', 2, /expected a token and its tag, .* but found "b"/)
+    await refuses('.conll', 'a O\nb\t\n', 2, /but found "b\\t"/)
+    await refuses('.conll', 'a\tO\n\n\tO\n', 3, /expected a token in the first column, but it is empty/)
+  })
+
+  it('refuses what it cannot read', async () => {
+    await refuses('.conll', Buffer.of(0x61, 0x20, 0x4f, 0x0a, 0xff), 2, /not valid UTF-8/)
+    await refuses('.conll', '\n \n-DOCSTART- O\n', undefined, /at least one row/)
+    async function* endless(): AsyncGenerator<Uint8Array> {
+      for (;;) yield Buffer.from('a O\n'.repeat(10_000))
+    }
+    const source = { bytes: endless(), name: 'x' }
+    await refusesReading(
+      readRows(source, { format: 'conll', formats: ALL }),
+      'x',
+      2 ** 20 + 1,
+      /begins in line 1 has more than 1048576 tokens/,
+    )
+  })
+
+  it('goes on over the borders of blocks', async () => {
+    const sentence = 'token\tB-X\nother\tI-X\n\n'
+    const whole = sentence.repeat(20_000)
+    for (const size of [7, 60_001, whole.length]) {
+      const source = { bytes: piecesOf(whole, size), name: 'x' }
+      const rows = await listOf(readRows(source, { format: 'conll', formats: ALL }))
+      expect(rows.map(({ line }) => line)).toEqual(Array.from({ length: 20_000 }, (_, i) => 3 * i + 1))
+      expect(new Set(rows.map(({ fields }) => JSON.stringify(fields))).size).toBe(1)
+    }
+  })
+})
+
+describe('txt', () => {
+  it('has a passage on each line, and blank lines between documents', async () => {
+    expect(await read('.txt', '\ufeff\n one \r\ntwo\n\n\t\n\u3000\nthree')).toEqual([
+      [2, { text: ' one ', document: 0 }],
+      [3, { text: 'two', document: 0 }],
+      [7, { text: 'three', document: 1 }],
+    ])
+    await refuses('.txt', ' \n\n', undefined, /at least one row/)
+    await refuses('.txt', Buffer.of(0x61, 0x0a, 0xc3), 2, /not valid UTF-8/)
+  })
+})
+
+describe('parquet', () => {
+  const TEXTS = ['plain', 'naïve 漢字 😀', '', 'two\nlines', 'a "quote"', 'x'.repeat(300), null]
+  const expected = TEXTS.map((text, i) => [i + 1, { text, label: text === null ? null : i }])
+
+  it.each(['snappy', 'gzip', 'zstd', 'brotli', 'lz4', 'none'])('is read by row group: %s', async (codec) => {
+    expect(await rowsOf(fixture(codec))).toEqual(expected)
+  })
+
+  it('has all kinds of values', async () => {
+    expect(await rowsOf(fixture('kinds'))).toEqual([
+      [
+        1,
+        {
+          id: 'q0',
+          context: 'the 😀 cat sat',
+          question: 'who?',
+          answers: Object.assign(Object.create(null), { text: ['cat', 'the 😀 cat'], answer_start: [6, 0] }),
+          tokens: ['a', 'b'],
+          ner_tags: [0, 3],
+          small: -1,
+          large: 2 ** 53 - 1,
+          score: 0.5,
+          single: 0.25,
+          yes: true,
+          day: '2020-02-29T00:00:00.000Z',
+          nested: [[1], []],
+          category: 'pos',
+        },
+      ],
+      [2, expect.objectContaining({ large: String(2n ** 60n), score: -1e300, single: null, day: null, nested: null })],
+    ])
+  })
+
+  it('may be packed or a stream, which is read whole', async () => {
+    const bytes = await readFile(fixture('snappy'))
+    expect(await read('.parquet.gz', gzipSync(bytes))).toEqual(expected)
+    const source = { bytes: piecesOf(bytes, 100), name: 'x' }
+    expect((await listOf(readRows(source, { format: 'parquet' }))).length).toBe(7)
+  })
+
+  it('that is damaged or lacks columns is refused', async () => {
+    const bytes = await readFile(fixture('zstd'))
+    await refuses('.parquet', bytes.subarray(0, bytes.length - 5), undefined, /not a Parquet file that can be read/)
+    await refuses('.parquet', '', undefined, /not a Parquet file that can be read/)
+    await refuses('.parquet', 'PAR1', undefined, /not a Parquet file that can be read/)
+    await refuses('.parquet', bytes, undefined, /expected "tokens", but found "text", "label"; say which columns/, {
+      required: ['text', 'tokens'],
+    })
+    await refusesReading(readRows(fixture('empty')), fixture('empty'), undefined, /at least one row/)
+  })
+
+  it('with bytes changed is read or refused, and never crashes', async () => {
+    const bytes = await readFile(fixture('none'))
+    const random = new Random(6)
+    const outcomes = { read: 0, refused: 0 }
+    for (let round = 0; round < 24; round++) {
+      const damaged = Buffer.from(bytes)
+      for (let changes = random.below(3); changes >= 0; changes--)
+        damaged[random.below(bytes.length)] = random.below(256)
+      try {
+        await listOf(readRows({ bytes: piecesOf(damaged, 1e6), name: 'x' }, { format: 'parquet' }))
+        outcomes.read++
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'ERR_DATA', file: 'x' })
+        outcomes.refused++
+      }
+    }
+    expect(Math.min(outcomes.read, outcomes.refused)).toBeGreaterThan(3)
+  })
+
+  it('is decoded without holding the event loop, and can be left', async () => {
+    let turns = 0
+    const timer = setInterval(() => turns++, 0)
+    for await (const { line } of readRows(fixture('snappy'))) if (line === 4) break
+    clearInterval(timer)
+    expect(turns).toBeGreaterThan(0)
+  })
+})
+
+describe('formats', () => {
+  it('are those of the task', async () => {
+    const file = await put('.conll', 'a O\n')
+    await refusesReading(readRows(file), file, undefined, /expected a \.csv, .* but the name ends in \.conll/)
+    await expect(listOf(readRows(file, { format: 'conll' }))).rejects.toThrow(ArgumentError)
+    await expect(listOf(readRows(file, { format: 'csv', formats: ['conll', 'txt'] }))).rejects.toThrow(
+      /Expected the format of .* to be conll or txt but received csv/,
+    )
+  })
+})
+
+describe('csv', () => {
+  it('reads what csv-parse reads', async () => {
+    const random = new Random(9)
+    const parts = ['a', ',', ',', '\n', '\r\n', '"x"', '"', '""', '"a""b"', '"\n"', '\r', '漢', ' ']
+    const outcomes = { read: 0, refused: 0 }
+    for (let round = 0; round < 4000; round++) {
+      const text = Array.from({ length: random.below(12) }, () => random.pick(parts)).join('')
+      let expected: string[][] | undefined
+      try {
+        const options = { record_delimiter: ['\r\n', '\n'], relax_column_count: true, skip_empty_lines: true }
+        expected = parse(text, options)
+      } catch {}
+      const found: string[][] = []
+      try {
+        for await (const records of csvRecords(piecesOf(text, 1 + random.below(6))))
+          for (const { cells } of records) found.push(cells)
+      } catch {
+        expect(expected, JSON.stringify(text)).toBe(undefined)
+        outcomes.refused++
+        continue
+      }
+      expect(found, JSON.stringify(text)).toEqual(expected)
+      outcomes.read++
+    }
+    expect(Math.min(outcomes.read, outcomes.refused)).toBeGreaterThan(500)
+  })
+})
+
+describe(`real data${needsReference}`, () => {
+  const data = join(reference ?? '', 'data')
+  const conll = (name: string) => listOf(readRows(join(data, name), { format: 'conll', formats: ALL }))
+
+  it.skipIf(!reference)('the sentences and tokens of wnut17, resume_ner_zh and GermEval', async () => {
+    const counts = async (name: string) => {
+      const rows = await conll(name)
+      return [rows.length, rows.reduce((sum, { fields }) => sum + (fields.tokens as string[]).length, 0)]
+    }
+    expect(await counts('wnut17/wnut17train.conll')).toEqual([3394, 62_730])
+    expect(await counts('wnut17/emerging.dev.conll')).toEqual([1009, 15_733])
+    expect(await counts('wnut17/emerging.test.annotated')).toEqual([1287, 23_394])
+    expect(await counts('resume_ner_zh/train.char.bmes')).toEqual([3821, 124_099])
+    expect(await counts('resume_ner_zh/dev.char.bmes')).toEqual([463, 13_890])
+    const tags = new Set((await conll('hf_tests_samples/GermEval/train.txt')).flatMap(({ fields }) => fields.tags))
+    const labels = (await readFile(join(data, 'hf_tests_samples/GermEval/labels.txt'), 'utf8')).trim().split('\n')
+    expect(labels).toEqual(expect.arrayContaining([...tags]))
+  })
+
+  it.skipIf(!reference)('the objects of the samples of Transformers', async () => {
+    const rows = (name: string) => listOf(readRows(join(data, 'hf_tests_samples', name)))
+    expect((await rows('SQUAD/sample.json')).map(({ fields }) => typeof fields.context)).toContain('string')
+    const text = await readFile(join(data, 'hf_tests_samples/swag/sample.json'), 'utf8')
+    const objects = JSON.parse(`[${text.replaceAll(/\}\s*\{/g, '},{')}]`)
+    expect((await rows('swag/sample.json')).map(({ fields }) => ({ ...fields }))).toEqual(objects)
+    expect((await rows('conll/sample.json')).length).toBeGreaterThan(5)
+  })
+})

@@ -1,0 +1,43 @@
+// What the tests of readers share.
+import { mkdtempSync } from 'node:fs'
+import { writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { expect } from 'vitest'
+import { DataError } from '../../src/errors.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'bertkit-readers-'))
+let count = 0
+
+/** Writes a file of its own; gives its path. */
+export async function put(extension: string, content: string | Uint8Array): Promise<string> {
+  const file = join(folder, `${count++}${extension}`)
+  await writeFile(file, content)
+  return file
+}
+
+export async function listOf<Item>(items: AsyncIterable<Item>): Promise<Item[]> {
+  const list: Item[] = []
+  for await (const item of items) list.push(item)
+  return list
+}
+
+export async function* piecesOf(text: string | Uint8Array, size: number): AsyncGenerator<Uint8Array> {
+  const bytes = Buffer.from(text)
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size)
+}
+
+/** Expects a DataError of `file` that names its line and says no more of the file than it needs to. */
+export async function refuses(
+  reading: AsyncIterable<unknown>,
+  file: string,
+  line: number | undefined,
+  message: RegExp,
+): Promise<void> {
+  const error: unknown = await listOf(reading).catch((reason) => reason)
+  expect(error).toBeInstanceOf(DataError)
+  expect(error).toMatchObject({ file, line })
+  expect(String(error)).toContain(line === undefined ? `${file}: ` : `${file}:${line}: `)
+  expect(String(error)).toMatch(message)
+  expect(String(error).length).toBeLessThan(1000)
+}

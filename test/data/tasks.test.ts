@@ -1,0 +1,428 @@
+// What the readers of the tasks make of rows: sentences with tags, questions, choices, passages.
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { gunzipSync } from 'node:zlib'
+import { describe, expect, it } from 'vitest'
+import { classificationRows } from '../../src/data/classification.ts'
+import { type ChoiceOptions, choiceRows } from '../../src/data/multiple-choice.ts'
+import { type PassageOptions, passageRows } from '../../src/data/passages.ts'
+import { type AnswerFault, type QuestionOptions, questionRows } from '../../src/data/question-answering.ts'
+import { type TokenOptions, tokenRows } from '../../src/data/token-classification.ts'
+import { listOf, put, refuses as refusesReading } from './reading.ts'
+
+const reference = process.env.BERTKIT_REFERENCE_DIR
+const needsReference = reference ? '' : ' (skipped: BERTKIT_REFERENCE_DIR is not set)'
+const fixture = (name: string): string => join(import.meta.dirname, 'fixtures', `${name}.parquet`)
+const jsonl = (...rows: object[]): string => rows.map((row) => JSON.stringify(row)).join('\n')
+
+/** `read` and `refuses` of one task's reader. */
+function reader<Options>(rows: (file: string, options?: Options) => AsyncIterable<object>) {
+  return {
+    read: async (extension: string, content: string, options?: Options) =>
+      listOf(rows(await put(extension, content), options)),
+    refuses: async (
+      extension: string,
+      content: string,
+      line: number | undefined,
+      message: RegExp,
+      options?: Options,
+    ) => {
+      const file = await put(extension, content)
+      await refusesReading(rows(file, options), file, line, message)
+    },
+  }
+}
+
+describe('classification', () => {
+  it('streams: the rows before a fault come before its error', async () => {
+    const file = await put('.jsonl', jsonl({ text: 'a', label: 1 }, { text: 'b', text_pair: 'c', label: 'x' }, {}))
+    const rows = classificationRows(file)
+    expect((await rows.next()).value).toEqual({ text: 'a', label: '1', line: 1 })
+    expect((await rows.next()).value).toEqual({ text: 'b', textPair: 'c', label: 'x', line: 2 })
+    await expect(rows.next()).rejects.toThrow(`${file}:3: expected a field "text", but found none`)
+  })
+
+  it('reads json and parquet', async () => {
+    const { read } = reader(classificationRows)
+    expect(
+      await read('.json', '{"data":[{"text":"a",\n"label":true},\n{"text":"b","label":0}]}'.replace('true', '7')),
+    ).toEqual([
+      { text: 'a', label: '7', line: 1 },
+      { text: 'b', label: '0', line: 3 },
+    ])
+    const options = { textColumn: 'question', textPairColumn: 'context', labelColumn: 'category' }
+    expect(await listOf(classificationRows(fixture('kinds'), options))).toEqual([
+      { text: 'who?', textPair: 'the 😀 cat sat', label: 'pos', line: 1 },
+      { text: 'what?', textPair: 'nothing', label: 'neg', line: 2 },
+    ])
+    await refusesReading(
+      classificationRows(fixture('none')),
+      fixture('none'),
+      7,
+      /"text" to be a string, but it is null/,
+    )
+    await refusesReading(classificationRows(fixture('kinds')), fixture('kinds'), undefined, /expected "text", "label"/)
+  })
+})
+
+describe('token classification', () => {
+  const { read, refuses } = reader<TokenOptions>(tokenRows)
+
+  it('reads conll', async () => {
+    expect(await read('.conll', '\na x O\nb y B-X\n\nc z O\n')).toEqual([
+      { tokens: ['a', 'b'], tags: ['O', 'B-X'], line: 2 },
+      { tokens: ['c'], tags: ['O'], line: 5 },
+    ])
+    expect(await read('.bmes', 'a\nb O\n', { labels: 'ignored', format: 'conll' })).toEqual([
+      { tokens: ['a', 'b'], line: 1 },
+    ])
+    await refuses('.conll', 'a O\nb\n', 2, /expected a token and its tag/)
+    await refuses('.tsv', 'a\tO\n', undefined, /expected a \.conll, \.jsonl, \.json or \.parquet file/)
+  })
+
+  it('reads lists of tokens and tags, of which tags may be numbers', async () => {
+    expect(await read('.jsonl', jsonl({ tokens: ['a', 'b'], tags: ['B-X', 0] }, { tokens: [], tags: [] }))).toEqual([
+      { tokens: ['a', 'b'], tags: ['B-X', '0'], line: 1 },
+      { tokens: [], tags: [], line: 2 },
+    ])
+    expect(await read('.json', '[{"words":["a"],"ner":["O"]}]')).toEqual([{ tokens: ['a'], tags: ['O'], line: 1 }])
+    expect(await listOf(tokenRows(fixture('kinds')))).toEqual([
+      { tokens: ['a', 'b'], tags: ['0', '3'], line: 1 },
+      { tokens: [], tags: [], line: 2 },
+    ])
+    const row = jsonl({ t: ['a'], l: ['O'], tokens: 1 })
+    expect(await read('.jsonl', row, { textColumn: 't', labelColumn: 'l' })).toEqual([
+      { tokens: ['a'], tags: ['O'], line: 1 },
+    ])
+    expect(await read('.jsonl', row, { textColumn: 't', labels: 'ignored' })).toEqual([{ tokens: ['a'], line: 1 }])
+  })
+
+  it('names the line of what is wrong', async () => {
+    const good = { tokens: ['a'], tags: ['O'] }
+    await refuses(
+      '.jsonl',
+      jsonl(good, { tokens: ['a', 'b'], tags: ['O'] }),
+      2,
+      /expected 2 tags, one for each token, but found 1/,
+    )
+    await refuses(
+      '.jsonl',
+      jsonl({ tokens: ['a', 1], tags: ['O', 'O'] }),
+      1,
+      /token 1 to be a string, but it is a number/,
+    )
+    await refuses('.jsonl', jsonl({ tokens: ['a'], tags: [null] }), 1, /tag 0 to be a name or a number, but it is null/)
+    await refuses('.jsonl', jsonl({ tokens: ['a'], tags: [' '] }), 1, /tag 0 to be a name or a number, but it is empty/)
+    await refuses('.jsonl', jsonl({ tokens: 'a b', tags: ['O'] }), 1, /"tokens" to be a list, but it is a string/)
+    await refuses('.jsonl', jsonl({ text: 'a' }), 1, /expected a field "tokens" or "words", but found "text"/)
+    await refuses('.jsonl', jsonl({ tokens: ['a'] }), 1, /expected a field "tags" or "ner_tags" or "ner"/)
+  })
+})
+
+describe('question answering', () => {
+  const { read, refuses } = reader<QuestionOptions>(questionRows)
+  const context = '😀 the cat 漢😀 sat on the mat'
+  const squad = (...qas: object[]): string =>
+    JSON.stringify({ version: 'v2.0', data: [{ paragraphs: [{ context, qas }] }] })
+  const qa = { id: 'a', question: 'q' }
+
+  it('reads SQuAD 1.1 and 2.0, with code points as UTF-16 units', async () => {
+    const text = squad(
+      {
+        ...qa,
+        answers: [
+          { text: 'the', answer_start: 2 },
+          { text: 'the', answer_start: 20 },
+        ],
+      },
+      { ...qa, id: 'b', answers: [{ text: '漢😀 sat', answer_start: 10 }], is_impossible: false },
+      { ...qa, id: 7, answers: [], is_impossible: true, plausible_answers: [{ text: 'cat', answer_start: 6 }] },
+    )
+    const expected = [
+      [
+        { text: 'the', answerStart: 3 },
+        { text: 'the', answerStart: 22 },
+      ],
+      [{ text: '漢😀 sat', answerStart: 11 }],
+      [],
+    ]
+    const faults: AnswerFault[] = []
+    const onFault = (fault: AnswerFault) => faults.push(fault)
+    for (const purpose of ['train', 'evaluate'] as const) {
+      expect(await read('.json', text, { purpose, onFault })).toEqual(
+        expected.map((answers, i) => ({ id: ['a', 'b', '7'][i], question: 'q', context, answers, line: 1 })),
+      )
+    }
+    expect(faults).toEqual([])
+    expect(await read('.json', squad(qa), { purpose: 'predict' })).toEqual([{ ...qa, context, line: 1 }])
+    const article = { title: 't', paragraphs: [{ context, qas: [{ ...qa, answers: [] }] }] }
+    expect(await read('.jsonl', jsonl(article, article.paragraphs[0]))).toEqual(
+      [1, 2].map((line) => ({ ...qa, context, answers: [], line })),
+    )
+  })
+
+  it('reads flat rows', async () => {
+    const lists = { text: ['cat', 'mat'], answer_start: [6, 24] }
+    const answers = [
+      { text: 'cat', answerStart: 7 },
+      { text: 'mat', answerStart: 26 },
+    ]
+    const rows = [
+      { ...qa, context, answers: lists },
+      {
+        question: 'q',
+        context,
+        answers: [
+          { text: 'cat', answer_start: 6 },
+          { text: 'mat', answer_start: 24 },
+        ],
+      },
+      { id: 'c', question: 'q', context, answers: { text: [], answer_start: [] } },
+    ]
+    const expected = [
+      { ...qa, context, answers, line: 1 },
+      { ...qa, id: '2', context, answers, line: 2 },
+      { ...qa, id: 'c', context, answers: [], line: 3 },
+    ]
+    expect(await read('.jsonl', jsonl(...rows))).toEqual(expected)
+    expect(await read('.json', JSON.stringify({ version: 2, data: rows }))).toEqual(
+      expected.map((each) => ({ ...each, line: 1 })),
+    )
+    expect(await read('.json', JSON.stringify(rows[0]))).toEqual([expected[0]])
+    expect(await listOf(questionRows(fixture('kinds')))).toEqual([
+      {
+        id: 'q0',
+        question: 'who?',
+        context: 'the 😀 cat sat',
+        answers: [
+          { text: 'cat', answerStart: 7 },
+          { text: 'the 😀 cat', answerStart: 0 },
+        ],
+        line: 1,
+      },
+      { id: 'q1', question: 'what?', context: 'nothing', answers: [], line: 2 },
+    ])
+    const names = { textColumn: 'q', textPairColumn: 'c', labelColumn: 'l' }
+    expect(await read('.jsonl', jsonl({ q: 'q', c: context, l: lists }), names)).toEqual([{ ...expected[0], id: '1' }])
+    expect(await read('.csv', 'id,question,context\n5,q,"c, d"\n', { purpose: 'predict' })).toEqual([
+      { id: '5', question: 'q', context: 'c, d', line: 2 },
+    ])
+  })
+
+  it('moves an answer to where it stands, or leaves it out', async () => {
+    const long = 'ab cd ab cd ab'
+    const starts = async (text: string, answer_start: number | null | undefined, purpose: 'train' | 'evaluate') => {
+      const faults: string[] = []
+      const onFault = ({ kind, id, line }: AnswerFault) => faults.push(`${kind} ${id} ${line}`)
+      const rows = jsonl({ ...qa, context: long, answers: [{ text, answer_start }] })
+      const questions = await listOf(questionRows(await put('.jsonl', rows), { purpose, onFault }))
+      return [questions.map(({ answers }) => answers?.map(({ answerStart }) => answerStart)), faults]
+    }
+    for (const purpose of ['train', 'evaluate'] as const) {
+      expect(await starts('ab', 6, purpose)).toEqual([[[6]], []])
+      expect(await starts('ab', 1, purpose)).toEqual([[[0]], ['moved a 1']])
+      expect(await starts('ab', 4, purpose)).toEqual([[[6]], ['moved a 1']])
+      expect(await starts('ab', 9, purpose)).toEqual([[[6]], ['moved a 1']])
+      expect(await starts('cd', -1, purpose)).toEqual([[[3]], ['moved a 1']])
+      expect(await starts('cd', 99, purpose)).toEqual([[[9]], ['moved a 1']])
+      expect(await starts('cd', null, purpose)).toEqual([[[3]], ['moved a 1']])
+      expect(await starts('cd', undefined, purpose)).toEqual([[[3]], ['moved a 1']])
+      expect(await starts('', -1, purpose)).toEqual([[[]], []])
+    }
+    expect(await starts('AB', 0, 'train')).toEqual([[], ['missing a 1']])
+    expect(await starts('AB', 0, 'evaluate')).toEqual([[[-1]], ['missing a 1']])
+    const both = squad({
+      ...qa,
+      answers: [
+        { text: 'dog', answer_start: 6 },
+        { text: 'cat', answer_start: 6 },
+      ],
+    })
+    expect(await read('.json', both)).toMatchObject([{ answers: [{ text: 'cat', answerStart: 7 }] }])
+    expect(await read('.json', both, { purpose: 'evaluate' })).toMatchObject([
+      {
+        answers: [
+          { text: 'dog', answerStart: -1 },
+          { text: 'cat', answerStart: 7 },
+        ],
+      },
+    ])
+  })
+
+  it('names what is wrong, and where', async () => {
+    const twice = squad({ ...qa, answers: [] }, { ...qa, answers: [] })
+    expect((await read('.json', twice)).length).toBe(2)
+    await refuses(
+      '.json',
+      twice,
+      1,
+      /paragraphs\[0\]\.qas\[1\]: expected every question to have an id of its own, but "a"/,
+      {
+        purpose: 'evaluate',
+      },
+    )
+    await refuses('.json', squad(qa), 1, /paragraphs\[0\]\.qas\[0\]: expected "answers" to be a list .* it is nothing/)
+    await refuses('.json', squad({ id: 'a', answers: [] }), 1, /qas\[0\]: expected "question" to be a string/)
+    await refuses('.json', squad([]), 1, /qas\[0\]: expected an object, but found a list/)
+    await refuses('.json', '{"data":[{"paragraphs":[{"qas":[]}]}]}', 1, /paragraphs\[0\]: expected "context" to be a/)
+    await refuses(
+      '.json',
+      '{"data":[{"paragraphs":[{"context":""}]}]}',
+      1,
+      /paragraphs\[0\]: expected "qas" to be a list/,
+    )
+    await refuses('.jsonl', jsonl({ ...qa, context, answers: 'cat' }), 1, /expected "answers" to be a list .* a string/)
+    await refuses('.jsonl', jsonl({ ...qa, context, answers: ['cat'] }), 1, /an answer to be an object .* a string/)
+    await refuses('.jsonl', jsonl({ ...qa, context, answers: [{ text: 1 }] }), 1, /text of an answer to be a string/)
+    await refuses('.jsonl', jsonl({ ...qa, context, answers: [{ text: 'c', answer_start: 0.5 }] }), 1, /a whole number/)
+    await refuses('.jsonl', jsonl(qa), 1, /expected a field "context", but found "id", "question"/)
+    await refuses('.csv', 'id,question\n', 1, /expected a header line with "context", but found "id", "question"/)
+  })
+})
+
+describe('multiple choice', () => {
+  const { read, refuses } = reader<ChoiceOptions>(choiceRows)
+  const choices = ['x', 'y', 'z']
+
+  it('reads a list of choices', async () => {
+    expect(
+      await read(
+        '.jsonl',
+        jsonl({ context: 'c', question: 'q', choices, label: 2 }, { context: '', choices, label: '0' }),
+      ),
+    ).toEqual([
+      { context: 'c', question: 'q', choices, label: 2, line: 1 },
+      { context: '', choices, label: 0, line: 2 },
+    ])
+    expect(await read('.jsonl', jsonl({ context: 'c', choices, label: -1 }), { labels: 'ignored' })).toEqual([
+      { context: 'c', choices, line: 1 },
+    ])
+    const names = { textColumn: 'article', textPairColumn: 'why', labelColumn: 'answer' }
+    expect(await read('.json', JSON.stringify([{ article: 'c', why: 'q', choices, answer: 1 }]), names)).toEqual([
+      { context: 'c', question: 'q', choices, label: 1, line: 1 },
+    ])
+  })
+
+  it("reads SWAG's and COPA's columns", async () => {
+    expect(await read('.csv', 'sent1,sent2,ending0,ending1,label\na,b,"x, y",z,1\n')).toEqual([
+      { context: 'a', question: 'b', choices: ['x, y', 'z'], label: 1, line: 2 },
+    ])
+    const columns = ['_', 'sent1', 'ending0', 'ending1', 'ending2', 'label']
+    expect(await read('.tsv', 'i\ta\tx\ty\tz\t2\n', { columns, header: false })).toEqual([
+      { context: 'a', choices, label: 2, line: 1 },
+    ])
+    expect(
+      await read('.jsonl', jsonl({ premise: 'a', choice1: 'x', choice2: 'y', question: 'cause', label: 1 })),
+    ).toEqual([{ context: 'a', question: 'cause', choices: ['x', 'y'], label: 1, line: 1 }])
+    const many = Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`ending${i}`, `${i}`]))
+    expect(await read('.jsonl', jsonl({ sent1: 'a', sent2: null, ...many, ending12: null, label: 11 }))).toEqual([
+      { context: 'a', choices: Object.values(many), label: 11, line: 1 },
+    ])
+  })
+
+  it('names the line of what is wrong', async () => {
+    const good = { context: 'c', choices, label: 0 }
+    for (const label of [3, -1, 0.5, '', 'A', null, [0], '0x1']) {
+      const message = /expected "label" to be the number of a choice, from 0 to 2, but it is/
+      await refuses('.jsonl', jsonl(good, { ...good, label }), 2, message)
+    }
+    await refuses('.jsonl', jsonl({ context: 'c', choices }), 1, /expected a field "label"/)
+    await refuses('.jsonl', jsonl({ choices, label: 0 }), 1, /expected a field "context" or "sent1" or "premise"/)
+    await refuses(
+      '.jsonl',
+      jsonl({ context: 'c', label: 0 }),
+      1,
+      /expected a field "choices" or "ending0" or "choice0"/,
+    )
+    await refuses('.jsonl', jsonl({ ...good, choices: ['x'] }), 1, /expected at least two choices, but found 1/)
+    await refuses('.jsonl', jsonl({ ...good, choices: [] }), 1, /expected at least two choices, but found 0/)
+    await refuses('.jsonl', jsonl({ ...good, choices: 'x' }), 1, /"choices" to be a list, but it is a string/)
+    await refuses('.jsonl', jsonl({ ...good, choices: ['x', 1] }), 1, /choice 1 to be a string, but it is a number/)
+    await refuses('.csv', 'sent1,ending0,ending1\n', 1, /expected a header line with "label"/)
+  })
+})
+
+describe('passages', () => {
+  const { read } = reader<PassageOptions>(passageRows)
+
+  it('are lines of documents', async () => {
+    expect(await read('.txt', 'a\nb\n\n\nc\n')).toEqual([
+      { text: 'a', document: 0, line: 1 },
+      { text: 'b', document: 0, line: 2 },
+      { text: 'c', document: 1, line: 5 },
+    ])
+  })
+
+  it('are documents of their own in rows, unless a field says which', async () => {
+    const rows = [{ document: 'x' }, { document: 'x' }, { document: 7 }, {}, {}, { document: 'x' }]
+    const documents = async (extension: string, content: string) =>
+      (await listOf(passageRows(await put(extension, content)))).map(({ document }) => document)
+    expect(await documents('.jsonl', jsonl(...rows.map((row) => ({ ...row, text: 't' }))))).toEqual([0, 0, 1, 2, 3, 4])
+    expect(await documents('.csv', 'text,document\na,1\nb,1\nc,2\n')).toEqual([0, 0, 1])
+    expect(await read('.tsv', 'title\tbody\nx\ty\n', { textColumn: 'body' })).toEqual([
+      { text: 'y', document: 0, line: 2 },
+    ])
+  })
+})
+
+describe(`real data${needsReference}`, () => {
+  const data = (name: string): string => join(reference ?? '', 'data', name)
+
+  it.skipIf(!reference)('every answer is where it says, or counted', async () => {
+    const files: [string, number, number, number][] = [
+      ['squad/cs224n-dev-v2.0.json', 6078, 0, 0],
+      ['cmrc2018_zh/cmrc2018_dev.json.gz', 3219, 7, 193],
+      ['cmrc2018_zh/cmrc2018_trial.json', 1002, 5, 0],
+      ['drcd_zh/DRCD_dev.json', 3524, 0, 0],
+      ['xquad/xquad.en.json', 1190, 0, 0],
+      ['xquad/xquad.zh.json', 1190, 0, 0],
+      ['hf_tests_samples/SQUAD/sample.json', 14, 0, 0],
+    ]
+    for (const [name, count, moved, missing] of files) {
+      const faults: string[] = []
+      const onFault = ({ kind }: AnswerFault) => faults.push(kind)
+      const questions = await listOf(questionRows(data(name), { purpose: 'evaluate', onFault }))
+      expect(questions.length, name).toBe(count)
+      const counted = ['moved', 'missing'].map((kind) => faults.filter((each) => each === kind).length)
+      expect(counted, name).toEqual([moved, missing])
+      for (const { context, answers = [] } of questions)
+        for (const { text, answerStart } of answers)
+          if (answerStart >= 0) expect(context.startsWith(text, answerStart)).toBe(true)
+    }
+    // the whole file by JSON.parse
+    const whole = JSON.parse(gunzipSync(await readFile(data('cmrc2018_zh/cmrc2018_dev.json.gz'))).toString())
+    type Article = { paragraphs: { qas: { id: string; question: string }[] }[] }
+    const expected = whole.data.flatMap(({ paragraphs }: Article) =>
+      paragraphs.flatMap(({ qas }) => qas.map(({ id, question }) => [id, question])),
+    )
+    const found = await listOf(questionRows(data('cmrc2018_zh/cmrc2018_dev.json.gz'), { purpose: 'predict' }))
+    expect(found.map(({ id, question }) => [id, question])).toEqual(expected)
+  })
+
+  it.skipIf(!reference)('codah, xcopa and the sample of SWAG', async () => {
+    const columns = ['_', 'sent1', 'ending0', 'ending1', 'ending2', 'ending3', 'label']
+    const codah = await listOf(choiceRows(data('codah/full_data.tsv'), { columns, header: false }))
+    expect([codah.length, new Set(codah.map(({ choices }) => choices.length))]).toEqual([2776, new Set([4])])
+    expect((await listOf(choiceRows(data('xcopa_zh/test.zh.jsonl')))).length).toBe(500)
+    expect((await listOf(choiceRows(data('hf_tests_samples/swag/sample.json'))))[0]).toEqual({
+      context: 'Members of the procession walk down the street holding small horn brass instruments.',
+      question: 'A drum line',
+      choices: [
+        'passes by walking down the street playing their instruments.',
+        'has heard approaching them.',
+        "arrives and they're outside dancing and asleep.",
+        'turns the lead singer watches the performance.',
+      ],
+      label: 0,
+      line: 1,
+    })
+  })
+
+  it.skipIf(!reference)('the tags of resume_ner_zh, and the words of wikitext2', async () => {
+    const sentences = await listOf(tokenRows(data('resume_ner_zh/dev.char.bmes'), { format: 'conll' }))
+    const types = new Set(sentences.flatMap(({ tags = [] }) => tags.map((tag) => tag.split('-')[0])))
+    expect([sentences.length, types]).toEqual([463, new Set(['B', 'M', 'E', 'S', 'O'])])
+    const passages = await listOf(passageRows(data('wikitext2/wiki.test.raw'), { format: 'txt' }))
+    expect(passages.reduce((sum, { text }) => sum + text.trim().split(/ +/).length, 0)).toBe(241_211)
+  })
+})
