@@ -39,7 +39,7 @@ async function records(backend, lengths, dtype) {
   const row = (width, type) => ({ rows: Row.tokens, width, type })
   const qkv = { ...row(3 * H, dtype), data }
   const cuSeqlens = { rows: Row.sequences, width: 1, type: 'int32', extra: 1, data: cu }
-  const attributes = { rows: Row.tokens, seqs: Row.sequences, A, D, causal: false, p: 0, site: 0 }
+  const attributes = { rows: Row.tokens, seqs: Row.sequences, pairs: Row.pairs, A, D, causal: false, p: 0, site: 0 }
   const counts = { tokens, sequences: lengths.length }
   const forward = await makeRecord(backend, {
     op: 'attention',

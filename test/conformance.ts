@@ -8,6 +8,7 @@ import { caching } from './conformance/caching.ts'
 import { crossAttention } from './conformance/cross-attention.ts'
 import { determinism } from './conformance/determinism.ts'
 import { gemm } from './conformance/gemm.ts'
+import { givenMasks } from './conformance/given-masks.ts'
 import type { Open } from './conformance/harness.ts'
 import { losses } from './conformance/losses.ts'
 import { optimizer } from './conformance/optimizer.ts'
@@ -25,6 +26,7 @@ export function conformance(name: string, open: Open): void {
       gemm,
       attention,
       crossAttention,
+      givenMasks,
       bfloat16,
       packedWeight,
       losses,

@@ -26,27 +26,49 @@ struct Sequences {
   static constexpr ElementType type = FormatOf<T>::type;
   const T *q, *k, *v;  // first row of each, rows q_stride or kv_stride apart
   int64_t q_stride, kv_stride;
-  const int32_t *cu_queries, *cu_keys, *key_mask;  // key_mask may be null
-  int64_t rows, keys, count, A, D;
+  const int32_t *cu_queries, *cu_keys, *key_mask, *keep;  // key_mask and keep may be null
+  int64_t rows, keys, count, pairs, A, D;
   bool own;  // every query is a key of its own, at the same place
   bool causal;
   Dropout drop;
   float p;
 
   /** q, k and v of each token side by side: every token is a query and a key. */
-  static Sequences self(const T* qkv, const int32_t* cu_seqlens, const int32_t* key_mask, int64_t rows, int64_t count, int64_t A, int64_t D) {
-    const int64_t H = A * D;
-    return {qkv, qkv + H, qkv + 2 * H, 3 * H, 3 * H, cu_seqlens, cu_seqlens, key_mask, rows, rows, count, A, D, true};
+  static Sequences self(const T* qkv, const int32_t* cu_seqlens, const int32_t* key_mask, const int32_t* keep) {
+    Sequences s = {};
+    s.q = qkv;
+    s.cu_queries = s.cu_keys = cu_seqlens;
+    s.key_mask = key_mask;
+    s.keep = keep;
+    s.own = true;
+    return s;
   }
-  static Sequences cross(const T* q, const T* kv, const int32_t* cu_queries, const int32_t* cu_keys, const int32_t* key_mask, int64_t rows, int64_t keys,
-                         int64_t count, int64_t A, int64_t D) {
-    const int64_t H = A * D;
-    return {q, kv, kv + H, H, 2 * H, cu_queries, cu_keys, key_mask, rows, keys, count, A, D, false};
+  static Sequences cross(const T* q, const T* kv, const int32_t* cu_queries, const int32_t* cu_keys, const int32_t* key_mask, const int32_t* keep) {
+    Sequences s = {};
+    s.q = q;
+    s.k = kv;
+    s.cu_queries = cu_queries;
+    s.cu_keys = cu_keys;
+    s.key_mask = key_mask;
+    s.keep = keep;
+    return s;
   }
+  /** Reads the attributes, which begin alike in all of these ops. */
   void options(const Run& run, Cursor& c) {
+    rows = c.dim();
+    keys = own ? rows : c.dim();
+    count = c.dim();
+    pairs = c.dim();
+    A = c.dim();
+    D = c.dim();
+    const int64_t H = A * D;
+    q_stride = own ? 3 * H : H;
+    kv_stride = own ? 3 * H : 2 * H;
+    if (own) k = q + H;
+    v = k + H;
     causal = c.integer() != 0;
     p = c.real();
-    drop = Dropout::of(run, p, c.integer());
+    drop = Dropout::of(run, p, c.integer(), nullptr);
   }
 
   float scale() const { return 1.0f / __builtin_sqrtf((float)D); }
@@ -60,9 +82,20 @@ struct Sequences {
     return kOk;
   }
   Status check() const {
-    if (own) return check_borders("cu_seqlens", cu_keys, count, keys, 1);
-    const Status s = check_borders("cu_keys", cu_keys, count, keys, 1);
-    return s.where ? s : check_borders("cu_queries", cu_queries, count, rows, 0);
+    Status s = check_borders(own ? "cu_seqlens" : "cu_keys", cu_keys, count, keys, 1);
+    if (!s.where && !own) s = check_borders("cu_queries", cu_queries, count, rows, 0);
+    return s.where || !keep ? s : check_pairs();
+  }
+
+  /** Queries times keys of the sequences before `b`. */
+  int64_t pairs_before(int64_t b) const {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < b; i++) sum += (int64_t)(cu_queries[i + 1] - cu_queries[i]) * (cu_keys[i + 1] - cu_keys[i]);
+    return sum;
+  }
+  Status check_pairs() const {
+    const int64_t expected = pairs_before(count);
+    return expected == pairs ? kOk : Status{"pairs", 0, pairs, expected, expected + 1};
   }
 };
 
@@ -76,6 +109,8 @@ struct Head {
   const Sequences<T>& s;
   int64_t first_query, Lq, first_key, L, Lp, head;  // L keys; Lp: L rounded up to whole panels
   int64_t last;                                     // keys that the last causal query may see
+  const int32_t* keep;                              // of the first query; may be null
+  int64_t keep_stride;
 
   Head(const Sequences<T>& sequences, int64_t index)
       : s(sequences),
@@ -85,7 +120,9 @@ struct Head {
         L(s.cu_keys[index / s.A + 1] - first_key),
         Lp(round_up(L, F::NR)),
         head(index % s.A),
-        last(s.own ? L : visible_keys()) {}
+        last(s.own ? L : visible_keys()),
+        keep(s.keep ? s.keep + s.pairs_before(index / s.A) * s.A + head * Lq * L : nullptr),
+        keep_stride(L) {}
 
   /** Keys up to the last one that is not hidden, at least one. */
   int64_t visible_keys() const {
@@ -112,8 +149,14 @@ struct Head {
   Matrix values() const { return {s.v + in_kv(), s.kv_stride, 1, elements}; }
   Matrix values_turned() const { return {s.v + in_kv(), 1, s.kv_stride, elements}; }
 
-  /** Dropout row of query i: unique in the batch for (query, head). */
-  int64_t dropout_row(int64_t i) const { return (first_query + i) * s.A + head; }
+  /** Dropout of the probabilities of query i, or of their gradients, in place. A row of the stream is one (query, head). */
+  void drop(float* row, int64_t i) const {
+    if (s.p <= 0) return;
+    if (keep)
+      s.drop.apply_given(row, row, keep + i * keep_stride, L);
+    else
+      s.drop.apply(row, row, (first_query + i) * s.A + head, L);
+  }
 
   /** scores[m x Lp] of queries q0 .. q0 + m, unscaled; `strip` is scratch for the packed queries. */
   void scores(int64_t q0, int64_t m, const Packed* key_panels, Packed* strip, float* out) const {
@@ -205,7 +248,7 @@ static Status attend(Run& run, const Sequences<T>& s, T* context, float* lse) {
       for (int64_t i = 0; i < m; i++) {
         float* row = scores + i * h.Lp;
         lse[h.in_lse() + (q0 + i) * A] = h.mask(row, q0 + i) ? softmax(row, h.Lp) : see_nothing(row, h.Lp);
-        if (s.p > 0) s.drop.apply(row, row, h.dropout_row(q0 + i), h.L);
+        h.drop(row, q0 + i);
       }
       pack_a<F>({scores, h.Lp, 1, h.scratch}, m, h.L, strip);
       multiply_packed<F>(m, D, h.L, strip, values, {context + h.in_context() + q0 * A * D, A * D, s.type}, false);
@@ -223,39 +266,37 @@ static Scratch attend_scratch(ElementType type, int64_t L, int64_t D) {
 }
 
 static Status attention(Run& run, const Call& call) {
-  return with_type((ElementType)call.attributes[7], [&](auto element) {
+  return with_type((ElementType)call.attributes[8], [&](auto element) {
     typedef decltype(element) T;
     Cursor c(call);
     const T* qkv = (T*)c.any();
-    const int32_t *cu_seqlens = c.i32(), *key_mask = c.i32();
+    const int32_t *cu_seqlens = c.i32(), *key_mask = c.i32(), *keep = c.i32();
     T* context = (T*)c.any();
     float* lse = c.f32();
-    const int64_t rows = c.dim(), seqs = c.dim(), A = c.dim(), D = c.dim();
-    auto s = Sequences<T>::self(qkv, cu_seqlens, key_mask, rows, seqs, A, D);
+    auto s = Sequences<T>::self(qkv, cu_seqlens, key_mask, keep);
     s.options(run, c);
     return attend(run, s, context, lse);
   });
 }
 static Scratch attention_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return attend_scratch((ElementType)at[7], at[0], at[3]);
+  return attend_scratch((ElementType)at[8], at[0], at[4]);
 }
 
 static Status cross_attention(Run& run, const Call& call) {
-  return with_type((ElementType)call.attributes[8], [&](auto element) {
+  return with_type((ElementType)call.attributes[9], [&](auto element) {
     typedef decltype(element) T;
     Cursor c(call);
     const T *q = (T*)c.any(), *kv = (T*)c.any();
-    const int32_t *cu_queries = c.i32(), *cu_keys = c.i32(), *key_mask = c.i32();
+    const int32_t *cu_queries = c.i32(), *cu_keys = c.i32(), *key_mask = c.i32(), *keep = c.i32();
     T* context = (T*)c.any();
     float* lse = c.f32();
-    const int64_t rows = c.dim(), keys = c.dim(), seqs = c.dim(), A = c.dim(), D = c.dim();
-    auto s = Sequences<T>::cross(q, kv, cu_queries, cu_keys, key_mask, rows, keys, seqs, A, D);
+    auto s = Sequences<T>::cross(q, kv, cu_queries, cu_keys, key_mask, keep);
     s.options(run, c);
     return attend(run, s, context, lse);
   });
 }
 static Scratch cross_attention_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return attend_scratch((ElementType)at[8], at[1], at[4]);
+  return attend_scratch((ElementType)at[9], at[1], at[5]);
 }

@@ -68,10 +68,10 @@ static Status attend_backward(Run& run, const Sequences<T>& s, const T* dcontext
         h.mask(probs, q0 + i);
         h.probabilities(probs, lse[h.in_lse() + (q0 + i) * A]);
         const float delta = sum_columns(D, [&](int64_t j, int n) { return load_columns(dO + i * H + j, n) * load_columns(O + i * H + j, n); });
-        if (s.p > 0) s.drop.apply(d, d, h.dropout_row(q0 + i), h.L);
+        h.drop(d, q0 + i);
         const f32 factor = set1(s.scale());
         for (int64_t j = 0; j < h.Lp; j += W) store(d + j, load(probs + j) * (load(d + j) - delta) * factor);
-        if (s.p > 0) s.drop.apply(probs, probs, h.dropout_row(q0 + i), h.L);
+        h.drop(probs, q0 + i);
       }
       if (dq) {
         pack_a<F>({dS, h.Lp, 1, h.scratch}, m, h.L, strip);
@@ -103,39 +103,38 @@ static Scratch attend_backward_scratch(ElementType type, int64_t L, int64_t D) {
 }
 
 static Status attention_backward(Run& run, const Call& call) {
-  return with_type((ElementType)call.attributes[7], [&](auto element) {
+  return with_type((ElementType)call.attributes[8], [&](auto element) {
     typedef decltype(element) T;
     Cursor c(call);
     const T *dcontext = (T*)c.any(), *qkv = (T*)c.any(), *context = (T*)c.any();
     const float* lse = c.f32();
-    const int32_t *cu_seqlens = c.i32(), *key_mask = c.i32();
+    const int32_t *cu_seqlens = c.i32(), *key_mask = c.i32(), *keep = c.i32();
     T* dqkv = (T*)c.any();
-    const int64_t rows = c.dim(), seqs = c.dim(), A = c.dim(), D = c.dim(), H = A * D;
-    auto s = Sequences<T>::self(qkv, cu_seqlens, key_mask, rows, seqs, A, D);
+    auto s = Sequences<T>::self(qkv, cu_seqlens, key_mask, keep);
     s.options(run, c);
+    const int64_t H = s.A * s.D;
     return attend_backward(run, s, dcontext, context, lse, dqkv, dqkv + H, dqkv + 2 * H);
   });
 }
 static Scratch attention_backward_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return attend_backward_scratch((ElementType)at[7], at[0], at[3]);
+  return attend_backward_scratch((ElementType)at[8], at[0], at[4]);
 }
 
 static Status cross_attention_backward(Run& run, const Call& call) {
-  return with_type((ElementType)call.attributes[8], [&](auto element) {
+  return with_type((ElementType)call.attributes[9], [&](auto element) {
     typedef decltype(element) T;
     Cursor c(call);
     const T *dcontext = (T*)c.any(), *q = (T*)c.any(), *kv = (T*)c.any(), *context = (T*)c.any();
     const float* lse = c.f32();
-    const int32_t *cu_queries = c.i32(), *cu_keys = c.i32(), *key_mask = c.i32();
+    const int32_t *cu_queries = c.i32(), *cu_keys = c.i32(), *key_mask = c.i32(), *keep = c.i32();
     T *dq = (T*)c.any(), *dkv = (T*)c.any();
-    const int64_t rows = c.dim(), keys = c.dim(), seqs = c.dim(), A = c.dim(), D = c.dim();
-    auto s = Sequences<T>::cross(q, kv, cu_queries, cu_keys, key_mask, rows, keys, seqs, A, D);
+    auto s = Sequences<T>::cross(q, kv, cu_queries, cu_keys, key_mask, keep);
     s.options(run, c);
-    return attend_backward(run, s, dcontext, context, lse, dq, dkv, dkv ? dkv + A * D : nullptr);
+    return attend_backward(run, s, dcontext, context, lse, dq, dkv, dkv ? dkv + s.A * s.D : nullptr);
   });
 }
 static Scratch cross_attention_backward_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return attend_backward_scratch((ElementType)at[8], at[1], at[4]);
+  return attend_backward_scratch((ElementType)at[9], at[1], at[5]);
 }

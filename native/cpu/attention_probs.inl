@@ -2,22 +2,17 @@
 
 /** The probabilities themselves, [A, queries, keys] for each sequence in turn; only for callers that ask to see them. */
 template <class T>
-static Status attend_probs(Run& run, const Sequences<T>& s, const float* lse, int64_t pairs, float* probs) {
+static Status attend_probs(Run& run, const Sequences<T>& s, const float* lse, float* probs) {
   typedef typename FormatOf<T>::F F;
   typedef typename F::Packed Packed;
   constexpr int64_t BQ = kQueries<T>;
-  const Status bad = s.check();
+  Status bad = s.check();
+  if (!bad.where) bad = s.check_pairs();
   if (bad.where) return bad;
   const int64_t A = s.A;
-  const auto pairs_of = [&](int64_t b) { return (int64_t)(s.cu_queries[b + 1] - s.cu_queries[b]) * (s.cu_keys[b + 1] - s.cu_keys[b]); };
-  int64_t products = 0;
-  for (int64_t b = 0; b < s.count; b++) products += pairs_of(b);
-  if (products != pairs) return {"pairs", 0, pairs, products, products + 1};
   parallel(run, s.count * A, [&](int index, int thread) {
     const Head<T> h(s, index);
-    int64_t before = 0;  // pairs of the sequences before this one
-    for (int64_t b = 0; b < index / A; b++) before += pairs_of(b);
-    float* out = probs + (before * A + h.head * h.Lq * h.L);
+    float* out = probs + (s.pairs_before(index / A) * A + h.head * h.Lq * h.L);
     const TileState state(sizeof(Packed) == 2);
     Pieces pieces = {run.local[thread]};
     auto* keys = pieces.take<Packed>(padded<F>(s.D) * h.Lp);
@@ -31,7 +26,7 @@ static Status attend_probs(Run& run, const Sequences<T>& s, const float* lse, in
         float* row = scores + i * h.Lp;
         h.mask(row, q0 + i);
         h.probabilities(row, lse[h.in_lse() + (q0 + i) * A]);
-        if (s.p > 0) s.drop.apply(row, row, h.dropout_row(q0 + i), h.L);
+        h.drop(row, q0 + i);
         memcpy(out + (q0 + i) * h.L, row, (size_t)h.L * 4);
       }
     }
@@ -53,12 +48,11 @@ static Status attention_probs(Run& run, const Call& call) {
     Cursor c(call);
     const T* qkv = (T*)c.any();
     const float* lse = c.f32();
-    const int32_t *cu_seqlens = c.i32(), *key_mask = c.i32();
+    const int32_t *cu_seqlens = c.i32(), *key_mask = c.i32(), *keep = c.i32();
     float* probs = c.f32();
-    const int64_t rows = c.dim(), seqs = c.dim(), pairs = c.dim(), A = c.dim(), D = c.dim();
-    auto s = Sequences<T>::self(qkv, cu_seqlens, key_mask, rows, seqs, A, D);
+    auto s = Sequences<T>::self(qkv, cu_seqlens, key_mask, keep);
     s.options(run, c);
-    return attend_probs(run, s, lse, pairs, probs);
+    return attend_probs(run, s, lse, probs);
   });
 }
 static Scratch attention_probs_scratch(const Call& call) {
@@ -72,12 +66,11 @@ static Status cross_attention_probs(Run& run, const Call& call) {
     Cursor c(call);
     const T *q = (T*)c.any(), *kv = (T*)c.any();
     const float* lse = c.f32();
-    const int32_t *cu_queries = c.i32(), *cu_keys = c.i32(), *key_mask = c.i32();
+    const int32_t *cu_queries = c.i32(), *cu_keys = c.i32(), *key_mask = c.i32(), *keep = c.i32();
     float* probs = c.f32();
-    const int64_t rows = c.dim(), keys = c.dim(), seqs = c.dim(), pairs = c.dim(), A = c.dim(), D = c.dim();
-    auto s = Sequences<T>::cross(q, kv, cu_queries, cu_keys, key_mask, rows, keys, seqs, A, D);
+    auto s = Sequences<T>::cross(q, kv, cu_queries, cu_keys, key_mask, keep);
     s.options(run, c);
-    return attend_probs(run, s, lse, pairs, probs);
+    return attend_probs(run, s, lse, probs);
   });
 }
 static Scratch cross_attention_probs_scratch(const Call& call) {

@@ -2,10 +2,12 @@
 
 static Status dropout(Run& run, const Call& call) {
   Cursor c(call);
-  void *from = c.any(), *to = c.any();
+  const void* from = c.any();
+  const int32_t* keep = c.i32();
+  void* to = c.any();
   const int64_t rows = c.dim(), H = c.dim();
   const float p = c.real();
-  const Dropout drop = Dropout::of(run, p, c.integer());
+  const Dropout drop = Dropout::of(run, p, c.integer(), keep);
   with_type(c.type(), [&](auto element) {
     auto *x = (decltype(element)*)from, *y = (decltype(element)*)to;
     parallel_ranges(run, rows, row_grain(H), [&](int64_t begin, int64_t end, int) {

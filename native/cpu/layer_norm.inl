@@ -11,11 +11,12 @@ static void normalise(Run& run, const Call& call) {
   Cursor c(call);
   const T *x = (T*)c.any(), *residual = (T*)c.any();
   const float *gamma = c.f32(), *beta = c.f32();
+  const int32_t* keep = c.i32();
   T *sum = (T*)c.any(), *y = (T*)c.any();
   float *mean = c.f32(), *rstd = c.f32();
   const int64_t rows = c.dim(), H = c.dim();
   const float eps = c.real(), p = c.real();
-  const Dropout drop = Dropout::of(run, p, c.integer());
+  const Dropout drop = Dropout::of(run, p, c.integer(), keep);
   parallel_ranges(run, rows, row_grain(H), [&](int64_t begin, int64_t end, int thread) {
     for (int64_t r = begin; r < end; r++) {
       T* s = sum + r * H;
@@ -63,10 +64,11 @@ static void normalise_backward(Run& run, const Call& call) {
   Cursor c(call);
   const T *dy = (T*)c.any(), *sum = (T*)c.any();
   const float *mean = c.f32(), *rstd = c.f32(), *gamma = c.f32();
+  const int32_t* keep = c.i32();
   T *dx = (T*)c.any(), *dresidual = (T*)c.any();
   const int64_t rows = c.dim(), H = c.dim();
   const float p = c.real();
-  const Dropout drop = Dropout::of(run, p, c.integer());
+  const Dropout drop = Dropout::of(run, p, c.integer(), keep);
   const bool add = c.integer() != 0;
   parallel_ranges(run, rows, row_grain(H), [&](int64_t begin, int64_t end, int thread) {
     for (int64_t r = begin; r < end; r++) {

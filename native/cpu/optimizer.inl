@@ -1,5 +1,6 @@
 // Global gradient norm with PyTorch's clip coefficient, and AdamW (Loshchilov and Hutter, "Decoupled Weight Decay Regularization",
-// 2019) in the order of PyTorch's fused implementation, one pass over the flat buffers.
+// 2019) in the order of PyTorch's fused implementation, one pass over the flat buffers. With the decay coupled it is Adam with an L2
+// term (torch.optim.Adam), which the moments see.
 
 constexpr int64_t kNormChunk = 65536;
 
@@ -43,16 +44,26 @@ static Scratch gradient_norm_scratch(const Call& call) { return {(size_t)ceil_di
 struct AdamW {
   const float* g;
   float *w, *exp_avg, *exp_avg_sq;
-  f32 clip, keep, b1, b2, b2c, eps, step, root;
+  f32 clip, keep, b1, b2, b2c, eps, step, root, decay;
+  bool coupled;
 
   void update(int64_t begin, int64_t end) const {
+    if (coupled)
+      sweep<true>(begin, end);
+    else
+      sweep<false>(begin, end);
+  }
+
+  template <bool kCoupled>
+  void sweep(int64_t begin, int64_t end) const {
     for (int64_t i = begin; i < end; i += W) {
       const int k = (int)smaller(W, end - i);
-      const f32 gi = load_columns(g + i, k) * clip;
+      const f32 w0 = load_columns(w + i, k), clipped = load_columns(g + i, k) * clip;
+      const f32 gi = kCoupled ? fma(decay, w0, clipped) : clipped;
       const f32 m0 = load_columns(exp_avg + i, k), v0 = load_columns(exp_avg_sq + i, k);
       const f32 m = fma(gi - m0, b1, m0);
       const f32 v = fma(gi * gi, b2c, v0 * b2);
-      const f32 p = load_columns(w + i, k) * keep;
+      const f32 p = kCoupled ? w0 : w0 * keep;
       store_columns(exp_avg + i, m, k);
       store_columns(exp_avg_sq + i, v, k);
       store_columns(w + i, p - step * (m / (sqrt(v) / root + eps)), k);
@@ -81,7 +92,9 @@ static Status adamw(Run& run, const Call& call) {
                       set1((float)(1 - beta2)),
                       set1((float)run.scalars[kScalar_eps]),
                       set1((float)(lr / group[2])),
-                      set1((float)group[3])};
+                      set1((float)group[3]),
+                      set1((float)decay),
+                      run.scalars[kScalar_coupled_decay] != 0};
   const bool refused = !(norm[0] - norm[0] == 0);  // NaN or inf: nothing changes
   const int64_t N = c.dim(), K = c.dim(), forward_words = c.dim(), backward_words = c.dim();
   const ElementType product = c.type();

@@ -4,11 +4,16 @@
 struct Dropout {
   uint32_t seed, site, step, micro_step, threshold;
   float scale;
+  const int32_t* keep;  // what is kept instead of what the draws say; may be null
 
-  static Dropout of(const Run& run, float p, int site) {
-    return {(uint32_t)(int64_t)run.scalars[kScalar_seed], (uint32_t)site,
-            (uint32_t)(int64_t)run.scalars[kScalar_step], (uint32_t)(int64_t)run.scalars[kScalar_micro_step],
-            (uint32_t)((double)p * 4294967296.0),         1.0f / (1.0f - p)};
+  static Dropout of(const Run& run, float p, int site, const int32_t* keep) {
+    return {(uint32_t)(int64_t)run.scalars[kScalar_seed],
+            (uint32_t)site,
+            (uint32_t)(int64_t)run.scalars[kScalar_step],
+            (uint32_t)(int64_t)run.scalars[kScalar_micro_step],
+            (uint32_t)((double)p * 4294967296.0),
+            1.0f / (1.0f - p),
+            keep};
   }
 
   /** Draws of columns 64 * block .. + 64 of a row, in column order. */
@@ -35,9 +40,21 @@ struct Dropout {
     }
   }
 
-  /** y[c] = keep(row, c) ? x[c] * scale : 0 for c < n; y may be x. */
+  /** y[c] = kept[c] ? x[c] * scale : 0 for c < n; y may be x. */
+  template <class From, class To>
+  void apply_given(const From* x, To* y, const int32_t* kept, int64_t n) const {
+    for (int64_t c = 0; c < n; c += W) {
+      const int m = (int)smaller(W, n - c);
+      i32 given = {};
+      for (int i = 0; i < m; i++) given[i] = kept[c + i];
+      store_columns(y + c, select((i32)(given != 0), load_columns(x + c, m) * scale, f32{}), m);
+    }
+  }
+
+  /** y[c] = keep(row, c) ? x[c] * scale : 0 for c < n, the columns of a row; y may be x. */
   template <class From, class To>
   void apply(const From* x, To* y, int64_t row, int64_t n) const {
+    if (keep) return apply_given(x, y, keep + row * n, n);
     for (int64_t c = 0; c < n; c += 64) {
       u32 u[64 / W];
       draws(row, c / 64, u);

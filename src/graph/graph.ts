@@ -72,6 +72,9 @@ export interface GradientTarget {
   readonly add: boolean
 }
 
+/** Which elements a dropout keeps, those that are not 0, where the caller says so before each run. */
+export type DropoutMask = { readonly keep: Value; readonly p: number }
+
 /** Where a product finds a linear layer's weight [N, K] packed: `forward` for x w^T, `backward` for dy w. */
 export interface Packing {
   /** Byte offset in the packed weights, and 4-byte words. */
@@ -93,6 +96,8 @@ export interface RecordOptions {
   readonly dtype?: FloatType
   /** Without it, products pack the weights that they read. */
   readonly packing?: Packing
+  /** The caller gives the mask of every dropout, as inputs: `Graph.masks`. */
+  readonly givenMasks?: boolean
 }
 
 const UNIT = 64
@@ -108,6 +113,8 @@ export class Graph {
   readonly records: OpRecord[] = []
   /** Values whose contents the caller reads after the run. */
   readonly kept = new Set<Value>()
+  /** By their sites, in the order of the forward. */
+  readonly masks = new Map<number, DropoutMask>()
   private tape: (() => void)[] = []
   /** Whether an op keeps what its backward reads: not in a forward that the backward will record again. */
   saving = true
@@ -178,6 +185,14 @@ export class Graph {
     const value: Value = { name, rows, width, type, arena: Arena.io, offset, requiresGrad: false }
     this.ioBytes += roundUp((this.elements(value) + extra) * elementBytes(type))
     return value
+  }
+
+  /** What dropout at this site keeps, [rows, width], where the caller says so. A site that is recorded again has the same mask. */
+  keepMask(site: number, rows: Row, width: number, p: number): Value | undefined {
+    if (!this.options.givenMasks || p === 0) return undefined
+    const mask = this.masks.get(site) ?? { keep: this.input(this.named('keep'), rows, width, 'int32'), p }
+    this.masks.set(site, mask)
+    return mask.keep
   }
 
   /** A stretch of the cache that outlives the run; `offset` in bytes. */

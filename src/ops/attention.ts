@@ -27,23 +27,25 @@ export const attention = defineOp({
     const A = options.heads
     const D = qkv.width / 3 / A
     const p = graph.options.training ? options.dropout : 0
-    const attributes = { rows, seqs: Row.sequences, A, D, causal: options.causal, p, site: graph.site() }
+    const site = graph.site()
+    const keep = graph.keepMask(site, Row.pairs, A, p)
+    const attributes = { rows, seqs: Row.sequences, pairs: Row.pairs, A, D, causal: options.causal, p, site }
     const y = graph.value('context', rows, A * D, graph.options.differentiate && qkv.requiresGrad)
     const lse = graph.statistic('lse', rows, A)
-    graph.emit('attention', { qkv, cuSeqlens, keyMask, context: y, lse }, attributes)
+    graph.emit('attention', { qkv, cuSeqlens, keyMask, keep, context: y, lse }, attributes)
     if (options.onProbabilities) {
       const probs = graph.statistic('probs', Row.pairs, A)
-      graph.emit('attentionProbs', { qkv, lse, cuSeqlens, keyMask, probs }, { ...attributes, pairs: Row.pairs })
+      graph.emit('attentionProbs', { qkv, lse, cuSeqlens, keyMask, keep, probs }, attributes)
       options.onProbabilities(probs)
     }
-    return { y, lse, attributes }
+    return { y, lse, keep, attributes }
   },
-  backward(graph, dcontext, { y, lse, attributes }, { qkv, cuSeqlens, keyMask }) {
+  backward(graph, dcontext, { y, lse, keep, attributes }, { qkv, cuSeqlens, keyMask }) {
     const target = graph.gradientTarget(qkv)
     if (target)
       graph.emit(
         'attentionBackward',
-        { dcontext, qkv, context: y, lse, cuSeqlens, keyMask, dqkv: target.value },
+        { dcontext, qkv, context: y, lse, cuSeqlens, keyMask, keep, dqkv: target.value },
         attributes,
       )
   },
@@ -62,7 +64,7 @@ export interface CrossAttentionInputs {
 }
 
 export interface CrossAttentionOptions extends AttentionOptions {
-  /** Row symbol of the probabilities: the sum of queries x keys. */
+  /** Row symbol of the probabilities and of their mask: the sum of queries x keys. */
   readonly pairs: Row
 }
 
@@ -76,24 +78,26 @@ export const crossAttention = defineOp({
     const rows = rowsOf(q)
     const D = q.width / A
     const p = graph.options.training ? dropout : 0
-    const attributes = { rows, keys: rowsOf(kv), seqs: rowsOf(cuKeys), A, D, causal, p, site: graph.site() }
+    const site = graph.site()
+    const keep = graph.keepMask(site, pairs, A, p)
+    const attributes = { rows, keys: rowsOf(kv), seqs: rowsOf(cuKeys), pairs, A, D, causal, p, site }
     const y = graph.value('context', rows, A * D, graph.options.differentiate && (q.requiresGrad || kv.requiresGrad))
     const lse = graph.statistic('lse', rows, A)
-    graph.emit('crossAttention', { q, kv, cuQueries, cuKeys, keyMask, context: y, lse }, attributes)
+    graph.emit('crossAttention', { q, kv, cuQueries, cuKeys, keyMask, keep, context: y, lse }, attributes)
     if (onProbabilities) {
       const probs = graph.statistic('probs', pairs, A)
-      graph.emit('crossAttentionProbs', { q, kv, lse, cuQueries, cuKeys, keyMask, probs }, { ...attributes, pairs })
+      graph.emit('crossAttentionProbs', { q, kv, lse, cuQueries, cuKeys, keyMask, keep, probs }, attributes)
       onProbabilities(probs)
     }
-    return { y, lse, attributes }
+    return { y, lse, keep, attributes }
   },
-  backward(graph, dcontext, { y, lse, attributes }, { q, kv, cuQueries, cuKeys, keyMask }) {
+  backward(graph, dcontext, { y, lse, keep, attributes }, { q, kv, cuQueries, cuKeys, keyMask }) {
     const dq = graph.gradientTarget(q)
     const dkv = graph.gradientTarget(kv)
     if (dq?.add || dkv?.add) throw new TypeError(`${q.name} or ${kv.name} is read by another op as well`)
     graph.emit(
       'crossAttentionBackward',
-      { dcontext, q, kv, context: y, lse, cuQueries, cuKeys, keyMask, dq: dq?.value, dkv: dkv?.value },
+      { dcontext, q, kv, context: y, lse, cuQueries, cuKeys, keyMask, keep, dq: dq?.value, dkv: dkv?.value },
       attributes,
     )
   },

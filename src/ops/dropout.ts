@@ -7,13 +7,15 @@ import { rowsOf } from './op.ts'
  */
 export function dropout(graph: Graph, x: Value, p: number): Value {
   if (!graph.options.training || p === 0) return x
-  const attributes = { rows: rowsOf(x), H: x.width, p, site: graph.site('.dropout') }
+  const site = graph.site('.dropout')
+  const attributes = { rows: rowsOf(x), H: x.width, p, site }
+  const keep = graph.keepMask(site, rowsOf(x), x.width, p)
   const y = graph.kept.has(x) ? graph.value('dropout', x.rows, x.width, x.requiresGrad) : x
-  graph.emit('dropout', { x, y }, attributes)
+  graph.emit('dropout', { x, keep, y }, attributes)
   graph.onBackward(() => {
     const dy = graph.gradientOf(y)
     if (!dy) return
-    graph.emit('dropout', { x: dy, y: dy }, attributes)
+    graph.emit('dropout', { x: dy, keep, y: dy }, attributes)
     if (y !== x && x.requiresGrad) graph.setGradient(x, dy)
   })
   return y

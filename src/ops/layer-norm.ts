@@ -24,16 +24,17 @@ export const layerNorm = defineOp({
     const H = x.width
     const p = graph.options.training ? dropout : 0
     const site = graph.site()
+    const keep = graph.keepMask(site, rows, H, p)
     const requiresGrad =
       graph.options.differentiate &&
       (x.requiresGrad || !!residual?.requiresGrad || gamma.requiresGrad || beta.requiresGrad)
     const y = graph.value('output', rows, H, requiresGrad)
     const mean = graph.statistic('mean', rows, 1)
     const rstd = graph.statistic('rstd', rows, 1)
-    graph.emit('layerNorm', { x, residual, gamma, beta, sum: x, y, mean, rstd }, { rows, H, eps, p, site })
-    return { y, mean, rstd, p, site }
+    graph.emit('layerNorm', { x, residual, gamma, beta, keep, sum: x, y, mean, rstd }, { rows, H, eps, p, site })
+    return { y, mean, rstd, keep, p, site }
   },
-  backward(graph, dy, { mean, rstd, p, site }, x, residual, gamma, beta) {
+  backward(graph, dy, { mean, rstd, keep, p, site }, x, residual, gamma, beta) {
     const rows = rowsOf(x)
     const H = x.width
     const dgamma = graph.gradientTarget(gamma)
@@ -50,7 +51,7 @@ export const layerNorm = defineOp({
     if (dx || dresidual)
       graph.emit(
         'layerNormBackward',
-        { dy, sum: x, mean, rstd, gamma, dx: dx?.value, dresidual: dresidual?.value },
+        { dy, sum: x, mean, rstd, gamma, keep, dx: dx?.value, dresidual: dresidual?.value },
         { rows, H, p, site, add: dresidual?.add ?? false },
       )
   },

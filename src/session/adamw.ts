@@ -6,6 +6,7 @@ import type { UpdateRange } from '../ops/optimizer.ts'
 import { defaultParamGroups, type ParamGroup } from '../optim/param-groups.ts'
 import type { Tensor } from '../tensor.ts'
 import { isTrainable } from './layout.ts'
+import type { Reproduction } from './masks.ts'
 import { checkNames, type LossOptions } from './options.ts'
 import type { StepInputs } from './prepare.ts'
 import { PreTrainedModel } from './pretrained.ts'
@@ -19,6 +20,12 @@ export interface AdamWOptions {
   readonly eps?: number
   /** 0.01; biases and LayerNorm never decay */
   readonly weightDecay?: number
+  /**
+   * true: the decay is taken from the weights, whatever the gradient (Loshchilov and Hutter, "Decoupled Weight Decay Regularization",
+   * 2019). false: Adam with an L2 term, weightDecay * w added to the clipped gradient before the moments, PyTorch's torch.optim.Adam,
+   * whose option decoupled_weight_decay has this name.
+   */
+  readonly decoupledWeightDecay?: boolean
 }
 
 export interface StepOptions extends LossOptions {
@@ -31,8 +38,8 @@ const MAX_GROUPS = 64
 const LARGEST = 1e15
 
 function checkOptions(options: AdamWOptions) {
-  checkNames('AdamW', options, ['lr', 'betas', 'eps', 'weightDecay'])
-  const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01 } = options
+  checkNames('AdamW', options, ['lr', 'betas', 'eps', 'weightDecay', 'decoupledWeightDecay'])
+  const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, decoupledWeightDecay = true } = options
   const check = (name: string, value: number, valid: boolean, expected: string) => {
     if (!valid) throw new ArgumentError(`AdamW: expected ${name} ${expected} but received ${value}`)
   }
@@ -40,9 +47,13 @@ function checkOptions(options: AdamWOptions) {
   check('lr', lr, atLeastZero(lr), 'of at least 0')
   check('eps', eps, atLeastZero(eps), 'of at least 0')
   check('weightDecay', weightDecay, atLeastZero(weightDecay), 'of at least 0')
+  if (typeof decoupledWeightDecay !== 'boolean')
+    throw new ArgumentError(
+      `AdamW: expected decoupledWeightDecay true or false but received ${String(decoupledWeightDecay)}`,
+    )
   if (betas.length !== 2) throw new ArgumentError(`AdamW: expected two betas but received ${betas.length}`)
   for (const [i, beta] of betas.entries()) check(`betas[${i}]`, beta, beta >= 0 && beta < 1, 'from 0 to below 1')
-  return { lr, betas, eps, weightDecay }
+  return { lr, betas, eps, weightDecay, decoupledWeightDecay }
 }
 
 /**
@@ -50,7 +61,7 @@ function checkOptions(options: AdamWOptions) {
  * buffers. `paramGroups` may be changed between steps: each names parameters, and has its own lr and weightDecay.
  */
 export class AdamW {
-  readonly defaults: Readonly<{ lr: number; betas: readonly [number, number]; eps: number; weightDecay: number }>
+  readonly defaults: Readonly<Required<AdamWOptions>>
   readonly paramGroups: ParamGroup[]
   readonly #model: PreTrainedModel
   #used = false
@@ -68,10 +79,12 @@ export class AdamW {
   /**
    * One update from one batch or from several micro-batches, whose gradients add up to that of the whole. Returns the loss over all
    * of them and the gradient norm before clipping. A NonFiniteError or AbortedError leaves weights and state as they were.
+   * `reproduction` is internal, for the Trainer's parity.
    */
   async step(
     batches: StepInputs | readonly StepInputs[],
     stepOptions: StepOptions = {},
+    reproduction: Reproduction = {},
   ): Promise<{ loss: number; gradNorm: number }> {
     checkNames('step', stepOptions, ['maxGradNorm', 'labelSmoothing', 'signal'])
     const { maxGradNorm = 0, ...options } = stepOptions
@@ -87,14 +100,15 @@ export class AdamW {
       () => this.#takeOver(),
       async (value, written) => {
         if (!Number.isFinite(value)) throw model.nonFinite(value)
-        const { betas, eps } = this.defaults
+        const { betas, eps, decoupledWeightDecay } = this.defaults
         const { ranges, groups, names } = this.#update(groupOf, written)
-        const norm = await model.runtime.runUpdate(ranges, { maxGradNorm, betas, eps, groups })
+        const norm = await model.runtime.runUpdate(ranges, { maxGradNorm, betas, eps, decoupledWeightDecay, groups })
         if (!Number.isFinite(norm)) throw model.nonFinite(value)
         model.optimizerSteps++
         for (const name of names) model.parameterSteps.set(name, (model.parameterSteps.get(name) ?? 0) + 1)
         return norm
       },
+      reproduction,
     )
     return { loss, gradNorm: result }
   }

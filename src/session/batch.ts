@@ -22,6 +22,8 @@ export interface RaggedBatch {
   readonly origin: Int32Array
   /** [batch, length] when the rows are those of a padded tensor. */
   readonly padded: readonly [number, number] | undefined
+  /** Length of the padded tensor that was given; `origin` counts in it. */
+  readonly paddedLength: number | undefined
   readonly cuChoices: Int32Array | undefined
   readonly encoder: EncoderBatch | undefined
 }
@@ -77,6 +79,7 @@ export function layRows(
     keyMask: hidden ? columns.keyMask.subarray(0, row) : undefined,
     origin: columns.origin.subarray(0, row),
     padded: row === given ? padded : undefined,
+    paddedLength: padded?.[1],
     cuChoices,
     encoder,
   }

@@ -25,8 +25,21 @@ export type FromPretrainedOptions = ModelOptions & HubOptions & LoadOptions & Pa
 export interface ForwardOptions {
   readonly outputHiddenStates?: boolean
   readonly outputAttentions?: boolean
+  /** Outputs of tokens have only the rows of those with a label (not -100), one after another: less work, for metrics. */
+  readonly labelledOnly?: boolean
+  /** Of the loss; see LossOptions. */
+  readonly labelSmoothing?: number
   readonly signal?: AbortSignal
 }
+
+/** Names of ForwardOptions. */
+export const FORWARD_OPTIONS: readonly string[] = [
+  'outputHiddenStates',
+  'outputAttentions',
+  'labelledOnly',
+  'labelSmoothing',
+  'signal',
+] satisfies (keyof ForwardOptions)[]
 
 export interface LossOptions {
   /** From 0 to below 1: this part of each label goes to all classes alike. Of losses over classes; others ignore it. */
@@ -64,4 +77,10 @@ export function checkNames(call: string, options: unknown, known: readonly strin
   for (const name of Object.keys(options))
     if (!known.includes(name))
       throw new ArgumentError(`${call}: there is no option '${name}'; there are ${known.join(', ')}`)
+}
+
+/** An ArgumentError for a label smoothing that cannot be. */
+export function checkSmoothing(labelSmoothing: number): void {
+  if (typeof labelSmoothing !== 'number' || !(labelSmoothing >= 0 && labelSmoothing < 1))
+    throw new ArgumentError(`Expected labelSmoothing from 0 to below 1 but received ${labelSmoothing}`)
 }

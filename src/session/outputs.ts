@@ -33,11 +33,15 @@ export interface StepOutputs {
   readonly crossAttentions: (Tensor | Tensor[])[] | undefined
 }
 
-/** Reads the kept values of the last run. Token rows take the shape of a padded input, else they stay one after another. */
+/**
+ * Reads the kept values of the last run. Token rows take the shape of a padded input, else they stay one after another;
+ * `labelledRows`: how many outputs of tokens have, where those are of the labelled tokens alone.
+ */
 export function readOutputs(
   runtime: ModelRuntime,
   step: RecordedStep,
   batch: RaggedBatch,
+  labelledRows: number | undefined,
   outputRows: Readonly<Record<string, OutputRows>>,
   heads: number,
 ): StepOutputs {
@@ -57,7 +61,9 @@ export function readOutputs(
     const value = 'column' in given ? given.value : given
     const { data, shape } =
       rows === 'tokens'
-        ? tokenTensor(value)
+        ? labelledRows === undefined
+          ? tokenTensor(value)
+          : labelledTensor(value, labelledRows)
         : {
             data: runtime.readOutput(value, sequences * value.width),
             shape: rows === 'choices' ? choiceShape() : [sequences, value.width],
@@ -65,6 +71,10 @@ export function readOutputs(
     if (!('column' in given)) return { data, shape }
     return { data: data.filter((_, i) => i % value.width === given.column), shape: shape.slice(0, -1) }
   }
+  const labelledTensor = (value: Value, rows: number): Tensor => ({
+    data: runtime.readOutput(value, rows * value.width),
+    shape: [rows, value.width],
+  })
   const probabilities = (value: Value, cuKeys: Int32Array, paddedKeys: number | undefined): Tensor | Tensor[] => {
     const sizes = Array.from({ length: sequences }, (_, b) => [
       cuSeqlens[b + 1] - cuSeqlens[b],

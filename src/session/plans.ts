@@ -1,5 +1,5 @@
 import type { Program } from '../backend/backend.ts'
-import { type Capacity, type FloatType, Graph, type Packing, type Value } from '../graph/graph.ts'
+import { type Capacity, type DropoutMask, type FloatType, Graph, type Packing, type Value } from '../graph/graph.ts'
 import { Row } from '../graph/op-table.ts'
 import { compilePlan, type Plan } from '../graph/plan.ts'
 import type { Head, HeadOutput } from '../heads/head.ts'
@@ -18,6 +18,8 @@ export interface LabelSettings {
 export interface StepSettings {
   readonly differentiate: boolean
   readonly training: boolean
+  /** The caller gives the masks of dropout. */
+  readonly givenMasks: boolean
   readonly checkpointing: boolean
   readonly hiddenStates: boolean
   readonly attentions: boolean
@@ -37,6 +39,8 @@ export interface RecordedStep {
   readonly batch: BatchValues
   /** By the name of the label input. */
   readonly labels: Readonly<Record<string, Value>>
+  /** In the order of the forward. */
+  readonly masks: readonly DropoutMask[]
   readonly outputs: Readonly<Record<string, HeadOutput>>
   readonly loss: Value | undefined
   readonly hiddenStates: readonly Value[]
@@ -53,7 +57,11 @@ export const bucket = (count: number, smallest: number): number => {
 }
 
 /** The row counts of a run. */
-export function countRows(batch: RaggedBatch, indices: RowIndices, attentions: boolean): Capacity {
+export function countRows(
+  batch: RaggedBatch,
+  indices: RowIndices,
+  { attentions, givenMasks }: Pick<StepSettings, 'attentions' | 'givenMasks'>,
+): Capacity {
   const { encoder, cuSeqlens } = batch
   const keyPairs = () => {
     let sum = 0
@@ -67,7 +75,7 @@ export function countRows(batch: RaggedBatch, indices: RowIndices, attentions: b
     tokens: batch.tokens,
     sequences: batch.sequences,
     labelled: labelled + (batch.cuChoices ? batch.cuChoices.length - 1 : 0),
-    pairs: attentions ? batch.pairs : 0,
+    pairs: attentions || givenMasks ? batch.pairs : 0,
     selected: selection === 'selected' ? only!.index.length : 0,
     keys: encoder?.keys ?? 0,
     keyPairs: attentions && encoder ? keyPairs() : 0,
@@ -79,13 +87,13 @@ export function countRows(batch: RaggedBatch, indices: RowIndices, attentions: b
 /** Capacities come in powers of two, so that ragged batches share a handful of plans. */
 export function capacityFor(
   counts: Capacity,
-  { compact, selection, choices, encoder, attentions }: StepSettings,
+  { compact, selection, choices, encoder, attentions, givenMasks }: StepSettings,
 ): Capacity {
   return {
     tokens: bucket(counts.tokens, 64),
     sequences: bucket(counts.sequences, 16),
     labelled: compact || choices ? bucket(counts.labelled, 16) : 0,
-    pairs: attentions ? bucket(counts.pairs, 1024) : 0,
+    pairs: attentions || givenMasks ? bucket(counts.pairs, 1024) : 0,
     selected: selection === 'selected' ? bucket(counts.selected, 32) : 0,
     keys: encoder === 'none' ? 0 : bucket(counts.keys, 64),
     keyPairs: attentions && encoder !== 'none' ? bucket(counts.keyPairs, 1024) : 0,
@@ -174,6 +182,7 @@ export function recordStep(
     plan: compilePlan(graph, 0),
     batch,
     labels,
+    masks: [...graph.masks.values()],
     outputs: values.outputs,
     loss: values.loss,
     hiddenStates,

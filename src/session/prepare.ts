@@ -17,6 +17,10 @@ export interface Wanted {
   readonly differentiate: boolean
   readonly hiddenStates?: boolean
   readonly attentions?: boolean
+  /** Of a forward: outputs of tokens for those with a label alone. */
+  readonly labelledOnly?: boolean
+  /** The caller gives the masks of dropout: of padded input, of which then every row is computed that the loss depends on. */
+  readonly givenMasks?: boolean
 }
 
 interface StepOptions extends Wanted {
@@ -74,21 +78,29 @@ function prepareStep(
   inputs: StepInputs,
   options: StepOptions,
 ): PreparedStep {
-  const { differentiate, hiddenStates = false, attentions = false, training, checkpointing } = options
+  const { differentiate, hiddenStates = false, attentions = false, labelledOnly = false } = options
+  const { givenMasks = false, training, checkpointing } = options
   checkNames(inputs)
   const fields = readFields(inputs, config.maxPositionEmbeddings, !!head.takesChoices)
   const { sequences, starts } = fields.shape
   const encoder = prepareEncoder(inputs, config, sequences)
+  if (givenMasks && (encoder || !fields.shape.padded))
+    throw new ArgumentError(
+      'Masks of dropout are for padded input without an encoder: give inputIds as { data, shape }',
+    )
   const labels = labelsOf(head, owner, inputs, fields.shape)
-  const showsTokens = !differentiate && Object.values(head.outputRows).includes('tokens')
+  const labelledAlone = differentiate || (labelledOnly && tokenTermOf(labels) !== undefined)
+  const showsTokens = !labelledAlone && Object.values(head.outputRows).includes('tokens')
   const whole = hiddenStates || attentions || showsTokens
   const needed = whole || head.reads.all ? undefined : readsToken(head.reads, labels, starts)
   const batch = layRows(fields, config, encoder, needed)
-  const compact = differentiate && tokenTermOf(labels) !== undefined
-  const indices = indexRows(batch, head.reads, labels, { selective: !whole && head.selective, compact })
+  const compact = labelledAlone && tokenTermOf(labels) !== undefined
+  const selective = !whole && !givenMasks && head.selective
+  const indices = indexRows(batch, head.reads, labels, { selective, compact })
   const settings: StepSettings = {
     differentiate,
     training,
+    givenMasks,
     checkpointing: differentiate && checkpointing,
     hiddenStates,
     attentions,

@@ -12,10 +12,13 @@ import { matchingNames, type Parameter, ParameterScope } from '../model/paramete
 import type { Tensor } from '../tensor.ts'
 import { initialValues } from './initialize.ts'
 import { isTrainable, layOut, type TensorPlace } from './layout.ts'
+import { denominatorsOf, type Reproduction } from './masks.ts'
 import { nonFiniteError } from './non-finite.ts'
 import {
   checkNames,
   checkOptions,
+  checkSmoothing,
+  FORWARD_OPTIONS,
   type ForwardOptions,
   type FromPretrainedOptions,
   type LoadReport,
@@ -43,6 +46,8 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   optimizerSteps = 0
   /** @internal Steps that each parameter has taken, for its bias correction. */
   readonly parameterSteps = new Map<string, number>()
+  /** @internal Weights have been set by `loadStateDict`. */
+  weightsGiven = false
   /** @internal The optimiser whose moments the model's memory holds. */
   optimizer: object | undefined
   readonly #head: Head
@@ -111,6 +116,11 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     return this
   }
 
+  /** Of new weights and of dropout. */
+  get seed(): number {
+    return this.#seed
+  }
+
   get training(): boolean {
     return this.#training
   }
@@ -173,18 +183,26 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
 
   /** All outputs of the class; the loss is null without labels. Rows of ragged input come one after another. */
   async forward(inputs: Inputs, options: ForwardOptions = {}): Promise<Output> {
-    checkNames('forward', options, ['outputHiddenStates', 'outputAttentions', 'signal'])
+    checkNames('forward', options, FORWARD_OPTIONS)
+    const { labelledOnly = false, labelSmoothing = 0 } = options
+    checkSmoothing(labelSmoothing)
     const { outputHiddenStates: hiddenStates = this.config.outputHiddenStates } = options
     const { outputAttentions: attentions = this.config.outputAttentions } = options
-    const [{ settings, ...step }] = this.#prepare([inputs], { differentiate: false, hiddenStates, attentions })
+    const [{ settings, ...step }] = this.#prepare([inputs], {
+      differentiate: false,
+      hiddenStates,
+      attentions,
+      labelledOnly,
+    })
     const { outputRows } = this.#head
     return this.runtime.exclusive(async () => {
-      const scalars = this.#scalars(0, step.labels?.denominators)
+      const scalars = { ...this.#scalars(0, step.labels?.denominators), labelSmoothing }
       const recorded = await this.runtime.runStep(settings, step, scalars, options.signal)
       const { loss, tensors, ...seen } = readOutputs(
         this.runtime,
         recorded,
         step.batch,
+        settings.compact ? step.indices.tokenLabels!.length : undefined,
         outputRows,
         this.config.numAttentionHeads,
       )
@@ -219,35 +237,36 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   /**
    * @internal Forward and backward of the micro-batches of one update, each loss term divided by its denominator over all of
    * them, between `begin` and `finish`, with nothing else running. The loss is that of the whole list; `written` has the byte
-   * offsets of the gradients that some micro-batch has.
+   * offsets of the gradients that some micro-batch has. `reproduction`: the masks and denominators of another program.
    */
   async accumulate<Result>(
     batches: readonly StepInputs[],
     { labelSmoothing = 0, signal }: LossOptions,
     begin: () => void,
     finish: (loss: number, written: ReadonlySet<number>) => Promise<Result>,
+    reproduction: Reproduction = {},
   ): Promise<{ loss: number; result: Result }> {
     const { labelNames } = this.#head
     if (labelNames.length === 0) throw new ArgumentError(`${this.constructor.name} has no loss to differentiate`)
     if (batches.length === 0) throw new ArgumentError('Expected at least one batch but received none')
-    if (typeof labelSmoothing !== 'number' || !(labelSmoothing >= 0 && labelSmoothing < 1))
-      throw new ArgumentError(`Expected labelSmoothing from 0 to below 1 but received ${labelSmoothing}`)
+    checkSmoothing(labelSmoothing)
     // with the mode of now, whatever train() or eval() is called while this waits in the queue
-    const prepared = this.#prepare(batches, { differentiate: true }).map(({ labels, ...step }, i) => {
+    const { masks } = reproduction
+    const steps = this.#prepare(batches, { differentiate: true, givenMasks: !!masks })
+    const prepared = steps.map(({ labels, ...step }, i) => {
       if (!labels)
         throw new ArgumentError(`Expected ${labelNames.join(' and ')} in batch ${i}: without them there is no loss`)
       return { ...step, labels }
     })
-    const denominators = prepared[0].labels.denominators.map((_, term) =>
-      prepared.reduce((sum, { labels }) => sum + labels.denominators[term], 0),
-    )
+    const own = prepared.map(({ labels }) => labels.denominators)
+    const denominators = denominatorsOf(own, reproduction)
     return this.runtime.exclusive(async () => {
       begin()
       let loss = 0
       const written = new Set<number>()
       for (const [i, { settings, ...step }] of prepared.entries()) {
-        const scalars = { ...this.#scalars(i, denominators), labelSmoothing }
-        const recorded = await this.runtime.runStep(settings, step, scalars, signal)
+        const scalars = { ...this.#scalars(i, denominators[i]), labelSmoothing }
+        const recorded = await this.runtime.runStep(settings, step, scalars, signal, masks)
         for (const offset of recorded.written) written.add(offset)
         loss += this.runtime.readOutput(recorded.loss!, 1)[0]
       }
@@ -290,6 +309,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
           `loadStateDict: expected ${name} of shape [${place.shape}] but received [${shape}] with ${data.length} values`,
         )
     }
+    this.weightsGiven = true
     await this.runtime.exclusive(async () => {
       for (const [name, { data }] of state) {
         const place = tensors.get(name)

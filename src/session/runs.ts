@@ -43,17 +43,21 @@ export interface UpdateScalars {
   readonly maxGradNorm: number
   readonly betas: readonly [number, number]
   readonly eps: number
+  /** false: Adam with an L2 term. */
+  readonly decoupledWeightDecay: boolean
   /** `steps`: that its parameters have taken, this one included. */
   readonly groups: readonly { readonly lr: number; readonly weightDecay: number; readonly steps: number }[]
 }
 
 /** Writes them among the scalars of an update. */
-export function setUpdateScalars(run: Float64Array, { maxGradNorm, betas, eps, groups }: UpdateScalars): void {
+export function setUpdateScalars(run: Float64Array, scalars: UpdateScalars): void {
+  const { maxGradNorm, betas, eps, decoupledWeightDecay, groups } = scalars
   const [beta1, beta2] = betas
   run[Scalar.maxGradNorm] = maxGradNorm
   run[Scalar.beta1] = beta1
   run[Scalar.beta2] = beta2
   run[Scalar.eps] = eps
+  run[Scalar.coupledDecay] = decoupledWeightDecay ? 0 : 1
   for (const [g, { lr, weightDecay, steps }] of groups.entries())
     run.set([lr, weightDecay, 1 - beta1 ** steps, Math.sqrt(1 - beta2 ** steps)], Scalar.group0 + 4 * g)
 }

@@ -8,6 +8,7 @@ import { compilePlan, MAX_ARENA_BYTES, type Plan } from '../graph/plan.ts'
 import type { Head } from '../heads/head.ts'
 import { recordUpdate, type UpdateRange } from '../ops/optimizer.ts'
 import { isTrainable, type Layout, type TensorPlace, type TrainablePlace } from './layout.ts'
+import { drawMask, type MaskSource } from './masks.ts'
 import { PackedWeights } from './packing.ts'
 import {
   capacityFor,
@@ -217,8 +218,9 @@ export class ModelRuntime {
     { batch, indices, labels }: StepBatch,
     scalars: StepScalars,
     signal?: AbortSignal,
+    masks?: MaskSource,
   ): Promise<RecordedStep> {
-    const counts = countRows(batch, indices, settings.attentions)
+    const counts = countRows(batch, indices, settings)
     const capacity = capacityFor(counts, settings)
     const packing = this.#packing(settings.differentiate)
     const step = this.#steps.get(JSON.stringify([settings, capacity, packing !== undefined]), () =>
@@ -229,6 +231,8 @@ export class ModelRuntime {
     for (const [value, data] of rowInputs(inputs, batch, indices)) this.#write(value, data)
     for (const [name, { rows, data }] of Object.entries(labels?.terms ?? {}))
       this.#write(step.labels[name], rows === 'tokens' ? indices.tokenLabels : data)
+    for (const mask of masks ? step.masks : [])
+      this.#write(mask.keep, await drawMask(mask, { batch, indices, labels }, masks!))
     if (settings.differentiate && scalars.microStep === 0) this.#clearUnwritten(step.written)
     for (const offset of step.written) this.#zeroGradients.delete(offset)
     const run = this.#scalars(step.plan, counts)

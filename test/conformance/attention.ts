@@ -68,7 +68,7 @@ function prepare(shape: Shape, seed: number, type: FloatType) {
   const gradient = attentionBackward({ ...options, dcontext }).dqkv
   return {
     run: { type, rows: { tokens: rows, sequences: lengths.length, pairs }, scalars: { ...KEY } },
-    attributes: { rows: Row.tokens, seqs: Row.sequences, A, D, causal, p, site: SITE },
+    attributes: { rows: Row.tokens, seqs: Row.sequences, pairs: Row.pairs, A, D, causal, p, site: SITE },
     inputs: { qkv, cuSeqlens, keyMask },
     saved: { dcontext, context: stored(want.context.map(Math.fround), type), lse },
     want,
@@ -121,7 +121,7 @@ async function check(backend: Backend, shape: Shape, seed: number, type: FloatTy
     ...run,
     op: 'attentionProbs',
     operands: { ...inputs, lse },
-    attributes: { ...attributes, pairs: Row.pairs },
+    attributes,
   })
   expectClose(`${what}: probs`, probs, want.probs, TOLERANCE.float32)
   const zero = (values: Float32Array, width: number) =>
@@ -151,7 +151,7 @@ export function attention(open: Open): void {
       const got = await runRecord(backend, {
         op: 'attention',
         operands: { qkv, cuSeqlens },
-        attributes: { rows: Row.tokens, seqs: Row.sequences, A, D, causal: false, p: 0, site: 0 },
+        attributes: { rows: Row.tokens, seqs: Row.sequences, pairs: Row.pairs, A, D, causal: false, p: 0, site: 0 },
         rows: { tokens: rows, sequences: 1 },
       })
       expectClose('context', got.context, want.context, 1e-3)

@@ -74,7 +74,17 @@ async function check(backend: Backend, shape: Shape, seed: number, type: FloatTy
   )
   const gradient = crossAttentionBackward({ ...options, dcontext })
   const run = { type, rows: { tokens: rows, keys, sequences: lengths.length, keyPairs }, scalars: { ...KEY } }
-  const attributes = { rows: Row.tokens, keys: Row.keys, seqs: Row.sequences, A, D, causal, p, site: SITE }
+  const attributes = {
+    rows: Row.tokens,
+    keys: Row.keys,
+    seqs: Row.sequences,
+    pairs: Row.keyPairs,
+    A,
+    D,
+    causal,
+    p,
+    site: SITE,
+  }
   const operands = { q, kv, cuQueries, cuKeys, keyMask }
   const what = `cross_attention ${type} ${JSON.stringify({ ...shape, lengths: lengths.length })}`
 
@@ -105,7 +115,7 @@ async function check(backend: Backend, shape: Shape, seed: number, type: FloatTy
     ...run,
     op: 'crossAttentionProbs',
     operands: { ...operands, lse },
-    attributes: { ...attributes, pairs: Row.keyPairs },
+    attributes,
   })
   expectClose(`${what}: probs`, probs, want.probs, TOLERANCE.float32)
 }
@@ -132,7 +142,7 @@ export function crossAttention(open: Open): void {
         qkv.filter((_, i) => i % (3 * A * D) >= first * A * D && i % (3 * A * D) < last * A * D)
       const cu = Int32Array.of(0, 1, 43, rows)
       const counts = { rows: { tokens: rows, keys: rows, sequences: 3 }, scalars: { ...KEY } }
-      const attributes = { rows: Row.tokens, seqs: Row.sequences, A, D, causal: true, p, site: SITE }
+      const attributes = { rows: Row.tokens, seqs: Row.sequences, pairs: Row.pairs, A, D, causal: true, p, site: SITE }
       const self = await runRecord(backend, {
         ...counts,
         op: 'attention',

@@ -174,7 +174,16 @@ export function determinism(open: Open): void {
       const run = async (from: number, to: number, borders: Int32Array) => {
         const rows = { tokens: to - from, sequences: borders.length - 1 }
         const common = { rows, capacity: { tokens, sequences: lengths.length } }
-        const attributes = { rows: Row.tokens, seqs: Row.sequences, A, D, causal: false, p: 0, site: 0 }
+        const attributes = {
+          rows: Row.tokens,
+          seqs: Row.sequences,
+          pairs: Row.pairs,
+          A,
+          D,
+          causal: false,
+          p: 0,
+          site: 0,
+        }
         const parts = { qkv: slice(qkv, 3 * width, from, to), cuSeqlens: borders }
         const forward = await runRecord(backend, { ...common, op: 'attention', operands: parts, attributes })
         const saved = { context: Float64Array.from(forward.context), lse: Float64Array.from(forward.lse) }

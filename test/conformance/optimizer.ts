@@ -37,13 +37,20 @@ export function optimizer(open: Open): void {
         }
     })
 
-    it.each([1, 2, 1000])('adamw at step %i, in the order of PyTorch', async (step) => {
+    it.each([
+      [1, 0],
+      [2, 0],
+      [1000, 0],
+      [1, 1],
+      [2, 1],
+      [1000, 1],
+    ])('adamw at step %i, in the order of PyTorch, with coupled_decay %i', async (step, coupledDecay) => {
       const random = new Random(step)
       for (const n of LENGTHS) {
         const g = random.reals(n)
         const [w, expAvg] = [random.reals(n, 2), random.reals(n, 0.1)]
         const expAvgSq = random.reals(n, 0.1).map(Math.abs)
-        const group = { lr: random.pick([0, 1e-5, 1e-2]), weightDecay: random.pick([0, 0.01]) }
+        const group = { lr: random.pick([0, 1e-5, 1e-2]), weightDecay: random.pick([0, 0.01, 0.5]) }
         const coefficient = Math.fround(random.pick([1, 0.37]))
         // a large one shows where it is added
         const eps = random.pick([1e-8, 0.25])
@@ -73,6 +80,7 @@ export function optimizer(open: Open): void {
             beta1,
             beta2,
             eps,
+            coupledDecay,
           },
           groups: [
             { lr: 99, weightDecay: 99, steps: 3 },
@@ -85,10 +93,18 @@ export function optimizer(open: Open): void {
           expAvgSq: whole.expAvgSq.subarray(gFirst),
         }
         expect([...whole.w.subarray(0, wFirst), ...whole.expAvg.subarray(0, gFirst)].every((x) => x === 7)).toBe(true)
-        const want = adamw({ w, g, expAvg, expAvgSq, norm: 3, coefficient, ...group, beta1, beta2, eps, step })
+        const coupled = coupledDecay === 1
+        const want = adamw({ w, g, expAvg, expAvgSq, norm: 3, coefficient, ...group, beta1, beta2, eps, coupled, step })
+        // what cancels in the gradient is small beside its two terms
+        const size = (i: number) => Math.abs(g[i]) + coupledDecay * group.weightDecay * Math.abs(w[i])
         const what = `n = ${n}`
-        expectWithin(`${what}: exp_avg`, got.expAvg, want.expAvg, (i) => 6 * u * (Math.abs(expAvg[i]) + Math.abs(g[i])))
-        expectWithin(`${what}: exp_avg_sq`, got.expAvgSq, want.expAvgSq, (i) => 6 * u * Math.abs(want.expAvgSq[i]))
+        expectWithin(`${what}: exp_avg`, got.expAvg, want.expAvg, (i) => 6 * u * (Math.abs(expAvg[i]) + size(i)))
+        expectWithin(
+          `${what}: exp_avg_sq`,
+          got.expAvgSq,
+          want.expAvgSq,
+          (i) => 6 * u * (Math.abs(want.expAvgSq[i]) + (1 - beta2) * size(i) ** 2 * coupledDecay),
+        )
         // the decay and the final difference round relative to w, the step to itself (and to what cancels in exp_avg)
         const rate = group.lr / (1 - beta1 ** step)
         const spread = (i: number) => Math.sqrt(want.expAvgSq[i] / (1 - beta2 ** step)) + eps
@@ -96,7 +112,7 @@ export function optimizer(open: Open): void {
           `${what}: w`,
           got.w,
           want.w,
-          (i) => u * (4 * Math.abs(w[i]) + (16 * rate * (Math.abs(expAvg[i]) + Math.abs(g[i]))) / spread(i)),
+          (i) => u * (4 * Math.abs(w[i]) + (16 * rate * (Math.abs(expAvg[i]) + size(i))) / spread(i)),
         )
       }
     })

@@ -77,32 +77,35 @@ export function packedWeight(open: Open): void {
       }
     })
 
-    it.each(TYPES)('is what AdamW leaves of the weight that it has updated, in %s', async (type) => {
-      const random = new Random(42)
-      for (const [N, K] of SHAPES) {
-        const n = N * K
-        const [g, w] = [random.reals(n), random.reals(n)]
-        const state = { expAvg: random.reals(n), expAvgSq: random.reals(n).map(Math.abs) }
-        const run = {
-          op: 'adamw',
-          operands: { g, norm: Float64Array.of(3, 0.5), w, ...state },
-          scalars: { beta1, beta2, eps: 1e-8 },
-          groups: [{ lr: 0.1, weightDecay: 0.1, steps: 2 }],
-        } as const
-        const place = { n, W: n, G: n, wFirst: 0, gFirst: 0, group: Scalar.group0 }
-        const plain = await runRecord(backend, {
-          ...run,
-          attributes: { ...place, N: 1, K: 1, product: false },
-          absent: ['forward', 'backward'],
-        })
-        const got = await runRecord(backend, { ...run, attributes: { ...place, ...shapeOf(backend, type, N, K) } })
-        for (const name of ['w', 'expAvg', 'expAvgSq'] as const)
-          expectSame(`${name} of ${N} x ${K}`, got[name], plain[name])
-        const want = await pack(backend, type, Float64Array.from(plain.w), N, K)
-        for (const name of ['forward', 'backward'] as const)
-          expectSame(`${name} of ${N} x ${K}`, got[name], Float32Array.from(want[name]))
-      }
-    })
+    it.each(TYPES.flatMap((type) => [0, 1].map((coupledDecay) => [type, coupledDecay] as const)))(
+      'is what AdamW leaves of the weight that it has updated, in %s, with coupled_decay %i',
+      async (type, coupledDecay) => {
+        const random = new Random(42)
+        for (const [N, K] of SHAPES) {
+          const n = N * K
+          const [g, w] = [random.reals(n), random.reals(n)]
+          const state = { expAvg: random.reals(n), expAvgSq: random.reals(n).map(Math.abs) }
+          const run = {
+            op: 'adamw',
+            operands: { g, norm: Float64Array.of(3, 0.5), w, ...state },
+            scalars: { beta1, beta2, eps: 1e-8, coupledDecay },
+            groups: [{ lr: 0.1, weightDecay: 0.1, steps: 2 }],
+          } as const
+          const place = { n, W: n, G: n, wFirst: 0, gFirst: 0, group: Scalar.group0 }
+          const plain = await runRecord(backend, {
+            ...run,
+            attributes: { ...place, N: 1, K: 1, product: false },
+            absent: ['forward', 'backward'],
+          })
+          const got = await runRecord(backend, { ...run, attributes: { ...place, ...shapeOf(backend, type, N, K) } })
+          for (const name of ['w', 'expAvg', 'expAvgSq'] as const)
+            expectSame(`${name} of ${N} x ${K}`, got[name], plain[name])
+          const want = await pack(backend, type, Float64Array.from(plain.w), N, K)
+          for (const name of ['forward', 'backward'] as const)
+            expectSame(`${name} of ${N} x ${K}`, got[name], Float32Array.from(want[name]))
+        }
+      },
+    )
 
     it('is left as it was where the norm is not finite', async () => {
       const random = new Random(44)

@@ -115,7 +115,7 @@ function borders(): Refusal[] {
   return Object.entries(BORDERS).flatMap(([name, list]): Refusal[] => {
     const cuSeqlens = Int32Array.from(list)
     const rows = { tokens: T, sequences: 3, pairs: 12 }
-    const attributes = { rows: Row.tokens, seqs: Row.sequences, A, D, causal: 0, p: 0, site: 0 }
+    const attributes = { rows: Row.tokens, seqs: Row.sequences, pairs: Row.pairs, A, D, causal: 0, p: 0, site: 0 }
     const [qkv, lse] = [reals(T * 3 * width), reals(T * A)]
     const backward = { dcontext: reals(T * width), qkv, context: reals(T * width), lse, cuSeqlens }
     return [
@@ -136,7 +136,7 @@ function borders(): Refusal[] {
           runRecord(backend, {
             op: 'attentionProbs',
             operands: { qkv, lse, cuSeqlens },
-            attributes: { ...attributes, pairs: Row.pairs },
+            attributes,
             rows,
           }),
       ],
@@ -169,13 +169,16 @@ export function refusals(open: Open): void {
     })
 
     it('a number of pairs that the sequences do not have', async () => {
-      const run = runRecord(backend, {
-        op: 'attentionProbs',
-        operands: { qkv: reals(12), lse: reals(4), cuSeqlens: Int32Array.of(0, 1, 4) },
+      const record = {
         attributes: { rows: Row.tokens, seqs: Row.sequences, pairs: Row.pairs, A: 1, D: 1, causal: 0, p: 0, site: 0 },
         rows: { tokens: 4, sequences: 2, pairs: 11 },
-      })
-      await expect(run).rejects.toThrow(ArgumentError)
+      }
+      const operands = { qkv: reals(12), cuSeqlens: Int32Array.of(0, 1, 4) }
+      const probs = runRecord(backend, { ...record, op: 'attentionProbs', operands: { ...operands, lse: reals(4) } })
+      await expect(probs).rejects.toThrow(ArgumentError)
+      const keep = new Int32Array(11)
+      const masked = runRecord(backend, { ...record, op: 'attention', operands: { ...operands, keep } })
+      await expect(masked).rejects.toThrow(/pairs.* 11, expected .*10/)
     })
 
     it.each([

@@ -124,7 +124,7 @@ inline int arena_of(const std::string& op, const std::string& name) {
     if (name == packed) return 7;
   for (const char* gradient : {"dtable", "dgamma", "dbeta", "dw", "dbias", "dweight", "dalpha_p", "dalpha_n"})
     if (name == gradient) return 1;
-  for (const char* io : {"ids", "type_ids", "position_ids", "cu_seqlens", "cu_queries", "cu_keys", "cu_segments", "key_mask", "index", "from", "target",
+  for (const char* io : {"ids", "type_ids", "position_ids", "cu_seqlens", "cu_queries", "cu_keys", "cu_segments", "key_mask", "keep", "index", "from", "target",
                          "labels", "positions", "targets", "loss"})
     if (name == io) return 5;
   return 4;
@@ -219,15 +219,18 @@ inline Plan build() {
   append(p, embedding);
   append(p, embedding_backward);
   append(p, embedding_backward, {{"accumulate", 1}, {"padding_idx", -1}});
+  append(p, layer_norm, {{"p", 0.1}}, {"keep"});
   append(p, layer_norm, {{"p", 0.1}});
-  append(p, layer_norm, {{"H", 33}}, {"residual"}, true);
+  append(p, layer_norm, {{"H", 33}}, {"residual", "keep"}, true);
+  append(p, layer_norm_backward, {{"p", 0.1}, {"add", 1}}, {"keep"});
   append(p, layer_norm_backward, {{"p", 0.1}, {"add", 1}});
-  append(p, layer_norm_backward, {}, {"dx"});
-  append(p, layer_norm_backward, {{"p", 0.1}}, {"dresidual"});
+  append(p, layer_norm_backward, {}, {"dx", "keep"});
+  append(p, layer_norm_backward, {{"p", 0.1}}, {"dresidual", "keep"});
   append(p, layer_norm_backward_weight);
   append(p, layer_norm_backward_weight, {{"accumulate", 1}});
-  append(p, dropout, {{"p", 0.1}, {"H", 67}});
-  append(p, dropout, {{"p", 0.5}}, {}, true);
+  append(p, dropout, {{"p", 0.1}, {"H", 67}}, {"keep"});
+  append(p, dropout, {{"p", 0.5}}, {"keep"}, true);
+  append(p, dropout, {{"p", 0.5}, {"H", 67}}, {}, true);
   for (int act = 0; act < 17; act++) {
     append(p, linear, {{"act", (double)act}}, act % 2 ? std::vector<std::string>{"packed", "z"} : std::vector<std::string>{"packed"});
     append(p, activation_backward, {{"act", (double)act}}, {}, act % 2 == 1);
@@ -243,9 +246,12 @@ inline Plan build() {
   append(p, linear_backward_data, {{"add", 1}, {"K", 35}}, {"packed"});
   append(p, linear_backward_weight, {{"first", 5}});
   append(p, linear_backward_weight, {{"accumulate", 1}, {"rows", 1}}, {"dbias"});
-  for (int causal = 0; causal < 2; causal++) {
-    const std::vector<std::string> absent = causal ? std::vector<std::string>{"key_mask"} : std::vector<std::string>{};
-    const Attributes attributes = {{"causal", (double)causal}, {"p", causal ? 0.1 : 0}};
+  for (int variant = 0; variant < 3; variant++) {  // without dropout, with its own draws, with a mask
+    const int causal = variant == 1;
+    const std::vector<std::string> absent = variant == 1   ? std::vector<std::string>{"key_mask", "keep"}
+                                            : variant == 0 ? std::vector<std::string>{"keep"}
+                                                           : std::vector<std::string>{};
+    const Attributes attributes = {{"causal", (double)causal}, {"p", variant ? 0.1 : 0}};
     append(p, attention, attributes, absent);
     append(p, attention_backward, attributes, absent);
     append(p, attention_probs, attributes, absent);
@@ -253,8 +259,8 @@ inline Plan build() {
     append(p, cross_attention_backward, attributes, absent);
     append(p, cross_attention_probs, attributes, absent);
   }
-  append(p, cross_attention_backward, {}, {"dq"});
-  append(p, cross_attention_backward, {}, {"dkv"});
+  append(p, cross_attention_backward, {}, {"dq", "keep"});
+  append(p, cross_attention_backward, {}, {"dkv", "keep"});
   append(p, gather_rows);
   append(p, gather_rows_backward);
   append(p, gather_rows_backward, {{"add", 1}});
@@ -289,7 +295,9 @@ inline Plan build() {
     const bool product = op.attribute[op.attributes - 1].kind == 't' && op.attribute[op.attributes - 2].kind == 't';
     if (op.attribute[op.attributes - 1].kind != 't') continue;
     if (!product) {
-      append(p, id, {{"type", 1}, {"p", 0.1}});
+      append(p, id, {{"type", 1}, {"p", 0.1}}, {"keep"});
+      for (int i = 0; i < op.operands; i++)
+        if (!strcmp(op.operand[i].name, "keep")) append(p, id, {{"type", 1}, {"p", 0.1}});
       continue;
     }
     append(p, id, {{"type", 1}, {"to", 1}}, {"packed"});
@@ -317,6 +325,7 @@ inline int32_t integer_at(const Operand& o, int64_t i, Random& random) {
   if (name == "cu_keys") return i < 6 ? kCuKeys[i] : 23;
   if (name == "positions") return i == 2 ? -100 : 0;
   if (name == "key_mask") return i >= 8 && i < 20 ? 0 : random.below(4) != 0;  // the third sequence is hidden whole
+  if (name == "keep") return random.below(4) != 0;
   if (name == "labels") return i == 2 ? -100 : (int32_t)random.below(5);
   if (name == "type_ids") return (int32_t)random.below(2);
   if (name == "index" && !strcmp(o.op->name, "store_rows")) return (int32_t)(i + 3);

@@ -9,9 +9,9 @@ import { compilePlan } from '../../src/graph/plan.ts'
 const SCALARS = 6 + Object.keys(Row).length
 const IO_UNITS = SCALARS + 1 + Arena.io
 const HEADER = SCALARS + 1 + Object.keys(Arena).length
-/** First words of the two records below: dropout with 2 operands and 5 attributes, cross_entropy with 4 and 5. */
+/** First words of the two records below: dropout with 3 operands and 5 attributes, cross_entropy with 4 and 5. */
 const DROPOUT = HEADER
-const LOSS = HEADER + 9
+const LOSS = HEADER + 10
 
 const INT_MAX = 2 ** 31 - 1
 const floatBits = (value: number): number => new Int32Array(Float32Array.of(value).buffer)[0]
@@ -66,9 +66,9 @@ const DEFECTS: Defect[] = [
   ['an unknown op', set(DROPOUT, 63), /no op 63/],
   ['a negative op', set(DROPOUT, -5), /no op -5/],
   ['a greatest op', set(DROPOUT, INT_MAX), /no op 2147483647/],
-  ["another op's record", set(DROPOUT, ops.crossEntropy.id), /record 0 \(cross_entropy\): length 9, expected 11/],
-  ['a record of length 0', set(DROPOUT + 1, 0), /record 0 \(dropout\): length 0, expected 9/],
-  ['a record of negative length', set(DROPOUT + 1, -8), /length -8, expected 9/],
+  ["another op's record", set(DROPOUT, ops.crossEntropy.id), /record 0 \(cross_entropy\): length 10, expected 11/],
+  ['a record of length 0', set(DROPOUT + 1, 0), /record 0 \(dropout\): length 0, expected 10/],
+  ['a record of negative length', set(DROPOUT + 1, -8), /length -8, expected 10/],
   ['a plan that ends inside a record', cut(LOSS + 4), /record 1 \(cross_entropy\): length 11/],
   ['a plan that ends inside the head of a record', cut(LOSS + 1), /record 1 .*beyond the end/],
   ['an operand missing', set(DROPOUT + 2, -1), /record 0 \(dropout\): x is missing/],
@@ -77,25 +77,25 @@ const DEFECTS: Defect[] = [
   ['an operand behind its arena', set(DROPOUT + 2, x + 2 ** 28 - 1), /x ends at byte/],
   ['an operand that ends one unit too late', (words) => words.with(LOSS + 5, x + words[IO_UNITS]), /loss ends at byte/],
   ['an operand in an arena that the plan does not have', set(DROPOUT + 2, 0), /x ends at byte 512 of an arena of 0/],
-  ['an output half on its input', set(DROPOUT + 3, x + 4), /y overlaps x/],
+  ['an output half on its input', set(DROPOUT + 4, x + 4), /y overlaps x/],
   [
     'an output on an input that it may not take',
     (words) => words.with(LOSS + 4, words[LOSS + 3]),
     /lse overlaps labels/,
   ],
   ['an output on another', (words) => words.with(LOSS + 5, words[LOSS + 4]), /lse overlaps loss/],
-  ['no such row symbol', set(DROPOUT + 4, 9), /rows: 9 is no row symbol/],
-  ['a negative row symbol', set(DROPOUT + 4, -1), /rows: -1 is no row symbol/],
-  ['a width of 0', set(DROPOUT + 5, 0), /H = 0, expected at least 1/],
-  ['a negative width', set(DROPOUT + 5, -16), /H = -16, expected at least 1/],
-  ['a width beyond the arena', set(DROPOUT + 5, 17), /y overlaps x|x ends/],
-  ['a greatest width', set(DROPOUT + 5, INT_MAX), /x ends at byte/],
-  ['a probability of 1', set(DROPOUT + 6, floatBits(1)), /p is outside/],
-  ['a negative probability', set(DROPOUT + 6, floatBits(-0.1)), /p is outside/],
-  ['a probability of NaN', set(DROPOUT + 6, floatBits(Number.NaN)), /p is outside/],
-  ['a probability of infinity', set(DROPOUT + 6, floatBits(Number.POSITIVE_INFINITY)), /p is outside/],
-  ['no such element type', set(DROPOUT + 8, 2), /type: no element type 2/],
-  ['a negative element type', set(DROPOUT + 8, -1), /type: no element type -1/],
+  ['no such row symbol', set(DROPOUT + 5, 9), /rows: 9 is no row symbol/],
+  ['a negative row symbol', set(DROPOUT + 5, -1), /rows: -1 is no row symbol/],
+  ['a width of 0', set(DROPOUT + 6, 0), /H = 0, expected at least 1/],
+  ['a negative width', set(DROPOUT + 6, -16), /H = -16, expected at least 1/],
+  ['a width beyond the arena', set(DROPOUT + 6, 17), /y overlaps x|x ends/],
+  ['a greatest width', set(DROPOUT + 6, INT_MAX), /x ends at byte/],
+  ['a probability of 1', set(DROPOUT + 7, floatBits(1)), /p is outside/],
+  ['a negative probability', set(DROPOUT + 7, floatBits(-0.1)), /p is outside/],
+  ['a probability of NaN', set(DROPOUT + 7, floatBits(Number.NaN)), /p is outside/],
+  ['a probability of infinity', set(DROPOUT + 7, floatBits(Number.POSITIVE_INFINITY)), /p is outside/],
+  ['no such element type', set(DROPOUT + 9, 2), /type: no element type 2/],
+  ['a negative element type', set(DROPOUT + 9, -1), /type: no element type -1/],
   ['a scalar beyond the last', set(LOSS + 8, 25), /denominator: no scalar 25/],
   ['a negative scalar', set(LOSS + 8, -1), /denominator: no scalar -1/],
   ['a greatest scalar', set(LOSS + 8, INT_MAX), /denominator: no scalar 2147483647/],
@@ -112,7 +112,7 @@ describe('a plan', () => {
 
   it('may put an output exactly on the input that ops.def names', () => {
     const plan = valid()
-    const words = plan.words.with(DROPOUT + 3, plan.words[DROPOUT + 2])
+    const words = plan.words.with(DROPOUT + 4, plan.words[DROPOUT + 2])
     backend.compile({ ...plan, words }).dispose()
   })
 
@@ -133,7 +133,7 @@ describe('a plan', () => {
     const input = (name: string) => graph.input(name, undefined, 64, 'float32')
     const [qkv, context, lse] = ['qkv', 'context', 'lse'].map(input)
     const cuSeqlens = graph.input('cu_seqlens', undefined, 64, 'int32')
-    const attributes = { rows: Row.tokens, seqs: Row.sequences, causal: 0, p: 0, site: 0 }
+    const attributes = { rows: Row.tokens, seqs: Row.sequences, pairs: Row.pairs, causal: 0, p: 0, site: 0 }
     for (const [A, D] of [
       [INT_MAX, INT_MAX],
       [2 ** 16, 2 ** 16],

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { defaultParamGroups, noDecay } from '../../src/optim/param-groups.ts'
+import { defaultParamGroups, layerwiseParamGroups, noDecay } from '../../src/optim/param-groups.ts'
 
 describe('noDecay', () => {
   it.each([
@@ -42,5 +42,34 @@ describe('defaultParamGroups', () => {
       { params: ['b.bias', 'LayerNorm.weight'], lr: 1e-3, weightDecay: 0 },
     ])
     expect(defaultParamGroups(['a.bias'], { lr: 1, weightDecay: 0.1 })[0].params).toEqual([])
+  })
+})
+
+describe('layerwiseParamGroups', () => {
+  const names = [
+    'bert.embeddings.word_embeddings.weight',
+    'bert.embeddings.LayerNorm.weight',
+    'bert.encoder.layer.0.attention.self.query.weight',
+    'bert.encoder.layer.0.attention.self.query.bias',
+    'bert.encoder.layer.1.output.dense.weight',
+    'bert.pooler.dense.weight',
+    'classifier.bias',
+  ]
+  const groups = layerwiseParamGroups(names, { lr: 1, weightDecay: 0.1, decay: 0.5 })
+
+  it('the rate halves with each layer below the head, which comes first', () => {
+    expect(groups).toEqual([
+      { params: ['bert.pooler.dense.weight'], lr: 1, weightDecay: 0.1 },
+      { params: ['classifier.bias'], lr: 1, weightDecay: 0 },
+      { params: ['bert.encoder.layer.1.output.dense.weight'], lr: 0.5, weightDecay: 0.1 },
+      { params: ['bert.encoder.layer.0.attention.self.query.weight'], lr: 0.25, weightDecay: 0.1 },
+      { params: ['bert.encoder.layer.0.attention.self.query.bias'], lr: 0.25, weightDecay: 0 },
+      { params: ['bert.embeddings.word_embeddings.weight'], lr: 0.125, weightDecay: 0.1 },
+      { params: ['bert.embeddings.LayerNorm.weight'], lr: 0.125, weightDecay: 0 },
+    ])
+  })
+
+  it('every parameter is in one group', () => {
+    expect(groups.flatMap(({ params }) => params).sort()).toEqual([...names].sort())
   })
 })

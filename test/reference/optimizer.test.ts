@@ -23,6 +23,18 @@ const WEIGHTS = [
 const EXP_AVG = [0.20826997181130003, 0.04507000765129288, 0.08346998717129699]
 const EXP_AVG_SQ = [0.03338664092367634, 0.04744663586967787, 0.01856664742167438]
 
+// the same with torch.optim.Adam
+const L2 = {
+  weights: [
+    [0.9001248439637719, -1.9000832639578036, 0.400990099009901],
+    [0.8141205794540292, -1.8254354923248395, 0.42080415018882583],
+    [0.7209849983807879, -1.7841953450803194, 0.35671925270318305],
+  ],
+  expAvg: [0.29523878999630193, -0.1399500764883504, 0.12593383634716684],
+  expAvgSq: [0.05999753687950319, 0.06877204305478773, 0.023012819106519814],
+}
+const DECOUPLED = { weights: WEIGHTS, expAvg: EXP_AVG, expAvgSq: EXP_AVG_SQ }
+
 const options = { lr: 0.1, beta1: 0.8, beta2: 0.95, eps: 1e-3, weightDecay: 0.2 }
 
 describe('gradientNorm', () => {
@@ -35,7 +47,10 @@ describe('gradientNorm', () => {
 })
 
 describe('adamw', () => {
-  it('follows PyTorch through three clipped updates', () => {
+  it.each([
+    ['AdamW', false, DECOUPLED],
+    ['Adam with an L2 term', true, L2],
+  ] as const)("follows PyTorch's %s through three clipped updates", (_name, coupled, want) => {
     const zeros = new Float64Array(3)
     let state: Pick<AdamW, 'w' | 'expAvg' | 'expAvgSq'> = {
       w: Float64Array.of(1, -2, 0.5),
@@ -46,11 +61,11 @@ describe('adamw', () => {
       const g = Float64Array.from(gradient)
       const clip = gradientNorm({ g, maxGradNorm: 1 })
       expect(clip.norm).toBeCloseTo(NORMS[i], 14)
-      state = adamw({ ...state, ...clip, g, ...options, step: i + 1 })
-      expect(distance(state.w, WEIGHTS[i])).toBeLessThan(1e-14)
+      state = adamw({ ...state, ...clip, g, ...options, coupled, step: i + 1 })
+      expect(distance(state.w, want.weights[i])).toBeLessThan(1e-14)
     }
-    expect(distance(state.expAvg, EXP_AVG)).toBeLessThan(1e-14)
-    expect(distance(state.expAvgSq, EXP_AVG_SQ)).toBeLessThan(1e-14)
+    expect(distance(state.expAvg, want.expAvg)).toBeLessThan(1e-14)
+    expect(distance(state.expAvgSq, want.expAvgSq)).toBeLessThan(1e-14)
   })
 
   it('leaves its arguments as they are', () => {

@@ -1,4 +1,4 @@
-// The global norm of the gradients, clipping, and AdamW (Loshchilov and Hutter 2019) in PyTorch's order.
+// The global norm of the gradients, clipping, and AdamW (Loshchilov and Hutter 2019) or Adam with an L2 term in PyTorch's order.
 
 /** coefficient = min(1, maxGradNorm / (norm + 1e-6)); maxGradNorm 0 clips nothing. */
 export function gradientNorm({ g, maxGradNorm }: { g: Float64Array; maxGradNorm: number }): {
@@ -22,6 +22,8 @@ export interface AdamW {
   beta1: number
   beta2: number
   eps: number
+  /** Weight decay is part of the gradient. */
+  coupled?: boolean
   /** 1 in the first update. */
   step: number
 }
@@ -39,16 +41,17 @@ export function adamw({
   beta1,
   beta2,
   eps,
+  coupled = false,
   step,
 }: AdamW): Pick<AdamW, 'w' | 'expAvg' | 'expAvgSq'> {
   if (!Number.isFinite(norm)) return { w: w.slice(), expAvg: expAvg.slice(), expAvgSq: expAvgSq.slice() }
-  const clipped = g.map((value) => value * coefficient)
-  const m = expAvg.map((old, i) => beta1 * old + (1 - beta1) * clipped[i])
-  const v = expAvgSq.map((old, i) => beta2 * old + (1 - beta2) * clipped[i] ** 2)
+  const gradient = g.map((value, i) => value * coefficient + (coupled ? weightDecay * w[i] : 0))
+  const m = expAvg.map((old, i) => beta1 * old + (1 - beta1) * gradient[i])
+  const v = expAvgSq.map((old, i) => beta2 * old + (1 - beta2) * gradient[i] ** 2)
   const biasCorrection1 = 1 - beta1 ** step
   const biasCorrection2 = 1 - beta2 ** step
   const updated = w.map((old, i) => {
-    const decayed = old * (1 - lr * weightDecay)
+    const decayed = coupled ? old : old * (1 - lr * weightDecay)
     return decayed - ((lr / biasCorrection1) * m[i]) / (Math.sqrt(v[i]) / Math.sqrt(biasCorrection2) + eps)
   })
   return { w: updated, expAvg: m, expAvgSq: v }

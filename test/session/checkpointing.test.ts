@@ -68,6 +68,7 @@ describe('the memory of a checkpointed step', () => {
   const settings: StepSettings = {
     differentiate: true,
     training: true,
+    givenMasks: false,
     checkpointing: false,
     hiddenStates: false,
     attentions: false,

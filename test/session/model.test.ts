@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { AdamW } from '../../src/session/adamw.ts'
 import { BertModel } from '../../src/session/models.ts'
+import { adamw } from '../reference/optimizer.ts'
 import { sameBits, sequences, tinyClassifier, tinyConfig } from './tiny.ts'
 
 const relative = (a: Float32Array, b: Float32Array): number => {
@@ -154,6 +155,44 @@ describe('training', () => {
       Math.max(...before.get(name)!.data.map((v, i) => Math.abs(v - after.get(name)!.data[i])))
     expect(step('classifier.weight')).toBeGreaterThan(5e-3) // AdamW's first step is the rate itself
     expect(step('classifier.bias')).toBeLessThan(2e-4)
+  })
+
+  it.each([true, false])('decays as PyTorch does, with decoupledWeightDecay %s', async (decoupledWeightDecay) => {
+    using model = tinyClassifier({ hiddenDropoutProb: 0, attentionProbsDropoutProb: 0 }, { seed: 4 })
+    const weightDecay = 0.5
+    const optimizer = new AdamW(model, { lr: 1e-2, weightDecay, eps: 1e-3, decoupledWeightDecay })
+    const decays = new Set(optimizer.paramGroups[0].params)
+    const zeros = [...(await model.stateDict())].map(
+      ([name, { data }]) => [name, new Float64Array(data.length)] as const,
+    )
+    type Moments = { expAvg: Float64Array; expAvgSq: Float64Array }
+    const moments = new Map<string, Moments>(zeros.map(([name, zero]) => [name, { expAvg: zero, expAvgSq: zero }]))
+    for (let step = 1; step <= 3; step++) {
+      const { gradients } = await model.gradients(batch)
+      const before = await model.stateDict()
+      const { gradNorm } = await optimizer.step(batch, { maxGradNorm: 0.1 })
+      expect(gradNorm).toBeGreaterThan(0.2)
+      const after = await model.stateDict()
+      for (const [name, { data }] of gradients) {
+        const { w, ...state } = adamw({
+          w: Float64Array.from(before.get(name)!.data),
+          g: Float64Array.from(data),
+          ...moments.get(name)!,
+          norm: gradNorm,
+          coefficient: 0.1 / (gradNorm + 1e-6),
+          lr: 1e-2,
+          weightDecay: decays.has(name) ? weightDecay : 0,
+          beta1: 0.9,
+          beta2: 0.999,
+          eps: 1e-3,
+          coupled: !decoupledWeightDecay,
+          step,
+        })
+        moments.set(name, state)
+        for (const [i, want] of w.entries())
+          expect(Math.abs(after.get(name)!.data[i] - want), `${name}[${i}], step ${step}`).toBeLessThan(2e-6)
+      }
+    }
   })
 
   it('starts a second optimiser from nothing, and stops the first', async () => {

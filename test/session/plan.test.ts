@@ -14,6 +14,7 @@ describe('the plan of a tiny BERT', () => {
     const settings: StepSettings = {
       differentiate,
       training: differentiate,
+      givenMasks: false,
       checkpointing: false,
       hiddenStates: false,
       attentions: false,
