@@ -1,6 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { ArgumentError } from '../../src/errors.ts'
-import * as metrics from '../../src/train/metrics.ts'
+import * as classification from '../../src/train/metrics/classification.ts'
+import * as regression from '../../src/train/metrics/regression.ts'
+import { classificationMetrics } from '../../src/train/metrics/sequence-classification.ts'
+
+const metrics = { ...classification, ...regression, classificationMetrics }
 
 // The expected values come from scikit-learn 1.9 and SciPy 1.17, on the same arrays:
 //   from sklearn import metrics as M; from scipy import stats as S
