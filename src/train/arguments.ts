@@ -1,236 +1,21 @@
 import { ArgumentError } from '../errors.ts'
-import { SCHEDULER_NAMES, type SchedulerName } from '../optim/schedules.ts'
+import {
+  type ArgumentRule,
+  argumentRules,
+  finite,
+  refusedArguments,
+  type TrainingArguments,
+  type TrainingArgumentsInput,
+} from './argument-rules.ts'
 
-/** How one argument is checked, described, and read from a command line. */
-export interface ArgumentRule<Value> {
-  readonly fallback: Value
-  /** Completes "Expected <name> to be …". */
-  readonly expects: string
-  readonly help: string
-  readonly accepts: (value: unknown) => boolean
-  /** Undefined for a flag without a value. */
-  readonly placeholder?: string
-  readonly parse: (text: string) => unknown
-}
-
-const finite = (value: unknown): value is number => typeof value === 'number' && Number.isFinite(value)
-
-/** Empty text is no number, unlike for Number(). */
-const toNumber = (text: string): number => (text.trim() === '' ? Number.NaN : Number(text))
-
-const integer = (fallback: number, least: number, help: string): ArgumentRule<number> => ({
-  fallback,
-  expects: `an integer of at least ${least}`,
-  help,
-  accepts: (value) => Number.isSafeInteger(value) && (value as number) >= least,
-  placeholder: 'integer',
-  parse: toNumber,
-})
-
-const number = (fallback: number, expects: string, help: string, inRange: (value: number) => boolean) =>
-  ({
-    fallback,
-    expects,
-    help,
-    accepts: (value) => finite(value) && inRange(value),
-    placeholder: 'number',
-    parse: toNumber,
-  }) satisfies ArgumentRule<number>
-
-/** A count of steps, or below 1 a fraction of all steps. */
-const steps = (fallback: number, help: string): ArgumentRule<number> =>
-  number(
-    fallback,
-    'a whole number of steps, or a fraction of all steps between 0 and 1',
-    help,
-    (value) => value > 0 && (value < 1 || Number.isInteger(value)),
-  )
-
-const seed = (help: string): ArgumentRule<number> =>
-  number(42, 'an integer from 0 to 2^32 - 1', help, (value) => Number.isInteger(value) && value >= 0 && value < 2 ** 32)
-
-const flag = (help: string): ArgumentRule<boolean> => ({
-  fallback: false,
-  expects: 'true or false',
-  help,
-  accepts: (value) => typeof value === 'boolean',
-  parse: (text) => text === 'true',
-})
-
-const choice = <Name extends string>(fallback: Name, names: readonly Name[], help: string): ArgumentRule<Name> => ({
-  fallback,
-  expects: `one of ${names.join(', ')}`,
-  help,
-  accepts: (value) => names.some((name) => name === value),
-  placeholder: names.length > 4 ? 'name' : names.join('|'),
-  parse: (text) => text,
-})
-
-/** Null when not given. */
-const optional = <Value>(rule: ArgumentRule<Value>): ArgumentRule<Value | null> => ({
-  ...rule,
-  fallback: null,
-  accepts: (value) => value === null || rule.accepts(value),
-})
-
-const text = (fallback: string, help: string): ArgumentRule<string> => ({
-  fallback,
-  expects: 'a text that is not empty',
-  help,
-  accepts: (value) => typeof value === 'string' && value !== '',
-  placeholder: 'text',
-  parse: (value) => value,
-})
-
-const isPlainObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
-const strategies = ['no', 'steps', 'epoch'] as const
-const saveStrategies = ['no', 'steps', 'epoch', 'best'] as const
-
-/**
- * The Trainer's arguments: Transformers 5.18's names in camelCase and its defaults (training_args.py), and tokensPerBatch. Those that
- * are not in this table have no meaning here yet; giving one is an ArgumentError.
- */
-export const argumentRules = {
-  outputDir: text('trainer_output', 'folder for checkpoints and the trained model'),
-  perDeviceTrainBatchSize: integer(8, 1, 'sequences in a training batch'),
-  tokensPerBatch: optional(
-    integer(
-      0,
-      1,
-      'tokens that a training batch has on average, instead of --per-device-train-batch-size sequences; at least those of the longest one, by which a batch may exceed it',
-    ),
-  ),
-  perDeviceEvalBatchSize: integer(8, 1, 'sequences in an evaluation batch'),
-  gradientAccumulationSteps: integer(1, 1, 'batches whose gradients make one update'),
-  numTrainEpochs: number(
-    3,
-    'a number above 0',
-    'passes over the training data, may be a fraction',
-    (value) => value > 0,
-  ),
-  maxSteps: {
-    ...integer(-1, -1, 'updates in all, instead of --num-train-epochs'),
-    expects: 'a positive integer, or -1 for none',
-    accepts: (value: unknown) => value === -1 || (Number.isSafeInteger(value) && (value as number) > 0),
-  },
-  learningRate: number(5e-5, 'a number of at least 0', 'highest learning rate', (value) => value >= 0),
-  lrSchedulerType: choice<SchedulerName>(
-    'linear',
-    SCHEDULER_NAMES,
-    `schedule of the learning rate: ${SCHEDULER_NAMES.join(', ')}`,
-  ),
-  lrSchedulerKwargs: {
-    fallback: null,
-    expects: 'an object of options of the schedule',
-    help: 'options of the schedule, as JSON',
-    accepts: (value: unknown) => value === null || isPlainObject(value),
-    placeholder: 'json',
-    parse: (value: string): unknown => {
-      try {
-        return JSON.parse(value)
-      } catch {
-        return undefined
-      }
-    },
-  } as ArgumentRule<Record<string, unknown> | null>,
-  warmupSteps: number(
-    0,
-    'a whole number of steps, or a fraction of all steps below 1',
-    'updates over which the learning rate rises; below 1 a fraction of all updates',
-    (value) => value >= 0 && (value < 1 || Number.isInteger(value)),
-  ),
-  weightDecay: number(
-    0,
-    'a number of at least 0',
-    'decoupled weight decay, not on biases and LayerNorm',
-    (value) => value >= 0,
-  ),
-  adamBeta1: number(0.9, 'a number from 0 to below 1', 'decay of the first moment', (value) => value >= 0 && value < 1),
-  adamBeta2: number(
-    0.999,
-    'a number from 0 to below 1',
-    'decay of the second moment',
-    (value) => value >= 0 && value < 1,
-  ),
-  adamEpsilon: number(1e-8, 'a number of at least 0', 'term added to the denominator of AdamW', (value) => value >= 0),
-  maxGradNorm: number(
-    1,
-    'a number of at least 0',
-    'gradients are scaled down to this L2 norm; 0 turns it off',
-    (value) => value >= 0,
-  ),
-  loggingStrategy: choice('steps', strategies, 'when to log'),
-  loggingSteps: steps(500, 'updates between log lines'),
-  loggingFirstStep: flag('log the first update too'),
-  evalStrategy: choice('no', strategies, 'when to evaluate'),
-  evalSteps: optional(steps(500, 'updates between evaluations (default: --logging-steps)')),
-  evalOnStart: flag('evaluate before the first update'),
-  saveStrategy: choice('steps', saveStrategies, 'when to save a checkpoint'),
-  saveSteps: steps(500, 'updates between checkpoints'),
-  saveTotalLimit: optional(integer(1, 1, 'newest checkpoints to keep; the best one is kept too')),
-  saveOnlyModel: flag(
-    'save no optimiser state: smaller, but cannot be resumed (on an abort the state is saved all the same)',
-  ),
-  loadBestModelAtEnd: flag('end with the weights of the best evaluation'),
-  metricForBestModel: optional(text('loss', 'metric that decides which evaluation is best')),
-  greaterIsBetter: optional({
-    ...flag('whether that metric is better when greater (default: unless it ends in "loss")'),
-    placeholder: 'true|false',
-    parse: (value) => (value === 'true' ? true : value === 'false' ? false : value),
-  }),
-  seed: seed('seed of the order of the data; on the command line also of new weights and dropout'),
-  dataSeed: optional(seed('seed of the order of the data (default: --seed)')),
-  dataloaderDropLast: flag('leave out the last batch of an epoch where it is not full'),
-  trainSamplingStrategy: choice(
-    'random',
-    ['random', 'sequential', 'group_by_length'],
-    'order of the training data; group_by_length puts sequences of like length into a batch',
-  ),
-  resumeFromCheckpoint: {
-    fallback: null,
-    expects: 'true (the newest checkpoint of outputDir), or a checkpoint folder',
-    help: 'checkpoint folder to continue from; without a value the newest of --output-dir',
-    accepts: (value: unknown) =>
-      value === null || typeof value === 'boolean' || (typeof value === 'string' && value !== ''),
-    placeholder: 'folder',
-    parse: (value: string): unknown => value,
-  } as ArgumentRule<string | boolean | null>,
-} satisfies Record<string, ArgumentRule<unknown>>
-
-export type TrainingArguments = {
-  readonly [Name in keyof typeof argumentRules]: (typeof argumentRules)[Name] extends ArgumentRule<infer Value>
-    ? Value
-    : never
-}
-
-/** Any subset of the arguments, and `warmupRatio`, the older name of a fractional `warmupSteps`. */
-export type TrainingArgumentsInput = Partial<TrainingArguments> & { readonly warmupRatio?: number }
-
-/** Arguments of Transformers that are refused with a reason; also flags of the command line. */
-export const refusedArguments: Readonly<Record<string, string>> = {
-  bf16: "it is an option of the model, fromPretrained(folder, { dtype: 'bfloat16' })",
-  fp16: 'CPUs have no float16 arithmetic that is worth using; use dtype bfloat16',
-  tf32: 'TF32 is a number format of CUDA GPUs; float32 and bfloat16 are available',
-  torchCompile: 'there is no PyTorch here; every step is already recorded once and replayed',
-  pushToHub: 'bertkit uploads nothing; upload the saved folder with the tools of the hub',
-  deepspeed: 'training is on one machine; there is no DeepSpeed here',
-  fsdp: 'training is on one machine; there is no sharding here',
-  useLigerKernel: 'the kernels are those of bertkit and already fused',
-  reportTo: 'the log goes to standard output with --json; pass it on from there',
-  optim: 'the optimiser is AdamW',
-  useCpu: 'choose with backend cpu',
-  groupByLength: 'choose with trainSamplingStrategy group_by_length',
-  overwriteOutputDir: 'an output folder is written into as it is; delete it first to start anew',
-}
-
-const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
-
-export const flagOf = (name: string): string => `--${kebab(name)}`
+export type { TrainingArguments, TrainingArgumentsInput } from './argument-rules.ts'
 
 const describe = (value: unknown): string =>
-  typeof value === 'string' ? `'${value}'` : (JSON.stringify(value) ?? String(value))
+  typeof value === 'string'
+    ? `'${value}'`
+    : typeof value === 'number'
+      ? String(value)
+      : (JSON.stringify(value) ?? String(value))
 
 function warmupOf(given: TrainingArgumentsInput): number | undefined {
   const { warmupRatio, warmupSteps } = given
@@ -240,8 +25,25 @@ function warmupOf(given: TrainingArgumentsInput): number | undefined {
   throw new ArgumentError(`Expected warmupRatio to be a number from 0 to below 1 but received ${describe(warmupRatio)}`)
 }
 
-function checkBestModel(args: TrainingArguments, wholeSteps: (value: number) => boolean): void {
+/** PyTorch has no such batches, or draws them in a way that is not repeated here. */
+function checkParity({ parity, tokensPerBatch, trainSamplingStrategy }: TrainingArguments): void {
+  if (parity !== 'pytorch-cpu') return
+  if (tokensPerBatch !== null)
+    throw new ArgumentError(
+      "Expected perDeviceTrainBatchSize because of parity 'pytorch-cpu' but received tokensPerBatch",
+    )
+  if (trainSamplingStrategy === 'group_by_length')
+    throw new ArgumentError(
+      "Expected trainSamplingStrategy to be random or sequential because of parity 'pytorch-cpu' but received 'group_by_length'",
+    )
+}
+
+function checkBestModel(args: TrainingArguments): void {
   const { evalStrategy, saveStrategy } = args
+  if (args.earlyStoppingPatience !== null && evalStrategy === 'no')
+    throw new ArgumentError(
+      "Expected evalStrategy to be steps or epoch because of earlyStoppingPatience but received 'no'",
+    )
   if ((args.loadBestModelAtEnd || saveStrategy === 'best') && evalStrategy === 'no') {
     throw new ArgumentError(
       `Expected evalStrategy to be steps or epoch because ${saveStrategy === 'best' ? "saveStrategy is 'best'" : 'loadBestModelAtEnd is true'} but received 'no'`,
@@ -254,7 +56,8 @@ function checkBestModel(args: TrainingArguments, wholeSteps: (value: number) => 
     )
   }
   const evalSteps = args.evalSteps ?? args.loggingSteps
-  if (evalStrategy !== 'steps' || !wholeSteps(args.saveSteps) || !wholeSteps(evalSteps)) return
+  const isCount = (steps: number): boolean => steps >= 1
+  if (evalStrategy !== 'steps' || !isCount(args.saveSteps) || !isCount(evalSteps)) return
   if (args.saveSteps % evalSteps !== 0) {
     throw new ArgumentError(
       `Expected saveSteps to be a multiple of evalSteps because loadBestModelAtEnd is true but received ${args.saveSteps} and ${evalSteps}`,
@@ -292,58 +95,7 @@ export function resolveTrainingArguments(given: TrainingArgumentsInput): Trainin
     throw new ArgumentError(
       'Expected tokensPerBatch or dataloaderDropLast but received both; by tokens, all batches of an epoch are alike',
     )
-  checkBestModel(args, (value) => value >= 1)
+  checkBestModel(args)
+  checkParity(args)
   return args
-}
-
-/** Steps given as a count or, below 1, as a fraction of `total`, rounded up. */
-export const wholeSteps = (value: number, total: number): number => (value < 1 ? Math.ceil(value * total) : value)
-
-/** The numbers that follow from the arguments and the size of the data (Transformers' trainer.py, set_initial_training_values). */
-export interface TrainingPlan {
-  readonly batchesPerEpoch: number
-  readonly updatesPerEpoch: number
-  readonly maxSteps: number
-  readonly warmupSteps: number
-  readonly loggingSteps: number
-  readonly evalSteps: number
-  readonly saveSteps: number
-}
-
-/**
- * Batches of tokensPerBatch tokens on average, as many in every epoch; none need be empty, because no example is longer than an equal
- * share of all tokens. Throws ArgumentError where one example is longer than a batch.
- */
-function batchesByTokens(tokensPerBatch: number, lengths: Uint32Array): number {
-  const longest = lengths.reduce((most, length) => Math.max(most, length), 0)
-  if (longest > tokensPerBatch)
-    throw new ArgumentError(
-      `Expected tokensPerBatch to be at least ${longest}, the tokens of the longest example (a smaller maximum length shortens it), but received ${tokensPerBatch}`,
-    )
-  const total = lengths.reduce((sum, length) => sum + length, 0)
-  return Math.max(1, Math.min(Math.round(total / tokensPerBatch), Math.floor(total / longest)))
-}
-
-/** `lengths`: tokens of each example. Throws ArgumentError where the arguments leave no batch. */
-export function planTraining(args: TrainingArguments, lengths: Uint32Array): TrainingPlan {
-  const examples = lengths.length
-  const size = args.perDeviceTrainBatchSize
-  const bySize = args.dataloaderDropLast ? Math.floor(examples / size) : Math.ceil(examples / size)
-  const batchesPerEpoch = args.tokensPerBatch === null ? bySize : batchesByTokens(args.tokensPerBatch, lengths)
-  if (batchesPerEpoch === 0) {
-    throw new ArgumentError(
-      `Expected at least ${size} examples for one full batch (dataloaderDropLast) but received ${examples}`,
-    )
-  }
-  const updatesPerEpoch = Math.max(Math.ceil(batchesPerEpoch / args.gradientAccumulationSteps), 1)
-  const maxSteps = args.maxSteps > 0 ? args.maxSteps : Math.ceil(args.numTrainEpochs * updatesPerEpoch)
-  return {
-    batchesPerEpoch,
-    updatesPerEpoch,
-    maxSteps,
-    warmupSteps: wholeSteps(args.warmupSteps, maxSteps),
-    loggingSteps: wholeSteps(args.loggingSteps, maxSteps),
-    evalSteps: wholeSteps(args.evalSteps ?? args.loggingSteps, maxSteps),
-    saveSteps: wholeSteps(args.saveSteps, maxSteps),
-  }
 }

@@ -1,12 +1,14 @@
 import * as path from 'node:path'
 import { ArgumentError } from '../errors.ts'
-import { exists, makeFolder, readText, syncFolder, writeText } from '../formats/files.ts'
+import { exists, makeFolder, readText, removeFile, syncFolder, writeText } from '../formats/files.ts'
+import type { TrainingArguments } from './argument-rules.ts'
 import { listFolder, modifiedAt, removeFolder, renameFolder } from './folders.ts'
+import { MANIFEST_FILE, verifyManifest, writeManifest } from './manifest.ts'
 import { readTensors, writeTensors } from './tensors.ts'
 import type { SavableTokenizer, StateDict, TrainableModel, TrainableOptimizer } from './types.ts'
 
 // A checkpoint folder holds model.safetensors, config.json and the tokenizer (a Hugging Face folder), and what training needs besides:
-// optimizer.safetensors and trainer_state.json. It is written under a temporary name, synced, and renamed: `checkpoint-<step>` is
+// optimizer.safetensors, trainer_state.json and, last, a manifest. It is written under a temporary name, synced, and renamed: `checkpoint-<step>` is
 // always complete, also after a crash. Replacing one of the same name moves the old one away first; `recoverCheckpoints` undoes
 // that if the process dies in between.
 
@@ -42,6 +44,7 @@ export async function saveCheckpoint(folder: string, contents: CheckpointContent
       await writeTensors(path.join(temporary, OPTIMIZER_FILE), await contents.optimizer.stateDict())
     }
     await writeText(path.join(temporary, STATE_FILE), contents.state)
+    await writeManifest(temporary)
     await syncFolder(temporary)
     await putInPlace(temporary, folder)
   } catch (error) {
@@ -83,6 +86,25 @@ export async function recoverCheckpoints(outputDir: string): Promise<void> {
   }
 }
 
+/**
+ * Makes the output folder ready, so that a run does not find out at its first save that it cannot: undoes what a process that died left
+ * behind, and writes a file there. Returns the checkpoints in it that are of another run. Throws FileError.
+ */
+export async function prepareOutput({
+  outputDir,
+  resumeFromCheckpoint,
+  saveStrategy,
+}: TrainingArguments): Promise<ReadonlySet<string>> {
+  await recoverCheckpoints(outputDir)
+  if (saveStrategy === 'no') return new Set()
+  await makeFolder(outputDir)
+  const probe = path.join(outputDir, `.${process.pid}.probe`)
+  await writeText(probe, '')
+  await removeFile(probe)
+  if (resumeFromCheckpoint !== null && resumeFromCheckpoint !== false) return new Set()
+  return new Set((await listCheckpoints(outputDir)).map(({ folder }) => folder))
+}
+
 /** The step that the name of a checkpoint folder says, or null where it is another folder. */
 export function stepOf(folder: string): number | null {
   const step = NAME.exec(path.basename(folder))?.[1]
@@ -102,23 +124,28 @@ export async function listCheckpoints(outputDir: string): Promise<{ step: number
 /** The checkpoint of the highest step that can be resumed. Throws ArgumentError where there is none. */
 export async function latestCheckpoint(outputDir: string): Promise<string> {
   const candidates = (await listCheckpoints(outputDir)).reverse()
-  for (const { folder } of candidates) if (await exists(path.join(folder, STATE_FILE))) return folder
+  const needed = [STATE_FILE, OPTIMIZER_FILE, MANIFEST_FILE]
+  for (const { folder } of candidates) {
+    const names = await listFolder(folder)
+    if (needed.every((name) => names.includes(name))) return folder
+  }
   throw new ArgumentError(
-    `Expected ${outputDir} to hold a checkpoint to resume from but there is no checkpoint-<step> in it`,
+    `Expected ${outputDir} to hold a checkpoint to resume from but there is no checkpoint-<step> with ${needed.join(', ')} in it`,
   )
 }
 
 /**
  * Deletes the oldest checkpoints until `limit` are left. `kept` (the best one) is never deleted; it counts, and where the limit is 1
- * the newest stays beside it (Transformers' trainer_utils.py, sort_checkpoints and rotate_checkpoints).
+ * the newest stays beside it; those of `foreign` runs are neither counted nor deleted (Transformers' trainer_utils.py, sort_checkpoints and rotate_checkpoints).
  */
 export async function rotateCheckpoints(
   outputDir: string,
   limit: number,
   newest: string,
   kept: string | null,
+  foreign: ReadonlySet<string> = new Set(),
 ): Promise<void> {
-  const checkpoints = await listCheckpoints(outputDir)
+  const checkpoints = (await listCheckpoints(outputDir)).filter(({ folder }) => !foreign.has(folder))
   const aged = await Promise.all(
     checkpoints.map(async ({ folder, step }) => ({ folder, step, modified: await modifiedAt(folder) })),
   )
@@ -143,7 +170,7 @@ export interface OpenCheckpoint {
 
 export const readWeights = (folder: string): Promise<StateDict> => readTensors(path.join(folder, 'model.safetensors'))
 
-/** Throws ArgumentError where the folder cannot be resumed; reading throws WeightsError or FileError where a file is bad. */
+/** Throws ArgumentError where the folder cannot be resumed; DataError where a file is not what was saved. */
 export async function openCheckpoint(folder: string): Promise<OpenCheckpoint> {
   const stateFile = path.join(folder, STATE_FILE)
   if (!(await exists(stateFile)))
@@ -154,6 +181,7 @@ export async function openCheckpoint(folder: string): Promise<OpenCheckpoint> {
       `Expected ${folder} to hold ${OPTIMIZER_FILE}: it was saved with saveOnlyModel and cannot be resumed`,
     )
   }
+  await verifyManifest(folder)
   return {
     stateFile,
     stateText: await readText(stateFile),
@@ -162,9 +190,9 @@ export async function openCheckpoint(folder: string): Promise<OpenCheckpoint> {
   }
 }
 
-/** `recorded`, or the folder of that name in `outputDir` where the output folder was moved; null where neither exists. */
+/** The folder of that name in `outputDir`, which may have been moved or copied, else `recorded`; null where neither exists. */
 export async function findCheckpoint(recorded: string, outputDir: string): Promise<string | null> {
-  for (const folder of [recorded, path.join(outputDir, path.basename(recorded))])
+  for (const folder of [path.join(outputDir, path.basename(recorded)), recorded])
     if (await exists(folder)) return folder
   return null
 }

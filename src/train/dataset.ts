@@ -1,48 +1,71 @@
 import { ArgumentError } from '../errors.ts'
-import type { Example, ModelBatch } from './types.ts'
+import { quote } from '../json.ts'
+import type { Example, ModelBatch, StreamedDataset } from './types.ts'
+
+/** Inputs of an example, and those of them that are labels. */
+const FIELDS = ['inputIds', 'tokenTypeIds', 'labels', 'nextSentenceLabel', 'startPositions', 'endPositions'] as const
+const LABEL_FIELDS = ['labels', 'nextSentenceLabel', 'startPositions', 'endPositions'] as const
+
+export const isStreamed = (dataset: readonly Example[] | StreamedDataset): dataset is StreamedDataset =>
+  !Array.isArray(dataset)
 
 /** Throws ArgumentError, naming the row, where the examples do not agree on having labels and token types. */
 export function checkExamples(name: string, examples: readonly Example[]): void {
   const first = examples[0]
   if (first === undefined) throw new ArgumentError(`Expected ${name} to hold at least one example but it is empty`)
-  for (const field of ['labels', 'tokenTypeIds'] as const) {
-    const expected = first[field] !== undefined
-    const odd = examples.findIndex((example) => (example[field] !== undefined) !== expected)
-    if (odd === -1) continue
-    const [having, lacking] = expected ? [0, odd] : [odd, 0]
-    throw new ArgumentError(
-      `Expected every or no example of ${name} to have ${field} but example ${having} has them and example ${lacking} does not`,
-    )
+  const expected = FIELDS.map((field) => first?.[field] !== undefined)
+  for (let row = 0; row < examples.length; row++) {
+    const example: unknown = examples[row]
+    if (typeof example !== 'object' || example === null || !('inputIds' in example) || !Array.isArray(example.inputIds))
+      throw new ArgumentError(`Expected ${name}[${row}] to be an example with inputIds but received ${quote(example)}`)
+    for (let f = 0; f < FIELDS.length; f++) {
+      if ((examples[row][FIELDS[f]] !== undefined) === expected[f]) continue
+      const [having, lacking] = expected[f] ? [0, row] : [row, 0]
+      throw new ArgumentError(
+        `Expected every or no example of ${name} to have ${FIELDS[f]} but example ${having} has them and example ${lacking} does not`,
+      )
+    }
   }
 }
 
+export const hasLabels = (example: Example | undefined): boolean =>
+  LABEL_FIELDS.some((field) => example?.[field] !== undefined)
+
 const isVector = (labels: readonly (number | number[])[]): labels is number[][] => Array.isArray(labels[0])
 
-/** The labels of all examples, or undefined where they have none. */
+/** The field `labels` of all examples, or undefined where they have none. */
 export function labelsOf(examples: readonly Example[]): number[] | number[][] | undefined {
   if (examples[0]?.labels === undefined) return undefined
   const labels = examples.map((example) => example.labels ?? Number.NaN)
   return isVector(labels) ? labels : (labels as number[])
 }
 
-/** Puts examples into one ragged batch, in their order. */
-export function collate(examples: readonly Example[]): ModelBatch {
-  const batch: ModelBatch = { inputIds: examples.map((example) => example.inputIds) }
-  if (examples[0]?.tokenTypeIds !== undefined)
-    batch.tokenTypeIds = examples.map((example) => example.tokenTypeIds ?? [])
-  const labels = labelsOf(examples)
-  if (labels !== undefined) batch.labels = labels
-  return batch
-}
+/** Puts examples into one ragged batch, in their order: every field of theirs that is an input of a model. */
+export const collate = (examples: readonly Example[]): ModelBatch =>
+  Object.fromEntries(
+    FIELDS.filter((field) => examples[0]?.[field] !== undefined).map((field) => [
+      field,
+      examples.map((example) => example[field]),
+    ]),
+  ) as unknown as ModelBatch
+
+const isChoices = (inputIds: number[] | number[][]): inputIds is number[][] => Array.isArray(inputIds[0])
+
+const tokensOf = (inputIds: number[] | number[][]): number =>
+  isChoices(inputIds) ? inputIds.reduce((sum, choice) => sum + choice.length, 0) : inputIds.length
 
 /** Tokens of each example. */
-export const lengthsOf = (examples: readonly Example[]): Uint32Array =>
-  Uint32Array.from(examples, ({ inputIds }) => inputIds.length)
+export function lengthsOf(examples: readonly Example[]): Uint32Array {
+  const lengths = new Uint32Array(examples.length)
+  for (let i = 0; i < lengths.length; i++) lengths[i] = tokensOf(examples[i].inputIds)
+  return lengths
+}
 
 /** Real tokens of a batch; there is no padding to leave out. */
-export const countTokens = (batch: ModelBatch): number => batch.inputIds.reduce((sum, row) => sum + row.length, 0)
+export const countTokens = ({ inputIds }: ModelBatch): number =>
+  (inputIds as (number[] | number[][])[]).reduce<number>((sum, entry) => sum + tokensOf(entry), 0)
 
-/** Consecutive ragged batches of `size` examples; the last may be shorter. */
-export function* batches(examples: readonly Example[], size: number): Generator<ModelBatch> {
-  for (let start = 0; start < examples.length; start += size) yield collate(examples.slice(start, start + size))
+/** Consecutive groups of `size` examples; the last may be shorter. */
+export function* groupsOf(examples: readonly Example[], size: number): Generator<readonly Example[]> {
+  for (let start = 0; start < examples.length; start += size) yield examples.slice(start, start + size)
 }

@@ -1,11 +1,16 @@
 import { ArgumentError } from '../errors.ts'
-import { batches, checkExamples, labelsOf } from './dataset.ts'
+import { isJsonObject, kindOf } from '../json.ts'
+import { isTensor, type Tensor } from '../tensor.ts'
+import { checkExamples, collate, groupsOf, hasLabels, labelsOf } from './dataset.ts'
 import type { LogRecord } from './events.ts'
-import type { ComputeMetrics, Example, TrainableModel } from './types.ts'
+import { evaluationRandoms } from './source.ts'
+import type { ComputeMetrics, DataCollator, Evaluation, Example, TrainableModel } from './types.ts'
 
 export interface Predictions {
-  /** [examples, labels], in the order of the examples. */
-  readonly logits: { readonly data: Float32Array; readonly shape: readonly number[] }
+  /** The output called logits: [examples, labels], or [tokens, labels] for the tokens of all examples one after another. */
+  readonly logits: Tensor
+  /** Every output by its name; rows of all examples one after another, in their order. */
+  readonly outputs: Readonly<Record<string, Tensor>>
   readonly labels?: number[] | number[][]
   /** Mean loss of the examples, or null without labels. */
   readonly loss: number | null
@@ -14,39 +19,100 @@ export interface Predictions {
   readonly steps: number
 }
 
+/** How a model is run over examples. */
+export interface EvaluationSettings {
+  readonly batchSize: number
+  readonly collator?: DataCollator
+  readonly labelSmoothing?: number
+  /** Of masks that the collator makes; every evaluation has the same. */
+  readonly seed?: number
+  readonly signal?: AbortSignal
+  /** Called after each forward pass with the number of examples done. */
+  readonly onProgress?: (done: number) => void
+}
+
+type Outputs = Record<string, Tensor>
+
+const outputsOf = (output: object): Outputs =>
+  Object.fromEntries(Object.entries(output).filter((entry): entry is [string, Tensor] => isTensor(entry[1])))
+
+interface Pass {
+  readonly loss: number | null
+  readonly seconds: number
+  readonly steps: number
+}
+
+/** Runs the model without dropout, handing the outputs of each batch to `take`. */
+async function forwardAll(
+  model: TrainableModel,
+  examples: readonly Example[],
+  { batchSize, collator = collate, labelSmoothing, seed = 0, signal, onProgress }: EvaluationSettings,
+  take: Evaluation['add'],
+  weighing: Pick<Evaluation, 'labelledOnly' | 'weigh'> = {},
+): Promise<Pass> {
+  const started = performance.now()
+  model.eval()
+  let [steps, done, weights] = [0, 0, 0]
+  let lossSum: number | null = 0
+  for (const group of groupsOf(examples, batchSize)) {
+    const batch = collator(group, evaluationRandoms(seed, done, group.length))
+    const output = await model.forward(batch, { signal, labelledOnly: weighing.labelledOnly, labelSmoothing })
+    const loss = output.loss ?? null
+    await take(batch, outputsOf(output), loss)
+    // By default a batch counts as many times as it has examples, as in Transformers' evaluation_loop.
+    const weight = weighing.weigh?.(batch) ?? group.length
+    lossSum = lossSum === null || loss === null ? null : lossSum + loss * weight
+    weights += weight
+    done += group.length
+    steps++
+    onProgress?.(done)
+  }
+  return {
+    loss: lossSum === null ? null : lossSum / Math.max(weights, 1),
+    seconds: (performance.now() - started) / 1000,
+    steps,
+  }
+}
+
+/** Puts the rows of several tensors one after another; the first dimension adds up, the others are those of the first. */
+function concatenate(parts: readonly Tensor[]): Tensor {
+  const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0))
+  let at = 0
+  for (const part of parts) {
+    data.set(part.data, at)
+    at += part.data.length
+  }
+  const rows = parts.reduce((sum, part) => sum + part.shape[0], 0)
+  return { data, shape: [rows, ...(parts[0]?.shape.slice(1) ?? [])] }
+}
+
+/** The outputs of several batches. */
+class Gathered {
+  readonly #parts: Record<string, Tensor[]> = {}
+
+  add(outputs: Readonly<Outputs>): void {
+    for (const [name, tensor] of Object.entries(outputs)) {
+      this.#parts[name] ??= []
+      this.#parts[name].push(tensor)
+    }
+  }
+
+  all(): { logits: Tensor; outputs: Outputs } {
+    const outputs = Object.fromEntries(Object.entries(this.#parts).map(([name, each]) => [name, concatenate(each)]))
+    const logits = outputs.logits ?? Object.values(outputs)[0] ?? { data: new Float32Array(0), shape: [0] }
+    return { logits, outputs }
+  }
+}
+
 /** Runs the model on all examples without dropout. Throws AbortedError when `signal` fires. */
 export async function predictAll(
   model: TrainableModel,
   examples: readonly Example[],
-  batchSize: number,
-  signal?: AbortSignal,
+  settings: EvaluationSettings,
 ): Promise<Predictions> {
-  const started = performance.now()
-  model.eval()
-  let data = new Float32Array(0)
-  let row = 0
-  let columns = 0
-  let steps = 0
-  let lossSum: number | null = 0
-  for (const batch of batches(examples, batchSize)) {
-    const { loss, logits } = await model.forward(batch, { signal })
-    if (steps === 0) {
-      columns = logits.data.length / batch.inputIds.length
-      data = new Float32Array(examples.length * columns)
-    }
-    data.set(logits.data, row * columns)
-    // A batch counts as many times as it has examples, as in Transformers' evaluation_loop.
-    lossSum = lossSum === null || loss === null ? null : lossSum + loss * batch.inputIds.length
-    row += batch.inputIds.length
-    steps++
-  }
-  return {
-    logits: { data, shape: [examples.length, columns] },
-    labels: labelsOf(examples),
-    loss: lossSum === null ? null : lossSum / examples.length,
-    seconds: (performance.now() - started) / 1000,
-    steps,
-  }
+  const gathered = new Gathered()
+  const pass = await forwardAll(model, examples, settings, (_, outputs) => gathered.add(outputs))
+  return { ...gathered.all(), labels: labelsOf(examples), ...pass }
 }
 
 const rounded = (value: number, digits: number): number => Number(value.toFixed(digits))
@@ -58,6 +124,29 @@ export const speedMetrics = (prefix: string, seconds: number, samples: number, s
   [`${prefix}_steps_per_second`]: rounded(steps / Math.max(seconds, 1e-9), 3),
 })
 
+/** What `computeMetrics` takes: all outputs together. */
+function gathering(examples: readonly Example[], computeMetrics: ComputeMetrics): Evaluation {
+  const gathered = new Gathered()
+  return {
+    add: (_, outputs) => gathered.add(outputs),
+    finish: () => {
+      const metrics: unknown = computeMetrics({ ...gathered.all(), labels: labelsOf(examples) ?? [] })
+      if (isJsonObject(metrics) && Object.values(metrics).every((value) => typeof value === 'number'))
+        return metrics as Record<string, number>
+      throw new ArgumentError(`Expected computeMetrics to return an object of numbers but received ${kindOf(metrics)}`)
+    },
+  }
+}
+
+const LOSS_ALONE: Evaluation = { labelledOnly: true, add() {}, finish: () => ({}) }
+
+export interface MetricsSettings extends EvaluationSettings {
+  /** Metrics of all outputs together, or `evaluation`, which takes them batch by batch; neither: the loss alone. */
+  readonly computeMetrics?: ComputeMetrics
+  readonly evaluation?: Evaluation
+  readonly prefix?: string
+}
+
 /**
  * Loss and metrics of the examples, each name prefixed with `<prefix>_`, then `<prefix>_samples`, `_runtime` (seconds) and the rates.
  * Throws ArgumentError before the first forward pass where the examples have no labels.
@@ -65,18 +154,24 @@ export const speedMetrics = (prefix: string, seconds: number, samples: number, s
 export async function evaluateAll(
   model: TrainableModel,
   examples: readonly Example[],
-  options: { batchSize: number; computeMetrics?: ComputeMetrics; signal?: AbortSignal; prefix?: string },
+  settings: MetricsSettings,
 ): Promise<LogRecord> {
-  const prefix = options.prefix ?? 'eval'
+  const { collator, computeMetrics, prefix = 'eval' } = settings
   checkExamples('evalDataset', examples)
-  const labels = labelsOf(examples)
-  if (labels === undefined) throw new ArgumentError('Expected evalDataset to have labels but it has none')
-  const { logits, loss, seconds, steps } = await predictAll(model, examples, options.batchSize, options.signal)
+  // a collator may make the labels
+  if (collator === undefined && !hasLabels(examples[0]))
+    throw new ArgumentError('Expected evalDataset to have labels but it has none')
+  const evaluation = computeMetrics ? gathering(examples, computeMetrics) : (settings.evaluation ?? LOSS_ALONE)
+  const { loss, seconds, steps } = await forwardAll(
+    model,
+    examples,
+    settings,
+    (...batch) => evaluation.add(...batch),
+    evaluation,
+  )
   if (loss === null) throw new ArgumentError('Expected the model to compute a loss from labels but it has none')
   const metrics: LogRecord = { [`${prefix}_loss`]: loss }
-  for (const [name, value] of Object.entries(options.computeMetrics?.({ logits, labels }) ?? {})) {
-    metrics[`${prefix}_${name}`] = value
-  }
+  for (const [name, value] of Object.entries(await evaluation.finish())) metrics[`${prefix}_${name}`] = value
   return {
     ...metrics,
     [`${prefix}_samples`]: examples.length,

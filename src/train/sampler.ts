@@ -1,6 +1,8 @@
 import { slices } from '../turns.ts'
-import type { TrainingArguments, TrainingPlan } from './arguments.ts'
-import { epochOrder } from './shuffle.ts'
+import type { TrainingArguments } from './argument-rules.ts'
+import { TorchGenerator } from './parity/generator.ts'
+import { epochOrder, inOrder } from './shuffle.ts'
+import type { TrainingPlan } from './training-plan.ts'
 
 /** An epoch's order of the examples, and where each batch begins in it: batch b is order[starts[b]] up to order[starts[b + 1]]. */
 export interface EpochBatches {
@@ -71,8 +73,10 @@ export async function epochBatches(
   const batchSize = tokensPerBatch === null ? perDeviceTrainBatchSize : Math.ceil(size / batchesPerEpoch)
   const ordered =
     trainSamplingStrategy === 'sequential'
-      ? Uint32Array.from({ length: size }, (_, index) => index)
-      : await epochOrder(size, seed, epoch)
+      ? inOrder(size)
+      : args.parity === 'pytorch-cpu'
+        ? await new TorchGenerator(seed + epoch).randperm(size) // accelerate's data_loader.py, SeedableRandomSampler
+        : await epochOrder(size, seed, epoch)
   const order =
     trainSamplingStrategy === 'group_by_length'
       ? await groupByLength(ordered, lengths, batchSize * gradientAccumulationSteps)

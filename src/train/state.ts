@@ -1,7 +1,9 @@
 import { DataError } from '../errors.ts'
-import { isJsonObject, type JsonObject, parseJson, quote } from '../json.ts'
-import type { TrainingArguments, TrainingPlan } from './arguments.ts'
+import { isJsonObject, type JsonObject, type JsonValue, parseJson, quote } from '../json.ts'
+import type { TrainingArguments } from './argument-rules.ts'
 import type { LogRecord } from './events.ts'
+import type { TrainingPlan } from './training-plan.ts'
+import type { TrainableModel } from './types.ts'
 
 /** Everything that a run has to remember besides weights and optimiser; saved whole, so that a resumed run logs what an unbroken one logs. */
 export interface TrainerState {
@@ -11,6 +13,12 @@ export interface TrainerState {
   bestMetric: number | null
   bestGlobalStep: number | null
   bestModelCheckpoint: string | null
+  /** Updates left out because a callback ended an epoch. */
+  skippedUpdates: number
+  /** Epochs whose end callbacks have been told of. */
+  epochsEnded: number
+  /** A callback ended training. */
+  stopped: boolean
   /** Real tokens seen. */
   inputTokens: number
   /** Sum of the losses of all updates. */
@@ -25,6 +33,47 @@ export interface TrainerState {
   learningRate: number
   /** The last step that was evaluated: an interrupted evaluation is made up for after a resume. */
   evaluatedStep: number
+  /** Where PyTorch's random stream stands, of a run that repeats it. */
+  generator: string | null
+}
+
+/** Where a run stands among all updates: those made, and those that were skipped with the rest of an epoch. */
+export const positionOf = ({ globalStep, skippedUpdates }: TrainerState): number => globalStep + skippedUpdates
+
+/** Counts an update. */
+export function addStep(
+  state: TrainerState,
+  step: {
+    readonly loss: number
+    readonly gradNorm: number
+    readonly learningRate: number
+    readonly tokens: number
+    readonly seconds: number
+  },
+): void {
+  state.globalStep++
+  state.inputTokens += step.tokens
+  state.totalLoss += step.loss
+  state.lossSinceLog += step.loss
+  state.stepsSinceLog++
+  state.tokensSinceLog += step.tokens
+  state.secondsSinceLog += step.seconds
+  state.gradNorm = step.gradNorm
+  state.learningRate = step.learningRate
+}
+
+/** The log line of the updates since the one before. */
+export function takeLog(state: TrainerState, epoch: number): LogRecord {
+  const line = {
+    loss: state.lossSinceLog / state.stepsSinceLog,
+    grad_norm: state.gradNorm,
+    learning_rate: state.learningRate,
+    epoch,
+    step: state.globalStep,
+    tokens_per_second: Math.round(state.tokensSinceLog / Math.max(state.secondsSinceLog, 1e-9)),
+  }
+  Object.assign(state, { lossSinceLog: 0, stepsSinceLog: 0, tokensSinceLog: 0, secondsSinceLog: 0 })
+  return line
 }
 
 /** What decides the order of the data and the schedule; a resumed run must have the same. */
@@ -36,7 +85,19 @@ export interface RunIdentity {
   /** 0: batches have trainBatchSize examples. */
   readonly tokensPerBatch: number
   readonly gradientAccumulationSteps: number
+  readonly labelSmoothingFactor: number
+  readonly lrSchedulerKwargs: string
+  readonly weightDecay: number
+  readonly adamBeta1: number
+  readonly adamBeta2: number
+  readonly adamEpsilon: number
+  readonly maxGradNorm: number
+  readonly freeze: string
+  /** Of dropout. */
+  readonly modelSeed: number
+  readonly layerwiseLrDecay: number
   readonly dataSeed: number
+  readonly parity: string
   readonly maxSteps: number
   readonly updatesPerEpoch: number
   readonly dataloaderDropLast: boolean
@@ -53,6 +114,9 @@ export const initialState = (): TrainerState => ({
   bestMetric: null,
   bestGlobalStep: null,
   bestModelCheckpoint: null,
+  skippedUpdates: 0,
+  epochsEnded: 0,
+  stopped: false,
   inputTokens: 0,
   totalLoss: 0,
   lossSinceLog: 0,
@@ -62,6 +126,7 @@ export const initialState = (): TrainerState => ({
   gradNorm: 0,
   learningRate: 0,
   evaluatedStep: 0,
+  generator: null,
 })
 
 export const identityOf = (
@@ -69,14 +134,25 @@ export const identityOf = (
   plan: TrainingPlan,
   examples: number,
   learningRate: number,
-  dtype = 'float32',
+  { dtype = 'float32', seed: modelSeed = 0 }: Pick<TrainableModel, 'dtype' | 'seed'>,
 ): RunIdentity => ({
   examples,
   dtype,
   trainBatchSize: args.perDeviceTrainBatchSize,
   tokensPerBatch: args.tokensPerBatch ?? 0,
   gradientAccumulationSteps: args.gradientAccumulationSteps,
+  labelSmoothingFactor: args.labelSmoothingFactor,
+  lrSchedulerKwargs: JSON.stringify(args.lrSchedulerKwargs ?? {}),
+  weightDecay: args.weightDecay,
+  adamBeta1: args.adamBeta1,
+  adamBeta2: args.adamBeta2,
+  adamEpsilon: args.adamEpsilon,
+  maxGradNorm: args.maxGradNorm,
+  freeze: args.freeze ?? '',
+  modelSeed,
+  layerwiseLrDecay: args.layerwiseLrDecay,
   dataSeed: args.dataSeed ?? args.seed,
+  parity: args.parity,
   maxSteps: plan.maxSteps,
   updatesPerEpoch: plan.updatesPerEpoch,
   dataloaderDropLast: args.dataloaderDropLast,
@@ -88,15 +164,17 @@ export const identityOf = (
 
 /** The numbers of a state that Transformers has no field for, under their names in trainer_state.json's `bertkit`. */
 const OWN_NUMBERS = {
+  epochs_ended: 'epochsEnded',
   evaluated_step: 'evaluatedStep',
   grad_norm: 'gradNorm',
   learning_rate: 'learningRate',
   loss_since_log: 'lossSinceLog',
   seconds_since_log: 'secondsSinceLog',
+  skipped_updates: 'skippedUpdates',
   steps_since_log: 'stepsSinceLog',
   tokens_since_log: 'tokensSinceLog',
   total_loss: 'totalLoss',
-} as const satisfies Record<string, keyof TrainerState>
+} as const satisfies Record<string, keyof Omit<TrainerState, 'generator' | 'stopped'>>
 
 const IDENTITY_FIELDS = {
   data_seed: ['dataSeed', 'number'],
@@ -104,9 +182,20 @@ const IDENTITY_FIELDS = {
   dataloader_drop_last: ['dataloaderDropLast', 'boolean'],
   examples: ['examples', 'number'],
   gradient_accumulation_steps: ['gradientAccumulationSteps', 'number'],
+  adam_beta1: ['adamBeta1', 'number'],
+  adam_beta2: ['adamBeta2', 'number'],
+  adam_epsilon: ['adamEpsilon', 'number'],
+  freeze: ['freeze', 'string'],
+  label_smoothing_factor: ['labelSmoothingFactor', 'number'],
+  lr_scheduler_kwargs: ['lrSchedulerKwargs', 'string'],
+  max_grad_norm: ['maxGradNorm', 'number'],
+  model_seed: ['modelSeed', 'number'],
+  weight_decay: ['weightDecay', 'number'],
+  layerwise_lr_decay: ['layerwiseLrDecay', 'number'],
   highest_learning_rate: ['learningRate', 'number'],
   lr_scheduler_type: ['lrSchedulerType', 'string'],
   max_steps: ['maxSteps', 'number'],
+  parity: ['parity', 'string'],
   tokens_per_batch: ['tokensPerBatch', 'number'],
   train_batch_size: ['trainBatchSize', 'number'],
   train_sampling_strategy: ['trainSamplingStrategy', 'string'],
@@ -115,7 +204,16 @@ const IDENTITY_FIELDS = {
 } as const satisfies Record<string, [keyof RunIdentity, 'boolean' | 'number' | 'string']>
 
 /** What the first runs had before these were told. */
-const EARLIER_RUNS: Readonly<Record<string, unknown>> = { dtype: 'float32', tokens_per_batch: 0 }
+const EARLIER_RUNS: Readonly<Record<string, JsonValue>> = {
+  dtype: 'float32',
+  epochs_ended: 0,
+  label_smoothing_factor: 0,
+  layerwise_lr_decay: 1,
+  parity: 'none',
+  skipped_updates: 0,
+  stopped: false,
+  tokens_per_batch: 0,
+}
 
 const sorted = (record: Record<string, unknown>): Record<string, unknown> =>
   Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)))
@@ -126,16 +224,18 @@ export function stringifyState(
   identity: RunIdentity,
   args: TrainingArguments,
   plan: TrainingPlan,
+  callbacks: Readonly<Record<string, unknown>> = {},
 ): string {
-  const own: Record<string, number | boolean | string> = {}
+  const own: Record<string, number | boolean | string> = { stopped: state.stopped }
   for (const [name, field] of Object.entries(OWN_NUMBERS)) own[name] = state[field]
   for (const [name, [field]] of Object.entries(IDENTITY_FIELDS)) own[name] = identity[field]
+  if (state.generator !== null) own.generator = state.generator
   const file = {
     best_global_step: state.bestGlobalStep,
     best_metric: state.bestMetric,
     best_model_checkpoint: state.bestModelCheckpoint,
     bertkit: sorted(own),
-    epoch: state.globalStep / plan.updatesPerEpoch,
+    epoch: (state.globalStep + state.skippedUpdates) / plan.updatesPerEpoch,
     eval_steps: plan.evalSteps,
     global_step: state.globalStep,
     is_hyper_param_search: false,
@@ -147,7 +247,7 @@ export function stringifyState(
     num_input_tokens_seen: state.inputTokens,
     num_train_epochs: args.numTrainEpochs,
     save_steps: plan.saveSteps,
-    stateful_callbacks: {},
+    stateful_callbacks: callbacks,
     total_flos: 0,
     train_batch_size: args.perDeviceTrainBatchSize,
     trial_name: null,
@@ -164,7 +264,10 @@ const restoreNaN = (line: StoredLog): LogRecord =>
   Object.fromEntries(Object.entries(line).map(([name, value]) => [name, value ?? Number.NaN]))
 
 /** Reads trainer_state.json. Throws DataError, naming the field, where it is not what stringifyState writes. */
-export function parseState(text: string, file: string): { state: TrainerState; identity: RunIdentity } {
+export function parseState(
+  text: string,
+  file: string,
+): { state: TrainerState; identity: RunIdentity; callbacks: JsonObject } {
   const json = parseJson(text, (reason) => new DataError(reason, file))
   const fail = (field: string, expected: string, value: unknown): never => {
     throw new DataError(`Expected ${field} to be ${expected} but received ${quote(value)}`, file)
@@ -176,6 +279,8 @@ export function parseState(text: string, file: string): { state: TrainerState; i
 
   const numberIn = (record: JsonObject, field: string): number => {
     const value = record[field]
+    // JSON has no NaN and no infinities, and writes null
+    if (value === null) return Number.NaN
     return typeof value === 'number' ? value : fail(field, 'a number', value)
   }
   const orNull = <Value>(field: string, read: (value: unknown) => Value): Value | null =>
@@ -197,12 +302,15 @@ export function parseState(text: string, file: string): { state: TrainerState; i
     bestModelCheckpoint: orNull('best_model_checkpoint', textIn('best_model_checkpoint')),
     inputTokens: numberIn(json, 'num_input_tokens_seen'),
   }
-  for (const [name, field] of Object.entries(OWN_NUMBERS)) state[field] = numberIn(own, name)
+  for (const [name, field] of Object.entries(OWN_NUMBERS)) state[field] = numberIn({ ...EARLIER_RUNS, ...own }, name)
+  state.stopped = own.stopped === true
+  if (own.generator !== undefined) state.generator = textIn('generator')(own.generator)
   const identity = Object.fromEntries(
     Object.entries(IDENTITY_FIELDS).map(([name, [field, type]]) => {
       const value = own[name] ?? EARLIER_RUNS[name]
       return [field, typeof value === type ? value : fail(name, `a ${type}`, value)]
     }),
   ) as unknown as RunIdentity
-  return { state, identity }
+  const callbacks = isJsonObject(json.stateful_callbacks) ? json.stateful_callbacks : {}
+  return { state, identity, callbacks }
 }

@@ -1,78 +1,39 @@
-import { AbortedError, ArgumentError } from '../errors.ts'
-import type { Scheduler } from '../optim/scheduler.ts'
+import { AbortedError, ArgumentError, BertkitError, NonFiniteError } from '../errors.ts'
 import { getScheduler } from '../optim/schedules.ts'
-import { AdamW } from '../session/adamw.ts'
-import { PreTrainedModel } from '../session/pretrained.ts'
+import type { TrainingArguments } from './argument-rules.ts'
+import { resolveTrainingArguments } from './arguments.ts'
+import { noteBest, restoreBest } from './best-model.ts'
 import {
-  planTraining,
-  resolveTrainingArguments,
-  type TrainingArguments,
-  type TrainingArgumentsInput,
-  type TrainingPlan,
-} from './arguments.ts'
-import {
-  checkpointFolder,
-  findCheckpoint,
-  latestCheckpoint,
-  openCheckpoint,
-  readWeights,
-  recoverCheckpoints,
-  rotateCheckpoints,
-  saveCheckpoint,
-  stepOf,
-} from './checkpoint.ts'
-import { checkExamples, collate, countTokens, lengthsOf } from './dataset.ts'
+  type CallbackContext,
+  type CallbackEvent,
+  initialControl,
+  statesOf,
+  type TrainerCallback,
+} from './callbacks.ts'
+import { checkpointFolder, prepareOutput, rotateCheckpoints, saveCheckpoint } from './checkpoint.ts'
+import { countTokens } from './dataset.ts'
 import { evaluateAll, type Predictions, predictAll, speedMetrics } from './evaluation.ts'
 import { type LogRecord, type TrainEvent, TrainingRun, type TrainOutput } from './events.ts'
-import { epochBatches } from './sampler.ts'
-import { identityOf, initialState, parseState, type RunIdentity, stringifyState, type TrainerState } from './state.ts'
-import type {
-  ComputeMetrics,
-  Example,
-  ModelBatch,
-  SavableTokenizer,
-  TrainableModel,
-  TrainableOptimizer,
-} from './types.ts'
+import { createOptimizer, prepareModel } from './optimizer.ts'
+import { Parity } from './parity/parity.ts'
+import { resumeState } from './resume.ts'
+import { abortedError, type Run, rescuedError } from './run.ts'
+import { prefetched, TrainingSource, takeBatches } from './source.ts'
+import { addStep, identityOf, positionOf, stringifyState, takeLog } from './state.ts'
+import {
+  callbacksOf,
+  checkTrainerOptions,
+  checkTraining,
+  type Dataset,
+  examplesOf,
+  type OpenDataset,
+  openDataset,
+  type TrainerOptions,
+} from './trainer-options.ts'
+import { planTraining, type TrainingPlan } from './training-plan.ts'
+import type { ModelBatch, TrainableModel } from './types.ts'
 
-export interface TrainerOptions {
-  readonly model: TrainableModel
-  readonly args?: TrainingArgumentsInput
-  readonly trainDataset?: readonly Example[]
-  readonly evalDataset?: readonly Example[]
-  /** Written into every checkpoint. */
-  readonly tokenizer?: SavableTokenizer
-  readonly computeMetrics?: ComputeMetrics
-  /** Instead of AdamW made from the arguments. */
-  readonly optimizer?: TrainableOptimizer
-  /** Stops training within a step; a checkpoint is saved, then AbortedError is thrown. */
-  readonly signal?: AbortSignal
-}
-
-const OPTION_NAMES = Object.keys({
-  model: true,
-  args: true,
-  trainDataset: true,
-  evalDataset: true,
-  tokenizer: true,
-  computeMetrics: true,
-  optimizer: true,
-  signal: true,
-} satisfies Record<keyof TrainerOptions, true>)
-
-/** What one run of train() works on. */
-interface Run {
-  readonly examples: readonly Example[]
-  readonly lengths: Uint32Array // tokens of each example
-  readonly plan: TrainingPlan
-  readonly identity: RunIdentity
-  readonly optimizer: TrainableOptimizer
-  readonly scheduler: Scheduler
-  readonly state: TrainerState
-  readonly firstStep: number
-  readonly started: number
-  savedStep: number
-}
+export type { TrainerOptions } from './trainer-options.ts'
 
 /**
  * Fine-tunes a model on ragged batches: shuffling, gradient accumulation, a schedule, evaluation, checkpoints, exact resuming.
@@ -83,26 +44,27 @@ export class Trainer {
   readonly model: TrainableModel
   readonly args: TrainingArguments
   readonly #options: TrainerOptions
-  readonly #work: Pick<Run, 'lengths' | 'plan'> | undefined
+  readonly #train: { readonly source: TrainingSource; readonly plan: TrainingPlan } | undefined
+  readonly #eval: OpenDataset | undefined
+  readonly #callbacks: readonly TrainerCallback[]
 
   /** Throws ArgumentError for arguments or data that cannot work. */
   constructor(options: TrainerOptions) {
-    const unknown = Object.keys(options).find((name) => !OPTION_NAMES.includes(name))
-    if (unknown !== undefined) {
-      throw new ArgumentError(
-        `Expected the options of Trainer to be among ${OPTION_NAMES.join(', ')} but received '${unknown}'`,
-      )
-    }
+    checkTrainerOptions(options)
     this.model = options.model
     this.args = resolveTrainingArguments(options.args ?? {})
     this.#options = options
-    if (options.trainDataset !== undefined) {
-      checkExamples('trainDataset', options.trainDataset)
-      const lengths = lengthsOf(options.trainDataset)
-      this.#work = { lengths, plan: planTraining(this.args, lengths) }
+    this.#callbacks = callbacksOf(options.callbacks, this.args)
+    const { dataCollator, evalDataset, trainDataset } = options
+    if (trainDataset !== undefined) {
+      const opened = openDataset('trainDataset', trainDataset, dataCollator)
+      checkTraining(opened, this.args)
+      const source = new TrainingSource(opened.data, opened.collator)
+      this.#train = { source, plan: planTraining(this.args, source.size) }
     }
-    if (options.evalDataset !== undefined) checkExamples('evalDataset', options.evalDataset)
-    if (options.evalDataset === undefined && this.args.evalStrategy !== 'no') {
+    if (evalDataset !== undefined) this.#eval = openDataset('evalDataset', evalDataset, dataCollator)
+    if (this.#eval !== undefined) examplesOf(this.#eval)
+    else if (this.args.evalStrategy !== 'no') {
       throw new ArgumentError(
         `Expected evalDataset because evalStrategy is '${this.args.evalStrategy}' but received none`,
       )
@@ -111,210 +73,238 @@ export class Trainer {
 
   /** Trains. Iterate the result for its events or await it; see TrainingRun. */
   train(): TrainingRun {
-    return new TrainingRun(this.#train())
+    return new TrainingRun(this.#events())
   }
 
   /** Loss and metrics of `dataset` (default: evalDataset), names prefixed with eval_. */
-  async evaluate(dataset = this.#options.evalDataset): Promise<LogRecord> {
-    if (dataset === undefined)
+  async evaluate(dataset?: Dataset): Promise<LogRecord> {
+    const opened = this.#open('evalDataset', dataset) ?? this.#eval
+    if (opened === undefined)
       throw new ArgumentError('Expected a dataset to evaluate but neither evalDataset nor an argument was given')
-    const { computeMetrics, signal } = this.#options
-    return evaluateAll(this.model, dataset, { batchSize: this.args.perDeviceEvalBatchSize, computeMetrics, signal })
+    const { computeMetrics } = this.#options
+    const lossOnly = this.args.predictionLossOnly
+    return evaluateAll(this.model, examplesOf(opened), {
+      ...this.#evaluationSettings(opened),
+      computeMetrics: lossOnly ? undefined : computeMetrics,
+      evaluation: lossOnly ? undefined : opened.evaluation?.(),
+    })
   }
 
-  /** Logits of every example, in their order; labels and loss where the examples have labels. */
-  async predict(dataset: readonly Example[]): Promise<Predictions> {
-    checkExamples('the dataset', dataset)
-    return predictAll(this.model, dataset, this.args.perDeviceEvalBatchSize, this.#options.signal)
+  /** Outputs of every example, in their order; labels and loss where the examples have labels. */
+  async predict(dataset: Dataset): Promise<Predictions> {
+    const opened = openDataset('the dataset', dataset, this.#options.dataCollator)
+    return predictAll(this.model, examplesOf(opened), this.#evaluationSettings(opened))
   }
 
-  async *#train(): AsyncGenerator<TrainEvent, TrainOutput> {
+  #open(name: string, dataset: Dataset | undefined): OpenDataset | undefined {
+    return dataset && openDataset(name, dataset, this.#options.dataCollator)
+  }
+
+  #evaluationSettings({ collates, collator }: OpenDataset) {
+    const { labelSmoothingFactor: labelSmoothing, perDeviceEvalBatchSize: batchSize, seed } = this.args
+    const { signal } = this.#options
+    return { batchSize, collator: collates ? collator : undefined, labelSmoothing, seed, signal }
+  }
+
+  async *#events(): AsyncGenerator<TrainEvent, TrainOutput> {
     const run = await this.#begin()
+    const { control, plan, state } = run
     try {
-      this.model.train()
-      if (this.args.evalOnStart && run.state.globalStep === 0) yield* this.#evaluate(run)
+      await this.#call(run, 'onTrainBegin')
+      if (this.args.evalOnStart && state.globalStep === 0) yield* this.#evaluate(run)
       yield* this.#owed(run)
-      while (run.state.globalStep < run.plan.maxSteps) yield* this.#epoch(run)
+      if (state.epochsEnded < Math.floor(positionOf(state) / plan.updatesPerEpoch)) yield* this.#endEpoch(run)
+      if (control.shouldTrainingStop)
+        run.warnings.push(
+          `A callback had ended this run after step ${state.globalStep}; there is nothing left to train`,
+        )
+      while (positionOf(state) < plan.maxSteps && !control.shouldTrainingStop) yield* this.#epoch(run)
+      if (control.shouldTrainingStop && state.globalStep > run.firstStep)
+        run.warnings.push(`A callback ended training after step ${state.globalStep}`)
+      return yield* this.#end(run)
     } catch (error) {
       if (error instanceof AbortedError) yield* this.#interrupted(run, error)
+      if (error instanceof NonFiniteError && state.globalStep > run.firstStep) yield* this.#rescued(run, error)
       throw error
+    } finally {
+      for (const callback of this.#callbacks) await callback.close?.()
     }
-    return yield* this.#end(run)
   }
 
   async #begin(): Promise<Run> {
-    const { args } = this
-    const examples = this.#options.trainDataset
-    if (examples === undefined || this.#work === undefined)
-      throw new ArgumentError('Expected trainDataset but received none')
-    if (examples[0].labels === undefined)
-      throw new ArgumentError('Expected trainDataset to have labels but it has none')
-    const { lengths, plan } = this.#work
-    await recoverCheckpoints(args.outputDir)
-    const optimizer = this.#options.optimizer ?? createOptimizer(this.model, args)
-    const identity = identityOf(args, plan, examples.length, optimizer.defaults.lr, this.model.dtype)
-    const state = await this.#resume(optimizer, identity)
+    const { args, model } = this
+    if (this.#train === undefined) throw new ArgumentError('Expected trainDataset but received none')
+    if (this.#options.signal?.aborted)
+      throw new AbortedError('Training was aborted by its signal before the first step')
+    const { plan, source } = this.#train
+    const foreign = await prepareOutput(args)
+    prepareModel(model, args)
+    const optimizer = this.#options.optimizer ?? createOptimizer(model, args)
+    const parity = Parity.of(args, model, optimizer, source)
+    const identity = identityOf(args, plan, source.size.examples ?? 0, optimizer.defaults.lr, model)
+    const state = await resumeState(args, { model, optimizer, identity, callbacks: this.#callbacks })
+    await parity?.begin(state.generator)
     const scheduler = getScheduler(args.lrSchedulerType, optimizer, {
       numWarmupSteps: plan.warmupSteps,
       numTrainingSteps: plan.maxSteps,
       ...args.lrSchedulerKwargs,
     })
     scheduler.loadStateDict({ ...scheduler.stateDict(), lastEpoch: state.globalStep })
-    const firstStep = state.globalStep
     return {
-      examples,
-      lengths,
+      source,
       plan,
       identity,
       optimizer,
+      parity,
       scheduler,
       state,
-      firstStep,
+      control: initialControl(state.stopped),
+      foreign,
+      warnings:
+        foreign.size === 0
+          ? []
+          : [
+              `${args.outputDir} has checkpoints of another run, which stay: delete them, or resume from a folder by its name`,
+            ],
+      firstStep: state.globalStep,
       started: performance.now(),
-      savedStep: firstStep,
+      savedStep: state.globalStep,
     }
   }
 
-  async #resume(optimizer: TrainableOptimizer, identity: RunIdentity): Promise<TrainerState> {
-    const { outputDir, resumeFromCheckpoint } = this.args
-    if (resumeFromCheckpoint === null || resumeFromCheckpoint === false) return initialState()
-    const folder = resumeFromCheckpoint === true ? await latestCheckpoint(outputDir) : resumeFromCheckpoint
-    const checkpoint = await openCheckpoint(folder)
-    const { state, identity: saved } = parseState(checkpoint.stateText, checkpoint.stateFile)
-    for (const field of Object.keys(identity) as (keyof RunIdentity)[]) {
-      if (saved[field] === identity[field]) continue
-      const remedy = field === 'dtype' ? `; load the model with dtype ${saved.dtype}` : ''
-      throw new ArgumentError(
-        `Expected the run that is resumed from ${folder} to have the same ${field}, ${saved[field]}, but it has ${identity[field]}${remedy}`,
-      )
-    }
-    await this.model.loadStateDict(await checkpoint.weights(), { strict: true })
-    await optimizer.loadStateDict(await checkpoint.optimizer())
-    return state
+  /** Calls the callbacks of an event one after the other; what they ask for is in `run.control`. */
+  async #call(run: Run, event: CallbackEvent, extra: Pick<CallbackContext, 'logs' | 'metrics'> = {}): Promise<void> {
+    const { control, optimizer, plan, scheduler, state } = run
+    const epoch = positionOf(state) / plan.updatesPerEpoch
+    for (const callback of this.#callbacks)
+      await callback[event]?.({
+        args: this.args,
+        control,
+        model: this.model,
+        optimizer,
+        scheduler,
+        state: { ...state, maxSteps: plan.maxSteps, epoch },
+        warn: (message) => run.warnings.push(message),
+        ...extra,
+      })
+    state.stopped = control.shouldTrainingStop
   }
 
   /** The updates of the epoch that the state stands in, from the one that is due. */
   async *#epoch(run: Run): AsyncGenerator<TrainEvent> {
     const { args } = this
-    const { plan, state } = run
-    const epoch = Math.floor(state.globalStep / plan.updatesPerEpoch)
-    const { order, starts } = await epochBatches(args, plan, run.lengths, run.identity.dataSeed, epoch)
-    for (let update = state.globalStep % plan.updatesPerEpoch; update < plan.updatesPerEpoch; update++) {
-      if (state.globalStep === plan.maxSteps) return
-      const microBatches: ModelBatch[] = []
-      const firstBatch = update * args.gradientAccumulationSteps
-      const endBatch = Math.min(firstBatch + args.gradientAccumulationSteps, plan.batchesPerEpoch)
-      for (let batch = firstBatch; batch < endBatch; batch++) {
-        const indices = order.subarray(starts[batch], starts[batch + 1])
-        microBatches.push(collate(Array.from(indices, (index) => run.examples[index])))
+    const { control, plan, state } = run
+    const { updatesPerEpoch } = plan
+    const epoch = Math.floor(positionOf(state) / updatesPerEpoch)
+    const first = positionOf(state) % updatesPerEpoch
+    control.shouldEpochStop = false
+    if (first === 0) await this.#call(run, 'onEpochBegin')
+    const batches = run.source.batches(args, plan, epoch, first * args.gradientAccumulationSteps)
+    const next = () => prefetched(takeBatches(batches, args.gradientAccumulationSteps))
+    try {
+      let coming = next()
+      for (let update = first; update < updatesPerEpoch; update++) {
+        if (positionOf(state) >= plan.maxSteps || control.shouldTrainingStop) break
+        const microBatches = await coming
+        // prepared while the step runs
+        if (update + 1 < updatesPerEpoch) coming = next()
+        Object.assign(control, { shouldLog: false, shouldEvaluate: false, shouldSave: false })
+        await this.#call(run, 'onStepBegin')
+        yield await this.#step(run, microBatches)
+        await this.#call(run, 'onStepEnd')
+        if (control.shouldEpochStop) state.skippedUpdates += updatesPerEpoch - update - 1
+        yield* this.#owed(run)
+        if (control.shouldEpochStop) break
       }
-      yield await this.#step(run, microBatches)
-      yield* this.#owed(run)
+    } finally {
+      await batches.return(undefined)
     }
+    yield* this.#endEpoch(run)
   }
 
-  async #step({ optimizer, plan, scheduler, state }: Run, microBatches: ModelBatch[]): Promise<TrainEvent> {
+  /** Tells callbacks of the end of an epoch, once, also where a checkpoint was made before it. */
+  async *#endEpoch(run: Run): AsyncGenerator<TrainEvent> {
+    const { plan, state } = run
+    state.epochsEnded = Math.ceil(positionOf(state) / plan.updatesPerEpoch)
+    await this.#call(run, 'onEpochEnd')
+    yield* this.#owed(run)
+  }
+
+  async #step({ optimizer, parity, plan, scheduler, state }: Run, microBatches: ModelBatch[]): Promise<TrainEvent> {
     const { signal } = this.#options
+    const { labelSmoothingFactor: labelSmoothing, maxGradNorm } = this.args
     if (signal?.aborted) throw new AbortedError()
+    // an evaluation, or a caller, may have turned dropout off
+    this.model.train()
     const started = performance.now()
     const learningRate = optimizer.paramGroups[0].lr
-    const { gradNorm, loss } = await optimizer.step(microBatches, { maxGradNorm: this.args.maxGradNorm, signal })
+    const options = { maxGradNorm, labelSmoothing, signal }
+    const startsEpoch = positionOf(state) % plan.updatesPerEpoch === 0
+    const { gradNorm, loss } = await (parity?.step(microBatches, options, startsEpoch) ??
+      optimizer.step(microBatches, options))
     scheduler.step()
     const seconds = (performance.now() - started) / 1000
     const tokens = microBatches.reduce((sum, batch) => sum + countTokens(batch), 0)
-    state.globalStep++
-    state.inputTokens += tokens
-    state.totalLoss += loss
-    state.lossSinceLog += loss
-    state.stepsSinceLog++
-    state.tokensSinceLog += tokens
-    state.secondsSinceLog += seconds
-    state.gradNorm = gradNorm
-    state.learningRate = learningRate
+    addStep(state, { loss, gradNorm, learningRate, tokens, seconds })
     const { maxSteps, updatesPerEpoch } = plan
-    const step = state.globalStep
-    return {
-      type: 'step',
-      step,
-      maxSteps,
-      epoch: step / updatesPerEpoch,
-      loss,
-      gradNorm,
-      learningRate,
-      tokens,
-      seconds,
-    }
+    const [step, epoch] = [state.globalStep, positionOf(state) / updatesPerEpoch]
+    return { type: 'step', step, maxSteps, epoch, loss, gradNorm, learningRate, tokens, seconds }
   }
 
-  /** Logs, evaluates and saves where that is due after the current step and not done yet. */
+  /** Logs, evaluates and saves where that is due after the current step and not done yet, or where a callback asks for it. */
   async *#owed(run: Run): AsyncGenerator<TrainEvent> {
     const { args } = this
-    const { plan, state } = run
+    const { control, plan, state } = run
     const step = state.globalStep
+    yield* this.#warnings(run)
     if (step === 0) return
+    const position = positionOf(state)
     const isDue = (strategy: string, every: number): boolean => {
-      if (strategy === 'steps') return step % every === 0 || step === plan.maxSteps
-      return strategy === 'epoch' && (step % plan.updatesPerEpoch === 0 || step === plan.maxSteps)
+      if (strategy === 'steps') return step % every === 0 || position >= plan.maxSteps
+      const ends = position >= plan.maxSteps || control.shouldTrainingStop
+      return strategy === 'epoch' && (position % plan.updatesPerEpoch === 0 || ends)
     }
     const logsFirst = args.loggingFirstStep && step === 1
-    if (state.stepsSinceLog > 0 && (logsFirst || isDue(args.loggingStrategy, plan.loggingSteps))) yield this.#log(run)
-    const evaluates = state.evaluatedStep !== step && isDue(args.evalStrategy, plan.evalSteps)
+    const logs = logsFirst || control.shouldLog || isDue(args.loggingStrategy, plan.loggingSteps)
+    if (state.stepsSinceLog > 0 && logs) yield await this.#log(run)
+    const delayed = args.evalDelay > (args.evalStrategy === 'steps' ? step : position / plan.updatesPerEpoch)
+    const evaluates =
+      state.evaluatedStep !== step && (control.shouldEvaluate || (!delayed && isDue(args.evalStrategy, plan.evalSteps)))
     const isBest = evaluates && (yield* this.#evaluate(run))
-    const saves = args.saveStrategy === 'best' ? isBest : isDue(args.saveStrategy, plan.saveSteps)
+    const saves =
+      control.shouldSave || (args.saveStrategy === 'best' ? isBest : isDue(args.saveStrategy, plan.saveSteps))
     // A checkpoint of an interrupted evaluation is replaced by one that knows its result.
     if (saves && (evaluates || run.savedStep !== step)) yield await this.#save(run)
   }
 
-  #log({ plan, state }: Run): TrainEvent {
+  *#warnings({ state, warnings }: Run): Generator<TrainEvent> {
+    for (const message of warnings.splice(0)) yield { type: 'warning', step: state.globalStep, message }
+  }
+
+  async #log(run: Run): Promise<TrainEvent> {
+    const { plan, state } = run
     const step = state.globalStep
-    const epoch = step / plan.updatesPerEpoch
-    const logs: LogRecord = {
-      loss: state.lossSinceLog / state.stepsSinceLog,
-      grad_norm: state.gradNorm,
-      learning_rate: state.learningRate,
-      epoch,
-      step,
-      tokens_per_second: Math.round(state.tokensSinceLog / Math.max(state.secondsSinceLog, 1e-9)),
-    }
-    state.lossSinceLog = 0
-    state.stepsSinceLog = 0
-    state.tokensSinceLog = 0
-    state.secondsSinceLog = 0
+    const epoch = positionOf(state) / plan.updatesPerEpoch
+    const logs = takeLog(state, epoch)
     state.logHistory.push(logs)
+    await this.#call(run, 'onLog', { logs })
     return { type: 'log', step, epoch, logs }
   }
 
   /** Returns whether the metric is the best so far. */
-  async *#evaluate({ plan, state }: Run): AsyncGenerator<TrainEvent, boolean> {
+  async *#evaluate(run: Run): AsyncGenerator<TrainEvent, boolean> {
+    const { plan, state } = run
     const step = state.globalStep
-    const epoch = step / plan.updatesPerEpoch
+    const epoch = positionOf(state) / plan.updatesPerEpoch
     const metrics = { ...(await this.evaluate()), epoch, step }
-    this.model.train()
     state.logHistory.push(metrics)
     state.evaluatedStep = step
-    const isBest = step > 0 && this.#noteBest(state, metrics)
+    await this.#call(run, 'onLog', { logs: metrics })
+    await this.#call(run, 'onEvaluate', { metrics })
+    run.parity?.evaluated()
+    const isBest = step > 0 && noteBest(this.args, state, metrics)
     yield { type: 'evaluate', step, epoch, metrics, isBest }
     return isBest
-  }
-
-  #noteBest(state: TrainerState, metrics: LogRecord): boolean {
-    const { greaterIsBetter, loadBestModelAtEnd, metricForBestModel, saveStrategy } = this.args
-    if (metricForBestModel === null && !loadBestModelAtEnd && saveStrategy !== 'best') return false
-    const metric = metricForBestModel ?? 'loss'
-    const name = metric.startsWith('eval_') ? metric : `eval_${metric}`
-    const value = metrics[name]
-    if (value === undefined) {
-      throw new ArgumentError(
-        `Expected metricForBestModel to be one of ${Object.keys(metrics).join(', ')} but received '${metric}'`,
-      )
-    }
-    const greater = greaterIsBetter ?? !metric.endsWith('loss')
-    const isBest = state.bestMetric === null || (greater ? value > state.bestMetric : value < state.bestMetric)
-    // NaN is never better than a number, and any number is better than NaN.
-    if (Number.isNaN(value) || !isBest) return false
-    state.bestMetric = value
-    state.bestGlobalStep = state.globalStep
-    return true
   }
 
   async #save(run: Run, saveOnlyModel = this.args.saveOnlyModel): Promise<TrainEvent> {
@@ -326,12 +316,13 @@ export class Trainer {
     const bestBefore = state.bestModelCheckpoint
     const checkpoint = checkpointFolder(outputDir, step)
     if (state.bestGlobalStep === step) state.bestModelCheckpoint = checkpoint
+    state.generator = run.parity?.save() ?? null
     try {
       await saveCheckpoint(checkpoint, {
         model,
         tokenizer,
         optimizer: saveOnlyModel ? undefined : run.optimizer,
-        state: stringifyState(state, run.identity, this.args, plan),
+        state: stringifyState(state, run.identity, this.args, plan, statesOf(this.#callbacks)),
       })
     } catch (error) {
       state.bestModelCheckpoint = bestBefore
@@ -339,8 +330,15 @@ export class Trainer {
     }
     run.savedStep = step
     if (saveTotalLimit !== null)
-      await rotateCheckpoints(outputDir, saveTotalLimit, checkpoint, state.bestModelCheckpoint)
-    return { type: 'save', step, epoch: step / plan.updatesPerEpoch, checkpoint }
+      await rotateCheckpoints(outputDir, saveTotalLimit, checkpoint, state.bestModelCheckpoint, run.foreign).catch(
+        (error) => {
+          // the new checkpoint is whole; an old one that cannot be deleted is no reason to stop
+          if (!(error instanceof BertkitError)) throw error
+          run.warnings.push(`An old checkpoint stays: ${error.message}`)
+        },
+      )
+    await this.#call(run, 'onSave')
+    return { type: 'save', step, epoch: positionOf(state) / plan.updatesPerEpoch, checkpoint }
   }
 
   async *#interrupted(run: Run, cause: AbortedError): AsyncGenerator<TrainEvent, never> {
@@ -348,53 +346,38 @@ export class Trainer {
     // Whoever stops a run means to continue it: also with saveOnlyModel this checkpoint is a whole one.
     const isWhole = run.savedStep === step && (!this.args.saveOnlyModel || step === run.firstStep)
     if (!isWhole) yield await this.#save(run, false)
-    const where =
-      step === 0
-        ? 'before the first step'
-        : `after step ${step}; ${checkpointFolder(this.args.outputDir, step)} can be resumed`
-    const error = new AbortedError(`Training was aborted by its signal ${where}`)
-    error.cause = cause
-    throw error
+    throw abortedError(step, checkpointFolder(this.args.outputDir, step), cause)
+  }
+
+  /** The weights before a step that failed are whole: they are kept. */
+  async *#rescued(run: Run, error: NonFiniteError): AsyncGenerator<TrainEvent, never> {
+    if (run.savedStep !== run.state.globalStep) yield await this.#save(run, false)
+    throw rescuedError(error, checkpointFolder(this.args.outputDir, run.state.globalStep))
   }
 
   async *#end(run: Run): AsyncGenerator<TrainEvent, TrainOutput> {
     const { plan, state } = run
     const step = state.globalStep
-    const epoch = step / plan.updatesPerEpoch
+    const epoch = positionOf(state) / plan.updatesPerEpoch
     const seconds = (performance.now() - run.started) / 1000
     const steps = step - run.firstStep
     const trainingLoss = step === 0 ? 0 : state.totalLoss / step
-    const samples = Math.round((steps / plan.updatesPerEpoch) * run.examples.length)
+    const samples = Math.round((steps / plan.updatesPerEpoch) * run.source.samplesPerEpoch(this.args, plan))
     const metrics = { ...speedMetrics('train', seconds, samples, steps), train_loss: trainingLoss, epoch, step }
     state.logHistory.push(metrics)
+    await this.#call(run, 'onLog', { logs: metrics })
     let restoredStep: number | null = null
     if (this.args.loadBestModelAtEnd && state.bestModelCheckpoint !== null) {
-      const folder = await findCheckpoint(state.bestModelCheckpoint, this.args.outputDir)
-      if (folder !== null) {
-        await this.model.loadStateDict(await readWeights(folder), { strict: true })
-        restoredStep = stepOf(folder)
-      } else {
-        const message = `The best checkpoint, ${state.bestModelCheckpoint}, is gone; the model keeps the weights of the last step`
-        yield { type: 'warning', step, message }
-      }
+      const restored = await restoreBest(this.model, state.bestModelCheckpoint, this.args.outputDir)
+      if (typeof restored !== 'string') restoredStep = restored
+      else run.warnings.push(`${restored}; the model keeps the weights of the last step`)
     }
+    await this.#call(run, 'onTrainEnd')
+    yield* this.#warnings(run)
     const { bestGlobalStep, bestMetric, bestModelCheckpoint, logHistory } = state
     const best = { bestGlobalStep, bestMetric, bestModelCheckpoint }
     const output: TrainOutput = { globalStep: step, trainingLoss, metrics, logHistory, restoredStep, ...best }
     yield { type: 'end', step, epoch, output }
     return output
   }
-}
-
-/** AdamW with the arguments' settings; biases and LayerNorm do not decay (Transformers' trainer.py, create_optimizer). */
-function createOptimizer(model: TrainableModel, args: TrainingArguments): TrainableOptimizer {
-  if (!(model instanceof PreTrainedModel)) {
-    throw new ArgumentError('Expected a model of bertkit, or an optimizer of your own, but received neither')
-  }
-  return new AdamW(model, {
-    lr: args.learningRate,
-    betas: [args.adamBeta1, args.adamBeta2],
-    eps: args.adamEpsilon,
-    weightDecay: args.weightDecay,
-  })
 }

@@ -1,29 +1,62 @@
+import type { Example } from '../data/features/example.ts'
+import type { RandomStream } from '../random.ts'
+import type { StepInputs } from '../session/prepare.ts'
 import type { Tensor } from '../tensor.ts'
 
-/** One tokenised input. `labels` is a class id, a number (regression), or one number per label (multi-label, several columns). */
-export interface Example {
-  readonly inputIds: number[]
-  readonly tokenTypeIds?: number[]
-  readonly labels?: number | number[]
+export type { Example } from '../data/features/example.ts'
+export type { Evaluation } from './metrics/evaluation.ts'
+
+/** A ragged batch: entry i of every field belongs to example i; nothing is padded. */
+export interface ModelBatch {
+  inputIds: number[][] | number[][][]
+  tokenTypeIds?: number[][] | number[][][]
+  labels?: number[] | number[][]
+  nextSentenceLabel?: number[]
+  startPositions?: number[]
+  endPositions?: number[]
 }
 
-/** A ragged batch: row i of every field belongs to sequence i; nothing is padded. */
-export interface ModelBatch {
-  inputIds: number[][]
-  tokenTypeIds?: number[][]
-  labels?: number[] | number[][]
+/** Examples too many to hold, read again in every epoch. */
+export interface StreamedDataset {
+  /** Examples of an epoch; undefined where nobody counted them: the arguments then need maxSteps, and one epoch is all there is. */
+  readonly length: number | undefined
+  /**
+   * The examples of an epoch (0-based) but the first `skip`, in an order that depends on seed and epoch alone; those of a dataset
+   * without a length never end. `shuffle`: false for the order of the data.
+   */
+  examples(order: {
+    readonly seed: number
+    readonly epoch: number
+    readonly skip: number
+    readonly shuffle: boolean
+  }): AsyncIterable<Example>
 }
+
+/**
+ * Makes a batch. Random numbers (masks) come from `randoms` alone, a stream for each example that depends on the seed and on its place
+ * in the epoch, whatever the batch size.
+ */
+export type DataCollator = (examples: readonly Example[], randoms: readonly RandomStream[]) => ModelBatch
 
 export type StateDict = Map<string, Tensor>
+
+export interface ForwardSettings {
+  readonly signal?: AbortSignal
+  readonly labelSmoothing?: number
+  /** Rows of tokens without a label are left out of the outputs. */
+  readonly labelledOnly?: boolean
+}
 
 /** What the Trainer needs of a model; every model class of bertkit has it. */
 export interface TrainableModel {
   /** What it computes in; a resumed run must have the same. */
   readonly dtype?: string
+  /** Of its dropout; a resumed run must have the same. */
+  readonly seed?: number
   train(): unknown
   eval(): unknown
-  /** logits [sequences, labels]; loss is null without labels. Throws AbortedError when `signal` fires. */
-  forward(batch: ModelBatch, options?: { signal?: AbortSignal }): Promise<{ loss: number | null; logits: Tensor }>
+  /** Outputs by their names, such as logits [sequences, labels]; loss is null without labels. Throws AbortedError when `signal` fires. */
+  forward(batch: StepInputs, options?: ForwardSettings): Promise<{ readonly loss?: number | null }>
   loadStateDict(state: StateDict, options?: { strict?: boolean }): Promise<unknown>
   savePretrained(folder: string): Promise<unknown>
 }
@@ -34,8 +67,8 @@ export interface TrainableOptimizer {
   readonly defaults: { lr: number }
   /** One update over the micro-batches; loss (mean over all of them) and gradient norm (before clipping). */
   step(
-    batches: ModelBatch[],
-    options?: { maxGradNorm?: number; signal?: AbortSignal },
+    batches: StepInputs[],
+    options?: { maxGradNorm?: number; labelSmoothing?: number; signal?: AbortSignal },
   ): Promise<{ loss: number; gradNorm: number }>
   stateDict(): Promise<StateDict>
   loadStateDict(state: StateDict): Promise<unknown>
@@ -47,8 +80,10 @@ export interface SavableTokenizer {
 }
 
 export interface PredictionsForMetrics {
-  /** [examples, labels] */
+  /** The output called logits: [examples, labels], or [tokens, labels] for the tokens of all examples one after another. */
   readonly logits: Tensor
+  /** Every output by its name. */
+  readonly outputs: Readonly<Record<string, Tensor>>
   /** Row i belongs to example i. */
   readonly labels: number[] | number[][]
 }

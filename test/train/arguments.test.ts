@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { ArgumentError } from '../../src/errors.ts'
-import { planTraining, resolveTrainingArguments, type TrainingArgumentsInput } from '../../src/train/arguments.ts'
+import { resolveTrainingArguments, type TrainingArgumentsInput } from '../../src/train/arguments.ts'
+import { planTraining } from '../../src/train/training-plan.ts'
 
 const resolve = (given: object) => resolveTrainingArguments(given as TrainingArgumentsInput)
 
@@ -68,7 +69,8 @@ describe('bad arguments name what was expected and what came', () => {
 })
 
 describe('the plan', () => {
-  const plan = (given: object, examples: number) => planTraining(resolve(given), new Uint32Array(examples).fill(1))
+  const plan = (given: object, examples: number) =>
+    planTraining(resolve(given), { examples, lengths: new Uint32Array(examples).fill(1) })
 
   test('counts partial batches, partial accumulations and fractions of epochs', () => {
     const counts = plan({ perDeviceTrainBatchSize: 4, gradientAccumulationSteps: 3, numTrainEpochs: 2.5 }, 30)

@@ -16,6 +16,7 @@ import { AbortedError, ArgumentError, DataError, WeightsError } from '../../src/
 import type { TrainingArgumentsInput } from '../../src/train/arguments.ts'
 import { latestCheckpoint, recoverCheckpoints, rotateCheckpoints } from '../../src/train/checkpoint.ts'
 import type { LogRecord, TrainEvent } from '../../src/train/events.ts'
+import { MANIFEST_FILE, writeManifest } from '../../src/train/manifest.ts'
 import { Trainer } from '../../src/train/trainer.ts'
 import { FakeModel, FakeOptimizer, fakeExamples } from './fake-model.ts'
 
@@ -116,6 +117,7 @@ describe('resuming', () => {
     }).rejects.toThrow(AbortedError)
     expect(saved).toEqual([join(outputDir, 'checkpoint-2')])
     expect(readdirSync(saved[0]).sort()).toEqual([
+      'manifest.json',
       'model.safetensors',
       'optimizer.safetensors',
       'trainer_state.json',
@@ -181,14 +183,43 @@ describe('resuming', () => {
       [good.replace('"global_step": 2', '"global_step": "2"'), /global_step to be a number but received "2"/],
       [good.replace('"bertkit"', '"other"'), /bertkit to be an object/],
     ]
+    /** The manifest of what is in the folder now, as if it had been saved so. */
+    const sign = async (): Promise<void> => {
+      rmSync(join(folder, MANIFEST_FILE))
+      await writeManifest(folder)
+    }
     for (const [text, message] of bad) {
       writeFileSync(stateFile, text)
+      await sign()
       await expect(resume()).rejects.toThrow(DataError)
       await expect(resume()).rejects.toThrow(message)
     }
     writeFileSync(stateFile, good)
     writeFileSync(join(folder, 'model.safetensors'), 'short')
+    await sign()
     await expect(resume()).rejects.toThrow(WeightsError)
+  })
+
+  test('a flipped bit, a missing file and a missing manifest are DataErrors that name the file', async () => {
+    await build({ maxSteps: 2 }).trainer.train()
+    const folder = join(outputDir, 'checkpoint-2')
+    const resume = (): PromiseLike<unknown> => build({ maxSteps: 2, resumeFromCheckpoint: folder }).trainer.train()
+    for (const name of readdirSync(folder).filter((each) => each !== MANIFEST_FILE)) {
+      const file = join(folder, name)
+      const good = readFileSync(file)
+      for (const bit of [0, good.length * 4 + 3, good.length * 8 - 1]) {
+        const bad = Buffer.from(good)
+        bad[bit >> 3] ^= 1 << (bit & 7)
+        writeFileSync(file, bad)
+        await expect(resume()).rejects.toThrow(`${file}: the file is not what was saved`)
+      }
+      rmSync(file)
+      const whole = name === 'model.safetensors' || name === 'vocab.txt'
+      await expect(resume()).rejects.toThrow(whole ? `${file}: the checkpoint had this file` : ArgumentError)
+      writeFileSync(file, good)
+    }
+    rmSync(join(folder, MANIFEST_FILE))
+    await expect(resume()).rejects.toThrow(/there is no manifest.json/)
   })
 })
 
@@ -255,7 +286,8 @@ describe('folders', () => {
   const make = (name: string, seconds = 0): string => {
     const folder = join(outputDir, name)
     mkdirSync(folder)
-    writeFileSync(join(folder, 'trainer_state.json'), '{}')
+    for (const file of ['trainer_state.json', 'optimizer.safetensors', 'manifest.json'])
+      writeFileSync(join(folder, file), '{}')
     utimesSync(folder, 1000 + seconds, 1000 + seconds)
     return folder
   }

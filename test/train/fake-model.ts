@@ -52,7 +52,7 @@ export class FakeModel implements TrainableModel {
 
   async forward(batch: ModelBatch, { signal }: { signal?: AbortSignal } = {}) {
     await this.work(signal)
-    const rows = batch.inputIds.map((ids) => this.logitsOf(ids))
+    const rows = (batch.inputIds as number[][]).map((ids) => this.logitsOf(ids))
     const labels = batch.labels as number[] | undefined
     const loss =
       labels === undefined
@@ -107,7 +107,7 @@ export class FakeOptimizer implements TrainableOptimizer {
     const count = batches.reduce((sum, batch) => sum + batch.inputIds.length, 0)
     let loss = 0
     for (const batch of batches) {
-      for (const [row, ids] of batch.inputIds.entries()) {
+      for (const [row, ids] of (batch.inputIds as number[][]).entries()) {
         const one = this.model.lossOf(this.model.logitsOf(ids), (batch.labels as number[])[row])
         loss += one.loss / count
         for (const id of ids) {
@@ -138,7 +138,7 @@ export class FakeOptimizer implements TrainableOptimizer {
 }
 
 /** `count` sequences of 1 to 4 tokens; the label follows from the tokens. */
-export function fakeExamples(count: number, model = new FakeModel()): Example[] {
+export function fakeExamples(count: number, model = new FakeModel()): (Example & { inputIds: number[] })[] {
   return Array.from({ length: count }, (_, i) => {
     const inputIds = Array.from({ length: 1 + (i % 4) }, (_, j) => (i * 5 + j * 3) % model.vocabulary)
     return { inputIds, tokenTypeIds: inputIds.map(() => 0), labels: inputIds[0] % model.labels }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest'
-import { planTraining, resolveTrainingArguments, type TrainingArgumentsInput } from '../../src/train/arguments.ts'
+import { resolveTrainingArguments, type TrainingArgumentsInput } from '../../src/train/arguments.ts'
 import { epochBatches, groupByLength, startsByTokens } from '../../src/train/sampler.ts'
+import { planTraining } from '../../src/train/training-plan.ts'
 import { Random } from '../conformance/harness.ts'
 
 const sum = (values: Iterable<number>): number => [...values].reduce((a, b) => a + b, 0)
@@ -12,7 +13,7 @@ const randomLengths = (size: number, most: number, seed: number) => {
 
 async function batchesOf(given: TrainingArgumentsInput, lengths: Uint32Array, epoch: number) {
   const args = resolveTrainingArguments(given)
-  const plan = planTraining(args, lengths)
+  const plan = planTraining(args, { examples: lengths.length, lengths })
   const { order, starts } = await epochBatches(args, plan, lengths, 42, epoch)
   return Array.from({ length: plan.batchesPerEpoch }, (_, b) => [...order.subarray(starts[b], starts[b + 1])])
 }
@@ -92,7 +93,9 @@ describe('tokensPerBatch', () => {
 
   test('refuses fewer tokens than the longest example has', () => {
     const args = resolveTrainingArguments({ tokensPerBatch: 63 })
-    expect(() => planTraining(args, Uint32Array.of(3, 64))).toThrow(/at least 64, the tokens of the longest example/)
+    expect(() => planTraining(args, { examples: 2, lengths: Uint32Array.of(3, 64) })).toThrow(
+      /at least 64, the tokens of the longest example/,
+    )
     const both = { tokensPerBatch: 64, dataloaderDropLast: true }
     expect(() => resolveTrainingArguments(both)).toThrow(/tokensPerBatch or dataloaderDropLast/)
   })

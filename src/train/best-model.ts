@@ -1,0 +1,54 @@
+import { ArgumentError, BertkitError } from '../errors.ts'
+import type { TrainingArguments } from './argument-rules.ts'
+import { findCheckpoint, readWeights, stepOf } from './checkpoint.ts'
+import type { LogRecord } from './events.ts'
+import { verifyManifest } from './manifest.ts'
+import { rankingOf } from './ranking.ts'
+import type { TrainerState } from './state.ts'
+import type { TrainableModel } from './types.ts'
+
+/** Whether anybody asks which evaluation is best. */
+const ranks = ({
+  earlyStoppingPatience,
+  loadBestModelAtEnd,
+  metricForBestModel,
+  saveStrategy,
+}: TrainingArguments): boolean =>
+  metricForBestModel !== null || loadBestModelAtEnd || saveStrategy === 'best' || earlyStoppingPatience !== null
+
+/** Notes in `state` an evaluation that is better than all before it; returns whether it is. */
+export function noteBest(args: TrainingArguments, state: TrainerState, metrics: LogRecord): boolean {
+  if (!ranks(args)) return false
+  const ranking = rankingOf(args)
+  const value = metrics[ranking.name]
+  if (value === undefined) {
+    throw new ArgumentError(
+      `Expected metricForBestModel to be one of ${Object.keys(metrics).join(', ')} but received '${args.metricForBestModel}'`,
+    )
+  }
+  const { bestMetric } = state
+  const isBest = bestMetric === null || (ranking.greater ? value > bestMetric : value < bestMetric)
+  // NaN is never better than a number, and any number is better than NaN.
+  if (Number.isNaN(value) || !isBest) return false
+  state.bestMetric = value
+  state.bestGlobalStep = state.globalStep
+  return true
+}
+
+/** Loads the weights of the best checkpoint and returns its step; a text says why that cannot be. */
+export async function restoreBest(
+  model: TrainableModel,
+  checkpoint: string,
+  outputDir: string,
+): Promise<number | null | string> {
+  const folder = await findCheckpoint(checkpoint, outputDir)
+  if (folder === null) return `The best checkpoint, ${checkpoint}, is gone`
+  try {
+    await verifyManifest(folder)
+    await model.loadStateDict(await readWeights(folder), { strict: true })
+  } catch (error) {
+    if (!(error instanceof BertkitError)) throw error
+    return `The best checkpoint cannot be used (${error.message})`
+  }
+  return stepOf(folder)
+}

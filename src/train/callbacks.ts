@@ -1,0 +1,149 @@
+import { ArgumentError } from '../errors.ts'
+import { isJsonObject } from '../json.ts'
+import type { Scheduler } from '../optim/scheduler.ts'
+import type { TrainingArguments } from './argument-rules.ts'
+import type { LogRecord } from './events.ts'
+import { rankingOf } from './ranking.ts'
+import type { TrainableModel, TrainableOptimizer } from './types.ts'
+
+/** Set by callbacks, read by the Trainer after each event (Transformers' TrainerControl). */
+export interface TrainerControl {
+  /** Ends training after this step; the rest of the run is as at its end. */
+  shouldTrainingStop: boolean
+  /** Goes on with the next epoch. */
+  shouldEpochStop: boolean
+  shouldLog: boolean
+  shouldEvaluate: boolean
+  shouldSave: boolean
+}
+
+export const initialControl = (stopped: boolean): TrainerControl => ({
+  shouldTrainingStop: stopped,
+  shouldEpochStop: false,
+  shouldLog: false,
+  shouldEvaluate: false,
+  shouldSave: false,
+})
+
+/** What a callback sees; reading is free, changing goes through `control`, `optimizer.paramGroups` and the model. */
+export interface CallbackContext {
+  readonly args: TrainingArguments
+  readonly control: TrainerControl
+  readonly model: TrainableModel
+  /** While training. */
+  readonly optimizer?: TrainableOptimizer
+  readonly scheduler?: Scheduler
+  readonly state: {
+    readonly globalStep: number
+    readonly maxSteps: number
+    /** A fraction. */
+    readonly epoch: number
+    readonly bestMetric: number | null
+    readonly bestGlobalStep: number | null
+    readonly bestModelCheckpoint: string | null
+    readonly logHistory: readonly LogRecord[]
+  }
+  /** Adds a warning to the events of the run. */
+  readonly warn: (message: string) => void
+  /** In onLog: the line. In onEvaluate: the metrics. */
+  readonly logs?: LogRecord
+  readonly metrics?: LogRecord
+}
+
+type Hook = (context: CallbackContext) => void | Promise<void>
+
+/**
+ * Watches and steers a run, by the events of Transformers' TrainerCallback; an error that it throws ends the run. A step is one
+ * native call, so there is no event within it.
+ */
+export interface TrainerCallback {
+  onTrainBegin?: Hook
+  onTrainEnd?: Hook
+  onEpochBegin?: Hook
+  onEpochEnd?: Hook
+  onStepBegin?: Hook
+  onStepEnd?: Hook
+  onEvaluate?: Hook
+  onSave?: Hook
+  onLog?: Hook
+  /** The run is over, however it ended: files can be closed. */
+  close?(): void | Promise<void>
+  /** What a checkpoint has to remember; JSON. Given back to `loadState` when the run is resumed. Both need `name`. */
+  saveState?(): unknown
+  loadState?(state: unknown): void
+  /** Names its state in a checkpoint. */
+  readonly name?: string
+}
+
+export type CallbackEvent = Exclude<keyof TrainerCallback, 'close' | 'saveState' | 'loadState' | 'name'>
+
+/** What a checkpoint remembers of callbacks, by their names. */
+export const statesOf = (callbacks: readonly TrainerCallback[]): Record<string, unknown> =>
+  Object.fromEntries(
+    callbacks
+      .filter(({ name, saveState }) => name !== undefined && saveState !== undefined)
+      .map((callback) => [callback.name, callback.saveState?.()]),
+  )
+
+export interface EarlyStoppingOptions {
+  /** Evaluations in a row that are not better, before training stops; 1. */
+  readonly earlyStoppingPatience?: number
+  /** How much better an evaluation has to be; 0. */
+  readonly earlyStoppingThreshold?: number
+}
+
+/**
+ * Stops when the metric of the best model has not become better by more than `threshold` in `patience` evaluations in a row
+ * (Transformers' trainer_callback.py, EarlyStoppingCallback).
+ */
+export class EarlyStoppingCallback implements TrainerCallback {
+  readonly name = 'EarlyStoppingCallback'
+  readonly #patience: number
+  readonly #threshold: number
+  #worse = 0
+  #best: number | null = null
+
+  /** Throws ArgumentError for a patience below 1 or a threshold below 0. */
+  constructor({ earlyStoppingPatience = 1, earlyStoppingThreshold = 0, ...rest }: EarlyStoppingOptions = {}) {
+    const [unknown] = Object.keys(rest)
+    if (unknown !== undefined) throw new ArgumentError(`EarlyStoppingCallback: there is no option '${unknown}'`)
+    if (!Number.isSafeInteger(earlyStoppingPatience) || earlyStoppingPatience < 1)
+      throw new ArgumentError(
+        `Expected earlyStoppingPatience to be an integer of at least 1 but received ${earlyStoppingPatience}`,
+      )
+    if (!(earlyStoppingThreshold >= 0))
+      throw new ArgumentError(`Expected earlyStoppingThreshold to be at least 0 but received ${earlyStoppingThreshold}`)
+    this.#patience = earlyStoppingPatience
+    this.#threshold = earlyStoppingThreshold
+  }
+
+  onTrainBegin({ args }: CallbackContext): void {
+    if (args.evalStrategy === 'no')
+      throw new ArgumentError("Expected evalStrategy to be steps or epoch because of early stopping but received 'no'")
+  }
+
+  onEvaluate({ args, control, metrics = {} }: CallbackContext): void {
+    const { greater, name } = rankingOf(args)
+    const value = metrics[name]
+    if (value === undefined)
+      throw new ArgumentError(
+        `Expected metricForBestModel to be one of ${Object.keys(metrics).join(', ')} but received '${args.metricForBestModel}'`,
+      )
+    const best = this.#best
+    const isBest = best === null || (greater ? value > best : value < best)
+    const isBetter = best === null || (isBest && Math.abs(value - best) > this.#threshold)
+    if (isBest) this.#best = value
+    this.#worse = isBetter ? 0 : this.#worse + 1
+    if (this.#worse >= this.#patience) control.shouldTrainingStop = true
+  }
+
+  saveState(): { worse: number; best: number | null } {
+    return { worse: this.#worse, best: this.#best }
+  }
+
+  loadState(state: unknown): void {
+    if (!isJsonObject(state)) return
+    this.#worse = typeof state.worse === 'number' ? state.worse : 0
+    this.#best = typeof state.best === 'number' ? state.best : null
+  }
+}

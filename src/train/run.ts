@@ -1,0 +1,43 @@
+import { AbortedError, NonFiniteError } from '../errors.ts'
+import type { Scheduler } from '../optim/scheduler.ts'
+import type { TrainerControl } from './callbacks.ts'
+import type { Parity } from './parity/parity.ts'
+import type { TrainingSource } from './source.ts'
+import type { RunIdentity, TrainerState } from './state.ts'
+import type { TrainingPlan } from './training-plan.ts'
+import type { TrainableOptimizer } from './types.ts'
+
+/** What one run of train() works on. */
+export interface Run {
+  readonly source: TrainingSource
+  readonly plan: TrainingPlan
+  readonly identity: RunIdentity
+  readonly optimizer: TrainableOptimizer
+  readonly parity: Parity | undefined
+  readonly scheduler: Scheduler
+  readonly state: TrainerState
+  readonly control: TrainerControl
+  /** Checkpoints of another run in the output folder. */
+  readonly foreign: ReadonlySet<string>
+  /** Not shown yet. */
+  readonly warnings: string[]
+  readonly firstStep: number
+  readonly started: number
+  savedStep: number
+}
+
+/** The error of a run that its signal ended, with where it can be resumed. */
+export function abortedError(step: number, checkpoint: string, cause: AbortedError): AbortedError {
+  const where = step === 0 ? 'before the first step' : `after step ${step}; ${checkpoint} can be resumed`
+  const error = new AbortedError(`Training was aborted by its signal ${where}`)
+  error.cause = cause
+  return error
+}
+
+/** The error of a step that failed, with where the weights before it are. */
+export const rescuedError = ({ message, step, tensor }: NonFiniteError, checkpoint: string): NonFiniteError =>
+  new NonFiniteError(
+    `${message}; ${checkpoint} has the weights before it. A lower learning rate may help`,
+    step,
+    tensor,
+  )

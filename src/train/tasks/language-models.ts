@@ -1,0 +1,83 @@
+// Masked and causal language models.
+import { labelNextTokens } from '../../data/collators/causal-lm.ts'
+import { createMasking } from '../../data/collators/masked-lm.ts'
+import type { SequenceExample } from '../../data/features/example.ts'
+import { passageBlocks } from '../../data/features/passages.ts'
+import { type Passage, passageRows } from '../../data/passages.ts'
+import { softmax } from '../../scores.ts'
+import { BertForMaskedLM, BertLMHeadModel } from '../../session/models.ts'
+import type { Tensor } from '../../tensor.ts'
+import { collate } from '../dataset.ts'
+import { LanguageModelEvaluation } from '../metrics/language-modeling.ts'
+import { rowOf } from './sequence-classification.ts'
+import type { EncodeSettings, Task, TaskOptions } from './task.ts'
+
+const language = ({ lineByLine = false }: TaskOptions) =>
+  ({
+    files: '.txt, .jsonl, .json, .csv, .tsv or .parquet',
+    bestMetric: 'loss',
+    metrics: ['perplexity', 'accuracy'],
+    rowsAreExamples: false,
+    rows: (source, settings) => passageRows(source, settings),
+    examples: (rows, { maxLength, tokenizer }) => passageBlocks(rows, tokenizer, { maxLength, lineByLine }),
+    rowOf: (text, line) => ({ text, line, document: line }),
+  }) satisfies Partial<Task<Passage>>
+
+/** The words under masks, which are made anew for every batch. */
+export function maskedLM(options: TaskOptions): Task<Passage> {
+  const { mlmProbability, wholeWordMask } = options
+  return {
+    ...language(options),
+    name: 'masked-lm',
+    model: BertForMaskedLM,
+    modelFields: () => ({}),
+    collator: ({ tokenizer }: EncodeSettings) => {
+      const mask = createMasking(tokenizer, { mlmProbability, wholeWordMask })
+      return (examples, randoms) => collate(examples.map((example, i) => mask(example as SequenceExample, randoms[i])))
+    },
+    evaluation: () => new LanguageModelEvaluation(),
+    async predict(model, rows, { maxLength, signal, tokenizer }) {
+      const inputIds = rows.map(({ text }) => tokenizer.encode(text, { truncation: true, maxLength }).inputIds)
+      // a label marks the rows of the vocabulary that are wanted
+      const labels = inputIds.map((ids) => ids.map((id) => (id === tokenizer.maskTokenId ? id : -100)))
+      const { logits } = (await model.forward({ inputIds, labels }, { labelledOnly: true, signal })) as {
+        logits: Tensor
+      }
+      let mask = 0
+      return inputIds.map((ids) => {
+        const filled = [...ids]
+        const fills = ids.flatMap((id, i) => {
+          if (id !== tokenizer.maskTokenId) return []
+          const scores = softmax(rowOf(logits, mask++))
+          const best = scores.reduce((most, score, token) => (score > scores[most] ? token : most), 0)
+          filled[i] = best
+          return [{ token: tokenizer.convertIdsToTokens([best])[0], score: scores[best] }]
+        })
+        return { text: tokenizer.decode(filled, { skipSpecialTokens: true }), fills }
+      })
+    },
+  }
+}
+
+/** The next word. */
+export function causalLM(options: TaskOptions): Task<Passage> {
+  return {
+    ...language(options),
+    name: 'causal-lm',
+    model: BertLMHeadModel,
+    modelFields: () => ({ isDecoder: true }),
+    async *examples(rows, settings) {
+      for await (const example of language(options).examples(rows, settings)) yield labelNextTokens(example)
+    },
+    evaluation: () => new LanguageModelEvaluation({ causal: true }),
+    async predict(model, rows, { maxLength, signal, tokenizer }) {
+      if (!(model instanceof BertLMHeadModel)) return []
+      // the prompt ends without [SEP]: it is to be continued
+      const inputIds = rows.map(({ text }) =>
+        tokenizer.encode(text, { truncation: true, maxLength }).inputIds.slice(0, -1),
+      )
+      const { sequences } = await model.generate({ inputIds }, { eosTokenId: tokenizer.sepTokenId, signal })
+      return sequences.map((ids) => ({ text: tokenizer.decode(ids, { skipSpecialTokens: true }) }))
+    },
+  }
+}

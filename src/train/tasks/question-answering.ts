@@ -1,0 +1,112 @@
+import { encodeQuestion, type QuestionOptions, type QuestionWindow } from '../../data/features/questions.ts'
+import { type AnswerFault, type QuestionExample, questionRows } from '../../data/question-answering.ts'
+import { BertForQuestionAnswering } from '../../session/models.ts'
+import type { Tensor } from '../../tensor.ts'
+import { slices } from '../../turns.ts'
+import { type AnswerOptions, type AnswerWindow, bestAnswer } from '../answers.ts'
+import { QuestionAnsweringEvaluation } from '../metrics/question-answering.ts'
+import type { Example } from '../types.ts'
+import type { Task, TaskOptions } from './task.ts'
+
+/** A window, and the question that it belongs to: what an evaluation puts together again. */
+interface QuestionFeature extends Example {
+  readonly offsets: QuestionWindow['offsets']
+  readonly question: QuestionExample
+}
+
+const isFeature = (example: Example): example is QuestionFeature => 'offsets' in example
+
+/** Tokens that neighbouring windows share where nobody says; less in short windows. */
+const DOC_STRIDE = 128
+
+/** The answer to a question as a stretch of a text. */
+export function questionAnswering(options: TaskOptions): Task<QuestionExample> {
+  const windowOptions = (maxLength: number): QuestionOptions => ({
+    maxLength,
+    docStride: options.docStride ?? Math.min(DOC_STRIDE, Math.floor(maxLength / 4)),
+  })
+  const { maxAnswerLength, nBestSize, nullScoreDiffThreshold, version2WithNegative } = options
+  const answerOptions = (negative: boolean): AnswerOptions => ({
+    maxAnswerLength,
+    nBestSize,
+    nullScoreDiffThreshold,
+    versionTwoWithNegative: version2WithNegative ?? negative,
+  })
+  return {
+    name: 'question-answering',
+    model: BertForQuestionAnswering,
+    files: '.json (SQuAD), .jsonl or .parquet',
+    bestMetric: 'f1',
+    metrics: ['exact_match', 'f1', 'HasAns_exact', 'HasAns_f1', 'NoAns_exact', 'NoAns_f1'],
+    rowsAreExamples: false,
+    async *rows(source, settings, purpose) {
+      const onFault = ({ kind }: AnswerFault): void =>
+        settings.onFault?.(
+          kind === 'moved'
+            ? 'answers stand elsewhere in their context than the file says, and were taken from there'
+            : 'answers do not stand in their context, and cannot be learnt',
+        )
+      for await (const question of questionRows(source, { ...settings, purpose, onFault })) {
+        if (question.answers?.length === 0 && version2WithNegative === undefined)
+          settings.onFault?.(
+            'questions have no answer; with --version-2-with-negative predictions leave such ones unanswered, too',
+          )
+        yield question
+      }
+    },
+    modelFields: () => ({ numLabels: 2 }),
+    async *examples(rows, { maxLength, purpose, tokenizer }) {
+      let count = 0
+      for await (const question of rows) {
+        // training needs neither, and has many windows
+        for (const { inputs, offsets } of encodeQuestion(question, count, tokenizer, windowOptions(maxLength)))
+          yield purpose === 'train' ? inputs : ({ ...inputs, offsets, question } satisfies QuestionFeature)
+        count++
+      }
+    },
+    evaluation(examples) {
+      const features = examples.filter(isFeature)
+      const numbers = new Map<QuestionExample, number>()
+      for (const { question } of features) if (!numbers.has(question)) numbers.set(question, numbers.size)
+      const questions = Array.from(numbers.keys(), ({ answers = [], context }) => ({
+        context,
+        answers: answers.map(({ text }) => text),
+      }))
+      const windows = features.map(({ offsets, question }) => ({ offsets, question: numbers.get(question) ?? 0 }))
+      const negative = questions.some(({ answers }) => answers.length === 0)
+      return new QuestionAnsweringEvaluation(questions, windows, answerOptions(negative))
+    },
+    async predict(model, rows, { maxLength, signal, tokenizer }) {
+      const answered: object[] = []
+      const turn = slices()
+      for (const [i, row] of rows.entries()) {
+        const windows = encodeQuestion({ ...row, answers: undefined }, i, tokenizer, windowOptions(maxLength))
+        const found: AnswerWindow[] = []
+        // a long context has many windows; a few at a time
+        for (let start = 0; start < windows.length; start += WINDOWS_AT_ONCE) {
+          const some = windows.slice(start, start + WINDOWS_AT_ONCE)
+          const inputIds = some.map(({ inputs }) => inputs.inputIds)
+          const tokenTypeIds = some.map(({ inputs }) => inputs.tokenTypeIds ?? [])
+          const output = await model.forward({ inputIds, tokenTypeIds }, { signal })
+          const { endLogits, startLogits } = output as { startLogits: Tensor; endLogits: Tensor }
+          let from = 0
+          for (const { inputs, offsets } of some) {
+            const to = from + inputs.inputIds.length
+            found.push({
+              startLogits: startLogits.data.slice(from, to),
+              endLogits: endLogits.data.slice(from, to),
+              offsets,
+            })
+            from = to
+          }
+          await turn()
+        }
+        const { end, score, start, text } = bestAnswer(row.context, found, answerOptions(false))
+        answered.push({ id: row.id, answer: text, score, start, end })
+      }
+      return answered
+    },
+  }
+}
+
+const WINDOWS_AT_ONCE = 16

@@ -1,0 +1,99 @@
+import {
+  type ClassificationExample,
+  type ClassificationProblem,
+  classificationRows,
+  type LabelSet,
+  labelCollector,
+  labelEncoder,
+} from '../../data/classification.ts'
+import type { BertConfig } from '../../model/config.ts'
+import { sigmoid, softmax } from '../../scores.ts'
+import { BertForSequenceClassification } from '../../session/models.ts'
+import type { Tensor } from '../../tensor.ts'
+import { SequenceClassificationEvaluation } from '../metrics/sequence-classification.ts'
+import type { Purpose, Task, TaskOptions } from './task.ts'
+
+/** Whether the readers need labels. */
+export const labelsFor = (purpose: Purpose): 'required' | 'ignored' => (purpose === 'predict' ? 'ignored' : 'required')
+
+/** What the labels of a saved model mean, also where its config does not say. */
+export const problemTypeOf = ({ numLabels, problemType }: BertConfig): ClassificationProblem =>
+  problemType ?? (numLabels === 1 ? 'regression' : 'single_label_classification')
+
+/** The first is the one that says which evaluation is best. */
+const METRICS: Readonly<Record<ClassificationProblem, readonly [string, ...string[]]>> = {
+  single_label_classification: ['accuracy', 'f1', 'matthews'],
+  multi_label_classification: ['f1_micro', 'f1_macro', 'accuracy'],
+  regression: ['pearson', 'spearman', 'mse'],
+}
+
+/** One or several labels, or numbers, for a text or a pair of texts. */
+export function sequenceClassification({ problemType: given }: TaskOptions): Task<ClassificationExample> {
+  const problemType = given ?? 'single_label_classification'
+  const problem = (labels: LabelSet | undefined): ClassificationProblem => labels?.problemType ?? problemType
+  return {
+    name: 'sequence-classification',
+    model: BertForSequenceClassification,
+    files: '.csv, .tsv, .jsonl, .json or .parquet',
+    bestMetric: METRICS[problemType][0],
+    metrics: METRICS[problemType],
+    rowsAreExamples: true,
+    rows: (source, settings, purpose) =>
+      classificationRows(source, { ...settings, problemType, labels: labelsFor(purpose) }),
+    collectLabels: () => labelCollector(problemType),
+    labelsOf: (config) => ({ names: config.labels, problemType: problemTypeOf(config) }),
+    modelFields: (labels) => ({
+      ...(labels && { numLabels: labels.names.length, id2label: { ...labels.names } }),
+      problemType: problem(labels),
+    }),
+    async *examples(rows, { file, labels, maxLength, tokenizer }) {
+      const encodeLabel = labels && labelEncoder(labels, file)
+      for await (const row of rows) {
+        const { inputIds, tokenTypeIds } = tokenizer.encode(row.text, row.textPair, { truncation: true, maxLength })
+        yield { inputIds, tokenTypeIds, ...(encodeLabel && { labels: encodeLabel(row) }) }
+      }
+    },
+    evaluation: (_, { labels }) => new SequenceClassificationEvaluation(problem(labels)),
+    rowOf: (text, line) => ({ text, line }),
+    async predict(model, rows, { maxLength, signal, tokenizer }) {
+      const encodings = rows.map(({ text, textPair }) =>
+        tokenizer.encode(text, textPair, { truncation: true, maxLength }),
+      )
+      const inputIds = encodings.map((encoding) => encoding.inputIds)
+      const tokenTypeIds = encodings.map((encoding) => encoding.tokenTypeIds)
+      const { logits } = (await model.forward({ inputIds, tokenTypeIds }, { signal })) as { logits: Tensor }
+      return rows.map((_, row) => predictionOf(logits, row, model.config))
+    },
+  }
+}
+
+/** Row i of a [rows, columns] tensor. */
+export const rowOf = ({ data, shape }: Tensor, row: number): Float32Array =>
+  data.subarray(row * shape[1], (row + 1) * shape[1])
+
+/** What is predicted for one input. */
+export type ClassificationPrediction =
+  | { readonly label: string; readonly score: number; readonly scores: Record<string, number> }
+  | { readonly labels: string[]; readonly scores: Record<string, number> }
+  | { readonly score: number }
+  | { readonly scores: Record<string, number> }
+
+/** Labels may be called anything, "__proto__" too, which only entries keep as a name. */
+const named = (labels: readonly string[], values: readonly number[]): Record<string, number> =>
+  Object.fromEntries(labels.map((label, id) => [label, values[id]]))
+
+/** Turns row `row` of the logits [sequences, labels] into labels and scores, as the model's problem type wants. */
+export function predictionOf(logits: Tensor, row: number, config: BertConfig): ClassificationPrediction {
+  const values = rowOf(logits, row)
+  const { labels } = config
+  if (config.problemType === 'regression' || config.numLabels === 1) {
+    return config.numLabels === 1 ? { score: values[0] } : { scores: named(labels, Array.from(values)) }
+  }
+  if (config.problemType === 'multi_label_classification') {
+    const scores = sigmoid(values)
+    return { labels: labels.filter((_, id) => scores[id] > 0.5), scores: named(labels, scores) }
+  }
+  const scores = softmax(values)
+  const best = scores.indexOf(Math.max(...scores))
+  return { label: labels[best], score: scores[best], scores: named(labels, scores) }
+}

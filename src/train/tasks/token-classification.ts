@@ -1,0 +1,115 @@
+import { type LabelSet, sortLabels } from '../../data/classification.ts'
+import { encodeTokens, encodeWords } from '../../data/features/tokens.ts'
+import { type TokenExample, tokenRows } from '../../data/token-classification.ts'
+import type { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
+import { DataError } from '../../errors.ts'
+import { quote } from '../../json.ts'
+import { softmax } from '../../scores.ts'
+import { BertForTokenClassification } from '../../session/models.ts'
+import type { Tensor } from '../../tensor.ts'
+import { entitiesOf, joinWords, type WordsOfText } from '../entities.ts'
+import { TokenClassificationEvaluation } from '../metrics/token-classification.ts'
+import { labelsFor, rowOf } from './sequence-classification.ts'
+import type { Task } from './task.ts'
+
+/** Tokens that neighbouring windows of a long sentence share in prediction. */
+const STRIDE = 32
+
+/** A sentence to predict; `text` where it was given as one. */
+interface Sentence extends TokenExample {
+  readonly text?: string
+}
+
+/** A tag for each word: names, parts of speech, … */
+export function tokenClassification(): Task<Sentence> {
+  return {
+    name: 'token-classification',
+    model: BertForTokenClassification,
+    files: '.conll, .jsonl, .json or .parquet',
+    bestMetric: 'f1',
+    metrics: ['f1', 'precision', 'recall', 'accuracy'],
+    rowsAreExamples: true,
+    rows: (source, settings, purpose) => tokenRows(source, { ...settings, labels: labelsFor(purpose) }),
+    collectLabels: () => {
+      const names = new Set<string>()
+      return {
+        names,
+        add: ({ tags = [] }) => {
+          for (const tag of tags) names.add(tag)
+        },
+        finish(file) {
+          if (names.size < 2)
+            throw new DataError(
+              `expected at least two different tags, but found ${names.size === 0 ? 'none' : `only ${quote([...names][0])}`}; the tag is the last column`,
+              file,
+            )
+          return { problemType: 'single_label_classification', names: sortLabels(names) }
+        },
+      }
+    },
+    labelsOf: (config) => ({ names: config.labels, problemType: 'single_label_classification' }),
+    modelFields: (labels) =>
+      labels ? { numLabels: labels.names.length, id2label: { ...labels.names }, problemType: null } : {},
+    async *examples(rows, { file, labels, maxLength, tokenizer }) {
+      const ids = new Map(labels?.names.map((name, id) => [name, id]))
+      for await (const { line, tags = [], tokens } of rows) {
+        const labelId = (tag: string): number => ids.get(tag) ?? unknownTag(tag, labels, file, line)
+        yield encodeTokens({ tokens, tags }, tokenizer, { maxLength, labelId })
+      }
+    },
+    evaluation: (_, { labels }) => new TokenClassificationEvaluation(labels?.names ?? []),
+    rowOf: (text, line) => ({ text, tokens: [], line }),
+    async predict(model, rows, { maxLength, signal, tokenizer }) {
+      const sentences = rows.map((row) => wordsOf(row, tokenizer))
+      const encoded = sentences.map(({ words }) =>
+        encodeWords(words, tokenizer, { maxLength, stride: Math.min(STRIDE, Math.floor((maxLength - 2) / 4)) }),
+      )
+      const inputIds = encoded.flatMap(({ windows }) => windows.map((window) => window.inputIds))
+      const { logits } = (await model.forward({ inputIds }, { signal })) as { logits: Tensor }
+      const starts = [0]
+      for (const { length } of inputIds) starts.push(starts[starts.length - 1] + length)
+      let firstWindow = 0
+      return encoded.map(({ windows, words: places }, i) => {
+        const scored = places.map((place) => {
+          // a word that the tokenizer drops has no piece to be scored
+          if (place === null) return { tag: outside(model.config.labels), score: 1 }
+          const scores = softmax(rowOf(logits, starts[firstWindow + place.window] + place.token))
+          const best = scores.indexOf(Math.max(...scores))
+          return { tag: model.config.labels[best], score: scores[best] }
+        })
+        firstWindow += windows.length
+        const tags = scored.map(({ tag }) => tag)
+        const scores = scored.map(({ score }) => score)
+        const { place, words } = sentences[i]
+        return { entities: entitiesOf(place, tags, scores), tokens: words, tags }
+      })
+    },
+  }
+}
+
+const outside = (names: readonly string[]): string => (names.includes('O') ? 'O' : names[0])
+
+function unknownTag(tag: string, labels: LabelSet | undefined, file: string, line: number): never {
+  const known = (labels?.names ?? []).slice(0, 20).map((name) => quote(name, 30))
+  throw new DataError(
+    `the tag ${quote(tag)} of this sentence is not one of the model's: ${known.join(', ')}`,
+    file,
+    line,
+  )
+}
+
+/** The words to tag, and where they are: given, or those that the tokenizer sees in a text. */
+function wordsOf(
+  { text, tokens }: Sentence,
+  tokenizer: BertTokenizer,
+): { words: readonly string[]; place: WordsOfText } {
+  if (text === undefined) return { words: tokens, place: joinWords(tokens) }
+  const whole = { addSpecialTokens: false, truncation: false, returnOffsets: true }
+  const { offsets = [], wordIds } = tokenizer.encode(text, whole)
+  const places: [number, number][] = []
+  wordIds.forEach((word, i) => {
+    if (i > 0 && word === wordIds[i - 1]) places[places.length - 1][1] = offsets[i][1]
+    else places.push([offsets[i][0], offsets[i][1]])
+  })
+  return { words: places.map(([start, end]) => text.slice(start, end)), place: { text, offsets: places } }
+}

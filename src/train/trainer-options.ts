@@ -1,0 +1,137 @@
+import { ArgumentError } from '../errors.ts'
+import { kindOf } from '../json.ts'
+import type { TrainingArguments } from './argument-rules.ts'
+import type { TrainingArgumentsInput } from './arguments.ts'
+import { EarlyStoppingCallback, type TrainerCallback } from './callbacks.ts'
+import { checkExamples, collate, hasLabels, isStreamed } from './dataset.ts'
+import { TensorBoardCallback } from './tensorboard-callback.ts'
+import type {
+  ComputeMetrics,
+  DataCollator,
+  Evaluation,
+  Example,
+  SavableTokenizer,
+  StreamedDataset,
+  TrainableModel,
+  TrainableOptimizer,
+} from './types.ts'
+
+/** Examples with what belongs to them: how they become batches, and what is measured on them. */
+export interface TaskDataset {
+  readonly data: readonly Example[] | StreamedDataset
+  readonly collator?: DataCollator
+  /** Metrics of one evaluation; called for each. */
+  readonly evaluation?: () => Evaluation
+}
+
+export type Dataset = readonly Example[] | StreamedDataset | TaskDataset
+
+export interface TrainerOptions {
+  readonly model: TrainableModel
+  readonly args?: TrainingArgumentsInput
+  readonly trainDataset?: Dataset
+  /** In memory. */
+  readonly evalDataset?: readonly Example[] | TaskDataset
+  /** Makes batches of examples; default: the dataset's own, else their fields side by side. */
+  readonly dataCollator?: DataCollator
+  /** Written into every checkpoint. */
+  readonly tokenizer?: SavableTokenizer
+  /** Default: the metrics of the dataset's task, where it has one. */
+  readonly computeMetrics?: ComputeMetrics
+  readonly callbacks?: readonly TrainerCallback[]
+  /** Instead of AdamW made from the arguments. */
+  readonly optimizer?: TrainableOptimizer
+  /** Stops training within a step; a checkpoint is saved, then AbortedError is thrown. */
+  readonly signal?: AbortSignal
+}
+
+const OPTION_NAMES = Object.keys({
+  model: true,
+  args: true,
+  trainDataset: true,
+  evalDataset: true,
+  dataCollator: true,
+  tokenizer: true,
+  computeMetrics: true,
+  callbacks: true,
+  optimizer: true,
+  signal: true,
+} satisfies Record<keyof TrainerOptions, true>)
+
+/** Throws ArgumentError for options that are not what they should be, and for a name that is no option of the Trainer. */
+export function checkTrainerOptions(options: TrainerOptions): void {
+  if (typeof options !== 'object' || options === null)
+    throw new ArgumentError(`Expected the options of Trainer to be an object but received ${kindOf(options)}`)
+  const { callbacks, model, signal } = options
+  if (typeof model?.forward !== 'function')
+    throw new ArgumentError(`Expected the option model to be a model but received ${kindOf(model)}`)
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw new ArgumentError(`Expected the option signal to be an AbortSignal but received ${kindOf(signal)}`)
+  checkNames(options)
+  if (callbacks !== undefined) checkCallbacks(callbacks)
+}
+
+function checkCallbacks(callbacks: readonly TrainerCallback[]): void {
+  if (!Array.isArray(callbacks) || !callbacks.every((each) => typeof each === 'object' && each !== null))
+    throw new ArgumentError('Expected the option callbacks to be an array of callbacks (objects, not classes)')
+  const names = callbacks.flatMap(({ name }: TrainerCallback) => name ?? [])
+  const twice = names.find((name, i) => names.indexOf(name) !== i)
+  if (twice !== undefined)
+    throw new ArgumentError(`Expected callbacks of different names but two are called '${twice}'`)
+}
+
+function checkNames(options: TrainerOptions): void {
+  const unknown = Object.keys(options).find((name) => !OPTION_NAMES.includes(name))
+  if (unknown !== undefined)
+    throw new ArgumentError(
+      `Expected the options of Trainer to be among ${OPTION_NAMES.join(', ')} but received '${unknown}'`,
+    )
+}
+
+const isTaskDataset = (dataset: Dataset): dataset is TaskDataset => !Array.isArray(dataset) && 'data' in dataset
+
+export interface OpenDataset {
+  readonly data: readonly Example[] | StreamedDataset
+  readonly collator: DataCollator
+  /** Whether `collator` makes labels of its own. */
+  readonly collates: boolean
+  readonly evaluation: (() => Evaluation) | undefined
+}
+
+/** A dataset with its collator. Throws ArgumentError where examples in memory do not agree on their fields. */
+export function openDataset(name: string, dataset: Dataset, collator: DataCollator | undefined): OpenDataset {
+  if (typeof dataset !== 'object' || dataset === null)
+    throw new ArgumentError(`Expected ${name} to be a dataset but received ${kindOf(dataset)}`)
+  const { data, ...own }: TaskDataset = isTaskDataset(dataset) ? dataset : { data: dataset }
+  if (!isStreamed(data)) checkExamples(name, data)
+  else if (typeof data.examples !== 'function')
+    throw new ArgumentError(`Expected ${name} to be an array of examples or a streamed dataset with a method examples`)
+  const chosen = collator ?? own.collator
+  return { data, collator: chosen ?? collate, collates: chosen !== undefined, evaluation: own.evaluation }
+}
+
+/** Throws ArgumentError for data that cannot be trained on with these arguments. */
+export function checkTraining({ collates, data }: OpenDataset, { parity }: TrainingArguments): void {
+  if (collates && parity === 'pytorch-cpu')
+    throw new ArgumentError(
+      "Expected no collator because of parity 'pytorch-cpu', which cannot draw its masks as PyTorch does, but received one; give examples that have their labels",
+    )
+  if (!isStreamed(data) && !collates && !hasLabels(data[0]))
+    throw new ArgumentError('Expected trainDataset to have labels but it has none')
+}
+
+/** The examples to evaluate, which have to be in memory. */
+export function examplesOf({ data }: OpenDataset): readonly Example[] {
+  if (!isStreamed(data)) return data
+  throw new ArgumentError('Expected evalDataset to be in memory but received a streamed dataset')
+}
+
+/** The callbacks of the options, and those that the arguments ask for. */
+export function callbacksOf(callbacks: readonly TrainerCallback[] = [], args: TrainingArguments): TrainerCallback[] {
+  const { earlyStoppingPatience, earlyStoppingThreshold, reportTo } = args
+  const all = [...callbacks]
+  if (earlyStoppingPatience !== null)
+    all.push(new EarlyStoppingCallback({ earlyStoppingPatience, earlyStoppingThreshold }))
+  if (reportTo === 'tensorboard') all.push(new TensorBoardCallback())
+  return all
+}
