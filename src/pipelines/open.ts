@@ -1,0 +1,184 @@
+// From a task and a model to a function that runs it.
+import { defined, checkOptions as refuse } from '../data/tokenizer/options.ts'
+import { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
+import { ArgumentError, ConfigError, WeightsError } from '../errors.ts'
+import { type HubOptions, resolveModelFolder, splitHubOptions } from '../formats/hub.ts'
+import { readSentenceTransformer } from '../formats/sentence-transformers.ts'
+import { kindOf } from '../json.ts'
+import * as models from '../session/models.ts'
+import type { ModelOptions } from '../session/options.ts'
+import { PreTrainedModel } from '../session/pretrained.ts'
+import { runAll, type Work } from './run.ts'
+import { type Context, type ModelNeeds, POSITIVE, type Task } from './task.ts'
+
+/** Options of a call beside the task's. */
+export interface CallOptions {
+  /** The most sequences to compute at once; default 32. Outputs do not depend on it. */
+  readonly batchSize?: number
+  /** Stops the call with an AbortedError. */
+  readonly signal?: AbortSignal
+}
+
+/** How a pipeline is made; the task's own options beside these are the defaults of its calls. */
+export interface PipelineOptions extends Pick<ModelOptions, 'backend' | 'dtype' | 'threads'>, HubOptions {
+  /** A tokenizer, its folder or its Hub id; default: the model's. */
+  readonly tokenizer?: BertTokenizer | string
+  readonly batchSize?: number
+}
+
+/** What every pipeline has beside being called. */
+export interface OpenPipeline<Model> {
+  readonly task: string
+  readonly model: Model
+  readonly tokenizer: BertTokenizer
+  /** Frees the model's memory, if the pipeline loaded it: a model that was given stays its owner's. */
+  dispose(): void
+  [Symbol.dispose](): void
+}
+
+type Inputs<Input> = Input | readonly Input[] | Iterable<Input> | AsyncIterable<Input>
+
+/** A pipeline before its task's types. */
+export interface Callable<Model> extends OpenPipeline<Model> {
+  (inputs: Inputs<unknown>, options?: object): unknown
+}
+
+const DEFAULT_BATCH_SIZE = 32
+
+type Found<Model> = Context<Model> & { readonly isOwn: boolean }
+
+/** Loads a folder's or the Hub's model, and refuses one that was made for another task. */
+async function load<Model extends PreTrainedModel>(
+  { name, modelClass, architectures, unused, embeds }: ModelNeeds<Model>,
+  nameOrFolder: string,
+  hub: HubOptions,
+  options: Pick<ModelOptions, 'backend' | 'dtype' | 'threads'>,
+): Promise<Pick<Context<Model>, 'model' | 'embedding'>> {
+  const model = (await modelClass.fromPretrained.call(modelClass as never, nameOrFolder, {
+    ...hub,
+    ...options,
+  })) as Model
+  try {
+    const wanted = `${nameOrFolder}: expected a model for ${name}`
+    const missing = model.loadReport?.missing.find((weight) => !unused?.test(weight))
+    if (missing !== undefined) throw new WeightsError(`${wanted}, ${modelClass.name}, but it has no ${missing}`)
+    const saved = model.config.architectures?.filter((each) => Object.hasOwn(models, each)) ?? []
+    if (architectures && saved.length > 0 && !saved.some((each) => architectures.includes(each)))
+      throw new ConfigError(`${wanted}, ${modelClass.name}, but its config says that it is a ${saved[0]}`)
+    const embedding = embeds
+      ? await readSentenceTransformer(await resolveModelFolder(nameOrFolder, 'model', hub))
+      : undefined
+    return { model, embedding }
+  } catch (error) {
+    model.dispose()
+    throw error
+  }
+}
+
+async function openTokenizer(
+  tokenizer: BertTokenizer | string | undefined,
+  model: unknown,
+  hub: HubOptions,
+): Promise<BertTokenizer> {
+  if (tokenizer instanceof BertTokenizer) return tokenizer
+  const source = tokenizer ?? model
+  if (typeof source === 'string') return BertTokenizer.fromPretrained(source, hub)
+  throw new ArgumentError(
+    tokenizer === undefined
+      ? 'Expected the option tokenizer beside a model that is loaded'
+      : `Expected tokenizer to be a BertTokenizer, a folder or a Hub id but received ${kindOf(tokenizer)}`,
+  )
+}
+
+async function openModel<Model extends PreTrainedModel>(
+  task: ModelNeeds<Model>,
+  given: unknown,
+  hub: HubOptions,
+  { tokenizer: givenTokenizer, ...options }: Pick<PipelineOptions, 'tokenizer' | 'backend' | 'dtype' | 'threads'>,
+): Promise<Found<Model>> {
+  if (given === undefined || given === null)
+    throw new ArgumentError(`Expected a model for ${task.name} but received none: there is no default model`)
+  const isOwn = typeof given === 'string'
+  if (!isOwn && !(given instanceof task.modelClass)) {
+    const found = given instanceof PreTrainedModel ? `a ${given.constructor.name}` : kindOf(given)
+    throw new ArgumentError(
+      `Expected a folder, a Hub id or a ${task.modelClass.name} for ${task.name} but received ${found}`,
+    )
+  }
+  // before the model, which takes longer
+  const tokenizer = await openTokenizer(givenTokenizer, given, hub)
+  const opened = isOwn ? await load(task, given, hub, options) : { model: given as Model, embedding: undefined }
+  const maxLength = Math.min(tokenizer.modelMaxLength, opened.model.config.maxPositionEmbeddings)
+  return { ...opened, tokenizer, maxLength, isOwn }
+}
+
+const isStream = (inputs: unknown): inputs is Iterable<unknown> | AsyncIterable<unknown> =>
+  typeof inputs === 'object' &&
+  inputs !== null &&
+  !Array.isArray(inputs) &&
+  (Symbol.iterator in inputs || Symbol.asyncIterator in inputs)
+
+const CALL_CHECKS = {
+  batchSize: POSITIVE,
+  signal: ['an AbortSignal', (value: unknown) => value instanceof AbortSignal],
+} as const
+
+/**
+ * Opens what runs the task: a call with an input promises its output, with a list a list of outputs, and with another iterable gives
+ * them as they are ready.
+ */
+export async function open<Model extends PreTrainedModel, Input, Options extends object, Rows, Output>(
+  task: Task<Model, Input, Options, Rows, Output>,
+  given: unknown,
+  options: PipelineOptions & Options,
+): Promise<Callable<Model>> {
+  const [hub, { tokenizer: _, backend, dtype, threads, ...defaults }] = splitHubOptions(options)
+  const checks = { ...task.checks, batchSize: CALL_CHECKS.batchSize }
+  refuse(defaults, checks)
+  const context = await openModel(task, given, hub, { tokenizer: options.tokenizer, backend, dtype, threads })
+  const { model, tokenizer, isOwn } = context
+
+  /** The options of a call, after those of the pipeline. */
+  function optionsOf(called: object): Options & CallOptions {
+    refuse(called, { ...checks, signal: CALL_CHECKS.signal })
+    const all = { ...defaults, ...defined(called) } as Options & CallOptions
+    task.check?.(all, context)
+    return all
+  }
+
+  function outputsOf(
+    inputs: Iterable<Input> | AsyncIterable<Input>,
+    all: Options & CallOptions,
+    nameOf: Work<Input, Rows, Output>['nameOf'],
+  ): AsyncGenerator<Output> {
+    const { batchSize = DEFAULT_BATCH_SIZE, signal } = all
+    return runAll(inputs, {
+      start: (input) => task.start(input, all, context),
+      compute: (sequences) => task.compute(model, sequences, signal),
+      batchSize,
+      maxTokens: task.maxTokens?.(context) ?? Number.POSITIVE_INFINITY,
+      signal,
+      nameOf,
+    })
+  }
+
+  async function all(given: unknown, called: object): Promise<unknown> {
+    const options = optionsOf(called)
+    const listOf = task.listOf ?? ((inputs) => (Array.isArray(inputs) ? inputs : undefined))
+    const list = listOf(given, options)
+    const nameOf = (index: number) => (list ? `inputs[${index}]` : 'The input')
+    const outputs: Output[] = []
+    for await (const output of outputsOf(list ?? [given as Input], options, nameOf)) outputs.push(output)
+    if (list) return outputs
+    return task.single ? task.single(outputs[0], given as Input, called as Options) : outputs[0]
+  }
+
+  const call = (inputs: unknown, called: object = {}): unknown =>
+    isStream(inputs)
+      ? outputsOf(inputs as Iterable<Input>, optionsOf(called), (index) => `input ${index}`)
+      : all(inputs, called)
+  const dispose = () => {
+    if (isOwn) model.dispose()
+  }
+  return Object.assign(call, { task: task.name, model, tokenizer, dispose, [Symbol.dispose]: dispose })
+}

@@ -1,0 +1,159 @@
+// Labels of tokens and entities: transformers/pipelines/token_classification.py.
+import { BOOLEAN, oneOf } from '../data/tokenizer/options.ts'
+import type { Encoding } from '../data/tokenizer/tokenizer.ts'
+import { ArgumentError } from '../errors.ts'
+import { kindOf } from '../json.ts'
+import { softmax } from '../scores.ts'
+import { BertForTokenClassification } from '../session/models.ts'
+import {
+  type AggregationStrategy,
+  aggregate,
+  type EntityGroup,
+  labelTokens,
+  type ScoredToken,
+  type TokenEntity,
+  withoutOverlaps,
+} from './entities.ts'
+import { codePointLength, OFFSET_UNIT, type OffsetUnit, offsetConverter } from './offsets.ts'
+import { type Context, checkText, infer, type Task, tokenRowsOf } from './task.ts'
+
+export interface TokenClassificationOptions {
+  /**
+   * What becomes one entity. none (the default): each token; simple: neighbours with the same tag; first, average, max: the same of
+   * words, whose label is that of their first token, of the mean of all, or of the most certain one.
+   */
+  readonly aggregationStrategy?: AggregationStrategy
+  /** Labels to leave out, or groups; default ['O']. */
+  readonly ignoreLabels?: readonly string[]
+  /** Read a long text whole, in windows that share so many tokens; without it a text is cut. Not with the strategy none. */
+  readonly stride?: number
+  /** Inputs are lists of words, not texts. */
+  readonly isSplitIntoWords?: boolean
+  /** What is between words in the text that offsets refer to; default a space. */
+  readonly delimiter?: string
+  /** What start and end count; default utf16, as JavaScript's strings. */
+  readonly offsetUnit?: OffsetUnit
+}
+
+export type TextOrWords = string | readonly string[]
+
+/** The text that offsets refer to, and where each word begins in it. */
+function textOf(input: TextOrWords, delimiter: string): { text: string; starts: number[] } {
+  if (typeof input === 'string') return { text: input, starts: [] }
+  let at = 0
+  const starts = input.map((word) => {
+    const start = at
+    at += word.length + delimiter.length
+    return start
+  })
+  return { text: input.join(delimiter), starts }
+}
+
+/** The tokens of an encoding but the special ones, with the probabilities of their labels. */
+function scoreTokens(
+  encoding: Encoding,
+  logits: Float32Array,
+  { text, starts }: { text: string; starts: readonly number[] },
+  { tokenizer, model }: Context<BertForTokenClassification>,
+): ScoredToken[] {
+  const { inputIds, specialTokensMask, offsets = [], wordIds } = encoding
+  const { numLabels } = model.config
+  const names = tokenizer.convertIdsToTokens(inputIds)
+  return inputIds.flatMap((id, index) => {
+    if (specialTokensMask[index] === 1) return []
+    const shift = starts[wordIds[index] ?? 0] ?? 0
+    const [start, end] = offsets[index].map((offset) => offset + shift)
+    const written = text.slice(start, end)
+    const isUnknown = id === tokenizer.unkTokenId
+    return {
+      word: isUnknown ? written : names[index],
+      scores: softmax(logits.subarray(index * numLabels, (index + 1) * numLabels)),
+      index,
+      start,
+      end,
+      // its ## makes a token longer than its text
+      isSubword: !isUnknown && codePointLength(names[index]) !== codePointLength(written),
+    }
+  })
+}
+
+function checkInput(input: unknown, words: boolean): asserts input is TextOrWords {
+  if (!words) checkText(input, 'a text (with isSplitIntoWords a list of words)')
+  else if (!Array.isArray(input)) throw new ArgumentError(`Expected a list of words but received ${kindOf(input)}`)
+  else for (const [i, word] of input.entries()) checkText(word, `word ${i} to be a text`)
+}
+
+export const tokenClassification: Task<
+  BertForTokenClassification,
+  TextOrWords,
+  TokenClassificationOptions,
+  Float32Array,
+  (TokenEntity | EntityGroup)[]
+> = {
+  name: 'token-classification',
+  modelClass: BertForTokenClassification,
+  architectures: ['BertForTokenClassification'],
+  checks: {
+    aggregationStrategy: oneOf('none', 'simple', 'first', 'average', 'max'),
+    ignoreLabels: [
+      'a list of labels',
+      (value) => Array.isArray(value) && value.every((label) => typeof label === 'string'),
+    ],
+    stride: ['an integer of at least 0', (value) => Number.isInteger(value) && (value as number) >= 0],
+    isSplitIntoWords: BOOLEAN,
+    delimiter: ['a text', (value) => typeof value === 'string'],
+    offsetUnit: OFFSET_UNIT,
+  },
+  check({ stride, aggregationStrategy = 'none' }, { maxLength }) {
+    if (stride === undefined) return
+    if (aggregationStrategy === 'none')
+      throw new ArgumentError('Expected an aggregationStrategy other than none beside stride')
+    if (stride >= maxLength - 2)
+      throw new ArgumentError(`Expected stride below ${maxLength - 2}, the tokens of a window, but received ${stride}`)
+  },
+
+  start(input, options, context) {
+    const { aggregationStrategy = 'none', ignoreLabels = ['O'], stride, isSplitIntoWords = false } = options
+    const { delimiter = ' ', offsetUnit = 'utf16' } = options
+    checkInput(input, isSplitIntoWords)
+    const { tokenizer, model, maxLength } = context
+    const windows = stride === undefined ? {} : { stride, returnOverflowingTokens: true }
+    const encoding = tokenizer.encode(input, { truncation: true, maxLength, returnOffsets: true, ...windows })
+    const encodings = [encoding, ...(encoding.overflowing ?? [])]
+    const given = textOf(input, delimiter)
+    const { labels } = model.config
+    const join = (words: readonly string[]) => tokenizer.convertTokensToString(words)
+    return {
+      sequences: encodings.map(({ inputIds, tokenTypeIds }) => ({ inputIds, tokenTypeIds })),
+      finish(logits) {
+        const tokens = encodings.map((each, i) => scoreTokens(each, logits[i], given, context))
+        const convert = offsetConverter(given.text, offsetUnit)
+        const placed = <Found extends { start: number; end: number }>(found: Found): Found => ({
+          ...found,
+          start: convert(found.start),
+          end: convert(found.end),
+        })
+        if (aggregationStrategy === 'none') {
+          const found = tokens.flatMap((each) => labelTokens(each, labels))
+          return found.filter(({ entity }) => !ignoreLabels.includes(entity)).map(placed)
+        }
+        const groups = tokens
+          .flatMap((each) => aggregate(each, labels, aggregationStrategy, join))
+          .filter(({ entityGroup }) => !ignoreLabels.includes(entityGroup))
+        return (tokens.length > 1 ? withoutOverlaps(groups) : groups).map(placed)
+      },
+    }
+  },
+
+  async compute(model, sequences, signal) {
+    const { logits } = await infer(model, sequences, signal)
+    return tokenRowsOf(logits, sequences)
+  },
+
+  // a list of words alone is a list of one input, as in Transformers
+  listOf(given, { isSplitIntoWords }) {
+    if (!Array.isArray(given)) return undefined
+    const isOneInput = isSplitIntoWords && given.length > 0 && given.every((word) => typeof word === 'string')
+    return isOneInput ? [given] : given
+  },
+}
