@@ -1,11 +1,14 @@
 export type { BackendDescription } from './backend/backend.ts'
 export { describeBackend } from './backend/open.ts'
+export { createMasking, type Masking, type MaskingOptions } from './data/collators/masked-lm.ts'
 export type {
   DecodeOptions,
   EncodeOptions,
   Encoding,
   TextInput,
   TokenizerOptions,
+  TokenizerTrainingProgress,
+  TrainTokenizerOptions,
   TruncationStrategy,
 } from './data/tokenizer/tokenizer.ts'
 export { BertTokenizer } from './data/tokenizer/tokenizer.ts'
@@ -23,6 +26,31 @@ export { BertConfig, type BertConfigFields, type ProblemType } from './model/con
 export type { ParamGroup } from './optim/param-groups.ts'
 export type { ScheduledOptimizer, Scheduler, SchedulerState } from './optim/scheduler.ts'
 export * from './optim/schedules.ts'
+export type { AggregationStrategy, EntityGroup, TokenEntity } from './pipelines/entities.ts'
+export type { FeatureExtractionOptions } from './pipelines/feature-extraction.ts'
+export type { FilledMask, FillMaskOptions, FillMaskOutput } from './pipelines/fill-mask.ts'
+export type { CallOptions, PipelineOptions } from './pipelines/open.ts'
+export {
+  type PipelineModels,
+  type Pipelines,
+  type PipelineTask,
+  type PipelineTaskOptions,
+  pipeline,
+} from './pipelines/pipeline.ts'
+export type { Answer, QuestionAnsweringOptions, QuestionInput } from './pipelines/question-answering.ts'
+export type { SimilarityInput } from './pipelines/sentence-similarity.ts'
+export type { Classification, TextClassificationOptions, TextOrPair } from './pipelines/text-classification.ts'
+export type { TextOrWords, TokenClassificationOptions } from './pipelines/token-classification.ts'
+export type {
+  FeatureExtractionPipeline,
+  FillMaskPipeline,
+  QuestionAnsweringPipeline,
+  SentenceSimilarityPipeline,
+  TextClassificationPipeline,
+  TokenClassificationPipeline,
+  ZeroShotClassificationPipeline,
+} from './pipelines/types.ts'
+export type { ZeroShotClassification, ZeroShotClassificationOptions } from './pipelines/zero-shot-classification.ts'
 export { AdamW, type AdamWOptions, type StepOptions } from './session/adamw.ts'
 export type { EncoderInputs } from './session/encoder.ts'
 export type { ChoiceInput, ModelInputs, TokenInput } from './session/given.ts'
@@ -39,6 +67,31 @@ export type {
 export type { StepInputs } from './session/prepare.ts'
 export type { Tensor } from './tensor.ts'
 export type { TrainingArguments, TrainingArgumentsInput } from './train/arguments.ts'
-export type { TrainEvent, TrainingRun, TrainOutput } from './train/events.ts'
+export {
+  type CallbackContext,
+  EarlyStoppingCallback,
+  type EarlyStoppingOptions,
+  type TrainerCallback,
+  type TrainerControl,
+} from './train/callbacks.ts'
+export type { Predictions } from './train/evaluation.ts'
+export type { LogRecord, TrainEvent, TrainingRun, TrainOutput } from './train/events.ts'
+export { accuracy, matthews, precisionRecallF1 } from './train/metrics/classification.ts'
+export { meanSquaredError, pearson, spearman } from './train/metrics/regression.ts'
+export { SpanCounter, spansOf } from './train/metrics/spans.ts'
+export { SquadCounter, SquadV2Counter } from './train/metrics/squad.ts'
+export type { Task, TaskName, TaskOptions, TaskRow } from './train/tasks/task.ts'
+export { type DataSettings, readTaskData, type TaskData, type TokenizeSettings } from './train/tasks/task-data.ts'
+export { TensorBoardCallback } from './train/tensorboard-callback.ts'
 export { Trainer, type TrainerOptions } from './train/trainer.ts'
-export type { ComputeMetrics, Example, ModelBatch } from './train/types.ts'
+export type { Dataset, TaskDataset } from './train/trainer-options.ts'
+export type {
+  ComputeMetrics,
+  DataCollator,
+  Evaluation,
+  Example,
+  ModelBatch,
+  StreamedDataset,
+  TrainableModel,
+  TrainableOptimizer,
+} from './train/types.ts'

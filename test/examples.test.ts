@@ -63,6 +63,36 @@ describe.skipIf(reference === undefined)(`examples/${reason}`, () => {
     expect(alike).toBeGreaterThan(unlike + 0.3)
   })
 
+  test('train-tags.mjs learns tags and finds names', async () => {
+    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'bertkit-example-'))
+    const sentences = [
+      'Ada Lovelace was born in London .',
+      'Alan Turing worked in Manchester .',
+      'Grace Hopper lived in Arlington .',
+    ]
+    const tags = [
+      ['B-PER', 'I-PER', 'O', 'O', 'O', 'B-LOC', 'O'],
+      ['B-PER', 'I-PER', 'O', 'O', 'B-LOC', 'O'],
+      ['B-PER', 'I-PER', 'O', 'O', 'B-LOC', 'O'],
+    ]
+    const lines = sentences.map((sentence, i) =>
+      sentence
+        .split(' ')
+        .map((word, k) => `${word}\t${tags[i][k]}\n`)
+        .join(''),
+    )
+    const file = path.join(folder, 'tags.conll')
+    fs.writeFileSync(file, Array.from({ length: 20 }, () => lines.join('\n')).join('\n'))
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [path.join(root, 'examples', 'train-tags.mjs'), checkpoint, file, file],
+      { cwd: folder, env: { ...process.env, NODE_PATH: root } },
+    )
+    expect(stdout.match(/eval_f1/g)).toHaveLength(3)
+    expect(stdout).toContain("entityGroup: 'PER'")
+    fs.rmSync(folder, { recursive: true })
+  })
+
   test('fill-mask.mjs learns the words that it hides', async () => {
     const { stdout } = await example('examples/fill-mask.mjs', checkpoint)
     expect(stdout.match(/^-?\d+\.\d\d \S+$/gm)).toHaveLength(3)

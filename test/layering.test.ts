@@ -26,10 +26,11 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   train: [...session, 'session'],
   // other runtimes' formats: a graph from the config, weights from a folder or a model; it trains nothing
   export: [...session, 'session'],
-  cli: [...session, 'session', 'train', 'export'],
+  pipelines: [...session, 'session'],
+  cli: [...session, 'session', 'train', 'export', 'pipelines'],
 }
 /** src/*.ts that every layer may import and that import only each other. */
-const leaves = ['bfloat16.ts', 'errors.ts', 'json.ts', 'run.ts', 'tensor.ts', 'turns.ts']
+const leaves = ['bfloat16.ts', 'errors.ts', 'json.ts', 'random.ts', 'run.ts', 'scores.ts', 'tensor.ts', 'turns.ts']
 /** src/*.ts that only name what others export. */
 const entries = ['index.ts']
 
@@ -48,8 +49,7 @@ const packages: Readonly<Record<string, string>> = {
   '@bufbuild/protobuf/codegenv2': 'export/onnx/onnx_pb.ts',
   '@bufbuild/protobuf/wire': 'export/onnx/serialize.ts',
   commander: 'cli/',
-  'cli-progress': 'cli/',
-  'csv-parse': 'data/readers/records.ts',
+  hyparquet: 'data/readers/parquet-worker.ts',
   '@huggingface/hub': 'formats/hub-client.ts',
 }
 const generated = ['graph/op-table.ts', 'export/onnx/onnx_pb.ts', 'data/tokenizer/unicode-tables.ts']
@@ -198,7 +198,7 @@ describe('the rule itself', () => {
     ['formats/safetensors.ts', `import type { FileHandle } from 'node:fs/promises'`],
     ['model/config.ts', `const { readText } = await import('../formats/files.ts')`],
     ['train/trainer.ts', `import { type A, b } from '../session/adamw.ts'`],
-    ['data/readers/records.ts', `const { parse } = await import('csv-parse')`],
+    ['data/readers/parquet-worker.ts', `import type * as Hyparquet from 'hyparquet'`],
     ['data/tokenizer/word-piece.ts', `import { DataError } from '../../errors.ts'`],
   ])('%s may say %s', (file, source) => {
     expect(judge(file, source)).toEqual([undefined])

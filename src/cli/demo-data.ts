@@ -1,8 +1,6 @@
-import { readFile } from 'node:fs/promises'
-import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { brotliDecompress } from 'node:zlib'
-import { guarded } from '../formats/files.ts'
+import { readAsset } from './assets.ts'
 
 export type LabelledText = readonly [text: string, label: number]
 
@@ -16,18 +14,13 @@ export interface DemoData {
   readonly vocabulary: string[]
 }
 
-/** The package's assets/, which is equally deep under src/ and dist/. */
-const assetFile = (name: string): string => fileURLToPath(new URL(`../../assets/${name}`, import.meta.url))
-
-async function readAsset(name: string): Promise<string> {
-  const file = assetFile(name)
-  const bytes = await guarded('read', file, () => readFile(file))
-  return (await promisify(brotliDecompress)(bytes)).toString('utf8')
+async function readCompressed(name: string): Promise<string> {
+  return (await promisify(brotliDecompress)(await readAsset(name))).toString('utf8')
 }
 
 /** Throws FileError where the package is incomplete. */
 export async function readDemoData(): Promise<DemoData> {
-  const data: Omit<DemoData, 'vocabulary'> = JSON.parse(await readAsset('banking77.json.br'))
-  const vocabulary = (await readAsset('demo-vocab.txt.br')).trimEnd().split('\n')
+  const data: Omit<DemoData, 'vocabulary'> = JSON.parse(await readCompressed('banking77.json.br'))
+  const vocabulary = (await readCompressed('demo-vocab.txt.br')).trimEnd().split('\n')
   return { ...data, vocabulary }
 }

@@ -3,15 +3,15 @@ import { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { AbortedError } from '../errors.ts'
 import { BertConfig } from '../model/config.ts'
 import { BertForSequenceClassification } from '../session/models.ts'
+import { SequenceClassificationEvaluation } from '../train/metrics/sequence-classification.ts'
 import { mapInSlices } from '../train/slices.ts'
+import { predictionOf } from '../train/tasks/sequence-classification.ts'
 import { Trainer } from '../train/trainer.ts'
 import type { Example } from '../train/types.ts'
-import { metricsFor } from './classification.ts'
 import { type DemoData, type LabelledText, readDemoData } from './demo-data.ts'
 import { grouped, type Io, writeJsonLine } from './io.ts'
 import { addModelOptions, integerOption, type ModelOptions } from './options.ts'
 import { createProgress } from './progress.ts'
-import { predictionOf } from './scores.ts'
 
 const MAX_LENGTH = 64
 const BATCH = 32
@@ -116,8 +116,10 @@ async function demo(options: DemoOptions, io: Io): Promise<void> {
   const trainer = new Trainer({
     model,
     trainDataset,
-    evalDataset,
-    computeMetrics: metricsFor('single_label_classification'),
+    evalDataset: {
+      data: evalDataset,
+      evaluation: () => new SequenceClassificationEvaluation('single_label_classification'),
+    },
     args: {
       perDeviceTrainBatchSize: BATCH,
       perDeviceEvalBatchSize: 2 * BATCH,

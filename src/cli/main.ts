@@ -6,8 +6,9 @@ const controller = new AbortController()
 function interrupt(): void {
   // A second Ctrl-C does not wait for the checkpoint.
   if (controller.signal.aborted) process.exit(EXIT.interrupted)
-  process.stderr.write('\nbertkit: stopping; once more to stop at once\n')
+  // the display leaves its place first, and what is said stays below it
   controller.abort()
+  process.stderr.write('\nbertkit: stopping; once more to stop at once\n')
 }
 process.on('SIGINT', interrupt)
 process.on('SIGTERM', interrupt)

@@ -6,11 +6,11 @@ import { isRevision } from '../formats/hub.ts'
 import {
   type ArgumentRule,
   argumentRules,
-  flagOf,
   refusedArguments,
-  resolveTrainingArguments,
   type TrainingArgumentsInput,
-} from '../train/arguments.ts'
+} from '../train/argument-rules.ts'
+import { resolveTrainingArguments } from '../train/arguments.ts'
+import { type ReadSettings, TASK_NAMES, type TaskName, type TaskOptions } from '../train/tasks/task.ts'
 
 /** Options that every command which runs a model has. */
 export interface ModelOptions {
@@ -24,23 +24,11 @@ export interface ModelOptions {
 /** What the backend takes. */
 const MOST_THREADS = 256
 
-const TASKS_TO_COME = [
-  'token-classification',
-  'question-answering',
-  'multiple-choice',
-  'masked-lm',
-  'causal-lm',
-  'next-sentence',
-  'pretraining',
-]
-const TASKS = ['sequence-classification', ...TASKS_TO_COME]
-
-export function parseTask(task: string): string {
-  if (TASKS_TO_COME.includes(task))
-    throw new UsageError(`not available yet: --task ${task}; sequence-classification is`)
-  if (!TASKS.includes(task))
-    throw new UsageError(`Expected --task to be one of ${TASKS.join(', ')} but received '${task}'`)
-  return task
+export function parseTask(task: string): TaskName {
+  const found = TASK_NAMES.find((name) => name === task)
+  if (found === undefined)
+    throw new UsageError(`Expected --task to be one of ${TASK_NAMES.join(', ')} but received '${task}'`)
+  return found
 }
 
 /** A parser for commander that accepts integers of at least `least`, and of at most `most`. */
@@ -53,7 +41,7 @@ export const integerOption =
     throw new UsageError(`Expected ${flag} to be an integer ${range} but received '${text}'`)
   }
 
-const FILE_FORMATS: readonly RowFormat[] = ['csv', 'tsv', 'jsonl']
+const FILE_FORMATS: readonly RowFormat[] = ['csv', 'tsv', 'jsonl', 'json', 'parquet', 'conll', 'txt']
 const PROBLEM_TYPES: readonly ClassificationProblem[] = [
   'single_label_classification',
   'multi_label_classification',
@@ -131,7 +119,7 @@ export function addDataOptions(command: Command): Command {
   return command
     .option(
       '--file-format <name>',
-      'csv, tsv or jsonl (default: by the name of the file)',
+      `${FILE_FORMATS.join(', ')} (default: by the name of the file)`,
       oneOf('--file-format', FILE_FORMATS),
     )
     .option('--columns <names>', 'names of the columns, separated by commas; _ skips one')
@@ -146,8 +134,76 @@ export function addDataOptions(command: Command): Command {
     )
 }
 
+/** How a data file is read, as the options of a command say. */
+export const readSettings = (options: DataOptions): ReadSettings => ({
+  format: options.fileFormat,
+  columns: options.columns?.split(',').map((name) => name.trim()),
+  header: options.columns === undefined ? undefined : options.header,
+  textColumn: options.textColumn,
+  textPairColumn: options.textPairColumn,
+  labelColumn: options.labelColumn,
+})
+
+/** The options of single tasks among those of a command. */
+export const taskOptions = (options: TaskOptions): TaskOptions => ({
+  problemType: options.problemType,
+  docStride: options.docStride,
+  maxAnswerLength: options.maxAnswerLength,
+  nBestSize: options.nBestSize,
+  version2WithNegative: options.version2WithNegative,
+  nullScoreDiffThreshold: options.nullScoreDiffThreshold,
+  mlmProbability: options.mlmProbability,
+  wholeWordMask: options.wholeWordMask,
+  lineByLine: options.lineByLine,
+  shortSeqProb: options.shortSeqProb,
+})
+
+/** A parser for commander that accepts numbers in a range. */
+export const numberOption =
+  (flag: string, expected: string, accepts: (value: number) => boolean) =>
+  (text: string): number => {
+    const value = text.trim() === '' ? Number.NaN : Number(text)
+    if (Number.isFinite(value) && accepts(value)) return value
+    throw new UsageError(`Expected ${flag} to be ${expected} but received '${text}'`)
+  }
+
+const probabilityOption = (flag: string) =>
+  numberOption(flag, 'a number from 0 to 1', (value) => value >= 0 && value <= 1)
+
+/** Options of single tasks; see TaskOptions. */
+export function addTaskOptions(command: Command): Command {
+  const integer = (flag: string, help: string, least = 1) =>
+    command.option(`${flag} <integer>`, help, integerOption(flag, least))
+  integer(
+    '--doc-stride',
+    'question answering: tokens that windows of a long context share (default: 128, less in short windows)',
+    0,
+  )
+  integer('--max-answer-length', 'question answering: longest answer in tokens (default: 30)')
+  integer('--n-best-size', 'question answering: starts and ends to choose from (default: 20)')
+  return command
+    .option('--version-2-with-negative', 'question answering: questions may have no answer, as in SQuAD 2.0')
+    .option(
+      '--null-score-diff-threshold <number>',
+      'question answering: how much better "no answer" has to score (default: 0)',
+      numberOption('--null-score-diff-threshold', 'a number', () => true),
+    )
+    .option(
+      '--mlm-probability <number>',
+      'masked-lm, pretraining: share of tokens to predict (default: 0.15)',
+      probabilityOption('--mlm-probability'),
+    )
+    .option('--whole-word-mask', 'masked-lm, pretraining: predict all pieces of a word or none')
+    .option('--line-by-line', 'masked-lm, causal-lm: each passage is a sequence; else those of a document are joined')
+    .option(
+      '--short-seq-prob <number>',
+      'next-sentence, pretraining: share of shorter pairs (default: 0.1)',
+      probabilityOption('--short-seq-prob'),
+    )
+}
+
 /** Throws UsageError for a combination that cannot be read. */
-export function checkDataOptions({ columns, header }: DataOptions): void {
+export function checkDataOptions({ columns, header }: Pick<DataOptions, 'columns' | 'header'>): void {
   if (!header && columns === undefined)
     throw new UsageError('Expected --columns because of --no-header but received none')
 }
@@ -155,12 +211,16 @@ export function checkDataOptions({ columns, header }: DataOptions): void {
 export function addProblemType(command: Command): Command {
   const names = PROBLEM_TYPES.join(', ')
   const parse = oneOf('--problem-type', PROBLEM_TYPES)
-  return command.option('--problem-type <name>', `${names} (default: the first)`, parse)
+  return command.option('--problem-type <name>', `sequence classification: ${names} (default: the first)`, parse)
 }
+
+const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+
+export const flagOf = (name: string): string => `--${kebab(name)}`
 
 /** Names of the Trainer's arguments in a message become the flags that were typed. */
 function withFlags(message: string): string {
-  const names = [...Object.keys(argumentRules), 'warmupRatio'].join('|')
+  const names = [...Object.keys(argumentRules), 'warmupRatio', 'maxLength', 'docStride', 'mlmProbability'].join('|')
   return message.replace(new RegExp(`\\b(${names})\\b`, 'g'), flagOf)
 }
 

@@ -1,77 +1,92 @@
 import { open, realpath, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import type { ClassificationExample } from '../data/classification.ts'
 import { extensionOf, openData } from '../data/readers/bytes.ts'
 import { blocksOf } from '../data/readers/lines.ts'
 import { AbortedError, UsageError } from '../errors.ts'
 import { guarded, writeAtomic } from '../formats/files.ts'
-import { collate } from '../train/dataset.ts'
-import { type Classifier, encodeTexts, maxLengthOf, openClassifier, readData } from './classification.ts'
+import type { Task, TaskName, TaskOptions, TaskRow } from '../train/tasks/task.ts'
 import { abortable, type Io, type Output, writeJsonLine, writeWhenReady } from './io.ts'
+import { maxLengthOf, openModel } from './models.ts'
 import {
   addDataOptions,
   addModelOptions,
   addRevision,
+  addTaskOptions,
   checkDataOptions,
   type DataOptions,
   integerOption,
   type ModelOptions,
+  parseTask,
+  readSettings,
 } from './options.ts'
-import { predictionOf } from './scores.ts'
+import { toBytes } from './texts.ts'
 
-interface PredictOptions extends ModelOptions, DataOptions {
+interface PredictOptions extends ModelOptions, DataOptions, TaskOptions {
+  readonly task?: TaskName
   readonly model: string
   readonly inputFile?: string
   readonly outputFile?: string
   readonly perDeviceEvalBatchSize: number
 }
 
-const toBytes = async function* (chunks: AsyncIterable<Uint8Array | string>): AsyncGenerator<Uint8Array> {
-  const encoder = new TextEncoder()
-  for await (const chunk of chunks) yield typeof chunk === 'string' ? encoder.encode(chunk) : chunk
-}
+type Opened = Awaited<ReturnType<typeof openModel>>
 
 /** A text on each line. What has come is given at once, so that a program may write a line and wait for its answer. */
-async function* linesInBlocks(bytes: AsyncIterable<Uint8Array>, file: string): AsyncGenerator<ClassificationExample[]> {
+async function* linesInBlocks(
+  bytes: AsyncIterable<Uint8Array>,
+  file: string,
+  rowOf: (text: string, line: number) => TaskRow,
+): AsyncGenerator<TaskRow[]> {
   for await (const { line, text } of blocksOf(bytes, file)) {
     const lines = text.split('\n')
     if (text.endsWith('\n')) lines.pop()
-    yield lines.map((each, index) => ({ text: each.replace(/\r$/, ''), line: line + index }))
+    yield lines.map((each, index) => rowOf(each.replace(/\r$/, ''), line + index))
   }
 }
 
-/** The inputs, in pieces of any size: lines of text from standard input and .txt files, else rows of a table or JSON lines. */
-async function* readInputs(options: PredictOptions, io: Io): AsyncGenerator<ClassificationExample[]> {
-  const { fileFormat, inputFile } = options
-  if (inputFile === undefined) {
-    const source = { bytes: toBytes(abortable(io.stdin, io.signal)), name: 'standard input' }
-    if (fileFormat === undefined) yield* linesInBlocks(source.bytes, source.name)
-    else yield (await readData(source, options, 'ignored')).examples
-  } else if (fileFormat === undefined && extensionOf(inputFile) === 'txt') {
-    yield* linesInBlocks(openData(inputFile), inputFile)
-  } else {
-    yield (await readData(inputFile, options, 'ignored')).examples
+async function* groups(rows: AsyncIterable<TaskRow>, size: number): AsyncGenerator<TaskRow[]> {
+  let group: TaskRow[] = []
+  for await (const row of rows) {
+    if (group.push(row) < size) continue
+    yield group
+    group = []
   }
+  if (group.length > 0) yield group
+}
+
+/** The inputs, in pieces of any size: lines of text from standard input and .txt files, else rows of a file of the task. */
+async function* readInputs(task: Task, options: PredictOptions, io: Io): AsyncGenerator<TaskRow[]> {
+  const { fileFormat, inputFile, perDeviceEvalBatchSize: size } = options
+  const source = inputFile ?? { bytes: toBytes(abortable(io.stdin, io.signal)), name: 'standard input' }
+  const isText = fileFormat === undefined && (inputFile === undefined || extensionOf(inputFile) === 'txt')
+  if (!isText) return yield* groups(task.rows(source, readSettings(options), 'predict'), size)
+  if (task.rowOf === undefined)
+    throw new UsageError(
+      `Expected --input-file of ${task.files}, because ${task.name} needs more than a text, but received ${inputFile ?? 'lines of standard input'}`,
+    )
+  const bytes = typeof source === 'string' ? openData(source) : source.bytes
+  yield* linesInBlocks(bytes, inputFile ?? 'standard input', task.rowOf)
 }
 
 /** A JSON line for every input, in their order; the lines of a batch together. */
-async function* predictions(
-  { model, tokenizer }: Classifier,
-  maxLength: number,
-  options: PredictOptions,
-  io: Io,
-): AsyncGenerator<string> {
+async function* predictions(opened: Opened, options: PredictOptions, io: Io): AsyncGenerator<string> {
+  const { model, task, tokenizer } = opened
+  if (task.predict === undefined)
+    throw new UsageError(
+      `Expected a model that predicts but ${task.name} has nothing to predict; its parts have, with --task masked-lm or next-sentence`,
+    )
+  const maxLength = maxLengthOf(options, model.config)
   model.eval()
   const size = options.perDeviceEvalBatchSize
-  for await (const inputs of readInputs(options, io)) {
+  for await (const inputs of readInputs(task, options, io)) {
     for (let start = 0; start < inputs.length; start += size) {
       if (io.signal?.aborted) throw new AbortedError('The prediction was stopped')
-      const examples = await encodeTexts(inputs.slice(start, start + size), tokenizer, maxLength, io.signal)
-      const { logits } = await model.forward(collate(examples), { signal: io.signal })
+      const rows = inputs.slice(start, start + size)
+      const predicted = await task.predict(model, rows, { tokenizer, maxLength, signal: io.signal })
       let lines = ''
       const collected: Output = { write: (line) => (lines += line) }
-      for (const row of examples.keys()) writeJsonLine(collected, predictionOf(logits, row, model.config))
+      for (const each of predicted) writeJsonLine(collected, each)
       yield lines
     }
   }
@@ -106,9 +121,9 @@ async function writeLines(file: string, lines: AsyncIterable<string>): Promise<v
 async function predict(options: PredictOptions, io: Io): Promise<void> {
   checkDataOptions(options)
   await checkFiles(options)
-  const classifier = await openClassifier(options.model, options, io)
-  using _ = classifier.model
-  const lines = predictions(classifier, maxLengthOf(options, classifier.model.config), options, io)
+  const opened = await openModel(options.model, options.task, options, options, io)
+  using _ = opened.model
+  const lines = predictions(opened, options, io)
   // Awaited, not returned: the model is disposed at the end of this function.
   if (options.outputFile !== undefined) await writeLines(options.outputFile, lines)
   else for await (const text of lines) await writeWhenReady(io.stdout, text, io.signal)
@@ -118,10 +133,16 @@ export function addPredict(program: Command, io: Io): void {
   const batchFlag = '--per-device-eval-batch-size'
   const command = program
     .command('predict')
-    .description('write a JSON line with labels and scores for every input')
+    .description('write a JSON line with what the model says for every input')
+    .option('--task <name>', 'what the model does (default: as its config says)', parseTask)
     .requiredOption('--model <name>', 'model folder or Hub id')
-    .option('--input-file <file>', 'texts: .csv, .tsv, .jsonl, .txt (default: lines of standard input)')
+    .option(
+      '--input-file <file>',
+      'inputs: .txt with a text on each line, or a format of the task (default: lines of standard input)',
+    )
     .option('--output-file <file>', 'where to write (default: standard output)')
     .option(`${batchFlag} <integer>`, 'sequences in a batch', integerOption(batchFlag, 1), 32)
-  addModelOptions(addDataOptions(addRevision(command))).action((options: PredictOptions) => predict(options, io))
+  addModelOptions(addTaskOptions(addDataOptions(addRevision(command)))).action((options: PredictOptions) =>
+    predict(options, io),
+  )
 }

@@ -3,9 +3,13 @@ import { AbortedError, BertkitError, UsageError } from '../errors.ts'
 import { addDemo } from './demo.ts'
 import { addEvaluate } from './evaluate.ts'
 import { addExport } from './export.ts'
+import { addFillMask } from './fill-mask.ts'
+import { addGenerate } from './generate.ts'
 import { addInfo } from './info.ts'
 import type { Io } from './io.ts'
 import { addPredict } from './predict.ts'
+import { addPretrain } from './pretrain.ts'
+import { addTokenizer } from './tokenizer.ts'
 import { addTrain } from './train.ts'
 import { version } from './version.ts'
 
@@ -23,7 +27,19 @@ function createProgram(io: Io): Command {
       outputError: (text, write) => write(text.replace(/^error: /, 'bertkit: ')),
     })
     .showSuggestionAfterError(true)
-  for (const add of [addTrain, addEvaluate, addPredict, addExport, addInfo, addDemo]) add(program, io)
+  for (const add of [
+    addTrain,
+    addPretrain,
+    addEvaluate,
+    addPredict,
+    addFillMask,
+    addGenerate,
+    addTokenizer,
+    addExport,
+    addInfo,
+    addDemo,
+  ])
+    add(program, io)
   return program
 }
 

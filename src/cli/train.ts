@@ -1,110 +1,89 @@
+import * as path from 'node:path'
 import type { Command } from 'commander'
-import { type ClassificationProblem, inferLabels, type LabelSet } from '../data/classification.ts'
-import { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
-import { ArgumentError, ConfigError, DataError, UsageError } from '../errors.ts'
-import { readText } from '../formats/files.ts'
-import { parseJson } from '../json.ts'
-import { BertConfig } from '../model/config.ts'
-import { BertForSequenceClassification } from '../session/models.ts'
-import type { TrainingArgumentsInput } from '../train/arguments.ts'
+import { DataError, UsageError } from '../errors.ts'
+import type { TrainingArgumentsInput } from '../train/argument-rules.ts'
+import { isStreamed } from '../train/dataset.ts'
 import type { LogRecord, TrainEvent, TrainOutput } from '../train/events.ts'
+import type { Task, TaskModel, TaskName, TaskOptions } from '../train/tasks/task.ts'
+import { type DataSettings, readTaskData, type TaskData } from '../train/tasks/task-data.ts'
+import { createTask } from '../train/tasks/tasks.ts'
 import { Trainer, type TrainerOptions } from '../train/trainer.ts'
-import { encodeLabelled, HEADLINE_METRIC, maxLengthOf, metricsFor, readData } from './classification.ts'
-import { hubOptions } from './hub.ts'
+import type { TaskDataset } from '../train/trainer-options.ts'
+import { showing, warnOfFaults } from './data.ts'
 import { grouped, type Io, metricRows, writeJsonLine, writeTable } from './io.ts'
+import { type Blueprint, checkModelSource, createModel, type ModelSource, maxLengthOf } from './models.ts'
 import {
   addDataOptions,
   addModelOptions,
   addProblemType,
   addRevision,
+  addTaskOptions,
   addTrainingOptions,
   checkArguments,
   checkDataOptions,
   type DataOptions,
   flagError,
   givenArguments,
-  type ModelOptions,
   parseTask,
+  readSettings,
+  taskOptions,
 } from './options.ts'
-import { createProgress } from './progress.ts'
+import { createProgress, type Progress } from './progress.ts'
+import { CurveRecorder } from './report-data.ts'
+import { reportRun } from './train-report.ts'
 
-interface TrainOptions extends ModelOptions, DataOptions {
-  readonly model?: string
-  readonly config?: string
-  readonly vocab?: string
-  readonly trainFile: string
+export interface TrainOptions extends ModelSource, DataOptions, TaskOptions {
+  readonly task: TaskName
+  readonly trainFile: readonly string[]
   readonly evalFile?: string
   readonly outputDir: string
-  readonly problemType?: ClassificationProblem
+  readonly streaming?: boolean
 }
 
 /** What argumentsOf() makes of arguments that are not given, for the help. */
 const OWN_DEFAULTS = {
-  evalStrategy: 'epoch with --eval-file, else no',
-  saveStrategy: 'as --eval-strategy, else epoch',
+  evalStrategy: 'epoch (steps with --max-steps) with --eval-file, else no',
+  saveStrategy: 'as --eval-strategy, else epoch (steps with --max-steps)',
   loadBestModelAtEnd: 'true with --eval-file',
-  metricForBestModel: Object.values(HEADLINE_METRIC).join(' or '),
+  metricForBestModel: "the task's: accuracy, f1, f1_micro, pearson or loss",
   saveTotalLimit: '1',
+  reportTo: 'tensorboard',
+}
+
+/** Throws UsageError for a metric that the task does not have, before anything is trained. */
+function checkMetric({ metrics }: Task, given: string | null | undefined): void {
+  const name = given?.replace(/^eval_/, '')
+  if (name === undefined || name === 'loss' || metrics.includes(name)) return
+  throw new UsageError(
+    `Expected --metric-for-best-model to be one of ${[...metrics, 'loss'].join(', ')} but received '${given}'`,
+  )
 }
 
 /** The Trainer's arguments; by default it evaluates and saves each epoch, and keeps the best model. Throws UsageError. */
-function argumentsOf(options: TrainOptions): TrainingArgumentsInput {
+function argumentsOf(task: Task, options: TrainOptions): TrainingArgumentsInput {
   const given = givenArguments({ ...options })
-  const evalStrategy = given.evalStrategy ?? (options.evalFile === undefined ? 'no' : 'epoch')
+  // a run of so many steps may end before an epoch does
+  const regularly = (given.maxSteps ?? -1) > 0 ? 'steps' : 'epoch'
+  const evalStrategy = given.evalStrategy ?? (options.evalFile === undefined ? 'no' : regularly)
   if (evalStrategy !== 'no' && options.evalFile === undefined) {
     throw new UsageError(`Expected --eval-file because --eval-strategy is '${evalStrategy}' but received none`)
   }
-  const saveStrategy = given.saveStrategy ?? (evalStrategy === 'no' ? 'epoch' : evalStrategy)
+  const saveStrategy = given.saveStrategy ?? (evalStrategy === 'no' ? regularly : evalStrategy)
   const loadBestModelAtEnd = evalStrategy !== 'no' && (saveStrategy === evalStrategy || saveStrategy === 'best')
-  const metricForBestModel = loadBestModelAtEnd ? HEADLINE_METRIC[problemOf(options)] : null
-  const defaults = { evalStrategy, saveStrategy, loadBestModelAtEnd, metricForBestModel, saveTotalLimit: 1 }
+  const metricForBestModel = loadBestModelAtEnd ? task.bestMetric : null
+  const evalEvery = given.evalSteps ?? given.loggingSteps
+  const saveEvery = evalStrategy === 'steps' && evalEvery !== undefined ? { saveSteps: evalEvery } : {}
+  checkMetric(task, given.metricForBestModel)
+  const defaults = {
+    ...saveEvery,
+    evalStrategy,
+    saveStrategy,
+    loadBestModelAtEnd,
+    metricForBestModel,
+    saveTotalLimit: 1,
+    reportTo: 'tensorboard',
+  } as const
   return checkArguments({ ...defaults, ...given })
-}
-
-const problemOf = (options: TrainOptions): ClassificationProblem => options.problemType ?? 'single_label_classification'
-
-function checkModelSource({ config, model, vocab }: TrainOptions): void {
-  const fromScratch = config !== undefined && vocab !== undefined
-  const half = (config === undefined) !== (vocab === undefined)
-  if (half || fromScratch === (model !== undefined)) {
-    throw new UsageError('Expected --model, or --config and --vocab to train from scratch')
-  }
-}
-
-async function readVocabulary(file: string): Promise<BertTokenizer> {
-  const tokens = (await readText(file)).replace(/\r?\n$/, '').split(/\r?\n/)
-  try {
-    return BertTokenizer.fromVocab(tokens)
-  } catch (error) {
-    throw error instanceof ArgumentError ? new DataError(error.message, file, undefined, { cause: error }) : error
-  }
-}
-
-async function createFromScratch(options: TrainOptions, labels: LabelSet, seed: number | undefined) {
-  const { backend, config: configFile = '', dtype, threads, vocab = '' } = options
-  const tokenizer = await readVocabulary(vocab)
-  const json = parseJson(await readText(configFile), (reason) => new ConfigError(`${configFile}: ${reason}`))
-  const config = BertConfig.fromJSON(json, configFile).with(labelFields(labels), configFile)
-  if (tokenizer.vocabSize > config.vocabSize) {
-    const found = `${vocab} has ${tokenizer.vocabSize} tokens, but vocab_size in ${configFile} is ${config.vocabSize}`
-    throw new ConfigError(found)
-  }
-  return { model: new BertForSequenceClassification(config, { backend, dtype, seed, threads }), tokenizer }
-}
-
-const labelFields = ({ names, problemType }: LabelSet) => ({
-  numLabels: names.length,
-  id2label: { ...names },
-  problemType,
-})
-
-async function createModel(options: TrainOptions, labels: LabelSet, seed: number | undefined, io: Io) {
-  const { backend, dtype, model: nameOrFolder, threads } = options
-  if (nameOrFolder === undefined) return createFromScratch(options, labels, seed)
-  const hub = hubOptions(options, io)
-  const tokenizer = await BertTokenizer.fromPretrained(nameOrFolder, hub)
-  const settings = { ...labelFields(labels), ...hub, backend, dtype, seed, threads }
-  return { model: await BertForSequenceClassification.fromPretrained(nameOrFolder, settings), tokenizer }
 }
 
 /** One JSON line for each event that a program may want; steps are only for the bar. */
@@ -126,18 +105,24 @@ function resultOf({ globalStep, logHistory, metrics, restoredStep }: TrainOutput
 }
 
 /** Runs the training and shows its events. */
-async function watch(trainer: Trainer, json: boolean, io: Io): Promise<LogRecord> {
-  const progress = createProgress(io, { quiet: json })
+async function watch(
+  trainer: Trainer,
+  progress: Progress,
+  curves: CurveRecorder,
+  json: boolean,
+  io: Io,
+): Promise<TrainOutput> {
   const run = trainer.train()
   try {
     for await (const event of run) {
       progress.show(event)
+      if (event.type === 'step') curves.add(event)
       if (json) writeEvent(event, io)
     }
   } finally {
     progress.stop()
   }
-  return resultOf(await run)
+  return run
 }
 
 /** Bad usage where the arguments do not fit the data. */
@@ -149,61 +134,172 @@ function trainerOf(options: TrainerOptions): Trainer {
   }
 }
 
-async function train(options: TrainOptions, io: Io): Promise<void> {
-  checkModelSource(options)
+/** Throws DataError where evaluation data has labels that are not trained: its numbers would mean nothing. */
+function checkLabels(train: TaskData, evaluation: TaskData): void {
+  const known = new Set(train.labels?.names)
+  const found = evaluation.task.collectLabels?.()
+  for (const row of evaluation.rows ?? []) found?.add(row)
+  const strange = [...(found?.names ?? [])].filter((name) => !known.has(name)).sort()
+  if (strange.length === 0) return
+  const shown = strange.slice(0, 5).map((name) => `"${name}"`)
+  const more = strange.length > 5 ? ` and ${strange.length - 5} more` : ''
+  throw new DataError(
+    `it has labels that ${train.file} lacks: ${shown.join(', ')}${more}; add examples of them to the training data, or leave them out here`,
+    evaluation.file,
+  )
+}
+
+async function readBoth(task: Task, options: TrainOptions, args: TrainingArgumentsInput, progress: Progress, io: Io) {
+  const settings: DataSettings = {
+    ...taskOptions(options),
+    ...readSettings(options),
+    seed: args.seed,
+    signal: io.signal,
+    onProgress: showing(progress),
+  }
+  const uncounted = (args.maxSteps ?? -1) > 0
+  const train = await readTaskData(task.name, options.trainFile, {
+    ...settings,
+    uncounted,
+    streamed: options.streaming,
+  })
+  if (options.evalFile === undefined) return { train, evaluation: undefined }
+  const held = { ...settings, purpose: 'evaluate', streamed: false, labels: train.labels } as const
+  const evaluation = await readTaskData(task.name, options.evalFile, held)
+  checkLabels(train, evaluation)
+  return { train, evaluation }
+}
+
+/** What may be a mistake in the labels. */
+function* doubts({ count = 0, file, labels, task }: TaskData): Generator<string> {
+  const { names = [] } = labels ?? {}
+  if (labels?.problemType === 'regression') return
+  if (task.name === 'sequence-classification' && labels?.problemType === 'single_label_classification') {
+    if (count > 20 && names.length > count / 2)
+      yield `${file}: ${grouped(names.length)} different labels in ${grouped(count)} rows; is --label-column the right one?`
+    else if (names.some((name) => /^-?\d*\.\d+$/.test(name)))
+      yield `${file}: labels are numbers with decimals and taken for names; --problem-type regression takes them for numbers`
+  }
+  if (task.name === 'token-classification' && !names.some((name) => /^[BIES][-_]/.test(name)))
+    yield `${file}: no tag begins with B-, I-, E- or S- as in BIO, BIOES and BMES: f1, precision and recall, which are of spans, mean nothing`
+}
+
+/** What is about to happen, in a line. */
+function describe(task: Task, { labels }: TaskData, model: TaskModel, counts: string): string {
+  const kind = task.name === 'sequence-classification' ? `, ${labels?.problemType}` : ''
+  const names = labels === undefined ? '' : `, ${labels.names.length} labels`
+  return `${task.name}: ${counts}${kind}${names}, ${model.dtype}\n`
+}
+
+/** The options of the command that are no arguments of the Trainer, for the report. */
+const shownOptions = ({ backend, json: _, outputDir: __, ...options }: TrainOptions): Record<string, unknown> => ({
+  backend: backend === 'auto' ? undefined : backend,
+  ...options,
+})
+
+/** Trains as a command line says; a new model of `blueprint` where that is given. */
+export async function train(options: TrainOptions, io: Io, blueprint?: Blueprint): Promise<void> {
+  if (blueprint === undefined) checkModelSource(options)
+  if (options.model !== undefined && path.resolve(options.model) === path.resolve(options.outputDir))
+    throw new UsageError(`Expected --output-dir to be another folder than --model but both are ${options.model}`)
   checkDataOptions(options)
-  const args = argumentsOf(options)
+  const task = createTask(options.task, options)
+  const args = { ...argumentsOf(task, options), outputDir: options.outputDir }
   const json = options.json === true
-  const problemType = problemOf(options)
-  const trainData = await readData(options.trainFile, options, 'required', problemType)
-  const evalData = options.evalFile && (await readData(options.evalFile, options, 'required', problemType))
-  const labels = inferLabels(trainData)
-  const { model, tokenizer } = await createModel(options, labels, args.seed, io)
+  const progress = createProgress(io, { quiet: json })
+  const { evaluation, train: data } = await readBoth(task, options, args, progress, io).finally(() => progress.stop())
+  for (const each of [data, evaluation]) if (each) warnOfFaults(each, json, io)
+  if (!json) for (const message of doubts(data)) io.stderr.write(`warning: ${message}\n`)
+  const { model, tokenizer } = await createModel(task, options, data.modelFields, args.seed, io, blueprint)
   using _ = model
   const maxLength = maxLengthOf(options, model.config)
-  const trainDataset = await encodeLabelled(trainData, labels, tokenizer, maxLength, io.signal)
-  const evalDataset = evalData ? await encodeLabelled(evalData, labels, tokenizer, maxLength, io.signal) : undefined
+  const encode = (each: TaskData): Promise<TaskDataset> =>
+    each.encode(tokenizer, { maxLength }).catch((error) => {
+      throw flagError(error)
+    })
+  const trainDataset = await encode(data)
+  const evalDataset = evaluation && (await encode(evaluation))
   const trainer = trainerOf({
     model,
     args,
     trainDataset,
-    evalDataset,
+    evalDataset: evalDataset && !isStreamed(evalDataset.data) ? evalDataset : undefined,
     tokenizer,
-    computeMetrics: metricsFor(problemType),
     signal: io.signal,
   })
+  progress.stop()
   if (!json) {
-    const tested = evalDataset === undefined ? '' : ` and ${grouped(evalDataset.length)} evaluation`
-    io.stderr.write(
-      `${grouped(trainDataset.length)} training${tested} examples, ${problemType}, ${labels.names.length} labels, ${model.dtype}\n`,
-    )
-    const { missing = [] } = model.loadReport ?? {}
-    if (missing.length > 0 && !trainer.args.resumeFromCheckpoint)
-      io.stderr.write(`new weights: ${missing.join(', ')}\n`)
+    const count = isStreamed(trainDataset.data) ? trainDataset.data.length : trainDataset.data.length
+    const streamed = isStreamed(trainDataset.data) ? ' streamed' : ''
+    const size =
+      count === undefined ? `uncounted${streamed} training examples` : `${grouped(count)}${streamed} training`
+    const tested =
+      evalDataset && !isStreamed(evalDataset.data) ? ` and ${grouped(evalDataset.data.length)} evaluation` : ''
+    io.stderr.write(describe(task, data, model, `${size}${tested}${count === undefined ? '' : ' examples'}`))
+    const { missing = [], mismatched = [] } = model.loadReport ?? {}
+    const fresh = [...missing, ...mismatched.map(({ name }) => name)]
+    if (fresh.length > 0 && !trainer.args.resumeFromCheckpoint) io.stderr.write(`new weights: ${fresh.join(', ')}\n`)
   }
-  const result = await watch(trainer, json, io)
+  const curves = new CurveRecorder()
+  const started = performance.now()
+  const output = await watch(trainer, progress, curves, json, io)
+  const metrics = resultOf(output)
   await model.savePretrained(options.outputDir)
   await tokenizer.savePretrained(options.outputDir)
-  if (json) writeJsonLine(io.stdout, { ...result, output_dir: options.outputDir })
-  else writeTable(io.stdout, [...metricRows(result), ['saved to', options.outputDir]])
+  const report = await reportRun({
+    model,
+    args: trainer.args,
+    options: shownOptions(options),
+    curves,
+    logHistory: output.logHistory,
+    metrics,
+    data,
+    evaluation: evaluation && evalDataset && { data: evaluation, encoded: evalDataset },
+    seconds: (performance.now() - started) / 1000,
+    signal: io.signal,
+  })
+  if (json) writeJsonLine(io.stdout, { ...metrics, output_dir: options.outputDir, report })
+  else writeTable(io.stdout, [...metricRows(metrics), ['saved to', options.outputDir], ['report', report]])
 }
+
+const FILES =
+  'sequence-classification: .csv .tsv .jsonl (text, text_pair?, label); token-classification: .conll .jsonl (tokens, tags); ' +
+  'question-answering: SQuAD .json, .jsonl; multiple-choice: .jsonl (context, question?, choices, label), .csv; language models and ' +
+  'pretraining: .txt (a passage a line, a blank line between documents), .jsonl (text); each also .gz, .json and .parquet'
 
 export function addTrain(program: Command, io: Io): void {
   const command = program
     .command('train')
     .description('fine-tune a model, or train one from scratch')
-    .option('--task <name>', 'what to learn: sequence-classification', parseTask, 'sequence-classification')
+    .option(
+      '--task <name>',
+      'what to learn: sequence-classification, token-classification, question-answering, multiple-choice, masked-lm, causal-lm, next-sentence, pretraining',
+      parseTask,
+      'sequence-classification',
+    )
+  addTrainOptions(command)
+  command.addHelpText('after', `\nData files. ${FILES}.`)
+  command.action((options: TrainOptions) => train(options, io))
+}
+
+/** Every option of training but the task. */
+export function addTrainOptions(command: Command): void {
+  command
     .option('--model <name>', 'model folder or Hub id to start from')
     .option('--config <file>', 'config.json of a new model (with --vocab)')
-    .option('--vocab <file>', 'vocab.txt of a new model (with --config)')
-    .requiredOption('--train-file <file>', 'labelled data: .csv, .tsv or .jsonl, each also .gz')
-    .option('--eval-file <file>', 'labelled data to evaluate on')
+    .option('--vocab <file>', 'vocab.txt, or tokenizer folder, of a new model (with --config)')
+    .requiredOption('--train-file <files...>', 'data to learn from')
+    .option('--eval-file <file>', 'data to evaluate on')
     .requiredOption('--output-dir <folder>', 'for checkpoints and the trained model')
+    .option(
+      '--streaming',
+      'read the training data anew in each epoch instead of holding it (default: files over 32 MiB)',
+    )
   command.addHelpText(
     'after',
     '\nIt saves a checkpoint after each epoch; with --eval-file it evaluates then too, keeps the best and the newest checkpoint,' +
       '\nand ends with the best weights. Ctrl-C saves a checkpoint; --resume-from-checkpoint continues exactly there.',
   )
-  addProblemType(addDataOptions(addRevision(command)))
-  addTrainingOptions(addModelOptions(command), OWN_DEFAULTS).action((options: TrainOptions) => train(options, io))
+  addProblemType(addTaskOptions(addDataOptions(addRevision(command))))
+  addTrainingOptions(addModelOptions(command), OWN_DEFAULTS)
 }

@@ -301,7 +301,7 @@ describe('bad data exits with 1 and names file, line and what was expected', () 
     ['one.csv', 'text,label\nred car,warm\npink car,warm\n', /one\.csv: expected at least two different labels/],
     ['bad.jsonl', '{"text": "red car", "label": "warm"}\n{"text": 5, "label": "warm"}\n', /bad\.jsonl:2: /],
     ['broken.jsonl', '{"text": \n', /broken\.jsonl:1: not valid JSON/],
-    ['data.xlsx', 'text', /data\.xlsx: expected a \.csv, \.tsv or \.jsonl file/],
+    ['data.xlsx', 'text', /data\.xlsx: expected a \.csv, \.tsv, \.jsonl, \.json or \.parquet file/],
   ]
   test.each(cases)('%s', async (name, content, message) => {
     writeFileSync(at(name), content)

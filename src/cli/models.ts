@@ -1,0 +1,157 @@
+// From what a command line names to a model and its tokenizer.
+import { BertTokenizer, type TokenizerOptions } from '../data/tokenizer/tokenizer.ts'
+import { ArgumentError, ConfigError, DataError, UsageError, WeightsError } from '../errors.ts'
+import { readText } from '../formats/files.ts'
+import { resolveModelFolder } from '../formats/hub.ts'
+import { parseJson } from '../json.ts'
+import { BertConfig } from '../model/config.ts'
+import type { Task, TaskModel, TaskName, TaskOptions } from '../train/tasks/task.ts'
+import { createTask, taskOfClass } from '../train/tasks/tasks.ts'
+import { hubOptions } from './hub.ts'
+import type { Io } from './io.ts'
+import type { DataOptions, ModelOptions } from './options.ts'
+
+/** Where a model to train comes from: a folder or Hub id, or a config and a vocabulary. */
+export interface ModelSource extends ModelOptions {
+  readonly model?: string
+  readonly config?: string
+  readonly vocab?: string
+}
+
+export interface OpenModel {
+  readonly model: TaskModel
+  readonly tokenizer: BertTokenizer
+}
+
+export function checkModelSource({ config, model, vocab }: ModelSource): void {
+  const fromScratch = config !== undefined && vocab !== undefined
+  const half = (config === undefined) !== (vocab === undefined)
+  if (half || fromScratch === (model !== undefined)) {
+    throw new UsageError('Expected --model, or --config and --vocab to train from scratch')
+  }
+}
+
+/** vocab.txt, or the folder of a tokenizer. */
+export async function readVocabulary(file: string, options: TokenizerOptions = {}): Promise<BertTokenizer> {
+  if (!/\.txt$/i.test(file)) return BertTokenizer.fromPretrained(file, options)
+  const tokens = (await readText(file)).replace(/\r?\n$/, '').split(/\r?\n/)
+  try {
+    return BertTokenizer.fromVocab(tokens, options)
+  } catch (error) {
+    throw error instanceof ArgumentError ? new DataError(error.message, file, undefined, { cause: error }) : error
+  }
+}
+
+type ModelFields = ReturnType<Task['modelFields']>
+
+/** A model to be, without weights. */
+export interface Blueprint {
+  readonly config: BertConfig
+  readonly tokenizer: BertTokenizer
+}
+
+async function readBlueprint({ config: configFile = '', vocab = '' }: ModelSource): Promise<Blueprint> {
+  const tokenizer = await readVocabulary(vocab)
+  const json = parseJson(await readText(configFile), (reason) => new ConfigError(`${configFile}: ${reason}`))
+  return { config: BertConfig.fromJSON(json, configFile), tokenizer }
+}
+
+function createFromScratch(
+  task: Task,
+  { config, tokenizer }: Blueprint,
+  fields: ModelFields,
+  { backend, dtype, threads, config: file = 'the config', vocab = 'the vocabulary' }: ModelSource,
+  seed: number | undefined,
+): OpenModel {
+  if (tokenizer.vocabSize > config.vocabSize)
+    throw new ConfigError(
+      `${vocab} has ${tokenizer.vocabSize} tokens, but vocab_size in ${file} is ${config.vocabSize}`,
+    )
+  return { model: new task.model(config.with(fields, file), { backend, dtype, seed, threads }), tokenizer }
+}
+
+/** The model to train: its head is new where the folder has none for the task. */
+export async function createModel(
+  task: Task,
+  source: ModelSource,
+  fields: ModelFields,
+  seed: number | undefined,
+  io: Io,
+  blueprint?: Blueprint,
+): Promise<OpenModel> {
+  const { backend, dtype, model: nameOrFolder, threads } = source
+  if (nameOrFolder === undefined)
+    return createFromScratch(task, blueprint ?? (await readBlueprint(source)), fields, source, seed)
+  const hub = hubOptions(source, io)
+  const tokenizer = await BertTokenizer.fromPretrained(nameOrFolder, hub)
+  const settings = { ...fields, ...hub, backend, dtype, seed, threads }
+  // a head of another task or number of labels is made anew
+  const model = await task.model.fromPretrained(nameOrFolder, { ...settings, ignoreMismatchedSizes: true })
+  const embeddings = model.loadReport?.mismatched.find(({ name }) => !/^(classifier|qa_outputs)\./.test(name))
+  if (embeddings !== undefined) {
+    model.dispose()
+    throw new WeightsError(
+      `${nameOrFolder}: expected ${embeddings.name} of shape [${embeddings.expected}] but found [${embeddings.found}]`,
+    )
+  }
+  return { model, tokenizer }
+}
+
+/** What a model for pre-training can be used for as it is. */
+const PARTS: readonly TaskName[] = ['masked-lm', 'next-sentence']
+
+/** The task of a fine-tuned model: `wanted`, or the one that its config names. Throws UsageError where they are not the same. */
+async function taskOf(
+  nameOrFolder: string,
+  wanted: TaskName | undefined,
+  options: ModelOptions,
+  io: Io,
+): Promise<TaskName> {
+  const folder = await resolveModelFolder(nameOrFolder, 'model', hubOptions(options, io))
+  const { architectures } = await BertConfig.fromPretrained(folder)
+  const made = architectures?.map(taskOfClass).find((task) => task !== undefined)
+  if (
+    wanted !== undefined &&
+    made !== undefined &&
+    made !== wanted &&
+    !(made === 'pretraining' && PARTS.includes(wanted))
+  )
+    throw new UsageError(`Expected a model for --task ${wanted} but ${nameOrFolder} is one for ${made}`)
+  const task = wanted ?? made
+  if (task !== undefined) return task
+  throw new UsageError(
+    `Expected --task, because the config of ${nameOrFolder} does not say what it is for (architectures: ${architectures?.join(', ') ?? 'none'})`,
+  )
+}
+
+/** Opens a fine-tuned model, a folder or a Hub id, of the task given or of the one that it was made for. */
+export async function openModel(
+  nameOrFolder: string,
+  taskName: TaskName | undefined,
+  taskOptions: TaskOptions,
+  options: ModelOptions,
+  io: Io,
+): Promise<OpenModel & { readonly task: Task }> {
+  const { backend, dtype, threads } = options
+  const hub = hubOptions(options, io)
+  const name = await taskOf(nameOrFolder, taskName, options, io)
+  const task = createTask(name, taskOptions)
+  const fields = name === 'causal-lm' ? { isDecoder: true } : {}
+  const model = await task.model.fromPretrained(nameOrFolder, { ...fields, ...hub, backend, dtype, threads })
+  const { missing = [] } = model.loadReport ?? {}
+  if (missing.length > 0) {
+    model.dispose()
+    throw new WeightsError(
+      `${nameOrFolder}: expected a fine-tuned ${task.model.name} but it has no ${missing[0]}: train one with bertkit train --task ${name} --model ${nameOrFolder}`,
+    )
+  }
+  return { model, task, tokenizer: await BertTokenizer.fromPretrained(nameOrFolder, hub) }
+}
+
+/** The longest sequence to feed to a model, in tokens. Throws UsageError where more is asked for than it has positions. */
+export function maxLengthOf({ maxLength }: DataOptions, { maxPositionEmbeddings }: BertConfig): number {
+  if (maxLength === undefined || maxLength <= maxPositionEmbeddings) return maxLength ?? maxPositionEmbeddings
+  throw new UsageError(
+    `Expected --max-length to be at most ${maxPositionEmbeddings}, the model's, but received ${maxLength}`,
+  )
+}

@@ -1,0 +1,150 @@
+import { type Command, Option } from 'commander'
+import { passageRows } from '../data/passages.ts'
+import { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
+import { ConfigError, UsageError } from '../errors.ts'
+import { exists, joinPath, makeFolder, readText } from '../formats/files.ts'
+import { parseJson } from '../json.ts'
+import { BertConfig } from '../model/config.ts'
+import { grouped, type Io } from './io.ts'
+import { readVocabulary } from './models.ts'
+import { integerOption, readSettings } from './options.ts'
+import { createProgress, type Progress } from './progress.ts'
+import { addTrainOptions, type TrainOptions, train } from './train.ts'
+
+interface PretrainOptions extends Omit<TrainOptions, 'task'> {
+  readonly vocabSize: number
+  readonly limitAlphabet: number
+  readonly lowercase: boolean
+  readonly hiddenSize: number
+  readonly numHiddenLayers: number
+  readonly numAttentionHeads?: number
+  readonly intermediateSize?: number
+  readonly maxPositionEmbeddings: number
+  readonly resumeFromCheckpoint?: string | boolean
+}
+
+const SIZES = [
+  '--hidden-size',
+  '--num-hidden-layers',
+  '--num-attention-heads',
+  '--intermediate-size',
+  '--max-position-embeddings',
+]
+
+/** Width of an attention head where nobody says, as in every BERT. */
+const HEAD_SIZE = 64
+
+async function* textsOf({ trainFile, ...options }: PretrainOptions, progress: Progress): AsyncGenerator<string> {
+  let read = 0
+  for (const file of trainFile)
+    for await (const { text } of passageRows(file, readSettings(options))) {
+      if (++read % 1000 === 0) progress.phase('learning a vocabulary: passages', read)
+      yield text
+    }
+}
+
+/** The tokenizer given, the one that an interrupted run has made, or one learnt from the texts, which is saved before training. */
+async function tokenizerOf(options: PretrainOptions, io: Io): Promise<BertTokenizer> {
+  const { limitAlphabet, lowercase, maxPositionEmbeddings: modelMaxLength, outputDir, vocab, vocabSize } = options
+  const { resumeFromCheckpoint } = options
+  if (vocab !== undefined) return readVocabulary(vocab, lowercase ? {} : { doLowerCase: false })
+  if (resumeFromCheckpoint !== undefined && (await exists(joinPath(outputDir, 'vocab.txt'))))
+    return BertTokenizer.fromPretrained(outputDir)
+  const progress = createProgress(io, { quiet: options.json === true })
+  try {
+    const { signal } = io
+    const learnt: { words?: number; unknownWords?: number } = {}
+    const onProgress = (now: typeof learnt): void => void Object.assign(learnt, now)
+    const settings = { vocabSize, limitAlphabet, doLowerCase: lowercase, modelMaxLength, onProgress, signal }
+    const tokenizer = await BertTokenizer.train(textsOf(options, progress), settings)
+    await makeFolder(outputDir)
+    await tokenizer.savePretrained(outputDir)
+    progress.stop()
+    const { unknownWords = 0, words = 1 } = learnt
+    if (unknownWords > words / 100 && !options.json)
+      io.stderr.write(
+        `warning: ${Math.round((100 * unknownWords) / words)} % of the words have a character that the vocabulary lacks; a greater --limit-alphabet (${limitAlphabet}) keeps more\n`,
+      )
+    if (!options.json) io.stderr.write(`vocabulary: ${grouped(tokenizer.vocabSize)} tokens learnt\n`)
+    return tokenizer
+  } finally {
+    progress.stop()
+  }
+}
+
+async function configOf(
+  options: PretrainOptions,
+  { vocabSize }: Pick<BertTokenizer, 'vocabSize'>,
+): Promise<BertConfig> {
+  if (options.config !== undefined) {
+    const file = options.config
+    const json = parseJson(await readText(file), (reason) => new ConfigError(`${file}: ${reason}`))
+    return BertConfig.fromJSON(json, file)
+  }
+  const { hiddenSize, maxPositionEmbeddings, numHiddenLayers } = options
+  if (options.numAttentionHeads === undefined && hiddenSize % HEAD_SIZE !== 0)
+    throw new UsageError(
+      `Expected --num-attention-heads, because --hidden-size is no multiple of ${HEAD_SIZE}, but received none`,
+    )
+  return new BertConfig({
+    vocabSize,
+    hiddenSize,
+    numHiddenLayers,
+    numAttentionHeads: options.numAttentionHeads ?? hiddenSize / HEAD_SIZE,
+    intermediateSize: options.intermediateSize ?? 4 * hiddenSize,
+    maxPositionEmbeddings,
+  })
+}
+
+/** Throws UsageError for an option that would mean nothing. */
+function checkUse(command: Command, { config, model, vocab }: PretrainOptions): void {
+  const refuse = (flags: readonly string[], why: string): void => {
+    for (const flag of flags) {
+      const name = flag.replace(/^--(no-)?/, '').replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase())
+      if (command.getOptionValueSource(name) === 'cli')
+        throw new UsageError(`Expected ${why} or ${flag} but received both`)
+    }
+  }
+  if (model !== undefined) refuse(['--vocab', '--config', '--vocab-size', '--no-lowercase', ...SIZES], '--model')
+  if (config !== undefined) refuse(SIZES, '--config')
+  if (vocab !== undefined) refuse(['--vocab-size', '--limit-alphabet'], '--vocab')
+}
+
+async function pretrain(options: PretrainOptions, io: Io): Promise<void> {
+  const { config: _, vocab: __, ...rest } = options
+  if (options.model !== undefined) return train({ ...rest, task: 'pretraining' }, io)
+  // what cannot be built is found out before a vocabulary is learnt
+  const { config, maxLength, maxPositionEmbeddings } = options
+  if (config === undefined && maxLength !== undefined && maxLength > maxPositionEmbeddings)
+    throw new UsageError(
+      `Expected --max-length to be at most --max-position-embeddings, ${maxPositionEmbeddings}, but received ${maxLength}`,
+    )
+  await configOf(options, { vocabSize: options.vocabSize })
+  const tokenizer = await tokenizerOf(options, io)
+  return train({ ...rest, task: 'pretraining' }, io, { tokenizer, config: await configOf(options, tokenizer) })
+}
+
+export function addPretrain(program: Command, io: Io): void {
+  const command = program
+    .command('pretrain')
+    .description('pre-train a model from plain text: masked words and next sentences, with a vocabulary learnt from it')
+  addTrainOptions(command)
+  const size = (flag: string, help: string, fallback?: number) =>
+    command.addOption(new Option(`${flag} <integer>`, help).argParser(integerOption(flag, 1)).default(fallback))
+  size('--vocab-size', 'tokens of the vocabulary to learn (without --vocab)', 30_000)
+  size('--limit-alphabet', 'different characters that it keeps at most', 1000)
+  command.option('--no-lowercase', 'the vocabulary to learn keeps upper case and accents')
+  size('--hidden-size', 'width of a new model (without --config)', 256)
+  size('--num-hidden-layers', 'its layers', 4)
+  size('--num-attention-heads', 'its heads (default: one for each 64 of its width)')
+  size('--intermediate-size', 'width of its feed-forward layers (default: 4 times its width)')
+  size('--max-position-embeddings', 'its longest sequence in tokens', 128)
+  command.addHelpText(
+    'after',
+    '\nThe text: .txt with a passage on each line and a blank line between documents, or .jsonl with a field text; each also .gz.',
+  )
+  command.action((options: PretrainOptions) => {
+    checkUse(command, options)
+    return pretrain(options, io)
+  })
+}
