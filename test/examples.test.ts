@@ -85,7 +85,7 @@ describe.skipIf(reference === undefined)(`examples/${reason}`, () => {
     fs.writeFileSync(file, Array.from({ length: 20 }, () => lines.join('\n')).join('\n'))
     const { stdout } = await promisify(execFile)(
       process.execPath,
-      [path.join(root, 'examples', 'train-tags.mjs'), checkpoint, file, file],
+      [path.join(root, 'examples/train-tags.mjs'), checkpoint, file, file],
       { cwd: folder, env: { ...process.env, NODE_PATH: root } },
     )
     expect(stdout.match(/eval_f1/g)).toHaveLength(3)
