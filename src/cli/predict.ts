@@ -63,7 +63,7 @@ async function* readInputs(task: Task, options: PredictOptions, io: Io): AsyncGe
   if (!isText) return yield* groups(task.rows(source, readSettings(options), 'predict'), size)
   if (task.rowOf === undefined)
     throw new UsageError(
-      `Expected --input-file of ${task.files}, because ${task.name} needs more than a text, but received ${inputFile ?? 'lines of standard input'}`,
+      `Expected --input-file of ${task.files}, because ${task.name} needs more than a text, but received ${inputFile ?? 'lines of standard input (--file-format jsonl reads rows from there)'}`,
     )
   const bytes = typeof source === 'string' ? openData(source) : source.bytes
   yield* linesInBlocks(bytes, inputFile ?? 'standard input', task.rowOf)

@@ -27,7 +27,7 @@ export async function resumeState(
   const { state, identity: saved, callbacks: states } = parseState(checkpoint.stateText, checkpoint.stateFile)
   for (const field of Object.keys(identity) as (keyof RunIdentity)[]) {
     if (saved[field] === identity[field]) continue
-    const remedy = field === 'dtype' ? `; load the model with dtype ${saved.dtype}` : ''
+    const remedy = remedyOf(field, saved, folder)
     throw new ArgumentError(
       `Expected the run that is resumed from ${folder} to have the same ${field}, ${saved[field]}, but it has ${identity[field]}${remedy}`,
     )
@@ -37,4 +37,11 @@ export async function resumeState(
   for (const callback of callbacks)
     if (callback.name !== undefined && Object.hasOwn(states, callback.name)) callback.loadState?.(states[callback.name])
   return state
+}
+
+/** What can be done instead. */
+function remedyOf(field: keyof RunIdentity, saved: RunIdentity, folder: string): string {
+  if (field === 'dtype') return `; load the model with dtype ${saved.dtype}`
+  if (field === 'modelSeed') return `; make the model with seed ${saved.modelSeed}`
+  return `; to train on with other arguments, begin a run with ${folder} as its model`
 }

@@ -1,4 +1,4 @@
-import { AbortedError, NonFiniteError } from '../errors.ts'
+import { AbortedError, ArgumentError, NonFiniteError } from '../errors.ts'
 import type { Scheduler } from '../optim/scheduler.ts'
 import type { TrainerControl } from './callbacks.ts'
 import type { Parity } from './parity/parity.ts'
@@ -33,6 +33,12 @@ export function abortedError(step: number, checkpoint: string, cause: AbortedErr
   error.cause = cause
   return error
 }
+
+/** An ArgumentError about a batch, which counts its examples from 0, says in which step it was. */
+export const inStep = (error: unknown, step: number): unknown =>
+  error instanceof ArgumentError
+    ? new ArgumentError(`In the batch of step ${step}: ${error.message}`, { cause: error })
+    : error
 
 /** The error of a step that failed, with where the weights before it are. */
 export const rescuedError = ({ message, step, tensor }: NonFiniteError, checkpoint: string): NonFiniteError =>

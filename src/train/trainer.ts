@@ -17,7 +17,7 @@ import { type LogRecord, type TrainEvent, TrainingRun, type TrainOutput } from '
 import { createOptimizer, prepareModel } from './optimizer.ts'
 import { Parity } from './parity/parity.ts'
 import { resumeState } from './resume.ts'
-import { abortedError, type Run, rescuedError } from './run.ts'
+import { abortedError, inStep, type Run, rescuedError } from './run.ts'
 import { prefetched, TrainingSource, takeBatches } from './source.ts'
 import { addStep, identityOf, positionOf, stringifyState, takeLog } from './state.ts'
 import {
@@ -240,8 +240,11 @@ export class Trainer {
     const learningRate = optimizer.paramGroups[0].lr
     const options = { maxGradNorm, labelSmoothing, signal }
     const startsEpoch = positionOf(state) % plan.updatesPerEpoch === 0
-    const { gradNorm, loss } = await (parity?.step(microBatches, options, startsEpoch) ??
-      optimizer.step(microBatches, options))
+    const { gradNorm, loss } = await (
+      parity?.step(microBatches, options, startsEpoch) ?? optimizer.step(microBatches, options)
+    ).catch((error) => {
+      throw inStep(error, state.globalStep + 1)
+    })
     scheduler.step()
     const seconds = (performance.now() - started) / 1000
     const tokens = microBatches.reduce((sum, batch) => sum + countTokens(batch), 0)
