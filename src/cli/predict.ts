@@ -1,8 +1,9 @@
 import { open, realpath, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { extensionOf, openData } from '../data/readers/bytes.ts'
+import { openData } from '../data/readers/bytes.ts'
 import { blocksOf } from '../data/readers/lines.ts'
+import { formatOfName } from '../data/readers/rows.ts'
 import { AbortedError, UsageError } from '../errors.ts'
 import { guarded, writeAtomic } from '../formats/files.ts'
 import type { Task, TaskName, TaskOptions, TaskRow } from '../train/tasks/task.ts'
@@ -59,7 +60,7 @@ async function* groups(rows: AsyncIterable<TaskRow>, size: number): AsyncGenerat
 async function* readInputs(task: Task, options: PredictOptions, io: Io): AsyncGenerator<TaskRow[]> {
   const { fileFormat, inputFile, perDeviceEvalBatchSize: size } = options
   const source = inputFile ?? { bytes: toBytes(abortable(io.stdin, io.signal)), name: 'standard input' }
-  const isText = fileFormat === undefined && (inputFile === undefined || extensionOf(inputFile) === 'txt')
+  const isText = fileFormat === undefined && (inputFile === undefined || formatOfName(inputFile) === 'txt')
   if (!isText) return yield* groups(task.rows(source, readSettings(options), 'predict'), size)
   if (task.rowOf === undefined)
     throw new UsageError(

@@ -50,13 +50,18 @@ const listed = (formats: readonly RowFormat[], dot: string): string => {
   return names.length < 2 ? names.join() : `${names.slice(0, -1).join(', ')} or ${names[names.length - 1]}`
 }
 
-function formatOf(name: string, formats: readonly RowFormat[]): RowFormat {
+/** The format that the name of a file tells, .gz or not; an ending that is none as it is. */
+export function formatOfName(name: string): string {
   const extension = extensionOf(name)
-  const known = Object.hasOwn(ALIASES, extension) ? ALIASES[extension] : extension
+  return Object.hasOwn(ALIASES, extension) ? ALIASES[extension] : extension
+}
+
+function formatOf(name: string, formats: readonly RowFormat[]): RowFormat {
+  const known = formatOfName(name)
   const format = formats.find((each) => each === known)
   if (format !== undefined) return format
   throw new DataError(
-    `expected a ${listed(formats, '.')} file (each also .gz), but the name ends in ${extension === '' ? 'no extension' : `.${extension}`}; say which format it has (--file-format)`,
+    `expected a ${listed(formats, '.')} file (each also .gz), but the name ends in ${known === '' ? 'no extension' : `.${known}`}; say which format it has (--file-format)`,
     name,
   )
 }

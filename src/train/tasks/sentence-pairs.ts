@@ -5,7 +5,7 @@ import { nextSentencePairs } from '../../data/collators/next-sentence.ts'
 import type { SequenceExample } from '../../data/features/example.ts'
 import { tokenizedDocuments } from '../../data/features/passages.ts'
 import { type Passage, passageRows } from '../../data/passages.ts'
-import { extensionOf, type NamedBytes } from '../../data/readers/bytes.ts'
+import { formatOfName, type NamedBytes } from '../../data/readers/rows.ts'
 import { DataError } from '../../errors.ts'
 import { quote } from '../../json.ts'
 import { softmax } from '../../scores.ts'
@@ -26,7 +26,8 @@ interface PairRow extends TaskRow {
 }
 
 const isPlain = (source: string | NamedBytes, { format }: ReadSettings): boolean =>
-  format === 'txt' || (format === undefined && extensionOf(typeof source === 'string' ? source : source.name) === 'txt')
+  format === 'txt' ||
+  (format === undefined && formatOfName(typeof source === 'string' ? source : source.name) === 'txt')
 
 async function* pairRows(
   source: string | NamedBytes,
