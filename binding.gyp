@@ -58,7 +58,7 @@
       "target_name": "bertkit",
       "sources": ["native/addon.cc"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
-      "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL"],
+      "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS"],
       "dependencies": ["bertkit_core", "isa_scalar"],
       "cflags!": ["-O3"],
       "cflags_cc": ["-O2", "-fexceptions", "-frtti"],
