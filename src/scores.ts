@@ -13,10 +13,10 @@ export function softmax(logits: ArrayLike<number>): number[] {
 export const sigmoid = (logits: ArrayLike<number>): number[] =>
   Array.from(logits, (logit) => 1 / (1 + Math.exp(-logit)))
 
-/** Where the greatest value is; of equal ones the first. */
-export function argMax(values: ArrayLike<number>): number {
+/** Where the greatest of `width` values from `start` on is, counted from there; of equal ones the first. torch.argmax. */
+export function argmax(values: ArrayLike<number>, start = 0, width = values.length): number {
   let best = 0
-  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i
+  for (let i = 1; i < width; i++) if (values[start + i] > values[start + best]) best = i
   return best
 }
 

@@ -50,10 +50,15 @@ export interface Blueprint {
   readonly tokenizer: BertTokenizer
 }
 
-async function readBlueprint({ config: configFile = '', vocab = '' }: ModelSource): Promise<Blueprint> {
+/** A config.json of any name. */
+export async function readConfig(file: string): Promise<BertConfig> {
+  const json = parseJson(await readText(file), (reason) => new ConfigError(`${file}: ${reason}`))
+  return BertConfig.fromJSON(json, file)
+}
+
+async function readBlueprint({ config = '', vocab = '' }: ModelSource): Promise<Blueprint> {
   const tokenizer = await readVocabulary(vocab)
-  const json = parseJson(await readText(configFile), (reason) => new ConfigError(`${configFile}: ${reason}`))
-  return { config: BertConfig.fromJSON(json, configFile), tokenizer }
+  return { config: await readConfig(config), tokenizer }
 }
 
 function createFromScratch(

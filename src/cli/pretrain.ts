@@ -1,12 +1,11 @@
 import { type Command, Option } from 'commander'
 import { passageRows } from '../data/passages.ts'
 import { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
-import { ConfigError, UsageError } from '../errors.ts'
-import { exists, joinPath, makeFolder, readText } from '../formats/files.ts'
-import { parseJson } from '../json.ts'
+import { UsageError } from '../errors.ts'
+import { exists, joinPath, makeFolder } from '../formats/files.ts'
 import { BertConfig } from '../model/config.ts'
 import { grouped, type Io } from './io.ts'
-import { readVocabulary } from './models.ts'
+import { readConfig, readVocabulary } from './models.ts'
 import { integerOption, readSettings } from './options.ts'
 import { createProgress, type Progress } from './progress.ts'
 import { addTrainOptions, type TrainOptions, train } from './train.ts'
@@ -34,7 +33,7 @@ const SIZES = [
 /** Width of an attention head where nobody says, as in every BERT. */
 const HEAD_SIZE = 64
 
-async function* textsOf({ trainFile, ...options }: PretrainOptions, progress: Progress): AsyncGenerator<string> {
+async function* passagesOf({ trainFile, ...options }: PretrainOptions, progress: Progress): AsyncGenerator<string> {
   let read = 0
   for (const file of trainFile)
     for await (const { text } of passageRows(file, readSettings(options))) {
@@ -56,7 +55,7 @@ async function tokenizerOf(options: PretrainOptions, io: Io): Promise<BertTokeni
     const learnt: { words?: number; unknownWords?: number } = {}
     const onProgress = (now: typeof learnt): void => void Object.assign(learnt, now)
     const settings = { vocabSize, limitAlphabet, doLowerCase: lowercase, modelMaxLength, onProgress, signal }
-    const tokenizer = await BertTokenizer.train(textsOf(options, progress), settings)
+    const tokenizer = await BertTokenizer.train(passagesOf(options, progress), settings)
     await makeFolder(outputDir)
     await tokenizer.savePretrained(outputDir)
     progress.stop()
@@ -76,11 +75,7 @@ async function configOf(
   options: PretrainOptions,
   { vocabSize }: Pick<BertTokenizer, 'vocabSize'>,
 ): Promise<BertConfig> {
-  if (options.config !== undefined) {
-    const file = options.config
-    const json = parseJson(await readText(file), (reason) => new ConfigError(`${file}: ${reason}`))
-    return BertConfig.fromJSON(json, file)
-  }
+  if (options.config !== undefined) return readConfig(options.config)
   const { hiddenSize, maxPositionEmbeddings, numHiddenLayers } = options
   if (options.numAttentionHeads === undefined && hiddenSize % HEAD_SIZE !== 0)
     throw new UsageError(

@@ -27,7 +27,7 @@ interface TokenizerTrainOptions {
 /** Milliseconds between two lines of progress on a terminal. */
 const REFRESH = 100
 
-async function* textsOf(options: TokenizerTrainOptions): AsyncGenerator<string> {
+async function* passagesOf(options: TokenizerTrainOptions): AsyncGenerator<string> {
   for (const file of options.trainFile)
     for await (const { text } of passageRows(file, readSettings(options))) yield text
 }
@@ -89,7 +89,7 @@ async function train(options: TokenizerTrainOptions, io: Io): Promise<void> {
   let result: TokenizerTrainingProgress | undefined
   let tokenizer: BertTokenizer
   try {
-    tokenizer = await BertTokenizer.train(textsOf(options), {
+    tokenizer = await BertTokenizer.train(passagesOf(options), {
       vocabSize,
       minFrequency,
       limitAlphabet,

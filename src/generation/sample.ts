@@ -1,11 +1,12 @@
 // Greedy search and sampling: GenerationMixin._sample of Transformers 5.18, generation/utils.py.
 import { NonFiniteError } from '../errors.ts'
+import { argmax } from '../scores.ts'
 import { slices } from '../turns.ts'
 import type { Decoder, Room } from './decoder.ts'
 import type { Settings } from './options.ts'
 import { processScores } from './processors.ts'
 import { Draws } from './random.ts'
-import { argmax, sampleSoftmax } from './select.ts'
+import { sampleSoftmax } from './select.ts'
 
 /** A token as soon as it is chosen. */
 export interface GeneratedToken {

@@ -1,10 +1,3 @@
-/** Index of the largest value, the lowest of several; torch.argmax. */
-export function argmax(values: Float32Array): number {
-  let best = 0
-  for (let i = 1; i < values.length; i++) if (values[i] > values[best]) best = i
-  return best
-}
-
 /**
  * Indices of the `count` largest values, largest first; of equal values the lower index first. (torch.topk leaves the order of equal
  * values open.) `count` is at most the number of values, of which none is NaN.

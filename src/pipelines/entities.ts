@@ -1,5 +1,5 @@
 // From scores of tokens to entities: the aggregation of transformers/pipelines/token_classification.py.
-import { argMax } from '../scores.ts'
+import { argmax } from '../scores.ts'
 
 export type AggregationStrategy = 'none' | 'simple' | 'first' | 'average' | 'max'
 
@@ -47,7 +47,7 @@ const mean = (values: readonly number[]): number => values.reduce((a, b) => a + 
 /** The label and the score of each token by itself. */
 export const labelTokens = (tokens: readonly ScoredToken[], labels: readonly string[]): TokenEntity[] =>
   tokens.map(({ scores, index, word, start, end }) => {
-    const best = argMax(scores)
+    const best = argmax(scores)
     return { entity: labels[best], score: scores[best], index, word, start, end }
   })
 
@@ -56,7 +56,7 @@ const WORD_SCORES: Readonly<
   Record<Exclude<AggregationStrategy, 'none' | 'simple'>, (tokens: readonly ScoredToken[]) => readonly number[]>
 > = {
   first: ([first]) => first.scores,
-  max: (tokens) => tokens[argMax(tokens.map(({ scores }) => Math.max(...scores)))].scores,
+  max: (tokens) => tokens[argmax(tokens.map(({ scores }) => Math.max(...scores)))].scores,
   average: (tokens) => tokens[0].scores.map((_, label) => mean(tokens.map(({ scores }) => scores[label]))),
 }
 
@@ -74,7 +74,7 @@ function labelWords(
   }
   return words.map((word) => {
     const scores = WORD_SCORES[strategy](word)
-    const best = argMax(scores)
+    const best = argmax(scores)
     return {
       entity: labels[best],
       score: scores[best],

@@ -1,7 +1,7 @@
 // The class of a text or a pair: transformers/pipelines/text_classification.py.
 import { oneOf } from '../data/tokenizer/options.ts'
 import type { BertConfig } from '../model/config.ts'
-import { argMax, sigmoid, softmax } from '../scores.ts'
+import { argmax, sigmoid, softmax } from '../scores.ts'
 import { BertForSequenceClassification } from '../session/models.ts'
 import {
   checkText,
@@ -62,7 +62,7 @@ export const textClassification: Task<
       finish([logits]) {
         const scores = FUNCTIONS[functionToApply ?? defaultFunction(config)](logits)
         const { labels } = config
-        const best = argMax(scores)
+        const best = argmax(scores)
         if (topK === undefined) return { label: labels[best], score: scores[best] }
         const all = scores.map((score, id) => ({ label: labels[id], score })).sort((a, b) => b.score - a.score)
         return topK === null ? all : all.slice(0, topK)

@@ -1,4 +1,4 @@
-import { ArgumentError, BertkitError } from '../errors.ts'
+import { BertkitError } from '../errors.ts'
 import type { TrainingArguments } from './argument-rules.ts'
 import { findCheckpoint, readWeights, stepOf } from './checkpoint.ts'
 import type { LogRecord } from './events.ts'
@@ -19,17 +19,9 @@ const ranks = ({
 /** Notes in `state` an evaluation that is better than all before it; returns whether it is. */
 export function noteBest(args: TrainingArguments, state: TrainerState, metrics: LogRecord): boolean {
   if (!ranks(args)) return false
-  const ranking = rankingOf(args)
-  const value = metrics[ranking.name]
-  if (value === undefined) {
-    throw new ArgumentError(
-      `Expected metricForBestModel to be one of ${Object.keys(metrics).join(', ')} but received '${args.metricForBestModel}'`,
-    )
-  }
-  const { bestMetric } = state
-  const isBest = bestMetric === null || (ranking.greater ? value > bestMetric : value < bestMetric)
+  const { isBetter, value } = rankingOf(args, metrics)
   // NaN is never better than a number, and any number is better than NaN.
-  if (Number.isNaN(value) || !isBest) return false
+  if (Number.isNaN(value) || !isBetter(value, state.bestMetric)) return false
   state.bestMetric = value
   state.bestGlobalStep = state.globalStep
   return true

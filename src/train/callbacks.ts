@@ -123,17 +123,12 @@ export class EarlyStoppingCallback implements TrainerCallback {
   }
 
   onEvaluate({ args, control, metrics = {} }: CallbackContext): void {
-    const { greater, name } = rankingOf(args)
-    const value = metrics[name]
-    if (value === undefined)
-      throw new ArgumentError(
-        `Expected metricForBestModel to be one of ${Object.keys(metrics).join(', ')} but received '${args.metricForBestModel}'`,
-      )
+    const { isBetter, value } = rankingOf(args, metrics)
     const best = this.#best
-    const isBest = best === null || (greater ? value > best : value < best)
-    const isBetter = best === null || (isBest && Math.abs(value - best) > this.#threshold)
+    const isBest = isBetter(value, best)
+    const isMuchBetter = best === null || (isBest && Math.abs(value - best) > this.#threshold)
     if (isBest) this.#best = value
-    this.#worse = isBetter ? 0 : this.#worse + 1
+    this.#worse = isMuchBetter ? 0 : this.#worse + 1
     if (this.#worse >= this.#patience) control.shouldTrainingStop = true
   }
 

@@ -87,7 +87,9 @@ async function* streamGroups(
   const shuffle = args.trainSamplingStrategy !== 'sequential'
   let group: Example[] = []
   let batch = first
+  let given = skip
   for await (const example of data.examples({ seed: orderSeed(args), epoch, skip, shuffle })) {
+    given++
     if (group.push(example) < size) continue
     yield { examples: group, place: batch * size }
     group = []
@@ -99,7 +101,7 @@ async function* streamGroups(
   }
   if (batch < plan.batchesPerEpoch)
     throw new ArgumentError(
-      `Expected ${data.length ?? 'endless'} examples in the streamed data but epoch ${epoch} ended after ${skip + (batch - first - 1) * size + group.length}`,
+      `Expected ${data.length ?? 'endless'} examples in the streamed data but epoch ${epoch} ended after ${given}`,
     )
 }
 

@@ -1,5 +1,5 @@
 import { DataError } from '../errors.ts'
-import { isJsonObject, type JsonObject, type JsonValue, parseJson, quote } from '../json.ts'
+import { isJsonObject, type JsonObject, parseJson, quote } from '../json.ts'
 import type { TrainingArguments } from './argument-rules.ts'
 import type { LogRecord } from './events.ts'
 import type { TrainingPlan } from './training-plan.ts'
@@ -203,18 +203,6 @@ const IDENTITY_FIELDS = {
   warmup_steps: ['warmupSteps', 'number'],
 } as const satisfies Record<string, [keyof RunIdentity, 'boolean' | 'number' | 'string']>
 
-/** What the first runs had before these were told. */
-const EARLIER_RUNS: Readonly<Record<string, JsonValue>> = {
-  dtype: 'float32',
-  epochs_ended: 0,
-  label_smoothing_factor: 0,
-  layerwise_lr_decay: 1,
-  parity: 'none',
-  skipped_updates: 0,
-  stopped: false,
-  tokens_per_batch: 0,
-}
-
 const sorted = (record: Record<string, unknown>): Record<string, unknown> =>
   Object.fromEntries(Object.entries(record).sort(([a], [b]) => (a < b ? -1 : 1)))
 
@@ -302,12 +290,12 @@ export function parseState(
     bestModelCheckpoint: orNull('best_model_checkpoint', textIn('best_model_checkpoint')),
     inputTokens: numberIn(json, 'num_input_tokens_seen'),
   }
-  for (const [name, field] of Object.entries(OWN_NUMBERS)) state[field] = numberIn({ ...EARLIER_RUNS, ...own }, name)
+  for (const [name, field] of Object.entries(OWN_NUMBERS)) state[field] = numberIn(own, name)
   state.stopped = own.stopped === true
   if (own.generator !== undefined) state.generator = textIn('generator')(own.generator)
   const identity = Object.fromEntries(
     Object.entries(IDENTITY_FIELDS).map(([name, [field, type]]) => {
-      const value = own[name] ?? EARLIER_RUNS[name]
+      const value = own[name]
       return [field, typeof value === type ? value : fail(name, `a ${type}`, value)]
     }),
   ) as unknown as RunIdentity

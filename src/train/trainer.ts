@@ -55,14 +55,14 @@ export class Trainer {
     this.args = resolveTrainingArguments(options.args ?? {})
     this.#options = options
     this.#callbacks = callbacksOf(options.callbacks, this.args)
-    const { dataCollator, evalDataset, trainDataset } = options
+    const { evalDataset, trainDataset } = options
     if (trainDataset !== undefined) {
-      const opened = openDataset('trainDataset', trainDataset, dataCollator)
+      const opened = this.#open('trainDataset', trainDataset)
       checkTraining(opened, this.args)
       const source = new TrainingSource(opened.data, opened.collator)
       this.#train = { source, plan: planTraining(this.args, source.size) }
     }
-    if (evalDataset !== undefined) this.#eval = openDataset('evalDataset', evalDataset, dataCollator)
+    if (evalDataset !== undefined) this.#eval = this.#open('evalDataset', evalDataset)
     if (this.#eval !== undefined) examplesOf(this.#eval)
     else if (this.args.evalStrategy !== 'no') {
       throw new ArgumentError(
@@ -78,7 +78,7 @@ export class Trainer {
 
   /** Loss and metrics of `dataset` (default: evalDataset), names prefixed with eval_. */
   async evaluate(dataset?: Dataset): Promise<LogRecord> {
-    const opened = this.#open('evalDataset', dataset) ?? this.#eval
+    const opened = dataset === undefined ? this.#eval : this.#open('evalDataset', dataset)
     if (opened === undefined)
       throw new ArgumentError('Expected a dataset to evaluate but neither evalDataset nor an argument was given')
     const { computeMetrics } = this.#options
@@ -92,12 +92,12 @@ export class Trainer {
 
   /** Outputs of every example, in their order; labels and loss where the examples have labels. */
   async predict(dataset: Dataset): Promise<Predictions> {
-    const opened = openDataset('the dataset', dataset, this.#options.dataCollator)
+    const opened = this.#open('the dataset', dataset)
     return predictAll(this.model, examplesOf(opened), this.#evaluationSettings(opened))
   }
 
-  #open(name: string, dataset: Dataset | undefined): OpenDataset | undefined {
-    return dataset && openDataset(name, dataset, this.#options.dataCollator)
+  #open(name: string, dataset: Dataset): OpenDataset {
+    return openDataset(name, dataset, this.#options.dataCollator)
   }
 
   #evaluationSettings({ collates, collator }: OpenDataset) {

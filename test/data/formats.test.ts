@@ -5,7 +5,7 @@ import { gzipSync } from 'node:zlib'
 import { parse } from 'csv-parse/sync'
 import { describe, expect, it } from 'vitest'
 import { csvRecords } from '../../src/data/readers/csv.ts'
-import { type RowFormat, readRows, type TaskOptions } from '../../src/data/readers/rows.ts'
+import { type ReadRowsOptions, type RowFormat, readRows } from '../../src/data/readers/rows.ts'
 import { ArgumentError } from '../../src/errors.ts'
 import { Random } from '../formats/helpers.ts'
 import { listOf, piecesOf, put, refuses as refusesReading } from './reading.ts'
@@ -15,16 +15,16 @@ const needsReference = reference ? '' : ' (skipped: BERTKIT_REFERENCE_DIR is not
 const fixture = (name: string): string => join(import.meta.dirname, 'fixtures', `${name}.parquet`)
 
 const ALL: readonly RowFormat[] = ['csv', 'tsv', 'jsonl', 'json', 'parquet', 'conll', 'txt']
-const rowsOf = async (file: string, options?: TaskOptions) =>
+const rowsOf = async (file: string, options?: ReadRowsOptions) =>
   (await listOf(readRows(file, { formats: ALL, ...options }))).map(({ line, fields }) => [line, { ...fields }])
-const read = async (extension: string, content: string | Uint8Array, options?: TaskOptions) =>
+const read = async (extension: string, content: string | Uint8Array, options?: ReadRowsOptions) =>
   rowsOf(await put(extension, content), options)
 async function refuses(
   extension: string,
   content: string | Uint8Array,
   line: number | undefined,
   message: RegExp,
-  options?: TaskOptions,
+  options?: ReadRowsOptions,
 ) {
   const file = await put(extension, content)
   await refusesReading(readRows(file, { formats: ALL, ...options }), file, line, message)

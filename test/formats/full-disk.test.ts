@@ -1,24 +1,11 @@
-import { spawnSync } from 'node:child_process'
-import { mkdtempSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
+import { canMount, folder, onSmallDisk, whySkipped } from '../small-disk.ts'
 
-const folder = mkdtempSync(join(tmpdir(), 'bertkit-full-'))
-/** Runs in a mount namespace of its own, which takes the disk with it when it ends. */
-const onSmallDisk = (...command: string[]) =>
-  spawnSync('unshare', ['-m', 'sh', '-c', 'mount -t tmpfs -o size=5m none "$0" && "$@"', folder, ...command], {
-    encoding: 'utf8',
-  })
-const canMount = onSmallDisk('true').status === 0
-
-it.skipIf(!canMount)(
-  `a full disk is an ENOSPC that leaves the old weights${canMount ? '' : ' (skipped: it needs root to mount a small disk)'}`,
-  () => {
-    const script = join(import.meta.dirname, 'full-disk.mjs')
-    const { stdout, stderr } = onSmallDisk(process.execPath, script, folder)
-    expect(stderr).toBe('')
-    const result = { error: { name: 'FileError', errno: 'ENOSPC' }, left: true, values: [1] }
-    expect(JSON.parse(stdout)).toEqual([result, result, result, result])
-  },
-)
+it.skipIf(!canMount)(`a full disk is an ENOSPC that leaves the old weights${whySkipped}`, () => {
+  const script = join(import.meta.dirname, 'full-disk.mjs')
+  const { stdout, stderr } = onSmallDisk(process.execPath, script, folder)
+  expect(stderr).toBe('')
+  const result = { error: { name: 'FileError', errno: 'ENOSPC' }, left: true, values: [1] }
+  expect(JSON.parse(stdout)).toEqual([result, result, result, result])
+})

@@ -10,7 +10,8 @@ import {
   warpTemperature,
 } from '../../src/generation/processors.ts'
 import { Draws } from '../../src/generation/random.ts'
-import { argmax, logSoftmax, sampleSoftmax, topIndices } from '../../src/generation/select.ts'
+import { logSoftmax, sampleSoftmax, topIndices } from '../../src/generation/select.ts'
+import { argmax } from '../../src/scores.ts'
 import { uniform } from './weights.ts'
 
 interface Processed {

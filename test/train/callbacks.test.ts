@@ -249,7 +249,6 @@ describe('what a run must not forget', () => {
       loadBestModelAtEnd: true,
     } as const
     const damage: TrainerCallback = {
-      onTrainEnd() {},
       onSave({ state }) {
         if (state.globalStep === 6) writeFileSync(join(state.bestModelCheckpoint ?? '', 'model.safetensors'), 'damaged')
       },

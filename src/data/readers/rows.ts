@@ -21,7 +21,7 @@ export interface ReadOptions extends TableOptions {
 }
 
 /** What a task says about its files. */
-export interface TaskOptions extends ReadOptions {
+export interface ReadRowsOptions extends ReadOptions {
   /** The formats that make sense; the default has those with named columns. */
   formats?: readonly RowFormat[]
   /** false: the tokens of .conll may lack tags, which are not read. */
@@ -71,7 +71,7 @@ function formatOf(name: string, formats: readonly RowFormat[]): RowFormat {
  * or a DataError; malformed rows and text that is not UTF-8 are DataErrors with file and line. What is in memory is a piece
  * of the file, a row group of Parquet, or all of .json.
  */
-export async function* readRows(source: string | NamedBytes, options: TaskOptions = {}): AsyncGenerator<Row> {
+export async function* readRows(source: string | NamedBytes, options: ReadRowsOptions = {}): AsyncGenerator<Row> {
   const { formats = NAMED_FORMATS } = options
   const name = typeof source === 'string' ? source : source.name
   const format = options.format ?? formatOf(name, formats)
@@ -94,7 +94,11 @@ export async function* readRows(source: string | NamedBytes, options: TaskOption
 }
 
 /** The rows in blocks, which are parsed as they are taken: the rows before a fault come before its error. */
-function blocksOf(source: string | NamedBytes, format: RowFormat, options: TaskOptions): AsyncIterable<Iterable<Row>> {
+function blocksOf(
+  source: string | NamedBytes,
+  format: RowFormat,
+  options: ReadRowsOptions,
+): AsyncIterable<Iterable<Row>> {
   const { required = [], tagged = true } = options
   if (format === 'parquet') return parquetRows(source, required)
   const [bytes, name] = typeof source === 'string' ? [openData(source), source] : [source.bytes, source.name]

@@ -1,5 +1,7 @@
 // Metrics of predicted classes: pure functions over whole evaluation sets, with scikit-learn's conventions.
+
 import { ArgumentError } from '../../errors.ts'
+import { argmax } from '../../scores.ts'
 import type { Tensor } from '../../tensor.ts'
 import { checkPaired, mean, type Numbers, ratio, sum } from './numbers.ts'
 
@@ -146,13 +148,6 @@ export function multiLabelScores(
     f1Macro: mean(columns.map((column) => scoresOf(column).f1)),
     subsetAccuracy: right / N,
   }
-}
-
-/** Index of the greatest of `width` numbers from `start` on; the first of equals. */
-export function argmax(data: Numbers, start: number, width: number): number {
-  let best = 0
-  for (let i = 1; i < width; i++) if (data[start + i] > data[start + best]) best = i
-  return best
 }
 
 /** Index of the greatest logit of each row of [N, C]; the first of equals. */

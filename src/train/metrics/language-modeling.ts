@@ -1,8 +1,8 @@
 import { ArgumentError } from '../../errors.ts'
 import { IGNORE_INDEX } from '../../heads/labels.ts'
+import { argmax } from '../../scores.ts'
 import type { Tensor } from '../../tensor.ts'
 import { slices } from '../../turns.ts'
-import { argmax } from './classification.ts'
 import {
   type EvaluatedBatch,
   type EvaluatedOutputs,

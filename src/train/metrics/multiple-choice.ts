@@ -1,5 +1,5 @@
 import { ArgumentError } from '../../errors.ts'
-import { argmax } from './classification.ts'
+import { argmax } from '../../scores.ts'
 import { classesIn, type EvaluatedBatch, type EvaluatedOutputs, type Evaluation, Hits, outputOf } from './evaluation.ts'
 
 /**

@@ -80,11 +80,6 @@ export class TorchGenerator {
     return (this.#word() & 0xffffff) / 2 ** 24
   }
 
-  /** torch.randint(below, ...), of one element; below <= 2^28. */
-  randint(below: number): number {
-    return this.#word() % below
-  }
-
   /** What an iterator of a DataLoader draws for its workers: `random_()` of an int64. */
   drawLoaderSeed(): void {
     this.#word()
@@ -96,11 +91,6 @@ export class TorchGenerator {
     const high = this.#word()
     const low = this.#word()
     return ((high & 0x1fffff) * 2 ** 32 + low) / 2 ** 53
-  }
-
-  /** torch.bernoulli of a tensor of probabilities: 1 where an element is drawn. */
-  bernoulli(probabilities: ArrayLike<number>): Uint8Array {
-    return Uint8Array.from(probabilities, (p) => Number(this.rand() < Math.fround(p)))
   }
 
   /** torch.randperm(n) */

@@ -1,16 +1,14 @@
 // Masked and causal language models.
 import { labelNextTokens } from '../../data/collators/causal-lm.ts'
-import { createMasking } from '../../data/collators/masked-lm.ts'
-import type { SequenceExample } from '../../data/features/example.ts'
+import { NO_LABEL } from '../../data/features/example.ts'
 import { passageBlocks } from '../../data/features/passages.ts'
 import { type Passage, passageRows } from '../../data/passages.ts'
-import { softmax } from '../../scores.ts'
+import { argmax, softmax } from '../../scores.ts'
 import { BertForMaskedLM, BertLMHeadModel } from '../../session/models.ts'
 import type { Tensor } from '../../tensor.ts'
-import { collate } from '../dataset.ts'
 import { LanguageModelEvaluation } from '../metrics/language-modeling.ts'
-import { rowOf } from './sequence-classification.ts'
-import type { EncodeSettings, Task, TaskOptions } from './task.ts'
+import { maskingCollator, rowOf } from './shared.ts'
+import type { Task, TaskOptions } from './task.ts'
 
 const language = ({ lineByLine = false }: TaskOptions) =>
   ({
@@ -25,21 +23,17 @@ const language = ({ lineByLine = false }: TaskOptions) =>
 
 /** The words under masks, which are made anew for every batch. */
 export function maskedLM(options: TaskOptions): Task<Passage> {
-  const { mlmProbability, wholeWordMask } = options
   return {
     ...language(options),
     name: 'masked-lm',
     model: BertForMaskedLM,
     modelFields: () => ({}),
-    collator: ({ tokenizer }: EncodeSettings) => {
-      const mask = createMasking(tokenizer, { mlmProbability, wholeWordMask })
-      return (examples, randoms) => collate(examples.map((example, i) => mask(example as SequenceExample, randoms[i])))
-    },
+    collator: ({ tokenizer }) => maskingCollator(tokenizer, options),
     evaluation: () => new LanguageModelEvaluation(),
     async predict(model, rows, { maxLength, signal, tokenizer }) {
       const inputIds = rows.map(({ text }) => tokenizer.encode(text, { truncation: true, maxLength }).inputIds)
       // a label marks the rows of the vocabulary that are wanted
-      const labels = inputIds.map((ids) => ids.map((id) => (id === tokenizer.maskTokenId ? id : -100)))
+      const labels = inputIds.map((ids) => ids.map((id) => (id === tokenizer.maskTokenId ? id : NO_LABEL)))
       const { logits } = (await model.forward({ inputIds, labels }, { labelledOnly: true, signal })) as {
         logits: Tensor
       }
@@ -49,7 +43,7 @@ export function maskedLM(options: TaskOptions): Task<Passage> {
         const fills = ids.flatMap((id, i) => {
           if (id !== tokenizer.maskTokenId) return []
           const scores = softmax(rowOf(logits, mask++))
-          const best = scores.reduce((most, score, token) => (score > scores[most] ? token : most), 0)
+          const best = argmax(scores)
           filled[i] = best
           return [{ token: tokenizer.convertIdsToTokens([best])[0], score: scores[best] }]
         })

@@ -1,10 +1,10 @@
 import { encodeChoices } from '../../data/features/choices.ts'
 import { type ChoiceExample, choiceRows } from '../../data/multiple-choice.ts'
-import { softmax } from '../../scores.ts'
+import { argmax, softmax } from '../../scores.ts'
 import { BertForMultipleChoice } from '../../session/models.ts'
 import type { Tensor } from '../../tensor.ts'
 import { MultipleChoiceEvaluation } from '../metrics/multiple-choice.ts'
-import { labelsFor } from './sequence-classification.ts'
+import { labelsFor } from './shared.ts'
 import type { Task } from './task.ts'
 
 /** The right one of several continuations or answers. */
@@ -33,7 +33,7 @@ export function multipleChoice(): Task<ChoiceExample> {
       return rows.map(({ choices }) => {
         const scores = softmax(logits.data.subarray(start, start + choices.length))
         start += choices.length
-        const label = scores.indexOf(Math.max(...scores))
+        const label = argmax(scores)
         return { label, score: scores[label], scores }
       })
     },

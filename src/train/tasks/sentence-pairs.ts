@@ -1,20 +1,16 @@
 // Tasks on pairs of texts of which the second follows the first or is a random one: next sentence, and pre-training.
 import { classificationRows } from '../../data/classification.ts'
-import { createMasking } from '../../data/collators/masked-lm.ts'
 import { nextSentencePairs } from '../../data/collators/next-sentence.ts'
-import type { SequenceExample } from '../../data/features/example.ts'
 import { tokenizedDocuments } from '../../data/features/passages.ts'
 import { type Passage, passageRows } from '../../data/passages.ts'
 import { formatOfName, type NamedBytes } from '../../data/readers/rows.ts'
 import { DataError } from '../../errors.ts'
 import { quote } from '../../json.ts'
-import { softmax } from '../../scores.ts'
+import { argmax, softmax } from '../../scores.ts'
 import { BertForNextSentencePrediction, BertForPreTraining } from '../../session/models.ts'
-import type { Tensor } from '../../tensor.ts'
-import { collate } from '../dataset.ts'
 import { NextSentenceEvaluation, PreTrainingEvaluation } from '../metrics/pre-training.ts'
 import type { Example } from '../types.ts'
-import { labelsFor, rowOf } from './sequence-classification.ts'
+import { labelsFor, logitsOfPairs, maskingCollator, rowOf } from './shared.ts'
 import type { EncodeSettings, Purpose, ReadSettings, Task, TaskOptions, TaskRow } from './task.ts'
 
 /** A pair that a file has, or a passage that pairs are made of. */
@@ -116,16 +112,11 @@ export function nextSentence({ shortSeqProb }: TaskOptions): Task<PairRow> {
     modelFields: () => ({}),
     examples: (rows, settings) => pairExamples(rows, settings, shortSeqProb),
     evaluation: () => new NextSentenceEvaluation(),
-    async predict(model, rows, { maxLength, signal, tokenizer }) {
-      const encodings = rows.map(({ text, textPair }) =>
-        tokenizer.encode(text, textPair, { truncation: true, maxLength }),
-      )
-      const inputIds = encodings.map((encoding) => encoding.inputIds)
-      const tokenTypeIds = encodings.map((encoding) => encoding.tokenTypeIds)
-      const { logits } = (await model.forward({ inputIds, tokenTypeIds }, { signal })) as { logits: Tensor }
+    async predict(model, rows, settings) {
+      const logits = await logitsOfPairs(model, rows, settings)
       return rows.map((_, row) => {
         const scores = softmax(rowOf(logits, row))
-        const label = scores[1] > scores[0] ? 1 : 0
+        const label = argmax(scores)
         return { label, score: scores[label] }
       })
     },
@@ -133,7 +124,8 @@ export function nextSentence({ shortSeqProb }: TaskOptions): Task<PairRow> {
 }
 
 /** Masked words and next sentence together, as BERT was made. */
-export function preTraining({ mlmProbability, shortSeqProb, wholeWordMask }: TaskOptions): Task<Passage> {
+export function preTraining(options: TaskOptions): Task<Passage> {
+  const { shortSeqProb } = options
   return {
     name: 'pretraining',
     model: BertForPreTraining,
@@ -146,10 +138,7 @@ export function preTraining({ mlmProbability, shortSeqProb, wholeWordMask }: Tas
     modelFields: () => ({}),
     examples: (rows, { maxLength, random, tokenizer }) =>
       nextSentencePairs(tokenizedDocuments(rows, tokenizer), tokenizer, random, { maxLength, shortSeqProb }),
-    collator: ({ tokenizer }) => {
-      const mask = createMasking(tokenizer, { mlmProbability, wholeWordMask })
-      return (examples, randoms) => collate(examples.map((example, i) => mask(example as SequenceExample, randoms[i])))
-    },
+    collator: ({ tokenizer }) => maskingCollator(tokenizer, options),
     evaluation: () => new PreTrainingEvaluation(),
   }
 }

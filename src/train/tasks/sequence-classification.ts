@@ -7,14 +7,12 @@ import {
   labelEncoder,
 } from '../../data/classification.ts'
 import type { BertConfig } from '../../model/config.ts'
-import { sigmoid, softmax } from '../../scores.ts'
+import { argmax, sigmoid, softmax } from '../../scores.ts'
 import { BertForSequenceClassification } from '../../session/models.ts'
 import type { Tensor } from '../../tensor.ts'
 import { SequenceClassificationEvaluation } from '../metrics/sequence-classification.ts'
-import type { Purpose, Task, TaskOptions } from './task.ts'
-
-/** Whether the readers need labels. */
-export const labelsFor = (purpose: Purpose): 'required' | 'ignored' => (purpose === 'predict' ? 'ignored' : 'required')
+import { labelsFor, logitsOfPairs, rowOf } from './shared.ts'
+import type { Task, TaskOptions } from './task.ts'
 
 /** What the labels of a saved model mean, also where its config does not say. */
 export const problemTypeOf = ({ numLabels, problemType }: BertConfig): ClassificationProblem =>
@@ -55,21 +53,12 @@ export function sequenceClassification({ problemType: given }: TaskOptions): Tas
     },
     evaluation: (_, { labels }) => new SequenceClassificationEvaluation(problem(labels)),
     rowOf: (text, line) => ({ text, line }),
-    async predict(model, rows, { maxLength, signal, tokenizer }) {
-      const encodings = rows.map(({ text, textPair }) =>
-        tokenizer.encode(text, textPair, { truncation: true, maxLength }),
-      )
-      const inputIds = encodings.map((encoding) => encoding.inputIds)
-      const tokenTypeIds = encodings.map((encoding) => encoding.tokenTypeIds)
-      const { logits } = (await model.forward({ inputIds, tokenTypeIds }, { signal })) as { logits: Tensor }
+    async predict(model, rows, settings) {
+      const logits = await logitsOfPairs(model, rows, settings)
       return rows.map((_, row) => predictionOf(logits, row, model.config))
     },
   }
 }
-
-/** Row i of a [rows, columns] tensor. */
-export const rowOf = ({ data, shape }: Tensor, row: number): Float32Array =>
-  data.subarray(row * shape[1], (row + 1) * shape[1])
 
 /** What is predicted for one input. */
 export type ClassificationPrediction =
@@ -94,6 +83,6 @@ export function predictionOf(logits: Tensor, row: number, config: BertConfig): C
     return { labels: labels.filter((_, id) => scores[id] > 0.5), scores: named(labels, scores) }
   }
   const scores = softmax(values)
-  const best = scores.indexOf(Math.max(...scores))
+  const best = argmax(scores)
   return { label: labels[best], score: scores[best], scores: named(labels, scores) }
 }

@@ -4,12 +4,12 @@ import { type TokenExample, tokenRows } from '../../data/token-classification.ts
 import type { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
 import { DataError } from '../../errors.ts'
 import { quote } from '../../json.ts'
-import { softmax } from '../../scores.ts'
+import { argmax, softmax } from '../../scores.ts'
 import { BertForTokenClassification } from '../../session/models.ts'
 import type { Tensor } from '../../tensor.ts'
 import { entitiesOf, joinWords, type WordsOfText } from '../entities.ts'
 import { TokenClassificationEvaluation } from '../metrics/token-classification.ts'
-import { labelsFor, rowOf } from './sequence-classification.ts'
+import { labelsFor, rowOf } from './shared.ts'
 import type { Task } from './task.ts'
 
 /** Tokens that neighbouring windows of a long sentence share in prediction. */
@@ -74,7 +74,7 @@ export function tokenClassification(): Task<Sentence> {
           // a word that the tokenizer drops has no piece to be scored
           if (place === null) return { tag: outside(model.config.labels), score: 1 }
           const scores = softmax(rowOf(logits, starts[firstWindow + place.window] + place.token))
-          const best = scores.indexOf(Math.max(...scores))
+          const best = argmax(scores)
           return { tag: model.config.labels[best], score: scores[best] }
         })
         firstWindow += windows.length
