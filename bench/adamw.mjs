@@ -10,7 +10,7 @@ const LENGTH = 109_483_778
 const [LR, DECAY, BETA1, BETA2, EPS] = [1e-3, 0.01, 0.9, 0.999, 1e-8]
 
 export async function run({ json }) {
-  const backend = openBackend()
+  const backend = await openBackend()
   const report = reporter(backend, json)
   const vector = (data) => ({ width: LENGTH, ...(data ? { data } : {}) })
   const g = noise(LENGTH, 1)
@@ -21,7 +21,7 @@ export async function run({ json }) {
     counts: {},
   })
   const length = Math.sqrt(g.reduce((sum, value) => sum + value * value, 0))
-  requireClose('the norm', norm.read('norm')[0], length, 1e-6 * length)
+  requireClose('the norm', (await norm.read('norm'))[0], length, 1e-6 * length)
   const measuredNorm = await rate(backend, norm, 'read', 4 * LENGTH)
   report.add('gradient norm', { bench: 'adamw', kind: 'gradient_norm', parameters: LENGTH, ...measuredNorm })
   norm.dispose()
@@ -41,7 +41,7 @@ export async function run({ json }) {
     scalars: { beta1: BETA1, beta2: BETA2, eps: EPS },
     group: [LR, DECAY, 1 - BETA1, Math.sqrt(1 - BETA2)],
   })
-  const after = update.read('w')
+  const after = await update.read('w')
   for (let i = 0; i < LENGTH; i += 1_000_003)
     requireClose(`w[${i}]`, after[i], w[i] * (1 - LR * DECAY) - (LR * g[i]) / (Math.abs(g[i]) + EPS), 1e-6)
   const measured = await rate(backend, update, 'memory', 28 * LENGTH)
@@ -73,13 +73,13 @@ export async function run({ json }) {
     })
     const alone = await makeRecord(backend, {
       op: 'packWeight',
-      operands: { w: small(fused.read('w')), ...packed },
+      operands: { w: small(await fused.read('w')), ...packed },
       attributes,
       counts: {},
     })
     for (const name of ['forward', 'backward']) {
-      const want = alone.read(name)
-      if (!fused.read(name).every((value, i) => Object.is(value, want[i])))
+      const want = await alone.read(name)
+      if (!(await fused.read(name)).every((value, i) => Object.is(value, want[i])))
         throw new Error(`${name} is not the packed weight`)
     }
     const moved = 28 * n + 4 * (packed.forward.width + packed.backward.width)

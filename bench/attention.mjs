@@ -47,7 +47,7 @@ async function records(backend, lengths, dtype) {
     attributes,
     counts,
   })
-  const context = forward.read('context')
+  const context = await forward.read('context')
   const read = rounded(data, dtype)
   for (let sample = 0; sample < 12; sample++) {
     const b = (sample * 5) % lengths.length
@@ -63,7 +63,7 @@ async function records(backend, lengths, dtype) {
       dcontext: { ...row(H, dtype), data: dcontext },
       qkv,
       context: { ...row(H, dtype), data: context },
-      lse: { ...row(A), data: forward.read('lse') },
+      lse: { ...row(A), data: await forward.read('lse') },
       cuSeqlens,
       dqkv: row(3 * H, dtype),
     },
@@ -71,7 +71,7 @@ async function records(backend, lengths, dtype) {
     counts,
   })
   // a row of probabilities sums to 1: the gradients of a sequence's values sum to those of its results
-  const dqkv = backward.read('dqkv')
+  const dqkv = await backward.read('dqkv')
   const given = rounded(dcontext, dtype)
   for (let c = 0; c < 8; c++) {
     let [sum, want] = [0, 0]
@@ -85,7 +85,7 @@ async function records(backend, lengths, dtype) {
 }
 
 export async function run({ json, filter, dtype }) {
-  const backend = openBackend()
+  const backend = await openBackend()
   const report = reporter(backend, json)
   for (const { name, lengths } of batches) {
     if (filter && !name.includes(filter)) continue

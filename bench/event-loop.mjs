@@ -43,7 +43,7 @@ export async function run({ json, 'model-dir': folder, 'train-file': file, steps
     heap_first_third_mib: +median(heaps.slice(0, third)).toFixed(1),
     heap_last_third_mib: +median(heaps.slice(-third)).toFixed(1),
     plans: model.runtime.plansRecorded,
-    ...provenance(describeBackend()),
+    ...provenance(await describeBackend()),
   }
   console.log(
     json

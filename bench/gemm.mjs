@@ -51,7 +51,7 @@ async function problem(backend, kind, shape, dtype) {
     counts: { tokens: rows },
   })
   const [p, q] = [rounded(a, dtype), rounded(b, dtype)]
-  const result = record.read(names[2])
+  const result = await record.read(names[2])
   const [height, width] = count(shape)
   for (let sample = 0; sample < 200; sample++) {
     const [i, j] = [(sample * 7919) % height, (sample * 104729) % width]
@@ -74,7 +74,7 @@ async function problem(backend, kind, shape, dtype) {
 }
 
 export async function run({ json, filter, dtype }) {
-  const backend = openBackend()
+  const backend = await openBackend()
   const report = reporter(backend, json)
   for (const shape of products) {
     if (filter && !shape.name.includes(filter)) continue

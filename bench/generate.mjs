@@ -38,7 +38,7 @@ export async function run({ json, model: name, batch: batchText, steps }) {
       token_ms: +median(times.slice(1)).toFixed(2),
       tokens_per_s: +((1000 * batch) / median(times.slice(1))).toFixed(1),
       whole_forward_ms: +median(whole).toFixed(1),
-      ...provenance(describeBackend()),
+      ...provenance(await describeBackend()),
     }
     if (json) console.log(JSON.stringify(result))
     else

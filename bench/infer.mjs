@@ -17,10 +17,10 @@ export async function run({ json, model: name, batch: batchText, seq: seqText, l
   const tail = all.lastHiddenState.data.subarray(-last.lastHiddenState.data.length)
   if (!tail.every((value, i) => value === last.lastHiddenState.data[i]))
     throw new Error('the last sequence has other outputs in the batch than alone')
-  const backend = openBackend()
-  const before = backend.measurePeak(model.dtype, 0.3)
+  const backend = await openBackend()
+  const before = await backend.measurePeak(model.dtype, 0.3)
   const seconds = await time(() => model.forward({ inputIds }), { runs: count, warm: 2 })
-  const peak = Math.max(before, backend.measurePeak(model.dtype, 0.3))
+  const peak = Math.max(before, await backend.measurePeak(model.dtype, 0.3))
   const real = ns.reduce((a, b) => a + b, 0)
   const result = {
     bench: 'infer',

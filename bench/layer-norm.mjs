@@ -14,7 +14,7 @@ const SHAPES = [
 const EPS = 1e-12
 
 export async function run({ json, dtype }) {
-  const backend = openBackend()
+  const backend = await openBackend()
   const report = reporter(backend, json)
   for (const { name, H } of SHAPES) {
     const wide = (seed) => ({
@@ -35,7 +35,7 @@ export async function run({ json, dtype }) {
       attributes: { rows: Row.tokens, H, eps: EPS, p: 0, site: 0 },
       counts,
     })
-    const [sum, y, mean, rstd] = ['sum', 'y', 'mean', 'rstd'].map((operand) => forward.read(operand))
+    const [sum, y, mean, rstd] = await Promise.all(['sum', 'y', 'mean', 'rstd'].map((operand) => forward.read(operand)))
     const [x, residual] = [1, 2].map((seed) => rounded(noise(ROWS * H, seed), dtype))
     for (let i = 0; i < sum.length; i += 4099)
       requireClose(`sum[${i}]`, sum[i], x[i] + residual[i], dtype === 'bfloat16' ? 2 ** -7 : 2 ** -23)
@@ -64,7 +64,7 @@ export async function run({ json, dtype }) {
       attributes: { rows: Row.tokens, H, p: 0, site: 0, add: false },
       counts,
     })
-    const [dx, given] = [backward.read('dx'), rounded(dy.data, dtype)]
+    const [dx, given] = [await backward.read('dx'), rounded(dy.data, dtype)]
     for (let sample = 0; sample < 20; sample++) {
       const row = (sample * 7919) % ROWS
       const [m, scale] = stats(row)

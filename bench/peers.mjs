@@ -69,7 +69,7 @@ export async function run({ json, filter, steps, python, 'peer-dir': given }) {
     console.error('usage: npm run bench -- peers --python PATH --peer-dir DIR')
     process.exit(2)
   }
-  const { description } = openBackend()
+  const { description } = await openBackend()
   for (const work of WORK) {
     if (filter && !work.name.includes(filter)) continue
     for (const [dtype, peerDtype] of [

@@ -31,10 +31,10 @@ export async function makeRecord(backend, { op, operands, attributes, counts, sc
   await program.run(memory, run)
   return {
     run: () => program.run(memory, run),
-    read(name) {
+    async read(name) {
       const value = values[name]
       const target = new (value.type === 'bfloat16' ? Uint16Array : Float32Array)(graph.elements(value))
-      memory.read(Arena.io, value.offset, target)
+      await memory.read(Arena.io, value.offset, target)
       return value.type === 'bfloat16' ? fromBfloat16(target) : target
     },
     /** Bytes of all operands, each once. */
@@ -51,13 +51,13 @@ export async function makeRecord(backend, { op, operands, attributes, counts, sc
  * bytes of one run.
  */
 export async function rate(backend, record, peak, work) {
-  const before = backend.measurePeak(peak, 0.15)
+  const before = await backend.measurePeak(peak, 0.15)
   const once = median(await time(record.run, { runs: 3, warm: 1 }))
   const repeats = Math.max(1, Math.min(200, Math.round(0.02 / once)))
   const seconds = await time(async () => {
     for (let i = 0; i < repeats; i++) await record.run()
   })
-  const most = Math.max(before, backend.measurePeak(peak, 0.15))
+  const most = Math.max(before, await backend.measurePeak(peak, 0.15))
   const perSecond = (work * repeats) / median(seconds)
   const unit = peak === 'memory' || peak === 'read' ? 'gbytes' : 'gflops'
   return {

@@ -12,8 +12,8 @@ export async function run(options) {
   const [batch, seq, count] = [batchText, seqText, steps].map(Number)
   const model = new BertForSequenceClassification(config, { dtype, seed: 0 }).train()
   if (options.checkpointing) model.gradientCheckpointingEnable()
-  const backend = openBackend()
-  const before = backend.measurePeak(model.dtype, 0.3)
+  const backend = await openBackend()
+  const before = await backend.measurePeak(model.dtype, 0.3)
   const optimizer = new AdamW(model, { lr: 2e-5, weightDecay: 0.01 })
   const random = uniform(0)
   const seconds = []
@@ -42,7 +42,7 @@ export async function run(options) {
       count,
       seconds.reduce((a, b) => a + b, 0),
     )
-  const peak = Math.max(before, backend.measurePeak(model.dtype, 0.3))
+  const peak = Math.max(before, await backend.measurePeak(model.dtype, 0.3))
   const result = {
     bench: 'train',
     model: name,

@@ -33,14 +33,19 @@ export interface BackendDescription {
 /** Elements of a value: of bfloat16 their bits. */
 export type Elements = Float32Array | Int32Array | Uint16Array
 
-/** The arenas of one model. Offsets are in bytes. Nothing here may be called while a run uses the memory. */
+/**
+ * The arenas of one model. Offsets are in bytes. Nothing here may be called while a run uses the memory. Calls are carried out in
+ * their order; where a worker carries them out, the error of one without a result reaches the next that is awaited, a run or a read.
+ */
 export interface BackendMemory {
   /** Makes an arena at least this large. New bytes are zero; activations and io lose their contents when they grow. */
   reserve(arena: Arena, bytes: number): void
   /** Gives an arena's memory back; it is empty then. */
   release(arena: Arena): void
+  /** Copies `source`, which may change afterwards. */
   write(arena: Arena, offset: number, source: Elements): void
-  read(arena: Arena, offset: number, target: Elements): void
+  /** Fills `target`. */
+  read(arena: Arena, offset: number, target: Elements): Promise<void>
   /** Gives the memory back, at once or when the run that uses it has ended. */
   dispose(): void
 }
@@ -69,5 +74,7 @@ export interface Backend {
   createMemory(): BackendMemory
   compile(plan: Plan): Program
   /** What this machine reaches at most with all threads, measured for about `seconds`. */
-  measurePeak(peak: Peak, seconds: number): number
+  measurePeak(peak: Peak, seconds: number): Promise<number>
+  /** Gives back what was opened for this model alone. Its memories and programs are not used afterwards. */
+  close(): void
 }

@@ -132,7 +132,7 @@ class NativeBackendMemory implements BackendMemory {
     translated(() => native.write(arena, offset, source))
   }
 
-  read(arena: Arena, offset: number, target: Elements): void {
+  async read(arena: Arena, offset: number, target: Elements): Promise<void> {
     const native = this.idle()
     translated(() => native.read(arena, offset, target))
   }
@@ -217,6 +217,7 @@ export function openNative(options: { isa?: string; threads?: number } = {}): Ba
         engine,
         translated(() => new addon.Program(engine, plan.words)),
       ),
-    measurePeak: (peak, seconds) => engine.measurePeak(PEAKS.indexOf(peak), seconds),
+    measurePeak: async (peak, seconds) => engine.measurePeak(PEAKS.indexOf(peak), seconds),
+    close() {}, // the engine is a handle on the pool of the process, shared by models
   }
 }

@@ -25,7 +25,7 @@ function threadsOf(value: number | undefined): number {
 const opened = new Map<string, Backend>()
 
 /** The backend for these options, opened at the first call. Explicit choices never fall back to another one silently. */
-export function openBackend({ backend = 'auto', threads }: BackendOptions = {}): Backend {
+export async function openBackend({ backend = 'auto', threads }: BackendOptions = {}): Promise<Backend> {
   if (!CHOICES.includes(backend))
     throw new ArgumentError(`Expected backend to be one of ${CHOICES.join(', ')} but received ${String(backend)}`)
   if (backend === 'cuda' || backend === 'wasm')
@@ -42,4 +42,8 @@ export function openBackend({ backend = 'auto', threads }: BackendOptions = {}):
 }
 
 /** What would run a model with these options. */
-export const describeBackend = (options: BackendOptions = {}): BackendDescription => openBackend(options).description
+export async function describeBackend(options: BackendOptions = {}): Promise<BackendDescription> {
+  const backend = await openBackend(options)
+  backend.close()
+  return backend.description
+}

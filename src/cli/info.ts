@@ -156,7 +156,7 @@ async function info(argument: string | undefined, options: InfoOptions, io: Io):
     throw new UsageError('Expected one model folder but received two')
   const folder = argument ?? options.model
   const model = folder === undefined ? undefined : await describeModel(folder, options, io)
-  const { backend, cpu, isa, isas, auto, products, threads } = describeBackend({
+  const { backend, cpu, isa, isas, auto, products, threads } = await describeBackend({
     backend: options.backend,
     threads: options.threads,
   })

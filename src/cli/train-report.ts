@@ -143,7 +143,7 @@ const argumentsOf = ({ args, options }: FinishedRun): Record<string, unknown> =>
 /** Writes report.html into the output folder; returns its name. */
 export async function reportRun(run: FinishedRun): Promise<string> {
   const { args, curves, data, evaluation, logHistory, metrics, model, seconds, signal } = run
-  const { backend, cpu, isa, threads } = model.describe()
+  const { backend, cpu, isa, threads } = await model.describe()
   const batchSize = args.perDeviceEvalBatchSize
   const judged = evaluation ? await judge(model, evaluation.data, evaluation.encoded, { batchSize, signal }) : {}
   const file = joinPath(args.outputDir, 'report.html')

@@ -99,11 +99,11 @@ export class AdamW {
       options,
       () => this.#takeOver(),
       async (value, written) => {
-        if (!Number.isFinite(value)) throw model.nonFinite(value)
+        if (!Number.isFinite(value)) throw await model.nonFinite(value)
         const { betas, eps, decoupledWeightDecay } = this.defaults
         const { ranges, groups, names } = this.#update(groupOf, written)
         const norm = await model.runtime.runUpdate(ranges, { maxGradNorm, betas, eps, decoupledWeightDecay, groups })
-        if (!Number.isFinite(norm)) throw model.nonFinite(value)
+        if (!Number.isFinite(norm)) throw await model.nonFinite(value)
         model.optimizerSteps++
         for (const name of names) model.parameterSteps.set(name, (model.parameterSteps.get(name) ?? 0) + 1)
         return norm
@@ -130,12 +130,12 @@ export class AdamW {
       const state = new Map<string, Tensor>([['step', { data: Float32Array.of(steps), shape: [] }]])
       for (const [name, place] of runtime.layout.tensors) {
         if (!isTrainable(place)) continue
-        const moment = (arena: Arena): Tensor => {
-          const data = steps === 0 ? new Float32Array(place.elements) : runtime.readLike(arena, place)
+        const moment = async (arena: Arena): Promise<Tensor> => {
+          const data = steps === 0 ? new Float32Array(place.elements) : await runtime.readLike(arena, place)
           return { data, shape: [...place.shape] }
         }
-        state.set(`${name}.exp_avg`, moment(Arena.expAvg))
-        state.set(`${name}.exp_avg_sq`, moment(Arena.expAvgSq))
+        state.set(`${name}.exp_avg`, await moment(Arena.expAvg))
+        state.set(`${name}.exp_avg_sq`, await moment(Arena.expAvgSq))
         const own = steps === 0 ? 0 : (this.#model.parameterSteps.get(name) ?? 0)
         if (own !== steps) state.set(`${name}.step`, { data: Float32Array.of(own), shape: [] })
       }

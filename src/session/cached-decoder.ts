@@ -72,6 +72,7 @@ export class CachedDecoder implements Decoder {
     this.#length = bucket(room.length, 16)
     this.#slotsPerPrompt = Math.ceil(room.rows / prompts.length)
     const keys = bucket(this.encoder?.keys ?? 0, 16)
+    await this.runtime.openBackend() // which may decide the dtype
     const width = 2 * this.config.hiddenSize * elementBytes(this.runtime.dtype)
     this.#region = this.runtime.takeCache(this.config.numHiddenLayers * (this.#cached + keys) * width)
     const lengths = prompts.map(({ length }) => length)
@@ -267,7 +268,7 @@ export class CachedDecoder implements Decoder {
         signal,
       )
       const { hiddenSize } = this.config
-      if (step.pooled) this.poolerOutput = this.runtime.readOutput(step.pooled, counts.sequences * hiddenSize)
+      if (step.pooled) this.poolerOutput = await this.runtime.readOutput(step.pooled, counts.sequences * hiddenSize)
       return this.runtime.readOutput(step.result!, results * this.#width)
     })
   }

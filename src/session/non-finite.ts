@@ -4,15 +4,20 @@ import { isTrainable, type TensorPlace } from './layout.ts'
 import type { ModelRuntime } from './runtime.ts'
 
 /** Finds the first tensor that is not finite: a weight, else a gradient, else the loss alone. */
-export function nonFiniteError(runtime: ModelRuntime, step: number, loss: number): NonFiniteError {
+export async function nonFiniteError(runtime: ModelRuntime, step: number, loss: number): Promise<NonFiniteError> {
   const places = [...runtime.layout.tensors.values()]
-  const find = <Place extends TensorPlace>(among: Place[], what: string, read: (place: Place) => Float32Array) => {
-    const place = among.find((each) => read(each).some((value) => !Number.isFinite(value)))
-    return place && `${what} ${place.name}`
+  const find = async <Place extends TensorPlace>(
+    among: Place[],
+    what: string,
+    read: (place: Place) => Promise<Float32Array>,
+  ) => {
+    for (const place of among)
+      if ((await read(place)).some((value) => !Number.isFinite(value))) return `${what} ${place.name}`
+    return undefined
   }
   const tensor =
-    find(places, 'weight', (place) => runtime.readTensor(place)) ??
-    find(places.filter(isTrainable), 'gradient of', (place) => runtime.readLike(Arena.gradients, place)) ??
+    (await find(places, 'weight', (place) => runtime.readTensor(place))) ??
+    (await find(places.filter(isTrainable), 'gradient of', (place) => runtime.readLike(Arena.gradients, place))) ??
     'loss'
   return new NonFiniteError(
     `Step ${step}: the loss is ${loss} and the first tensor that is not finite is: ${tensor}. No weight was changed`,

@@ -37,50 +37,48 @@ export interface StepOutputs {
  * Reads the kept values of the last run. Token rows take the shape of a padded input, else they stay one after another;
  * `labelledRows`: how many outputs of tokens have, where those are of the labelled tokens alone.
  */
-export function readOutputs(
+export async function readOutputs(
   runtime: ModelRuntime,
   step: RecordedStep,
   batch: RaggedBatch,
   labelledRows: number | undefined,
   outputRows: Readonly<Record<string, OutputRows>>,
   heads: number,
-): StepOutputs {
+): Promise<StepOutputs> {
   const { sequences, cuSeqlens, cuChoices, encoder } = batch
   const tokenShape = batch.padded ?? [batch.tokens]
-  const tokenTensor = (value: Value): Tensor => ({
-    data: runtime.readOutput(value, batch.tokens * value.width),
-    shape: [...tokenShape, value.width],
+  const read = async (value: Value, rows: number, shape: readonly number[]): Promise<Tensor> => ({
+    data: await runtime.readOutput(value, rows * value.width),
+    shape: [...shape, value.width],
   })
+  const tokenTensor = (value: Value): Promise<Tensor> => read(value, batch.tokens, tokenShape)
   /** [examples, choices], or one row after another where examples differ in their number of choices. */
   const choiceShape = (): number[] => {
     const counts = Array.from(cuChoices!.subarray(1), (end, i) => end - cuChoices![i])
     return counts.every((count) => count === counts[0]) ? [counts.length, counts[0]] : [sequences]
   }
-  const output = (name: string, given: HeadOutput): Tensor => {
-    const rows = outputRows[name]
-    const value = 'column' in given ? given.value : given
-    const { data, shape } =
-      rows === 'tokens'
-        ? labelledRows === undefined
-          ? tokenTensor(value)
-          : labelledTensor(value, labelledRows)
-        : {
-            data: runtime.readOutput(value, sequences * value.width),
-            shape: rows === 'choices' ? choiceShape() : [sequences, value.width],
-          }
-    if (!('column' in given)) return { data, shape }
-    return { data: data.filter((_, i) => i % value.width === given.column), shape: shape.slice(0, -1) }
+  const rowTensor = async (value: Value, rows: OutputRows): Promise<Tensor> => {
+    if (rows === 'tokens')
+      return labelledRows === undefined ? tokenTensor(value) : read(value, labelledRows, [labelledRows])
+    const tensor = await read(value, sequences, [sequences])
+    return rows === 'choices' ? { ...tensor, shape: choiceShape() } : tensor
   }
-  const labelledTensor = (value: Value, rows: number): Tensor => ({
-    data: runtime.readOutput(value, rows * value.width),
-    shape: [rows, value.width],
-  })
-  const probabilities = (value: Value, cuKeys: Int32Array, paddedKeys: number | undefined): Tensor | Tensor[] => {
+  const output = async (name: string, given: HeadOutput): Promise<Tensor> => {
+    if (!('column' in given)) return rowTensor(given, outputRows[name])
+    const { data, shape } = await rowTensor(given.value, outputRows[name])
+    return { data: data.filter((_, i) => i % given.value.width === given.column), shape: shape.slice(0, -1) }
+  }
+  const probabilities = async (
+    value: Value,
+    cuKeys: Int32Array,
+    paddedKeys: number | undefined,
+  ): Promise<Tensor | Tensor[]> => {
     const sizes = Array.from({ length: sequences }, (_, b) => [
       cuSeqlens[b + 1] - cuSeqlens[b],
       cuKeys[b + 1] - cuKeys[b],
     ])
-    const data = runtime.readOutput(value, heads * sizes.reduce((sum, [queries, keys]) => sum + queries * keys, 0))
+    const elements = heads * sizes.reduce((sum, [queries, keys]) => sum + queries * keys, 0)
+    const data = await runtime.readOutput(value, elements)
     if (batch.padded && paddedKeys !== undefined)
       return { data, shape: [sequences, heads, batch.padded[1], paddedKeys] }
     let at = 0
@@ -90,16 +88,21 @@ export function readOutputs(
       return { data: data.slice(start, at), shape: [heads, queries, keys] }
     })
   }
-  const { hiddenStates, attentions, crossAttentions } = step
+  // asked for all at once: a worker answers them one after another
+  const all = <Result>(values: readonly Value[], each: (value: Value) => Promise<Result>) =>
+    values.length > 0 ? Promise.all(values.map(each)) : undefined
+  const [loss, tensors, hiddenStates, attentions, crossAttentions] = await Promise.all([
+    step.loss && runtime.readOutput(step.loss, 1),
+    Promise.all(Object.entries(step.outputs).map(async ([name, given]) => [name, await output(name, given)] as const)),
+    all(step.hiddenStates, tokenTensor),
+    all(step.attentions, (value) => probabilities(value, cuSeqlens, batch.padded?.[1])),
+    all(step.crossAttentions, (value) => probabilities(value, encoder!.cuKeys, encoder!.padded?.[1])),
+  ])
   return {
-    loss: step.loss ? runtime.readOutput(step.loss, 1)[0] : null,
-    tensors: Object.fromEntries(Object.entries(step.outputs).map(([name, given]) => [name, output(name, given)])),
-    hiddenStates: hiddenStates.length ? hiddenStates.map(tokenTensor) : undefined,
-    attentions: attentions.length
-      ? attentions.map((value) => probabilities(value, cuSeqlens, batch.padded?.[1]))
-      : undefined,
-    crossAttentions: crossAttentions.length
-      ? crossAttentions.map((value) => probabilities(value, encoder!.cuKeys, encoder!.padded?.[1]))
-      : undefined,
+    loss: loss ? loss[0] : null,
+    tensors: Object.fromEntries(tensors),
+    hiddenStates,
+    attentions,
+    crossAttentions,
   }
 }

@@ -171,14 +171,14 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     return this
   }
 
-  /** What it computes in: see `ModelOptions`. Opens the backend where that decides. */
+  /** What it computes in: see `ModelOptions`. A BackendError for 'auto' before the first awaited call, at which the backend opens. */
   get dtype(): 'float32' | 'bfloat16' {
     return this.runtime.dtype
   }
 
   /** What runs this model. Opens the backend. */
-  describe(): BackendDescription {
-    return this.runtime.backend.description
+  async describe(): Promise<BackendDescription> {
+    return (await this.runtime.openBackend()).description
   }
 
   /** All outputs of the class; the loss is null without labels. Rows of ragged input come one after another. */
@@ -198,7 +198,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     return this.runtime.exclusive(async () => {
       const scalars = { ...this.#scalars(0, step.labels?.denominators), labelSmoothing }
       const recorded = await this.runtime.runStep(settings, step, scalars, options.signal)
-      const { loss, tensors, ...seen } = readOutputs(
+      const { loss, tensors, ...seen } = await readOutputs(
         this.runtime,
         recorded,
         step.batch,
@@ -222,14 +222,10 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
       [inputs],
       options,
       () => {},
-      async (_loss, written) =>
-        new Map(
-          [...tensors]
-            .flatMap(([name, place]) =>
-              isTrainable(place) && written.has(place.owner) ? [[name, place] as const] : [],
-            )
-            .map(([name, place]) => [name, tensorOf(place, this.runtime.readLike(Arena.gradients, place))]),
-        ),
+      async (_loss, written) => {
+        const places = [...tensors.values()].filter(isTrainable).filter(({ owner }) => written.has(owner))
+        return tensorsAt(places, (place) => this.runtime.readLike(Arena.gradients, place))
+      },
     )
     return { loss, gradients }
   }
@@ -268,23 +264,21 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
         const scalars = { ...this.#scalars(i, denominators[i]), labelSmoothing }
         const recorded = await this.runtime.runStep(settings, step, scalars, signal, masks)
         for (const offset of recorded.written) written.add(offset)
-        loss += this.runtime.readOutput(recorded.loss!, 1)[0]
+        loss += (await this.runtime.readOutput(recorded.loss!, 1))[0]
       }
       return { loss, result: await finish(loss, written) }
     })
   }
 
   /** @internal A NonFiniteError that names the first tensor that is not finite. */
-  nonFinite(loss: number): NonFiniteError {
+  nonFinite(loss: number): Promise<NonFiniteError> {
     return nonFiniteError(this.runtime, this.optimizerSteps + 1, loss)
   }
 
   /** A copy of all weights, and of what is stored with them, by Hugging Face name. */
   async stateDict(): Promise<Map<string, Tensor>> {
-    return this.runtime.exclusive(async () => {
-      const read = (place: TensorPlace) => tensorOf(place, this.runtime.readTensor(place))
-      return new Map([...this.runtime.layout.tensors].map(([name, place]) => [name, read(place)]))
-    })
+    const places = [...this.runtime.layout.tensors.values()]
+    return this.runtime.exclusive(() => tensorsAt(places, (place) => this.runtime.readTensor(place)))
   }
 
   /**
@@ -396,4 +390,10 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
 /** A class that can be constructed: what `fromPretrained` is called on. */
 export type ModelClass<Model> = new (config: BertConfig, options?: ModelOptions) => Model
 
-const tensorOf = ({ shape }: TensorPlace, data: Float32Array): Tensor => ({ data, shape: [...shape] })
+async function tensorsAt<Place extends TensorPlace>(
+  places: readonly Place[],
+  read: (place: Place) => Promise<Float32Array>,
+): Promise<Map<string, Tensor>> {
+  const entry = async (place: Place) => [place.name, { data: await read(place), shape: [...place.shape] }] as const
+  return new Map(await Promise.all(places.map(entry)))
+}

@@ -1,14 +1,13 @@
-import type { Backend, BackendMemory, Program } from '../backend/backend.ts'
-import { openBackend } from '../backend/open.ts'
-import { fromBfloat16 } from '../bfloat16.ts'
-import { ArgumentError, BusyError, DisposedError } from '../errors.ts'
-import { type Capacity, type FloatType, Graph, type Packing, roundUp, type Value } from '../graph/graph.ts'
+import type { Program } from '../backend/backend.ts'
+import { ArgumentError, BusyError } from '../errors.ts'
+import { type Capacity, Graph, type Packing, roundUp, type Value } from '../graph/graph.ts'
 import { Arena, Row } from '../graph/op-table.ts'
 import { compilePlan, MAX_ARENA_BYTES, type Plan } from '../graph/plan.ts'
 import type { Head } from '../heads/head.ts'
 import { recordUpdate, type UpdateRange } from '../ops/optimizer.ts'
-import { isTrainable, type Layout, type TensorPlace, type TrainablePlace } from './layout.ts'
+import { isTrainable, type Layout, type TensorPlace } from './layout.ts'
 import { drawMask, type MaskSource } from './masks.ts'
+import { ModelMemory } from './model-memory.ts'
 import { PackedWeights } from './packing.ts'
 import {
   capacityFor,
@@ -33,35 +32,25 @@ import {
   type UpdateScalars,
 } from './runs.ts'
 
-const PIECE_ELEMENTS = 2 ** 18
-
 /**
  * A model's native side: its memory, its plans, and the queue that runs them in order. Everything that touches the memory goes
  * through `exclusive`, so a run never meets a read or a write.
  */
-export class ModelRuntime {
+export class ModelRuntime extends ModelMemory {
   /** Set it to time every record of every run; unset, nothing is timed. */
   profiler: Profiler | undefined
   readonly #head: Head
   readonly #hiddenSize: number
-  #layout: Layout
-  readonly #options: RuntimeOptions
   readonly #fill: (runtime: ModelRuntime) => Promise<void>
   readonly #steps = new PlanCache<RecordedStep>()
   readonly #updates = new PlanCache<RecordedUpdate>(4)
   readonly #generations = new PlanCache<RecordedGeneration>()
   readonly #cacheRegions = new Regions()
   #packedWeights: PackedWeights | undefined
-  #backend: Backend | undefined
-  #memory: BackendMemory | undefined
-  #opening: Promise<void> | undefined
+  #filling: Promise<void> | undefined
   #tail: Promise<unknown> = Promise.resolve()
   #pending = 0
-  #disposed = false
   #recorded = 0
-  #weightsVersion = 0
-  /** Whether the moments have memory. */
-  #momentsUsed = false
   /** Byte offsets of gradients (of whole stacks) that are zero because no step has written them since they were cleared. */
   readonly #zeroGradients = new Set<number>()
 
@@ -73,31 +62,10 @@ export class ModelRuntime {
     options: RuntimeOptions,
     fill: (runtime: ModelRuntime) => Promise<void>,
   ) {
+    super(layout, options)
     this.#head = head
     this.#hiddenSize = hiddenSize
-    this.#layout = layout
-    this.#options = options
     this.#fill = fill
-  }
-
-  get backend(): Backend {
-    this.#backend ??= openBackend(this.#options)
-    return this.#backend
-  }
-
-  /** What activations are stored in. Opens the backend where that decides. */
-  get dtype(): FloatType {
-    const { dtype = 'float32' } = this.#options
-    return dtype === 'auto' ? this.backend.description.auto : dtype
-  }
-
-  get layout(): Layout {
-    return this.#layout
-  }
-
-  /** Changes with every change of the weights. */
-  get weightsVersion(): number {
-    return this.#weightsVersion
   }
 
   /** Plans recorded so far. */
@@ -110,25 +78,12 @@ export class ModelRuntime {
    * after are kept; the memory is as large as the new layout needs.
    */
   relayout(layout: Layout): void {
-    const old = this.#layout
-    const memory = this.#memory
+    const old = this.current
     this.#steps.clear()
     this.#updates.clear()
     this.#zeroGradients.clear()
-    this.#layout = layout
-    if (!memory) return
-    for (const arena of [Arena.gradients, Arena.expAvg, Arena.expAvgSq]) {
-      const kept = arena === Arena.gradients || !this.#momentsUsed ? [] : [...old.tensors.values()].filter(isTrainable)
-      if (kept.length) memory.reserve(arena, old.gradientBytes)
-      const values = kept.map(
-        ({ name, gradients, elements }) => [name, this.#read(arena, gradients, elements)] as const,
-      )
-      memory.release(arena)
-      for (const [name, data] of values) {
-        const place = layout.tensors.get(name)!
-        if (isTrainable(place)) this.writeLike(arena, place, data)
-      }
-    }
+    this.current = layout
+    this.#tail = this.#tail.then(() => this.move(old, layout))
   }
 
   get busy(): boolean {
@@ -137,11 +92,11 @@ export class ModelRuntime {
 
   /** Runs `body` alone, after everything asked for before it. */
   async exclusive<Result>(body: () => Promise<Result>): Promise<Result> {
-    this.#alive()
+    this.alive()
     this.#pending++
     const turn = this.#tail.then(async () => {
-      this.#alive()
-      await this.#open()
+      this.alive()
+      await this.#fillOnce()
       return body()
     })
     this.#tail = turn.catch(() => {})
@@ -154,59 +109,23 @@ export class ModelRuntime {
 
   /** Frees the native memory. A BusyError while runs are queued: they would lose it under their feet. */
   dispose(): void {
-    if (this.#disposed) return
+    if (this.disposed) return
     if (this.busy) throw new BusyError('The model is running: await its runs (or abort them) before dispose()')
-    this.#disposed = true
     this.#steps.clear()
     this.#updates.clear()
     this.#generations.clear()
-    this.#memory?.dispose()
+    this.free()
+  }
+
+  override writeTensor(place: TensorPlace, values: Float32Array, start = 0): void {
+    this.#packedWeights?.invalidate()
+    super.writeTensor(place, values, start)
   }
 
   /** The call cannot wait in the queue: it would change what queued runs were asked to compute. */
   requireIdle(call: string): void {
-    this.#alive()
+    this.alive()
     if (this.busy) throw new BusyError(`The model is running: await its runs before ${call}`)
-  }
-
-  readTensor({ weights, elements }: TensorPlace): Float32Array {
-    return this.#read(Arena.weights, weights, elements)
-  }
-
-  /** A tensor in stretches of at most 1 MiB, whose memory is used again for the next one. */
-  *readTensorPieces({ weights, elements }: TensorPlace): Generator<Float32Array> {
-    const buffer = new Float32Array(Math.min(elements, PIECE_ELEMENTS))
-    for (let start = 0; start < elements; start += buffer.length) {
-      const piece = buffer.subarray(0, Math.min(buffer.length, elements - start))
-      this.#mapped().read(Arena.weights, weights + start * 4, piece)
-      yield piece
-    }
-  }
-
-  /** A tensor of the gradients or of a moment, which lie alike; zero where nothing was ever written. */
-  readLike(arena: Arena, { gradients, elements }: TrainablePlace): Float32Array {
-    this.#mapped().reserve(arena, this.#layout.gradientBytes)
-    return this.#read(arena, gradients, elements)
-  }
-
-  /** Writes `values` from element `start` of a tensor on. */
-  writeTensor(place: TensorPlace, values: Float32Array, start = 0): void {
-    this.#weightsVersion++
-    this.#packedWeights?.invalidate()
-    this.#mapped().write(Arena.weights, place.weights + start * 4, values)
-  }
-
-  /** Moments of zero, as a new optimiser has them. */
-  clearMoments(): void {
-    for (const arena of [Arena.expAvg, Arena.expAvgSq])
-      for (const place of this.#layout.tensors.values())
-        if (isTrainable(place)) this.writeLike(arena, place, new Float32Array(place.elements))
-  }
-
-  writeLike(arena: Arena, place: TrainablePlace, values: Float32Array): void {
-    this.#mapped().reserve(arena, this.#layout.gradientBytes)
-    if (arena !== Arena.gradients) this.#momentsUsed = true
-    this.#mapped().write(arena, place.gradients, values)
   }
 
   /**
@@ -237,7 +156,7 @@ export class ModelRuntime {
     for (const offset of step.written) this.#zeroGradients.delete(offset)
     const run = this.#scalars(step.plan, counts)
     setStepScalars(run, scalars)
-    await step.program.run(this.#mapped(), run, signal, this.#timed(step.plan, run))
+    await step.program.run(this.mapped(), run, signal, this.#timed(step.plan, run))
     return step
   }
 
@@ -256,7 +175,7 @@ export class ModelRuntime {
     await this.#prepare(step.plan, packing)
     for (const [name, value] of Object.entries(step.inputs)) this.#write(value, inputs[name])
     const run = this.#scalars(step.plan, counts)
-    await step.program.run(this.#mapped(), run, signal, this.#timed(step.plan, run))
+    await step.program.run(this.mapped(), run, signal, this.#timed(step.plan, run))
     return step
   }
 
@@ -272,16 +191,16 @@ export class ModelRuntime {
 
   freeCache(offset: number): void {
     this.#cacheRegions.free(offset)
-    if (this.#cacheRegions.empty && !this.busy && !this.#disposed) this.#memory?.release(Arena.cache)
+    if (this.#cacheRegions.empty && !this.busy && !this.disposed) this.memory?.release(Arena.cache)
   }
 
   #compile<Recorded extends { readonly plan: Plan }>(recorded: Recorded): Recorded & { readonly program: Program } {
     this.#recorded++
-    return { ...recorded, program: this.backend.compile(recorded.plan) }
+    return { ...recorded, program: this.opened.compile(recorded.plan) }
   }
 
   #write(value: Value | undefined, data: Float32Array | Int32Array | undefined): void {
-    if (value && data) this.#mapped().write(value.arena, value.offset!, asStored(value, data))
+    if (value && data) this.mapped().write(value.arena, value.offset!, asStored(value, data))
   }
 
   #scalars(plan: Plan, counts: Partial<Capacity>): Float64Array {
@@ -292,29 +211,21 @@ export class ModelRuntime {
 
   /** Clips and applies the gradients of the micro-steps; returns their norm before clipping. Nothing changes if it is not finite. */
   async runUpdate(ranges: readonly UpdateRange[], scalars: UpdateScalars): Promise<number> {
-    const length = this.#layout.gradientBytes / 4
+    const length = this.current.gradientBytes / 4
     const stretches = this.#packed.split(ranges)
     const update = this.#updates.get(JSON.stringify([stretches, scalars.groups.length]), () => {
       const graph = new Graph({}, { differentiate: false, training: false })
       const norm = recordUpdate(graph, length, stretches)
       const plan = compilePlan(graph, scalars.groups.length)
-      return { plan, norm, program: this.backend.compile(plan) }
+      return { plan, norm, program: this.opened.compile(plan) }
     })
     this.#reserve(update.plan)
     const run = new Float64Array(update.plan.scalars)
     setUpdateScalars(run, scalars)
-    this.#momentsUsed = true
-    this.#weightsVersion++
-    await update.program.run(this.#mapped(), run, undefined, this.#timed(update.plan, run))
-    return this.readOutput(update.norm, 2)[0]
-  }
-
-  /** The first `elements` of a kept value of the last run. */
-  readOutput({ arena, offset, type }: Value, elements: number): Float32Array {
-    if (type !== 'bfloat16') return this.#read(arena, offset!, elements)
-    const halves = new Uint16Array(elements)
-    this.#mapped().read(arena, offset!, halves)
-    return fromBfloat16(halves)
+    this.momentsUsed = true
+    this.weightsChanged()
+    await update.program.run(this.mapped(), run, undefined, this.#timed(update.plan, run))
+    return (await this.readOutput(update.norm, 2))[0]
   }
 
   #timed(plan: Plan, scalars: Float64Array): ((seconds: Float64Array) => void) | undefined {
@@ -322,15 +233,9 @@ export class ModelRuntime {
     return profiler && ((seconds) => profiler(plan, scalars, seconds))
   }
 
-  #read(arena: Arena, offset: number, elements: number): Float32Array {
-    const target = new Float32Array(elements)
-    this.#mapped().read(arena, offset, target)
-    return target
-  }
-
   /** Gradients that nothing writes in this step: those of a part of the model that its inputs leave out. */
   #clearUnwritten(written: ReadonlySet<number>): void {
-    const places = [...this.#layout.tensors.values()]
+    const places = [...this.current.tensors.values()]
       .filter(isTrainable)
       .filter(({ owner }) => !written.has(owner) && !this.#zeroGradients.has(owner))
     for (const place of places) {
@@ -339,25 +244,16 @@ export class ModelRuntime {
     }
   }
 
-  #mapped(): BackendMemory {
-    if (!this.#memory) throw new DisposedError('The model has no memory yet')
-    return this.#memory
-  }
-
-  #alive(): void {
-    if (this.#disposed) throw new DisposedError('The model was disposed')
-  }
-
   get #packed(): PackedWeights {
     const { dtype } = this
-    this.#packedWeights ??= new PackedWeights(dtype, this.backend.description.products[dtype])
+    this.#packedWeights ??= new PackedWeights(dtype, this.opened.description.products[dtype])
     return this.#packedWeights
   }
 
   /** Where the products of a run find their weights packed. */
   #packing(differentiate: boolean): PackedWeights | undefined {
-    if (this.#packed.serves(differentiate, this.#weightsVersion)) return this.#packed
-    if (differentiate) this.#mapped().release(Arena.packed)
+    if (this.#packed.serves(differentiate, this.weightsVersion)) return this.#packed
+    if (differentiate) this.mapped().release(Arena.packed)
     return undefined
   }
 
@@ -365,13 +261,13 @@ export class ModelRuntime {
   async #prepare(plan: Plan, packing: PackedWeights | undefined): Promise<void> {
     this.#reserve(plan)
     if (!packing) return
-    this.#mapped().reserve(Arena.packed, packing.bytes)
+    this.mapped().reserve(Arena.packed, packing.bytes)
     const stale = packing.stale()
     if (!stale) return
-    const program = this.backend.compile(stale.plan)
+    const program = this.opened.compile(stale.plan)
     const run = this.#scalars(stale.plan, {})
     try {
-      await program.run(this.#mapped(), run, undefined, this.#timed(stale.plan, run))
+      await program.run(this.mapped(), run, undefined, this.#timed(stale.plan, run))
       stale.packed()
     } finally {
       program.dispose()
@@ -380,21 +276,20 @@ export class ModelRuntime {
 
   #reserve(plan: Plan): void {
     for (const name of Object.keys(Arena) as (keyof typeof Arena)[])
-      if (plan.arenaBytes[name] > 0) this.#mapped().reserve(Arena[name], roundUp(plan.arenaBytes[name]))
+      if (plan.arenaBytes[name] > 0) this.mapped().reserve(Arena[name], roundUp(plan.arenaBytes[name]))
   }
 
-  async #open(): Promise<void> {
-    this.#opening ??= (async () => {
-      this.#memory = this.backend.createMemory()
-      this.#memory.reserve(Arena.weights, this.#layout.weightBytes)
+  async #fillOnce(): Promise<void> {
+    this.#filling ??= (async () => {
+      this.memory = (await this.openBackend()).createMemory()
+      this.memory.reserve(Arena.weights, this.current.weightBytes)
       await this.#fill(this)
     })().catch((error: unknown) => {
-      // the next call tries again: what was missing may be there by then
-      this.#memory?.dispose()
-      this.#memory = undefined
-      this.#opening = undefined
+      this.memory?.dispose()
+      this.memory = undefined
+      this.#filling = undefined
       throw error
     })
-    await this.#opening
+    await this.#filling
   }
 }

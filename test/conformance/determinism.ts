@@ -117,15 +117,15 @@ async function train(backend: Backend, dtype: FloatType = 'float32'): Promise<Re
       writeInputs(memory, step.micro.graph, random)
       await micro.run(memory, scalarsOf(counts, { ...scalars, step: at, microStep, accumulate: microStep }))
     }
-    memory.read(Arena.activations, step.micro.loss.offset!, loss.subarray(at, at + 1))
+    await memory.read(Arena.activations, step.micro.loss.offset!, loss.subarray(at, at + 1))
     const groups = [{ lr: 0.01, weightDecay: 0.01, steps: at + 1 }]
     await update.run(memory, scalarsOf(counts, { ...scalars, step: at }, groups))
   }
-  memory.read(Arena.activations, step.update.norm.offset!, norm)
+  await memory.read(Arena.activations, step.update.norm.offset!, norm)
   const state: Record<string, Float32Array> = { loss, norm }
   for (const name of ['weights', 'gradients', 'expAvg', 'expAvgSq'] as const) {
     state[name] = new Float32Array(step.elements)
-    memory.read(Arena[name], 0, state[name])
+    await memory.read(Arena[name], 0, state[name])
   }
   micro.dispose()
   update.dispose()

@@ -146,7 +146,7 @@ export async function runRecord<Name extends OpName>(
     memory.reserve(Arena.io, plan.arenaBytes.io)
     memory.write(Arena.io, 0, before)
     await program.run(memory, scalarsOf(rows, scalars, groups))
-    memory.read(Arena.io, 0, after)
+    await memory.read(Arena.io, 0, after)
   } finally {
     program.dispose()
     memory.dispose()

@@ -37,7 +37,7 @@ const ROUNDINGS = (5 * 2 ** -24) / 1e-3
 
 const root = path.join(import.meta.dirname, 'cases')
 const names = fs.readdirSync(root).sort()
-const { isas } = describeBackend()
+const { isas } = await describeBackend()
 const exported: Readonly<Record<string, unknown>> = { ...bertkit }
 afterAll(() => vi.unstubAllEnvs())
 
@@ -113,7 +113,7 @@ describe.each(isas)('on %s', (isa) => {
     vi.stubEnv('BERTKIT_ISA', isa)
     const { model, given, expected } = await load(name)
     try {
-      expect(model.describe().isa).toBe(isa)
+      expect((await model.describe()).isa).toBe(isa)
       const inputs = inputsOf(given.inputs)
       const out = (await model.forward(inputs, { outputHiddenStates: true, outputAttentions: true })) as Record<
         string,

@@ -1,7 +1,7 @@
 // A model in bfloat16, and weights that products find packed: in both dtypes they are those that the model has, whatever has happened to
 // it. `BERTKIT_ISA=tiles` and `wide` of a test build run this where bfloat16 weights are packed for training too.
 import { describe, expect, it } from 'vitest'
-import { ArgumentError, NonFiniteError } from '../../src/errors.ts'
+import { ArgumentError, BackendError, NonFiniteError } from '../../src/errors.ts'
 import { AdamW } from '../../src/session/adamw.ts'
 import { BertForMaskedLM, BertForSequenceClassification } from '../../src/session/models.ts'
 import { norm } from '../conformance/harness.ts'
@@ -171,9 +171,10 @@ describe('bfloat16', () => {
     expect(await bytes('bfloat16')).toBeLessThan(0.6 * (await bytes('float32')))
   })
 
-  it('auto is one of the two, and anything else is refused', () => {
+  it('auto is one of the two once the backend is open, and anything else is refused', async () => {
     using model = new BertForSequenceClassification(tinyConfig(), { dtype: 'auto' })
-    expect(model.dtype).toBe(model.describe().auto)
+    expect(() => model.dtype).toThrow(BackendError)
+    expect((await model.describe()).auto).toBe(model.dtype)
     expect(() => new BertForSequenceClassification(tinyConfig(), { dtype: 'float16' as 'auto' })).toThrow(ArgumentError)
   })
 })

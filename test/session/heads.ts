@@ -253,14 +253,12 @@ export async function accumulated(
     batches.map(inputsOf),
     options,
     () => {},
-    async (_loss, written) =>
-      new Map(
-        [...runtime.layout.tensors.values()].flatMap((place) =>
-          isTrainable(place) && written.has(place.owner)
-            ? [[place.name, { data: runtime.readLike(Arena.gradients, place), shape: place.shape }] as const]
-            : [],
-        ),
-      ),
+    async (_loss, written) => {
+      const places = [...runtime.layout.tensors.values()].filter(isTrainable).filter(({ owner }) => written.has(owner))
+      const tensor = async (place: (typeof places)[number]) =>
+        [place.name, { data: await runtime.readLike(Arena.gradients, place), shape: place.shape }] as const
+      return new Map(await Promise.all(places.map(tensor)))
+    },
   )
   return { loss, gradients }
 }

@@ -1,0 +1,157 @@
+import type { Backend, BackendMemory } from '../backend/backend.ts'
+import { openBackend } from '../backend/open.ts'
+import { fromBfloat16 } from '../bfloat16.ts'
+import { BackendError, DisposedError } from '../errors.ts'
+import type { FloatType, Value } from '../graph/graph.ts'
+import { Arena } from '../graph/op-table.ts'
+import { isTrainable, type Layout, type TensorPlace, type TrainablePlace } from './layout.ts'
+import type { RuntimeOptions } from './runs.ts'
+
+const PIECE_ELEMENTS = 2 ** 18
+
+/** A model's tensors in the memory of its backend. What a subclass runs there never meets a read or a write of this class. */
+export class ModelMemory {
+  protected current: Layout
+  protected memory: BackendMemory | undefined
+  protected disposed = false
+  /** Whether the moments have memory. */
+  protected momentsUsed = false
+  readonly #options: RuntimeOptions
+  #backend: Backend | undefined
+  #opening: Promise<Backend> | undefined
+  #weightsVersion = 0
+
+  constructor(layout: Layout, options: RuntimeOptions) {
+    this.current = layout
+    this.#options = options
+  }
+
+  /** What runs this model, opened at the first call. */
+  openBackend(): Promise<Backend> {
+    this.alive()
+    this.#opening ??= openBackend(this.#options).then(
+      (backend) => {
+        this.#backend = backend
+        if (this.disposed) backend.close()
+        return backend
+      },
+      (error: unknown) => {
+        this.#opening = undefined // the next call tries again: what was missing may be there by then
+        throw error
+      },
+    )
+    return this.#opening
+  }
+
+  /** What activations are stored in. A BackendError where the backend decides and is not open yet. */
+  get dtype(): FloatType {
+    const { dtype = 'float32' } = this.#options
+    return dtype === 'auto' ? this.opened.description.auto : dtype
+  }
+
+  protected get opened(): Backend {
+    if (!this.#backend) throw new BackendError('The backend opens at the first awaited call of the model')
+    return this.#backend
+  }
+
+  get layout(): Layout {
+    return this.current
+  }
+
+  /** Changes with every change of the weights. */
+  get weightsVersion(): number {
+    return this.#weightsVersion
+  }
+
+  readTensor({ weights, elements }: TensorPlace): Promise<Float32Array> {
+    return this.#read(Arena.weights, weights, elements)
+  }
+
+  /** A tensor in stretches of at most 1 MiB, whose memory is used again for the next one. */
+  async *readTensorPieces({ weights, elements }: TensorPlace): AsyncGenerator<Float32Array> {
+    const buffer = new Float32Array(Math.min(elements, PIECE_ELEMENTS))
+    for (let start = 0; start < elements; start += buffer.length) {
+      const piece = buffer.subarray(0, Math.min(buffer.length, elements - start))
+      await this.mapped().read(Arena.weights, weights + start * 4, piece)
+      yield piece
+    }
+  }
+
+  /** Called with every change of the weights. */
+  protected weightsChanged(): void {
+    this.#weightsVersion++
+  }
+
+  /** A tensor of the gradients or of a moment, which lie alike; zero where nothing was ever written. */
+  readLike(arena: Arena, { gradients, elements }: TrainablePlace): Promise<Float32Array> {
+    this.mapped().reserve(arena, this.current.gradientBytes)
+    return this.#read(arena, gradients, elements)
+  }
+
+  /** Writes `values` from element `start` of a tensor on. */
+  writeTensor(place: TensorPlace, values: Float32Array, start = 0): void {
+    this.weightsChanged()
+    this.mapped().write(Arena.weights, place.weights + start * 4, values)
+  }
+
+  /** Moments of zero, as a new optimiser has them. */
+  clearMoments(): void {
+    for (const arena of [Arena.expAvg, Arena.expAvgSq])
+      for (const place of this.current.tensors.values())
+        if (isTrainable(place)) this.writeLike(arena, place, new Float32Array(place.elements))
+  }
+
+  writeLike(arena: Arena, place: TrainablePlace, values: Float32Array): void {
+    this.mapped().reserve(arena, this.current.gradientBytes)
+    if (arena !== Arena.gradients) this.momentsUsed = true
+    this.mapped().write(arena, place.gradients, values)
+  }
+
+  /** The first `elements` of a kept value of the last run. */
+  async readOutput({ arena, offset, type }: Value, elements: number): Promise<Float32Array> {
+    if (type !== 'bfloat16') return this.#read(arena, offset!, elements)
+    const halves = new Uint16Array(elements)
+    await this.mapped().read(arena, offset!, halves)
+    return fromBfloat16(halves)
+  }
+
+  /** Gives gradients and moments their places of `layout`: see `relayout`. */
+  protected async move(old: Layout, layout: Layout): Promise<void> {
+    const memory = this.memory
+    if (!memory || this.disposed) return
+    for (const arena of [Arena.gradients, Arena.expAvg, Arena.expAvgSq]) {
+      const kept = arena === Arena.gradients || !this.momentsUsed ? [] : [...old.tensors.values()].filter(isTrainable)
+      if (kept.length) memory.reserve(arena, old.gradientBytes)
+      const values = await Promise.all(kept.map(({ gradients, elements }) => this.#read(arena, gradients, elements)))
+      memory.release(arena)
+      for (const [i, { name }] of kept.entries()) {
+        const place = layout.tensors.get(name)!
+        if (!isTrainable(place)) continue
+        memory.reserve(arena, layout.gradientBytes)
+        memory.write(arena, place.gradients, values[i])
+      }
+    }
+  }
+
+  /** Frees the memory and what was opened for this model alone. */
+  protected free(): void {
+    this.disposed = true
+    this.memory?.dispose()
+    this.#backend?.close()
+  }
+
+  async #read(arena: Arena, offset: number, elements: number): Promise<Float32Array> {
+    const target = new Float32Array(elements)
+    await this.mapped().read(arena, offset, target)
+    return target
+  }
+
+  protected mapped(): BackendMemory {
+    if (!this.memory) throw new DisposedError('The model has no memory yet')
+    return this.memory
+  }
+
+  protected alive(): void {
+    if (this.disposed) throw new DisposedError('The model was disposed')
+  }
+}
