@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander'
 import type { ClassificationProblem } from '../data/classification.ts'
 import type { RowFormat } from '../data/readers/rows.ts'
+import { TEXT_LAYOUTS, type TextLayout } from '../data/readers/text.ts'
 import { ArgumentError, UsageError } from '../errors.ts'
 import { isRevision } from '../formats/hub.ts'
 import {
@@ -112,8 +113,17 @@ export interface DataOptions {
   readonly textColumn?: string
   readonly textPairColumn?: string
   readonly labelColumn?: string
+  readonly textLayout?: TextLayout
   readonly maxLength?: number
 }
+
+export const textLayoutOption = (): Option =>
+  new Option(
+    '--text-layout <name>',
+    'txt: lines (a passage on each line, blank lines between documents) or paragraphs (as in books: passages of several lines, a blank line between them, more between documents)',
+  )
+    .argParser(oneOf('--text-layout', TEXT_LAYOUTS))
+    .default(undefined, 'lines')
 
 export function addDataOptions(command: Command): Command {
   return command
@@ -127,6 +137,7 @@ export function addDataOptions(command: Command): Command {
     .option('--text-column <name>', "column of the text (default: 'text')")
     .option('--text-pair-column <name>', "column of the second text (default: 'text_pair' where there is one)")
     .option('--label-column <name>', "column of the label (default: 'label')")
+    .addOption(textLayoutOption())
     .option(
       '--max-length <integer>',
       "longest sequence in tokens (default: the model's)",
@@ -142,6 +153,7 @@ export const readSettings = (options: DataOptions): ReadSettings => ({
   textColumn: options.textColumn,
   textPairColumn: options.textPairColumn,
   labelColumn: options.labelColumn,
+  textLayout: options.textLayout,
 })
 
 /** The options of single tasks among those of a command. */

@@ -136,7 +136,7 @@ export function addPretrain(program: Command, io: Io): void {
   size('--max-position-embeddings', 'its longest sequence in tokens', 128)
   command.addHelpText(
     'after',
-    '\nThe text: .txt with a passage on each line and a blank line between documents, or .jsonl with a field text; each also .gz.',
+    '\nThe text: .txt with a passage on each line and a blank line between documents, or paragraphs as books have them (--text-layout paragraphs), or .jsonl with a field text; each also .gz.',
   )
   command.action((options: PretrainOptions) => {
     checkUse(command, options)

@@ -1,10 +1,11 @@
 import type { Command } from 'commander'
 import { passageRows } from '../data/passages.ts'
 import type { RowFormat } from '../data/readers/rows.ts'
+import type { TextLayout } from '../data/readers/text.ts'
 import { BertTokenizer, type TokenizerTrainingProgress } from '../data/tokenizer/tokenizer.ts'
 import { ArgumentError, UsageError } from '../errors.ts'
 import { grouped, type Io, short, writeJsonLine, writeTable } from './io.ts'
-import { checkDataOptions, integerOption, oneOf, readSettings } from './options.ts'
+import { checkDataOptions, integerOption, oneOf, readSettings, textLayoutOption } from './options.ts'
 
 interface TokenizerTrainOptions {
   readonly trainFile: string[]
@@ -21,6 +22,7 @@ interface TokenizerTrainOptions {
   readonly columns?: string
   readonly header: boolean
   readonly textColumn?: string
+  readonly textLayout?: TextLayout
   readonly json?: boolean
 }
 
@@ -160,6 +162,7 @@ export function addTokenizer(program: Command, io: Io): void {
     .option('--columns <names>', 'names of the columns, separated by commas; _ skips one')
     .option('--no-header', 'the first line is data (with --columns)')
     .option('--text-column <name>', "column of the text (default: 'text')")
+    .addOption(textLayoutOption())
     .option('--json', 'write one JSON object to standard output and nothing else')
     .action((options: TokenizerTrainOptions) => train(options, io))
 }

@@ -16,7 +16,7 @@ export interface PassageOptions extends Omit<ReadOptions, 'required'> {
 }
 
 /**
- * Streams text to learn a language from. Each line of .txt is a passage, and blank lines stand between documents; of other formats
+ * Streams text to learn a language from. Passages and documents of .txt are as `textLayout` says; of other formats
  * each row {text} is a document, but rows that follow each other with the same `document` field are one. A text may be empty there.
  */
 export async function* passageRows(

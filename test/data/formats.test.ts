@@ -176,6 +176,30 @@ describe('txt', () => {
     await refuses('.txt', ' \n\n', undefined, /at least one row/)
     await refuses('.txt', Buffer.of(0x61, 0x0a, 0xc3), 2, /not valid UTF-8/)
   })
+
+  it('has paragraphs of several lines, and two blank lines or more between documents', async () => {
+    const book = 'CHAPTER I\r\n\nIt was the\n  best of times,\nit was\n\n"No," he said.\n\n \n\nCHAPTER II\nhe rose'
+    const options: ReadRowsOptions = { textLayout: 'paragraphs' }
+    expect(await read('.txt', `\n${book}`, options)).toEqual([
+      [2, { text: 'CHAPTER I', document: 0 }],
+      [4, { text: 'It was the best of times, it was', document: 0 }],
+      [8, { text: '"No," he said.', document: 0 }],
+      [12, { text: 'CHAPTER II he rose', document: 1 }],
+    ])
+  })
+
+  it('ends a paragraph that goes on for ever', async () => {
+    const rows = await read('.txt', `${'word '.repeat(200)}\n`.repeat(200), { textLayout: 'paragraphs' })
+    const texts = rows.map(([, fields]) => (fields as { text: string }).text)
+    expect(rows.length).toBe(4)
+    expect(Math.max(...texts.map(({ length }) => length))).toBeLessThanOrEqual(2 ** 16)
+    expect(texts.join(' ').split(' ').length).toBe(40_000)
+  })
+
+  it('refuses another layout', async () => {
+    const options = { textLayout: 'pages' } as unknown as ReadRowsOptions
+    await expect(read('.txt', 'a', options)).rejects.toThrow(/lines or paragraphs but received pages/)
+  })
 })
 
 describe('parquet', () => {

@@ -8,7 +8,7 @@ import { jsonlRows } from './jsonl.ts'
 import { parquetRows } from './parquet.ts'
 import { tsvRecords } from './records.ts'
 import { type Row, type TableOptions, tableRows } from './table.ts'
-import { textRows } from './text.ts'
+import { type TextLayout, textRows } from './text.ts'
 
 export type { NamedBytes } from './bytes.ts'
 export type { Row } from './table.ts'
@@ -18,6 +18,8 @@ export type RowFormat = 'csv' | 'tsv' | 'jsonl' | 'json' | 'parquet' | 'conll' |
 export interface ReadOptions extends TableOptions {
   /** Where the name of the file does not tell. */
   format?: RowFormat
+  /** Of plain text; default: lines. */
+  textLayout?: TextLayout
 }
 
 /** What a task says about its files. */
@@ -114,6 +116,6 @@ function blocksOf(
     case 'conll':
       return conllRows(bytes, { tagged }, name)
     case 'txt':
-      return textRows(bytes, name)
+      return textRows(bytes, options.textLayout, name)
   }
 }

@@ -207,6 +207,7 @@ const SETTINGS = Object.keys({
   textColumn: true,
   textPairColumn: true,
   labelColumn: true,
+  textLayout: true,
   problemType: true,
   docStride: true,
   maxAnswerLength: true,

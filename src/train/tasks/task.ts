@@ -1,6 +1,7 @@
 // What the command line and the API know of a task: its model, its data, its metrics, and what it predicts. One task, one file.
 import type { ClassificationProblem, LabelSet } from '../../data/classification.ts'
 import type { NamedBytes, RowFormat } from '../../data/readers/rows.ts'
+import type { TextLayout } from '../../data/readers/text.ts'
 import type { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
 import type { BertConfig, BertConfigFields } from '../../model/config.ts'
 import type { RandomStream } from '../../random.ts'
@@ -40,6 +41,8 @@ export interface ReadSettings {
   readonly textColumn?: string
   readonly textPairColumn?: string
   readonly labelColumn?: string
+  /** Of plain text: a passage on each line, or paragraphs of several lines; default: lines. */
+  readonly textLayout?: TextLayout
   /** Called for a row that is not as the file says, but can be used or left out; `what` tells which kind. */
   readonly onFault?: (what: string) => void
 }
