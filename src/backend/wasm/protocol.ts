@@ -1,0 +1,94 @@
+// What the thread that asks for work and the worker that does it tell each other. Messages are carried out in their order.
+import {
+  AbortedError,
+  ArgumentError,
+  BackendError,
+  type BertkitError,
+  BusyError,
+  DisposedError,
+  PlanError,
+} from '../../errors.ts'
+import type { Arena } from '../../graph/op-table.ts'
+import type { BackendDescription, Elements, Peak } from '../backend.ts'
+
+/** Calls without an answer. `memory` and `program`: numbers that the asking side gives out. */
+export type Command =
+  | { readonly kind: 'createMemory'; readonly memory: number }
+  | { readonly kind: 'disposeMemory'; readonly memory: number }
+  | { readonly kind: 'reserve'; readonly memory: number; readonly arena: Arena; readonly bytes: number }
+  | { readonly kind: 'release'; readonly memory: number; readonly arena: Arena }
+  | {
+      readonly kind: 'write'
+      readonly memory: number
+      readonly arena: Arena
+      readonly offset: number
+      readonly data: Elements
+    }
+  | { readonly kind: 'compile'; readonly program: number; readonly words: Int32Array }
+  | { readonly kind: 'disposeProgram'; readonly program: number }
+
+/** Calls with an answer. */
+export type Question =
+  | { readonly kind: 'open'; readonly settings: unknown }
+  | {
+      readonly kind: 'read'
+      readonly memory: number
+      readonly arena: Arena
+      readonly offset: number
+      readonly elements: number
+      readonly type: ElementsName
+    }
+  | {
+      readonly kind: 'run'
+      readonly memory: number
+      readonly program: number
+      readonly scalars: Float64Array
+      readonly timed: boolean
+      /** A 'cancel' may follow. */
+      readonly cancellable: boolean
+    }
+  | { readonly kind: 'measurePeak'; readonly peak: Peak; readonly seconds: number }
+
+export interface Answers {
+  open: BackendDescription
+  read: Elements
+  /** The seconds of each record, where asked for. */
+  run: Float64Array | undefined
+  measurePeak: number
+}
+
+/** `cancel`: nobody waits for the answer to this question any more; it is left undone where it has not begun. */
+export type Request = Command | (Question & { readonly id: number }) | { readonly kind: 'cancel'; readonly id: number }
+
+export type Reply =
+  | { readonly id: number; readonly answer: Answers[keyof Answers] }
+  | { readonly id: number; readonly error: CarriedError }
+
+export interface CarriedError {
+  readonly name: string
+  readonly message: string
+}
+
+const ELEMENTS = { Float32Array, Int32Array, Uint16Array }
+export type ElementsName = keyof typeof ELEMENTS
+
+export const newElements = (type: ElementsName, length: number): Elements => new ELEMENTS[type](length)
+
+export function elementsName(data: Elements): ElementsName {
+  if (data instanceof Float32Array) return 'Float32Array'
+  return data instanceof Int32Array ? 'Int32Array' : 'Uint16Array'
+}
+
+/** Errors lose their class between threads. */
+export const carried = (error: unknown): CarriedError =>
+  error instanceof Error
+    ? { name: error.name, message: error.message }
+    : { name: 'BackendError', message: `The engine failed: ${String(error)}` }
+
+const CLASSES = { ArgumentError, BackendError, BusyError, DisposedError, PlanError }
+
+export function typedError({ name, message }: CarriedError): BertkitError {
+  if (name === 'AbortedError') return new AbortedError(message)
+  if (Object.hasOwn(CLASSES, name)) return new CLASSES[name as keyof typeof CLASSES](message)
+  return new BackendError(`The engine failed: ${name}: ${message}`)
+}

@@ -1,0 +1,198 @@
+// The asking side: a backend whose work is done by a worker.
+import { AbortedError, BackendError, BusyError, DisposedError } from '../../errors.ts'
+import type { Arena } from '../../graph/op-table.ts'
+import type { Plan } from '../../graph/plan.ts'
+import type { Backend, BackendDescription, BackendMemory, Elements, Peak, Program } from '../backend.ts'
+import {
+  type Answers,
+  type Command,
+  elementsName,
+  type Question,
+  type Reply,
+  type Request,
+  typedError,
+} from './protocol.ts'
+
+/** A worker with the `Server` in it, on any platform. */
+export interface WorkerPort {
+  post(request: Request, transfer: ArrayBufferLike[]): void
+  /** Called once, before the first message. `failed`: the worker has ended, or never began. */
+  listen(reply: (reply: Reply) => void, failed: (reason: string) => void): void
+  /** Whether answers are awaited: a process may end while none is. */
+  hold(awaited: boolean): void
+  terminate(): void
+}
+
+interface Waiting {
+  readonly resolve: (answer: never) => void
+  readonly reject: (error: Error) => void
+}
+
+class Connection {
+  readonly #waiting = new Map<number, Waiting>()
+  #questions = 0
+  #handles = 0
+  #ended: string | undefined
+
+  constructor(private readonly port: WorkerPort) {
+    port.listen(
+      (reply) => this.#take(reply),
+      (reason) => this.end(reason),
+    )
+  }
+
+  tell(command: Command, transfer: ArrayBufferLike[] = []): void {
+    if (this.#ended === undefined) this.port.post(command, transfer)
+  }
+
+  ask<Kind extends Question['kind']>(
+    question: Extract<Question, { kind: Kind }>,
+    signal?: AbortSignal,
+  ): Promise<Answers[Kind]> {
+    if (this.#ended !== undefined) return Promise.reject(new BackendError(this.#ended))
+    if (signal?.aborted) return Promise.reject(new AbortedError())
+    const id = this.#questions++
+    const cancel = () => this.port.post({ kind: 'cancel', id }, [])
+    signal?.addEventListener('abort', cancel, { once: true })
+    return new Promise<Answers[Kind]>((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject })
+      this.port.hold(true)
+      this.port.post({ ...question, id }, [])
+    }).finally(() => signal?.removeEventListener('abort', cancel))
+  }
+
+  newHandle(): number {
+    return this.#handles++
+  }
+
+  end(reason: string): void {
+    if (this.#ended !== undefined) return
+    this.#ended = reason
+    for (const { reject } of this.#waiting.values()) reject(new BackendError(reason))
+    this.#waiting.clear()
+    this.port.terminate()
+  }
+
+  #take(reply: Reply): void {
+    const waiting = this.#waiting.get(reply.id)
+    if (!waiting) return
+    this.#waiting.delete(reply.id)
+    if (this.#waiting.size === 0) this.port.hold(false)
+    if ('error' in reply) waiting.reject(typedError(reply.error))
+    else waiting.resolve(reply.answer as never)
+  }
+}
+
+class RemoteMemory implements BackendMemory {
+  readonly id: number
+  #runs = 0
+  #disposed = false
+
+  constructor(readonly connection: Connection) {
+    this.id = connection.newHandle()
+    connection.tell({ kind: 'createMemory', memory: this.id })
+  }
+
+  reserve(arena: Arena, bytes: number): void {
+    this.idle()
+    this.connection.tell({ kind: 'reserve', memory: this.id, arena, bytes })
+  }
+
+  release(arena: Arena): void {
+    this.idle()
+    this.connection.tell({ kind: 'release', memory: this.id, arena })
+  }
+
+  write(arena: Arena, offset: number, source: Elements): void {
+    this.idle()
+    const data = source.slice()
+    this.connection.tell({ kind: 'write', memory: this.id, arena, offset, data }, [data.buffer])
+  }
+
+  async read(arena: Arena, offset: number, target: Elements): Promise<void> {
+    this.idle()
+    const type = elementsName(target)
+    const question = { kind: 'read', memory: this.id, arena, offset, elements: target.length, type } as const
+    target.set(await this.connection.ask<'read'>(question))
+  }
+
+  dispose(): void {
+    if (this.#disposed) return
+    this.#disposed = true
+    this.connection.tell({ kind: 'disposeMemory', memory: this.id })
+  }
+
+  idle(): void {
+    this.alive()
+    if (this.#runs > 0) throw new BusyError('The memory of this model is in use by a run')
+  }
+
+  alive(): void {
+    if (this.#disposed) throw new DisposedError('The memory of this model was disposed')
+  }
+
+  async during<Result>(run: Promise<Result>): Promise<Result> {
+    this.#runs++
+    try {
+      return await run
+    } finally {
+      this.#runs--
+    }
+  }
+}
+
+class RemoteProgram implements Program {
+  readonly #id: number
+
+  constructor(
+    private readonly connection: Connection,
+    { words }: Pick<Plan, 'words'>,
+  ) {
+    this.#id = connection.newHandle()
+    connection.tell({ kind: 'compile', program: this.#id, words })
+  }
+
+  async run(
+    memory: BackendMemory,
+    scalars: Float64Array,
+    signal?: AbortSignal,
+    timed?: (seconds: Float64Array) => void,
+  ): Promise<void> {
+    if (!(memory instanceof RemoteMemory) || memory.connection !== this.connection)
+      throw new BackendError('The memory belongs to another backend')
+    memory.alive()
+    const question = {
+      kind: 'run',
+      memory: memory.id,
+      program: this.#id,
+      scalars,
+      timed: timed !== undefined,
+      cancellable: signal !== undefined,
+    } as const
+    const seconds = await memory.during(this.connection.ask<'run'>(question, signal))
+    if (seconds) timed?.(seconds)
+  }
+
+  dispose(): void {
+    this.connection.tell({ kind: 'disposeProgram', program: this.#id })
+  }
+}
+
+/** Opens the backend in a worker with these settings, which are those of the function that its `Server` opens a backend with. */
+export async function openRemote(port: WorkerPort, settings: unknown): Promise<Backend> {
+  const connection = new Connection(port)
+  let description: BackendDescription
+  try {
+    description = await connection.ask<'open'>({ kind: 'open', settings })
+  } catch (error) {
+    port.terminate()
+    throw error
+  }
+  return {
+    description,
+    createMemory: () => new RemoteMemory(connection),
+    compile: (plan) => new RemoteProgram(connection, plan),
+    measurePeak: (peak: Peak, seconds: number) => connection.ask<'measurePeak'>({ kind: 'measurePeak', peak, seconds }),
+    close: () => connection.end('The backend was closed'),
+  }
+}

@@ -1,0 +1,160 @@
+// A backend behind a worker: the native one, in this thread, with messages that are copied as between threads.
+import { describe, expect, it } from 'vitest'
+import type { Backend } from '../../src/backend/backend.ts'
+import { openNative } from '../../src/backend/native.ts'
+import type { Reply, Request } from '../../src/backend/wasm/protocol.ts'
+import { openRemote, type WorkerPort } from '../../src/backend/wasm/remote.ts'
+import { Server } from '../../src/backend/wasm/serve.ts'
+import { AbortedError, ArgumentError, BackendError, BusyError, DisposedError, PlanError } from '../../src/errors.ts'
+import { Graph } from '../../src/graph/graph.ts'
+import { Arena, Row, Scalar } from '../../src/graph/op-table.ts'
+import { compilePlan } from '../../src/graph/plan.ts'
+
+interface Wire {
+  readonly port: WorkerPort
+  readonly held: boolean[]
+  fail(reason: string): void
+  terminated: number
+}
+
+/** Both ends, in one thread. */
+function wire(open: (settings: unknown) => Promise<Backend>): Wire {
+  let reply: (reply: Reply) => void
+  let failed: (reason: string) => void
+  const clone = <T>(message: T, transfer: ArrayBufferLike[]) =>
+    structuredClone(message, { transfer: transfer as ArrayBuffer[] })
+  const server = new Server(open, (answer, transfer) => {
+    const copy = clone(answer, transfer)
+    setImmediate(() => reply(copy))
+  })
+  const held: boolean[] = []
+  const made: Wire = {
+    held,
+    terminated: 0,
+    fail: (reason) => failed(reason),
+    port: {
+      post(request: Request, transfer) {
+        const copy = clone(request, transfer)
+        setImmediate(() => server.take(copy))
+      },
+      listen(onReply, onFailed) {
+        reply = onReply
+        failed = onFailed
+      },
+      hold: (awaited) => void held.push(awaited),
+      terminate: () => void made.terminated++,
+    },
+  }
+  return made
+}
+
+const native = async (settings: unknown): Promise<Backend> => openNative(settings as { threads?: number })
+const open = (): Promise<Backend> => openRemote(wire(native).port, { threads: 2 })
+
+/** A plan that does nothing with one input. */
+function nothing() {
+  const graph = new Graph({ tokens: 4 }, { differentiate: false, training: false })
+  graph.input('from', Row.tokens, 4, 'float32')
+  return compilePlan(graph, 0)
+}
+
+describe('a backend in a worker', () => {
+  it('describes what runs there', async () => {
+    const backend = await open()
+    expect(backend.description).toEqual(openNative({ threads: 2 }).description)
+    expect(await backend.measurePeak('float32', 0.01)).toBeGreaterThan(0)
+  })
+
+  it('rejects with the error of the one that could not open', async () => {
+    const { port, ...rest } = wire(native)
+    await expect(openRemote(port, { isa: 'mips' })).rejects.toThrow(/mips/)
+    expect(rest.held.at(-1)).toBe(false)
+  })
+
+  it('reports the error of a call without an answer at the next that has one, and is usable afterwards', async () => {
+    const backend = await open()
+    const memory = backend.createMemory()
+    memory.reserve(Arena.io, 64)
+    memory.write(Arena.io, 64, new Float32Array(4))
+    const target = new Float32Array(4)
+    await expect(memory.read(Arena.io, 0, target)).rejects.toThrow(BackendError)
+    memory.write(Arena.io, 0, Float32Array.of(1, 2, 3, 4))
+    await memory.read(Arena.io, 0, target)
+    expect([...target]).toEqual([1, 2, 3, 4])
+  })
+
+  it('copies what it writes', async () => {
+    const memory = (await open()).createMemory()
+    memory.reserve(Arena.io, 64)
+    const source = Float32Array.of(5, 6)
+    memory.write(Arena.io, 0, source)
+    source.fill(0)
+    const target = new Float32Array(2)
+    await memory.read(Arena.io, 0, target)
+    expect([...target]).toEqual([5, 6])
+  })
+
+  it('refuses a malformed plan when it is run', async () => {
+    const backend = await open()
+    const memory = backend.createMemory()
+    const program = backend.compile({ words: Int32Array.of(1, 2, 3) })
+    await expect(program.run(memory, new Float64Array(Scalar.group0))).rejects.toThrow(PlanError)
+  })
+
+  it('cancels a run that has not begun', async () => {
+    const backend = await open()
+    const plan = nothing()
+    const memory = backend.createMemory()
+    memory.reserve(Arena.io, plan.arenaBytes.io)
+    const program = backend.compile(plan)
+    const run = new Float64Array(plan.scalars)
+    const controller = new AbortController()
+    const first = program.run(memory, run, controller.signal)
+    controller.abort()
+    await expect(first).rejects.toThrow(AbortedError)
+    await expect(program.run(memory, run, controller.signal)).rejects.toThrow(AbortedError)
+    await program.run(memory, run)
+  })
+
+  it('refuses to touch memory during a run, and after it was disposed', async () => {
+    const backend = await open()
+    const plan = nothing()
+    const memory = backend.createMemory()
+    memory.reserve(Arena.io, plan.arenaBytes.io)
+    const running = backend.compile(plan).run(memory, new Float64Array(plan.scalars))
+    expect(() => memory.reserve(Arena.io, 1 << 20)).toThrow(BusyError)
+    await running
+    memory.dispose()
+    expect(() => memory.write(Arena.io, 0, new Float32Array(1))).toThrow(DisposedError)
+  })
+
+  it('rejects everything when the worker has ended', async () => {
+    const made = wire(native)
+    const backend = await openRemote(made.port, { threads: 1 })
+    const memory = backend.createMemory()
+    memory.reserve(Arena.io, 64)
+    const reading = memory.read(Arena.io, 0, new Float32Array(1))
+    made.fail('The worker ran out of memory')
+    await expect(reading).rejects.toThrow(/ran out of memory/)
+    await expect(memory.read(Arena.io, 0, new Float32Array(1))).rejects.toThrow(/ran out of memory/)
+    expect(made.terminated).toBe(1)
+  })
+
+  it('lets the process end while nothing is awaited', async () => {
+    const made = wire(native)
+    const backend = await openRemote(made.port, { threads: 1 })
+    expect(made.held).toEqual([true, false])
+    await backend.measurePeak('float32', 0)
+    expect(made.held).toEqual([true, false, true, false])
+    backend.close()
+    expect(made.terminated).toBe(1)
+  })
+
+  it('keeps the class of errors that have one', async () => {
+    const made = wire(async () => {
+      throw new ArgumentError('no such thing')
+    })
+    await expect(openRemote(made.port, {})).rejects.toThrow(ArgumentError)
+    expect(made.terminated).toBe(1)
+  })
+})
