@@ -81,16 +81,12 @@ export class Server {
     if (!served) return
     const { memory } = served
     try {
-      switch (command.kind) {
-        case 'reserve':
-          return memory.reserve(command.arena, command.bytes)
-        case 'release':
-          return memory.release(command.arena)
-        case 'write':
-          return memory.write(command.arena, command.offset, command.data)
-        case 'disposeMemory':
-          this.#memories.delete(command.memory)
-          return memory.dispose()
+      if (command.kind === 'reserve') memory.reserve(command.arena, command.bytes)
+      else if (command.kind === 'release') memory.release(command.arena)
+      else if (command.kind === 'write') memory.write(command.arena, command.offset, command.data)
+      else {
+        this.#memories.delete(command.memory)
+        memory.dispose()
       }
     } catch (error) {
       served.fault ??= error
