@@ -126,8 +126,10 @@ export class Server {
         if (!program) throw new BackendError('The program was disposed')
         if ('fault' in program) throw program.fault
         let seconds: Float64Array | undefined
-        const timed = question.timed ? (taken: Float64Array) => void (seconds = taken) : undefined
-        await program.run(memory, question.scalars, undefined, timed)
+        const timed = (taken: Float64Array): void => {
+          seconds = taken
+        }
+        await program.run(memory, question.scalars, undefined, question.timed ? timed : undefined)
         return seconds
       }
     }
