@@ -371,19 +371,17 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
       // in the order of the files: a stream passes once
       for (const stored of source.tensors.keys()) {
         const place = places.get(stored)
-        if (place === undefined) continue
-        for await (const { start, values } of source.pieces(stored)) this.runtime.writeTensor(place, values, start)
+        if (place) await this.runtime.writePieces(place, source.pieces(stored))
       }
+      await this.runtime.settle()
     })
   }
 
   /** First weights for everything that no folder brings. */
   async #initialize(places: Iterable<TensorPlace>): Promise<void> {
-    for (const place of places) {
-      if (this.#stored.has(place.name)) continue
-      for await (const { start, values } of initialValues(place, this.config, this.#seed))
-        this.runtime.writeTensor(place, values, start)
-    }
+    for (const place of places)
+      if (!this.#stored.has(place.name))
+        await this.runtime.writePieces(place, initialValues(place, this.config, this.#seed))
   }
 }
 
