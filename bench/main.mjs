@@ -37,6 +37,8 @@ for (const flag of ['batch', 'seq', 'steps'])
     console.error(`Expected --${flag} to be an integer of at least 1 but received '${values[flag]}'`)
     process.exit(2)
   }
+// as the package's entry does: some benches use only what is below it
+await import('../dist/platform-node.js')
 const { run } = await import(`./${name}.mjs`)
 try {
   await run(values)

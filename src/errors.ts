@@ -13,6 +13,7 @@ export type BertkitErrorCode =
   | 'ERR_PLAN'
   | 'ERR_IO'
   | 'ERR_HUB'
+  | 'ERR_DOWNLOAD'
 
 /** Every error that a user of bertkit can cause. `message` says what was expected, what came, and where. */
 export class BertkitError extends Error {
@@ -163,5 +164,19 @@ export class HubError extends BertkitError {
     options?: ErrorOptions,
   ) {
     super('ERR_HUB', message, options)
+  }
+}
+
+/** A file of a URL could not be had; `url` without its query, which may be a key, and the answer's `status`, where there was one. */
+export class DownloadError extends BertkitError {
+  override readonly name = 'DownloadError'
+  constructor(
+    message: string,
+    readonly reason: Exclude<HubErrorReason, 'not-cached' | 'no-package'>,
+    readonly url: string,
+    readonly status?: number,
+    options?: ErrorOptions,
+  ) {
+    super('ERR_DOWNLOAD', message, options)
   }
 }

@@ -1,12 +1,23 @@
 /** Longest time that preparing data or choosing tokens keeps the event loop, in milliseconds; half of what is promised. */
 const SLICE = 5
 
-/** Resolves in the next turn of the event loop: timers wait at least a millisecond; setImmediate does not, where there is one. */
-export const nextTurn = (): Promise<void> =>
-  new Promise((resolve) => {
-    if (typeof setImmediate === 'function') setImmediate(resolve)
+interface Turns {
+  readonly setImmediate?: (call: () => void) => unknown
+  readonly scheduler?: { readonly yield?: () => Promise<void> }
+}
+
+/**
+ * Resolves in the next turn of the event loop. Timers wait at least a millisecond, and four in a browser; setImmediate and
+ * scheduler.yield do not, where there is one.
+ */
+export function nextTurn(): Promise<void> {
+  const { setImmediate, scheduler } = globalThis as Turns
+  if (!setImmediate && scheduler?.yield) return scheduler.yield()
+  return new Promise((resolve) => {
+    if (setImmediate) setImmediate(resolve)
     else setTimeout(resolve, 0)
   })
+}
 
 /** Call the result between small pieces of work, and await what it returns: the next turn of the event loop when one is due. */
 export function slices(): () => Promise<void> | undefined {

@@ -29,17 +29,31 @@ const layers: Readonly<Record<string, readonly string[]>> = {
   pipelines: [...session, 'session'],
   cli: [...session, 'session', 'train', 'export', 'pipelines'],
 }
-/** src/*.ts that every layer may import and that import only each other. */
-const leaves = ['bfloat16.ts', 'errors.ts', 'json.ts', 'random.ts', 'run.ts', 'scores.ts', 'tensor.ts', 'turns.ts']
+/** src/*.ts that every layer may import and that import only each other, and platform.ts the types of what it stands for. */
+const leaves = [
+  'bfloat16.ts',
+  'errors.ts',
+  'json.ts',
+  'platform.ts',
+  'random.ts',
+  'run.ts',
+  'scores.ts',
+  'tensor.ts',
+  'turns.ts',
+]
 /** src/*.ts that only name what others export. */
-const entries = ['index.ts']
+const entries = ['index.ts', 'edge.ts', 'core.ts']
+/** What an entry registers: how files are reached and which backends there are. Imported by entries and programs only. */
+const platforms: Readonly<Record<string, readonly string[]>> = {
+  'platform-node.ts': ['index.ts', 'cli/main.ts'],
+  'platform-web.ts': ['edge.ts'],
+}
+const belowPlatforms = ['backend', 'formats']
 
 /** Layers that run where there is no Node. */
 const edgeSafe = ['graph', 'ops', 'model', 'heads', 'optim', 'generation', 'data/tokenizer']
-/** The one way from an edge-safe module to files: imported when it is called, never when the module is loaded. */
-const dynamicImports: Readonly<Record<string, readonly string[]>> = {
-  'model/config.ts': ['formats/files.ts', 'formats/hub.ts', 'formats/model-folder.ts', 'json.ts'],
-}
+/** The one way from recording to files: a config says itself where it is read from. */
+const readsFiles = { file: 'model/config.ts', layer: 'formats' }
 /** Below session, the file system is reached here only: files of models and data, and the Hub's cache, which is links and renames. */
 const fileSystem = ['formats/files.ts', 'formats/hub-cache.ts']
 const aboveFileSystem = ['session', 'backend', 'train', 'cli']
@@ -93,7 +107,6 @@ const layerOf = (file: string) => (file.includes('/') ? file.split('/')[0] : und
 function complaint(file: string, { specifier, dynamic, typeOnly }: Import): string | undefined {
   const layer = layerOf(file)
   const safe = edgeSafe.some((folder) => file.startsWith(`${folder}/`))
-  const allowed = dynamicImports[file] ?? []
   if (specifier.startsWith('node:')) {
     if (typeOnly) return undefined
     if (safe || leaves.includes(file)) return `${file} imports ${specifier}, but runs where there is no Node`
@@ -109,10 +122,14 @@ function complaint(file: string, { specifier, dynamic, typeOnly }: Import): stri
   if (!specifier.endsWith('.ts')) return `${file} imports ${specifier} without its extension`
   const target = path.posix.join(path.posix.dirname(file), specifier)
   if (target.startsWith('../')) return `${file} imports ${specifier}, which lies outside src`
-  if (dynamic && safe && !allowed.includes(target)) return `${file} imports ${target} dynamically`
-  if (leaves.includes(target) || (dynamic && allowed.includes(target))) return undefined
+  if (dynamic && safe) return `${file} imports ${target} dynamically`
+  if (platforms[target]) return platforms[target].includes(file) ? undefined : `${file} imports ${target}`
+  if (leaves.includes(target)) return undefined
   if (entries.includes(file)) return undefined
   const targetLayer = layerOf(target)
+  if (platforms[file] || (file === 'platform.ts' && typeOnly))
+    return belowPlatforms.includes(targetLayer ?? '') ? undefined : `${file} imports ${target}`
+  if (file === readsFiles.file && targetLayer === readsFiles.layer) return undefined
   if (layer !== undefined && targetLayer !== undefined) {
     if (layers[layer] === undefined) return `${file} lies in a folder that is no layer`
     if (targetLayer === layer || layers[layer].includes(targetLayer)) return undefined
@@ -132,6 +149,22 @@ const files = fs
   .filter((file) => file.endsWith('.ts'))
 const read = (file: string) => fs.readFileSync(path.join(root, file), 'utf8')
 
+/** What a file leads to by the imports that leave a trace and that `follows` accepts: files below src, packages, modules of Node. */
+function reachedFrom(start: string, follows: (found: Import) => boolean): string[] {
+  const reached = new Set<string>()
+  const visit = (file: string): void => {
+    if (reached.has(file)) return
+    reached.add(file)
+    for (const found of file.endsWith('.ts') ? importsOf(read(file)) : []) {
+      const { specifier, typeOnly } = found
+      if (typeOnly || !follows(found)) continue
+      visit(specifier.startsWith('.') ? path.posix.join(path.posix.dirname(file), specifier) : specifier)
+    }
+  }
+  visit(start)
+  return [...reached]
+}
+
 describe('src/', () => {
   test('imports only from below', () => {
     const complaints = files.flatMap((file) => importsOf(read(file)).flatMap((found) => complaint(file, found) ?? []))
@@ -139,23 +172,26 @@ describe('src/', () => {
   })
 
   test('index.ts loads no package until it is called for', () => {
-    const reached = new Set<string>()
-    const visit = (file: string): void => {
-      if (reached.has(file)) return
-      reached.add(file)
-      for (const { specifier, dynamic, typeOnly } of file.endsWith('.ts') ? importsOf(read(file)) : [])
-        if (!dynamic && !typeOnly)
-          visit(specifier.startsWith('.') ? path.posix.join(path.posix.dirname(file), specifier) : specifier)
-    }
-    visit('index.ts')
+    const reached = reachedFrom('index.ts', ({ dynamic }) => !dynamic)
     expect(reached).toContain('session/models.ts')
-    expect([...reached].filter((file) => packages[file] !== undefined)).toEqual([])
+    expect(reached.filter((file) => packages[file] !== undefined)).toEqual([])
+  })
+
+  test('edge.ts reaches no Node, no package, no Trainer, no export and no program, whenever it is called', () => {
+    const reached = reachedFrom('edge.ts', () => true)
+    for (const file of ['session/models.ts', 'session/adamw.ts', 'pipelines/pipeline.ts', 'platform-web.ts'])
+      expect(reached).toContain(file)
+    const forbidden = /^node:|^(cli|train|export|data\/readers)\/|^formats\/(files|hub|hub-cache|hub-client)\.ts$/
+    expect(reached.filter((file) => forbidden.test(file) || !file.endsWith('.ts'))).toEqual([])
   })
 
   test('has nothing beside the layers, the leaves and the entries', () => {
     expect(
       files.filter(
-        (file) => !(file.includes('/') ? layers[file.split('/')[0]] : [...leaves, ...entries].includes(file)),
+        (file) =>
+          !(file.includes('/')
+            ? layers[file.split('/')[0]]
+            : [...leaves, ...entries, ...Object.keys(platforms)].includes(file)),
       ),
     ).toEqual([])
   })
@@ -189,6 +225,9 @@ describe('the rule itself', () => {
     ['errors.ts', `import './train/trainer.ts'`, 'train/trainer.ts'],
     ['train/trainer.ts', `import '../index.ts'`, 'index.ts'],
     ['graph/plan.ts', `import { x } from './graph'`, 'extension'],
+    ['model/bert.ts', `import { x } from '../formats/model-files.ts'`, 'formats/model-files.ts'],
+    ['platform.ts', `import { x } from './formats/model-files.ts'`, 'formats/model-files.ts'],
+    ['formats/weights.ts', `import '../platform-node.ts'`, 'platform-node.ts'],
     ['ghost/plan.ts', `import { x } from '../graph/graph.ts'`, 'no layer'],
   ])('%s may not say %s', (file, source, part) => {
     expect(judge(file, source)).toEqual([expect.stringContaining(part)])
@@ -196,7 +235,9 @@ describe('the rule itself', () => {
 
   test.each([
     ['formats/safetensors.ts', `import type { FileHandle } from 'node:fs/promises'`],
-    ['model/config.ts', `const { readText } = await import('../formats/files.ts')`],
+    ['model/config.ts', `import { x } from '../formats/model-files.ts'`],
+    ['platform.ts', `import type { ModelFiles } from './formats/model-files.ts'`],
+    ['formats/weights.ts', `import { platform } from '../platform.ts'`],
     ['train/trainer.ts', `import { type A, b } from '../session/adamw.ts'`],
     ['data/readers/parquet-worker.ts', `import type * as Hyparquet from 'hyparquet'`],
     ['data/tokenizer/word-piece.ts', `import { DataError } from '../../errors.ts'`],

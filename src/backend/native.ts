@@ -221,3 +221,16 @@ export function openNative(options: { isa?: string; threads?: number } = {}): Ba
     close() {}, // the engine is a handle on the pool of the process, shared by models
   }
 }
+
+const opened = new Map<string, Backend>()
+
+/** The same, opened once for the same options: an engine is a handle on the one pool of the process, and models share it. */
+export function openSharedNative(options: { isa?: string; threads?: number }): Backend {
+  const key = `${options.isa ?? ''}/${options.threads ?? 0}`
+  let open = opened.get(key)
+  if (!open) {
+    open = openNative(options)
+    opened.set(key, open)
+  }
+  return open
+}

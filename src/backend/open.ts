@@ -1,7 +1,7 @@
 // Chooses a backend and says why another one cannot be had.
 import { ArgumentError, BackendError } from '../errors.ts'
+import { platform } from '../platform.ts'
 import type { Backend, BackendChoice, BackendDescription } from './backend.ts'
-import { openNative } from './native.ts'
 
 const CHOICES: readonly BackendChoice[] = ['auto', 'cpu', 'cuda', 'wasm']
 
@@ -12,7 +12,7 @@ export interface BackendOptions {
 }
 
 function threadsOf(value: number | undefined): number {
-  const text = process.env.BERTKIT_THREADS
+  const text = platform().env('BERTKIT_THREADS')
   const threads = value ?? (text ? Number(text) : 0)
   if (!Number.isInteger(threads) || threads < 0 || threads > 256 || (value === 0 && value !== undefined))
     throw new ArgumentError(
@@ -21,24 +21,17 @@ function threadsOf(value: number | undefined): number {
   return threads
 }
 
-// An engine is a handle on the one pool of the process: models with the same settings share it.
-const opened = new Map<string, Backend>()
-
 /** The backend for these options, opened at the first call. Explicit choices never fall back to another one silently. */
 export async function openBackend({ backend = 'auto', threads }: BackendOptions = {}): Promise<Backend> {
   if (!CHOICES.includes(backend))
     throw new ArgumentError(`Expected backend to be one of ${CHOICES.join(', ')} but received ${String(backend)}`)
-  if (backend === 'cuda' || backend === 'wasm')
-    throw new BackendError(`The ${backend} backend is not part of this build; use backend 'cpu' or 'auto'`)
-  const isa = process.env.BERTKIT_ISA || undefined
-  const count = threadsOf(threads)
-  const key = `${isa ?? ''}/${count}`
-  let open = opened.get(key)
-  if (!open) {
-    open = openNative({ isa, threads: count })
-    opened.set(key, open)
+  const { backends, env } = platform()
+  const found = backends.find(({ name }) => backend === 'auto' || name === backend)
+  if (!found) {
+    const names = [...backends.map(({ name }) => name), 'auto'].map((name) => `'${name}'`)
+    throw new BackendError(`The ${backend} backend is not part of this build; use backend ${names.join(' or ')}`)
   }
-  return open
+  return found.open({ isa: env('BERTKIT_ISA') || undefined, threads: threadsOf(threads) })
 }
 
 /** What would run a model with these options. */

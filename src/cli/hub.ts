@@ -1,4 +1,4 @@
-import type { HubOptions } from '../formats/hub.ts'
+import type { HubOptions } from '../formats/hub-options.ts'
 import type { Io } from './io.ts'
 import type { ModelOptions } from './options.ts'
 
@@ -8,7 +8,8 @@ export function hubOptions({ json, revision }: ModelOptions, io: Io): HubOptions
   const onDownload: HubOptions['onDownload'] = ({ file, size }) => {
     if (json || announced.has(file)) return
     announced.add(file)
-    io.stderr.write(`downloading ${file} (${(size / 2 ** 20).toFixed(1)} MiB)\n`)
+    const mebibytes = size === undefined ? '' : ` (${(size / 2 ** 20).toFixed(1)} MiB)`
+    io.stderr.write(`downloading ${file}${mebibytes}\n`)
   }
   return { revision, onDownload, signal: io.signal }
 }

@@ -3,7 +3,9 @@ import { describeBackend } from '../backend/open.ts'
 import { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { HubError, UsageError } from '../errors.ts'
 import { exists, joinPath } from '../formats/files.ts'
-import { type HubOptions, resolveModelFolder } from '../formats/hub.ts'
+import { FolderFiles } from '../formats/folder-files.ts'
+import { resolveModelFolder } from '../formats/hub.ts'
+import type { HubOptions } from '../formats/hub-options.ts'
 import { openWeights, type WeightsSource } from '../formats/weights.ts'
 import { BertConfig } from '../model/config.ts'
 import { modelClass } from '../session/classes.ts'
@@ -93,7 +95,7 @@ async function describeModel(nameOrFolder: string, options: InfoOptions, io: Io)
   const folder = await resolveModelFolder(nameOrFolder, 'model', hub)
   const config = await BertConfig.fromPretrained(folder)
   const head = config.architectures?.[0] ?? 'BertModel'
-  const weights = await openWeights(folder)
+  const weights = await openWeights(new FolderFiles(folder))
   try {
     return {
       folder,

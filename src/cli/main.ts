@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import '../platform-node.ts'
 import { EXIT, run } from './program.ts'
 
 const controller = new AbortController()

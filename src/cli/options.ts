@@ -3,7 +3,7 @@ import type { ClassificationProblem } from '../data/classification.ts'
 import type { RowFormat } from '../data/readers/rows.ts'
 import { TEXT_LAYOUTS, type TextLayout } from '../data/readers/text.ts'
 import { ArgumentError, UsageError } from '../errors.ts'
-import { isRevision } from '../formats/hub.ts'
+import { isRevision } from '../formats/hub-options.ts'
 import {
   type ArgumentRule,
   argumentRules,

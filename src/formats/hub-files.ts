@@ -1,9 +1,7 @@
 // Which files of a model are needed for what.
 import { HubError } from '../errors.ts'
 import { isJsonObject, parseJson } from '../json.ts'
-
-/** What is to be read from a model: its config.json; its tokenizer; its config.json and weights. */
-export type ModelPart = 'config' | 'tokenizer' | 'model'
+import type { ModelPart } from '../platform.ts'
 
 interface Needs {
   readonly ifThere: readonly string[]

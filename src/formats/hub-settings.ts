@@ -4,7 +4,7 @@ import * as path from 'node:path'
 import { ArgumentError, FileError } from '../errors.ts'
 import { quote } from '../json.ts'
 import { readText } from './files.ts'
-import type { HubOptions } from './hub.ts'
+import type { HubOptions } from './hub-options.ts'
 
 export type Environment = Readonly<Record<string, string | undefined>>
 

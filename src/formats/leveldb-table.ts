@@ -1,5 +1,5 @@
 import type { WeightsError } from '../errors.ts'
-import { crc32c, maskedCrc32c } from './crc32c.ts'
+import { crc32c, maskedCrc32c } from './crc.ts'
 import { WireReader } from './wire.ts'
 
 // LevelDB's immutable table (its doc/table_format.md), which TensorFlow's checkpoints use as an index: blocks of sorted keys, each key
@@ -43,7 +43,7 @@ export function* tableEntries(
     if (handle.offset < end) throw fail('its blocks overlap')
     end = handle.offset + handle.size
     for (const entry of blockEntries(readBlock(bytes, handle, fail), limits.keyLength, fail)) {
-      if (last !== undefined && Buffer.compare(last, entry.key) >= 0) throw fail('its keys are not in order')
+      if (last !== undefined && !isBefore(last, entry.key)) throw fail('its keys are not in order')
       last = entry.key
       keyBytes += entry.key.length
       if (++count > limits.entries || keyBytes > limits.keyBytes)
@@ -92,4 +92,11 @@ function* blockEntries(
     key = whole
     yield { key, value: reader.take(length) }
   }
+}
+
+/** Whether a key sorts before another one: by bytes, and a prefix before what it begins. */
+function isBefore(a: Uint8Array, b: Uint8Array): boolean {
+  const length = Math.min(a.length, b.length)
+  for (let i = 0; i < length; i++) if (a[i] !== b[i]) return a[i] < b[i]
+  return a.length < b.length
 }

@@ -1,12 +1,20 @@
-import { exists, joinPath } from './files.ts'
+import type { ModelFiles } from './model-files.ts'
 import { readModules } from './sentence-transformers.ts'
 
 /** Transformers' name and Google's, in the order in which they are looked for. */
 const CONFIG_NAMES = ['config.json', 'bert_config.json']
 
-/** The config file of a folder, or undefined where it has none. */
-async function findConfig(folder: string): Promise<string | undefined> {
-  for (const name of CONFIG_NAMES) if (await exists(joinPath(folder, name))) return joinPath(folder, name)
+interface ConfigFile {
+  /** As errors name it. */
+  readonly file: string
+  readonly text: string
+}
+
+async function findConfig(files: ModelFiles): Promise<ConfigFile | undefined> {
+  for (const name of CONFIG_NAMES) {
+    const text = await files.readText(name)
+    if (text !== undefined) return { file: files.pathOf(name), text }
+  }
   return undefined
 }
 
@@ -14,14 +22,16 @@ async function findConfig(folder: string): Promise<string | undefined> {
  * The folder that holds config and weights: `root` itself, or, in a folder of sentence-transformers whose root has no
  * config, that of its transformer. Throws WeightsError where modules.json is malformed.
  */
-export async function modelFolder(root: string): Promise<string> {
+export async function modelFolder(root: ModelFiles): Promise<ModelFiles> {
   if ((await findConfig(root)) !== undefined) return root
   const transformer = (await readModules(root))?.find(({ type }) => type === 'Transformer')
-  return transformer === undefined || transformer.path === '' ? root : joinPath(root, transformer.path)
+  return root.folder(transformer?.path ?? '')
 }
 
-/** config.json of a model folder, or Google's bert_config.json; the former where there is neither, for the error to name. */
-export async function configFile(root: string): Promise<string> {
-  const folder = await modelFolder(root)
-  return (await findConfig(folder)) ?? joinPath(folder, CONFIG_NAMES[0])
+/** config.json of a model, or Google's bert_config.json. Where there is neither, the error is about the former. */
+export async function readConfigFile(root: ModelFiles): Promise<ConfigFile> {
+  const files = await modelFolder(root)
+  const found = await findConfig(files)
+  if (found === undefined) throw files.absence(CONFIG_NAMES[0])
+  return found
 }

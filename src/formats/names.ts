@@ -1,3 +1,5 @@
+import { WeightsError } from '../errors.ts'
+
 /** What a folder's tensors are to a model. All but `sources` are for the report of a load. */
 export interface WeightsMatch {
   /** The model's name -> the name in the folder, where both have the same shape. */
@@ -75,4 +77,13 @@ export function matchWeights(
     } else match.sources.set(name, source)
   }
   return match
+}
+
+/** The error about tensors of another shape than the model's; `where` begins it. */
+export function mismatchError(where: string, [first, ...others]: WeightsMatch['mismatched']): WeightsError {
+  const { name, expected, found } = first
+  const more = others.length > 0 ? ` (and ${others.length} more)` : ''
+  return new WeightsError(
+    `${where}: expected ${name} of shape [${expected}] but found [${found}]${more}; with ignoreMismatchedSizes it is new`,
+  )
 }

@@ -2,7 +2,7 @@ import { WeightsError } from '../errors.ts'
 import { kindOf, quote } from '../json.ts'
 import { DTYPE_BITS } from './dtypes.ts'
 import { Global, type PickleRules, Tuple, unpickle } from './pickle.ts'
-import { type ByteSource, openSource, readRange } from './source.ts'
+import { type ByteSource, readRange } from './source.ts'
 import { extentOf } from './strides.ts'
 import { elementsOf, MAX_NAME_LENGTH, MAX_TENSORS, StoredTensors, type TensorPlace } from './tensors.ts'
 import { readZip, verifyEntry, type ZipEntry } from './zip.ts'
@@ -70,18 +70,7 @@ class TensorReference {
   ) {}
 }
 
-/** Opens a pytorch_model.bin; a WeightsError says what in it is no plain state dict. Nothing in the file is ever run. */
-export async function openPytorch(file: string): Promise<StoredTensors> {
-  const source = await openSource(file)
-  try {
-    return await readPytorch(source)
-  } catch (error) {
-    await source.close()
-    throw error
-  }
-}
-
-/** The same of bytes that are open already. */
+/** Reads a pytorch_model.bin; a WeightsError says what in it is no plain state dict. Nothing in the file is ever run. */
 export async function readPytorch(source: ByteSource): Promise<StoredTensors> {
   const fail: Fail = (reason) => new WeightsError(`${source.name}: ${reason}`)
   const start = await readRange(source, 0, Math.min(source.size, 4))

@@ -1,8 +1,7 @@
 import { ArgumentError, WeightsError } from '../errors.ts'
 import { isJsonObject, type JsonValue, kindOf, parseJson, quote } from '../json.ts'
 import { DTYPE_BITS } from './dtypes.ts'
-import { writeAtomic } from './files.ts'
-import { type ByteSource, openSource, readRange } from './source.ts'
+import { type ByteSource, readRange } from './source.ts'
 import {
   elementsOf,
   MAX_NAME_LENGTH,
@@ -34,7 +33,7 @@ interface Header {
 type Fail = (reason: string) => WeightsError
 
 /**
- * Checks a safetensors header (the JSON after the first 8 bytes) against the number of bytes that follow it.
+ * Checks a safetensors header (the JSON after the first 8 bytes) against the number of bytes that follow it (Infinity: not known).
  * Nothing is allocated for a tensor before every one is known to lie inside the file. `where` begins errors.
  */
 export function parseHeader(bytes: Uint8Array, dataLength: number, where: string): Header {
@@ -109,7 +108,7 @@ function checkCoverage(tensors: Map<string, Entry>, dataStart: number, dataLengt
     }
     end = offset + length
   }
-  if (end !== dataStart + dataLength) {
+  if (end !== dataStart + dataLength && Number.isFinite(dataLength)) {
     throw fail(`the tensors cover ${end - dataStart} bytes, but ${dataLength} follow the header`)
   }
 }
@@ -139,20 +138,9 @@ export class SafetensorsFile extends StoredTensors {
 }
 
 /**
- * Opens a safetensors file and checks its whole header; tensors are read when asked for. A malformed, truncated or
- * overlong file is a WeightsError, a file that cannot be opened a FileError.
+ * Reads and checks a safetensors file's whole header; tensors are read when asked for, and those of a stream in the order of the list.
+ * A malformed, truncated or overlong file is a WeightsError.
  */
-export async function openSafetensors(file: string): Promise<SafetensorsFile> {
-  const source = await openSource(file)
-  try {
-    return await readSafetensors(source)
-  } catch (error) {
-    await source.close()
-    throw error
-  }
-}
-
-/** The same of bytes that are open already. */
 export async function readSafetensors(source: ByteSource): Promise<SafetensorsFile> {
   const { name, size } = source
   if (size < LENGTH_BYTES) {
@@ -160,7 +148,7 @@ export async function readSafetensors(source: ByteSource): Promise<SafetensorsFi
   }
   const start = await readRange(source, 0, LENGTH_BYTES)
   const headerLength = new DataView(start.buffer).getBigUint64(0, true)
-  if (headerLength > BigInt(size - LENGTH_BYTES)) {
+  if (Number.isFinite(size) && headerLength > BigInt(size - LENGTH_BYTES)) {
     throw new WeightsError(
       `${name}: the header should have ${headerLength} bytes, but the file has ${size}; is it truncated or another format?`,
     )
@@ -170,7 +158,8 @@ export async function readSafetensors(source: ByteSource): Promise<SafetensorsFi
   }
   const header = await readRange(source, LENGTH_BYTES, Number(headerLength))
   const { tensors, metadata } = parseHeader(header, size - LENGTH_BYTES - header.length, name)
-  const places = Array.from(tensors, ([each, entry]): [string, TensorPlace] => [each, { ...entry, source }])
+  const inOrder = [...tensors].sort(([, a], [, b]) => a.offset - b.offset)
+  const places = inOrder.map(([each, entry]): [string, TensorPlace] => [each, { ...entry, source }])
   return new SafetensorsFile(source, new Map(places), metadata)
 }
 
@@ -199,25 +188,33 @@ export type TensorValues = Float32Array | Iterable<Float32Array> | AsyncIterable
 
 const stretchesOf = (values: TensorValues) => (values instanceof Float32Array ? [values] : values)
 
+/** A file to be. */
+export interface EncodedFile {
+  /** In bytes. */
+  readonly size: number
+  /** Its content. The memory of a chunk is used again for the next one. */
+  readonly chunks: AsyncIterable<Uint8Array>
+}
+
 /**
- * Writes float32 tensors, sorted by name as safetensors' own writer does, and replaces `file` only when all is on disk.
- * `data` is asked for one tensor at a time, so that a model is never twice in memory; values that do not fit the
- * shape are an ArgumentError and leave the old file as it was.
+ * A safetensors file of float32 tensors, sorted by name as safetensors' own writer does. `data` is asked for one tensor at a time,
+ * so that a model is never twice in memory; values that do not fit the shape are an ArgumentError. `file` begins errors.
  */
-export async function writeSafetensors(
+export function encodeSafetensors(
   file: string,
   tensors: Iterable<{ name: string; shape: readonly number[] }>,
   data: (name: string) => Promise<TensorValues> | TensorValues,
   metadata: Record<string, string> = { format: 'pt' },
-): Promise<void> {
+): EncodedFile {
   const sorted = [...tensors].sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0))
   for (const [i, { name }] of sorted.entries()) {
     if (name === '__metadata__' || name === sorted[i - 1]?.name) {
       throw new ArgumentError(`${file}: a tensor cannot be called ${quote(name)}: the name is taken`)
     }
   }
+  const header = makeHeader(sorted, metadata)
   async function* chunks(): AsyncGenerator<Uint8Array> {
-    yield makeHeader(sorted, metadata)
+    yield header
     for (const { name, shape } of sorted) {
       let found = 0
       for await (const values of stretchesOf(await data(name))) {
@@ -231,5 +228,6 @@ export async function writeSafetensors(
       }
     }
   }
-  await writeAtomic(file, chunks())
+  const size = sorted.reduce((sum, { shape }) => sum + 4 * elementsOf(shape), header.length)
+  return { size, chunks: chunks() }
 }

@@ -1,22 +1,24 @@
-import { ArgumentError, FileError } from '../errors.ts'
-import { joinPath, linkOver, listNames, removeFiles, removeStaleTemporaries, syncFolder, writeText } from './files.ts'
-import { type TensorValues, writeSafetensors } from './safetensors.ts'
+import { FileError } from '../errors.ts'
 import {
-  compareNames,
-  isShardName,
-  type NamedShape,
-  nameShards,
-  parseShardSize,
-  SINGLE_NAME,
-  splitShards,
-} from './shard-names.ts'
-import { elementsOf } from './tensors.ts'
+  joinPath,
+  linkOver,
+  listNames,
+  makeFolder,
+  removeFiles,
+  removeStaleTemporaries,
+  syncFolder,
+  writeText,
+} from './files.ts'
+import type { TensorValues } from './safetensors.ts'
+import { writeSafetensors } from './safetensors-file.ts'
+import { dealShards, type FilesToSave, INDEX_NAME, indexText, type SaveOptions } from './save-files.ts'
+import { isShardName, type NamedShape, nameShards, SINGLE_NAME } from './shard-names.ts'
 
-const INDEX_NAME = `${SINGLE_NAME}.index.json`
-
-export interface SaveOptions {
-  /** The most a file of weights may hold, in bytes or as '5GB' or '200MB'; '50GB' by default, as in Transformers 5.18. */
-  readonly maxShardSize?: number | string
+/** Writes a model's files into a folder, the weights first. */
+export async function saveFolder(folder: string, { weights, texts }: FilesToSave): Promise<void> {
+  await makeFolder(folder)
+  if (weights) await saveWeights(folder, weights.tensors, weights.data, weights)
+  for (const [name, text] of texts) await writeText(joinPath(folder, name), text)
 }
 
 /**
@@ -28,10 +30,9 @@ export async function saveWeights(
   folder: string,
   tensors: readonly NamedShape[],
   data: (name: string) => Promise<TensorValues> | TensorValues,
-  { maxShardSize = '50GB' }: SaveOptions = {},
+  options: SaveOptions = {},
 ): Promise<void> {
-  const ordered = [...tensors].sort((a, b) => compareNames(a.name, b.name))
-  const shards = splitShards(ordered, parseShardSize(maxShardSize))
+  const shards = dealShards(tensors, options)
   const isSingle = shards.length === 1
   const names = isSingle
     ? await writeSingle(folder, tensors, data)
@@ -89,13 +90,5 @@ async function writeShards(
   return usual
 }
 
-async function writeIndex(folder: string, shards: readonly NamedShape[][], names: readonly string[]): Promise<void> {
-  const total = shards.flat().reduce((sum, { shape }) => sum + elementsOf(shape), 0)
-  const map = shards.flatMap((shard, i) => shard.map(({ name }): [string, string] => [name, names[i]]))
-  const index = {
-    metadata: { total_parameters: total, total_size: 4 * total },
-    weight_map: Object.fromEntries(map.sort(([a], [b]) => (a < b ? -1 : 1))),
-  }
-  if (Object.keys(index.weight_map).length !== map.length) throw new ArgumentError('two tensors have the same name')
-  await writeText(joinPath(folder, INDEX_NAME), `${JSON.stringify(index, null, 2)}\n`)
-}
+const writeIndex = (folder: string, shards: readonly NamedShape[][], names: readonly string[]): Promise<void> =>
+  writeText(joinPath(folder, INDEX_NAME), indexText(shards, names))

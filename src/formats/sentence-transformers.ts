@@ -1,6 +1,6 @@
 import { WeightsError } from '../errors.ts'
 import { isJsonObject, type JsonObject, type JsonValue, kindOf, parseJson, quote } from '../json.ts'
-import { exists, joinPath, readModelText } from './files.ts'
+import type { ModelFiles } from './model-files.ts'
 import { isPlainName } from './shards.ts'
 
 // A folder as sentence-transformers saves it: modules.json lists what computes an embedding, one after another, each with a folder of its own
@@ -44,16 +44,26 @@ export interface SentenceTransformerInfo {
   readonly others: readonly string[]
 }
 
-async function readJson(file: string): Promise<JsonValue> {
-  return parseJson(await readModelText(file), (reason) => new WeightsError(`${file}: ${reason}`))
+const failIn =
+  (file: string): Fail =>
+  (reason) =>
+    new WeightsError(`${file}: ${reason}`)
+
+/** The content of a file, checked by `parse`; undefined where it is not there. */
+async function readJson<Result>(
+  files: ModelFiles,
+  name: string,
+  parse: (json: JsonValue, fail: Fail) => Result,
+): Promise<Result | undefined> {
+  const text = await files.readText(name)
+  if (text === undefined) return undefined
+  const fail = failIn(files.pathOf(name))
+  return parse(parseJson(text, fail), fail)
 }
 
 /** The modules of a folder in their order; undefined where it has no modules.json. */
-export async function readModules(folder: string): Promise<SentenceModule[] | undefined> {
-  const file = joinPath(folder, 'modules.json')
-  if (!(await exists(file))) return undefined
-  return parseModules(await readJson(file), (reason) => new WeightsError(`${file}: ${reason}`))
-}
+export const readModules = (root: ModelFiles): Promise<SentenceModule[] | undefined> =>
+  readJson(root, 'modules.json', parseModules)
 
 const own = (json: JsonObject, key: string): JsonValue | undefined => (Object.hasOwn(json, key) ? json[key] : undefined)
 
@@ -103,31 +113,27 @@ export function parseMaxSeqLength(json: JsonValue, fail: Fail): number | undefin
  * How a folder of sentence-transformers makes embeddings; undefined where the folder is none. A WeightsError names the file and
  * what is wrong in it.
  */
-export async function readSentenceTransformer(folder: string): Promise<SentenceTransformerInfo | undefined> {
-  const modules = await readModules(folder)
+export async function readSentenceTransformer(root: ModelFiles): Promise<SentenceTransformerInfo | undefined> {
+  const modules = await readModules(root)
   if (modules === undefined) return undefined
-  const failIn =
-    (file: string): Fail =>
-    (reason) =>
-      new WeightsError(`${file}: ${reason}`)
   const transformers = modules.filter(({ type }) => type === 'Transformer')
   if (transformers.length !== 1)
-    throw failIn(joinPath(folder, 'modules.json'))(`expected one Transformer, but found ${transformers.length}`)
-  const transformer = joinPath(folder, transformers[0].path)
+    throw failIn(root.pathOf('modules.json'))(`expected one Transformer, but found ${transformers.length}`)
+  const transformer = root.folder(transformers[0].path)
   const pooler = modules.find(({ type }) => type === 'Pooling')
   let pooled: ReturnType<typeof parsePooling> | undefined
   if (pooler !== undefined) {
-    const file = joinPath(folder, pooler.path, 'config.json')
-    pooled = parsePooling(await readJson(file), failIn(file))
+    const files = root.folder(pooler.path)
+    pooled = await readJson(files, 'config.json', parsePooling)
+    if (pooled === undefined) throw files.absence('config.json')
   }
-  const limits = joinPath(transformer, 'sentence_bert_config.json')
   return {
     modules,
-    transformer,
+    transformer: transformer.where,
     pooling: pooled?.pooling,
     includePrompt: pooled?.includePrompt ?? true,
     normalize: modules.some(({ type }) => type === 'Normalize'),
-    maxSeqLength: (await exists(limits)) ? parseMaxSeqLength(await readJson(limits), failIn(limits)) : undefined,
+    maxSeqLength: await readJson(transformer, 'sentence_bert_config.json', parseMaxSeqLength),
     others: modules.map(({ type }) => type).filter((type) => !['Transformer', 'Pooling', 'Normalize'].includes(type)),
   }
 }

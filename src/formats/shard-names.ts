@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
 import { elementsOf } from './tensors.ts'
@@ -14,9 +13,12 @@ const UNITS: Readonly<Record<string, number>> = { KB: 1e3, MB: 1e6, GB: 1e9, TB:
 
 export const isShardName = (name: string): boolean => SHARD_NAME.test(name)
 
+/** Eight digits that no other writer has. */
+const randomHex = (): string => crypto.getRandomValues(new Uint32Array(1))[0].toString(16).padStart(8, '0')
+
 /** Transformers' names of `count` shards; `unique` ones are like no other's. */
 export function nameShards(count: number, unique = false): string[] {
-  const infix = unique ? `${randomBytes(4).toString('hex')}-` : ''
+  const infix = unique ? `${randomHex()}-` : ''
   const digits = (n: number) => String(n).padStart(5, '0')
   return Array.from({ length: count }, (_, i) => `model-${infix}${digits(i + 1)}-of-${digits(count)}.safetensors`)
 }

@@ -1,27 +1,48 @@
-import { FileError, WeightsError } from '../errors.ts'
+import { WeightsError } from '../errors.ts'
 import { isJsonObject, type JsonObject, kindOf, parseJson, quote } from '../json.ts'
-import { joinPath, readModelText } from './files.ts'
+import type { Access, ModelFiles } from './model-files.ts'
+import type { ByteSource } from './source.ts'
 import { MAX_TENSORS, type Piece, type TensorInfo, type TensorSource } from './tensors.ts'
 
 // Every shard stays open; a process has about a thousand files, and real models have far fewer shards.
 const MAX_SHARDS = 512
 
-/** A format of shards: what their names end with, and how one is opened. */
+/** A format of weights: what the names of its files end with, and how one is read. */
 export interface ShardFormat {
   readonly extension: '.safetensors' | '.bin'
-  readonly open: (file: string) => Promise<TensorSource>
+  readonly access: Access
+  readonly read: (source: ByteSource) => Promise<TensorSource>
+}
+
+/** Reads the header of an open file, which is closed where that fails. */
+export async function readOrClose(source: ByteSource, format: ShardFormat): Promise<TensorSource> {
+  try {
+    return await format.read(source)
+  } catch (error) {
+    await source.close()
+    throw error
+  }
+}
+
+interface Shard {
+  readonly source: ByteSource
+  readonly tensors: TensorSource
 }
 
 class Shards implements TensorSource {
   readonly tensors: ReadonlyMap<string, TensorInfo>
-  constructor(private readonly owners: ReadonlyMap<string, TensorSource>) {
-    this.tensors = new Map([...owners].map(([name, shard]) => [name, shard.tensors.get(name)!]))
+  #current: ByteSource | undefined
+  constructor(private readonly owners: ReadonlyMap<string, Shard>) {
+    this.tensors = new Map([...owners].map(([name, shard]) => [name, shard.tensors.tensors.get(name)!]))
   }
 
+  /** The shard of a tensor. Those that are not being read rest: a browser has a few connections at a time, and as many shards are usual. */
   #ownerOf(name: string): TensorSource {
     const owner = this.owners.get(name)
     if (owner === undefined) throw new WeightsError(`no shard has a tensor ${quote(name)}`)
-    return owner
+    if (this.#current !== owner.source) this.#current?.rest?.()
+    this.#current = owner.source
+    return owner.tensors
   }
 
   async read(name: string): Promise<Float32Array> {
@@ -41,40 +62,36 @@ class Shards implements TensorSource {
   }
 }
 
-const closeAll = (shards: Iterable<TensorSource>): Promise<unknown> =>
-  Promise.all(Array.from(shards, (shard) => shard.close()))
+const closeAll = (shards: Iterable<Shard>): Promise<unknown> =>
+  Promise.all(Array.from(shards, ({ source }) => source.close()))
 
-/** Opens the shards that the index file `index` names, all in `folder`, as one. */
-export async function openShards(folder: string, index: string, format: ShardFormat): Promise<TensorSource> {
-  const fail = (reason: string) => new WeightsError(`${index}: ${reason}`)
-  const shardOf = parseIndex(await readModelText(index), format.extension, fail)
-  const opened = new Map<string, TensorSource>()
+/** Opens the shards that the index file `index` names, all beside it, as one: its tensors are listed shard after shard. */
+export async function openShards(
+  files: ModelFiles,
+  index: string,
+  text: string,
+  format: ShardFormat,
+): Promise<TensorSource> {
+  const fail = (reason: string) => new WeightsError(`${files.pathOf(index)}: ${reason}`)
+  const shardOf = parseIndex(text, format.extension, fail)
+  const opened = new Map<string, Shard>()
   try {
-    for (const shard of new Set(shardOf.values())) opened.set(shard, await openShard(folder, shard, format, fail))
-    const owners = Array.from(shardOf, ([name, shardName]): [string, TensorSource] => {
-      const shard = opened.get(shardName)!
-      if (!shard.tensors.has(name)) throw fail(`tensor ${quote(name)} is not in ${quote(shardName)}`)
-      return [name, shard]
-    })
+    for (const name of new Set(shardOf.values())) {
+      const source = await files.open(name, format.access)
+      if (source === undefined) throw fail(`the shard ${quote(name)} is not in the folder`)
+      opened.set(name, { source, tensors: await readOrClose(source, format) })
+      source.rest?.()
+    }
+    for (const [name, shard] of shardOf)
+      if (!opened.get(shard)!.tensors.tensors.has(name)) throw fail(`tensor ${quote(name)} is not in ${quote(shard)}`)
+    const owners = [...opened].flatMap(([shardName, shard]) =>
+      Array.from(shard.tensors.tensors.keys())
+        .filter((name) => shardOf.get(name) === shardName)
+        .map((name): [string, Shard] => [name, shard]),
+    )
     return new Shards(new Map(owners))
   } catch (error) {
     await closeAll(opened.values())
-    throw error
-  }
-}
-
-async function openShard(
-  folder: string,
-  shard: string,
-  format: ShardFormat,
-  fail: (reason: string) => Error,
-): Promise<TensorSource> {
-  try {
-    return await format.open(joinPath(folder, shard))
-  } catch (error) {
-    if (error instanceof FileError && error.errno === 'ENOENT') {
-      throw fail(`the shard ${quote(shard)} is not in the folder`)
-    }
     throw error
   }
 }

@@ -1,59 +1,20 @@
-import type { FileHandle } from 'node:fs/promises'
 import { WeightsError } from '../errors.ts'
-import { guarded, openFile } from './files.ts'
-
-// The system call's limit is 2^31 - 1 bytes.
-const MAX_READ_BYTES = 2 ** 30
 
 /** Bytes that are read at given positions. What reads a format reads one of these, so that a file and memory are alike. */
 export interface ByteSource {
   /** Begins error messages. */
   readonly name: string
-  /** In bytes, when it was opened. */
+  /** In bytes, when it was opened; Infinity of a stream, which only its end tells. */
   readonly size: number
   /** Fills `target` from `position`; a WeightsError where the bytes end first (a file that was cut after it was opened). */
   read(target: Uint8Array, position: number): Promise<void>
   close(): Promise<void>
+  /** Lets go of what the next read can have again, such as a connection. */
+  rest?(): void
 }
 
-const endsEarly = (name: string, wanted: number, position: number, done: number) =>
+export const endsEarly = (name: string, wanted: number, position: number, done: number) =>
   new WeightsError(`${name}: expected ${wanted} bytes at ${position}, but the file ends after ${done} of them`)
-
-class FileSource implements ByteSource {
-  constructor(
-    readonly name: string,
-    readonly size: number,
-    private readonly handle: FileHandle,
-  ) {}
-
-  async read(target: Uint8Array, position: number): Promise<void> {
-    let done = 0
-    while (done < target.length) {
-      const length = Math.min(target.length - done, MAX_READ_BYTES)
-      const { bytesRead } = await guarded('read', this.name, () =>
-        this.handle.read(target, done, length, position + done),
-      )
-      if (bytesRead === 0) throw endsEarly(this.name, target.length, position, done)
-      done += bytesRead
-    }
-  }
-
-  close(): Promise<void> {
-    return this.handle.close()
-  }
-}
-
-/** Opens a regular file; the caller closes it. A FileError where that cannot be. */
-export async function openSource(file: string): Promise<ByteSource> {
-  const handle = await openFile(file)
-  try {
-    const { size } = await guarded('read', file, () => handle.stat())
-    return new FileSource(file, size, handle)
-  } catch (error) {
-    await handle.close()
-    throw error
-  }
-}
 
 /** Bytes in memory. */
 export class MemorySource implements ByteSource {
@@ -67,6 +28,25 @@ export class MemorySource implements ByteSource {
 
   async read(target: Uint8Array, position: number): Promise<void> {
     const found = this.bytes.subarray(position, position + target.length)
+    target.set(found)
+    if (found.length < target.length) throw endsEarly(this.name, target.length, position, found.length)
+  }
+
+  async close(): Promise<void> {}
+}
+
+/** Bytes that a Blob has, in memory or on disk as its maker likes. */
+export class BlobSource implements ByteSource {
+  readonly size: number
+  constructor(
+    readonly name: string,
+    private readonly blob: Blob,
+  ) {
+    this.size = blob.size
+  }
+
+  async read(target: Uint8Array, position: number): Promise<void> {
+    const found = new Uint8Array(await this.blob.slice(position, position + target.length).arrayBuffer())
     target.set(found)
     if (found.length < target.length) throw endsEarly(this.name, target.length, position, found.length)
   }

@@ -1,5 +1,5 @@
-import { setImmediate } from 'node:timers/promises'
 import { WeightsError } from '../errors.ts'
+import { nextTurn } from '../turns.ts'
 import { allocate, type ByteSource } from './source.ts'
 
 // PyTorch stores a tensor as a view of a storage: element [i, j] is at offset + i * strides[0] + j * strides[1]. A transposed
@@ -73,7 +73,7 @@ export async function* stridedPieces(
         if (filled === to.length) {
           yield piece
           filled = 0
-          await setImmediate()
+          await nextTurn()
         }
       }
     }

@@ -1,6 +1,6 @@
 import { WeightsError } from '../errors.ts'
 import { quote } from '../json.ts'
-import { crc32c, maskedCrc32c } from './crc32c.ts'
+import { crc32c, maskedCrc32c } from './crc.ts'
 import { DTYPE_BITS } from './dtypes.ts'
 import { tableEntries } from './leveldb-table.ts'
 import { type ByteSource, readRange } from './source.ts'

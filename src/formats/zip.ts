@@ -1,6 +1,6 @@
-import { crc32 } from 'node:zlib'
 import { WeightsError } from '../errors.ts'
 import { quote } from '../json.ts'
+import { crc32 } from './crc.ts'
 import { type ByteSource, readRange } from './source.ts'
 
 // PKWARE's APPNOTE.TXT 6.3.10, as far as torch.save (caffe2/serialize/inline_container.cc) uses it: stored entries only, with

@@ -1,5 +1,9 @@
 import { ConfigError } from '../errors.ts'
-import { isJsonObject, type JsonObject, kindOf, quote } from '../json.ts'
+import type { HubOptions } from '../formats/hub-options.ts'
+import type { ModelFiles } from '../formats/model-files.ts'
+import { readConfigFile } from '../formats/model-folder.ts'
+import { openModelFiles, type PretrainedSource } from '../formats/pretrained-source.ts'
+import { isJsonObject, type JsonObject, kindOf, parseJson, quote } from '../json.ts'
 import { isGenerated, resolveLabels } from './labels.ts'
 
 export type ProblemType = 'regression' | 'single_label_classification' | 'multi_label_classification'
@@ -341,21 +345,11 @@ export class BertConfig implements BertConfigFields {
     return new BertConfig(fields, where, extra)
   }
 
-  /** Reads config.json of a folder or a Hub id (the options are for an id), Google's bert_config.json, or a sentence-transformer's. */
-  static async fromPretrained(
-    nameOrFolder: string,
-    options?: import('../formats/hub.ts').HubOptions,
-  ): Promise<BertConfig> {
-    // Imported here and not above, so that a platform without a file system can load this module.
-    const [{ readModelText }, { resolveModelFolder }, { configFile }, { parseJson }] = await Promise.all([
-      import('../formats/files.ts'),
-      import('../formats/hub.ts'),
-      import('../formats/model-folder.ts'),
-      import('../json.ts'),
-    ])
-    const file = await configFile(await resolveModelFolder(nameOrFolder, 'config', options))
+  /** Reads config.json of a folder, a Hub id, a URL or given files; Google's bert_config.json, or a sentence-transformer's. */
+  static async fromPretrained(source: PretrainedSource | ModelFiles, options?: HubOptions): Promise<BertConfig> {
+    const { file, text } = await readConfigFile(await openModelFiles(source, 'config', options))
     return BertConfig.fromJSON(
-      parseJson(await readModelText(file), (reason) => new ConfigError(`${file}: ${reason}`)),
+      parseJson(text, (reason) => new ConfigError(`${file}: ${reason}`)),
       file,
     )
   }

@@ -2,7 +2,10 @@
 import { defined, checkOptions as refuse } from '../data/tokenizer/options.ts'
 import { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { ArgumentError, ConfigError, WeightsError } from '../errors.ts'
-import { type HubOptions, resolveModelFolder, splitHubOptions } from '../formats/hub.ts'
+import { isFileMap } from '../formats/given-files.ts'
+import { type HubOptions, splitHubOptions } from '../formats/hub-options.ts'
+import { ModelFiles } from '../formats/model-files.ts'
+import { openModelFiles, type PretrainedSource } from '../formats/pretrained-source.ts'
 import { readSentenceTransformer } from '../formats/sentence-transformers.ts'
 import { kindOf } from '../json.ts'
 import * as models from '../session/models.ts'
@@ -21,8 +24,8 @@ export interface CallOptions {
 
 /** How a pipeline is made; the task's own options beside these are the defaults of its calls. */
 export interface PipelineOptions extends Pick<ModelOptions, 'backend' | 'dtype' | 'threads'>, HubOptions {
-  /** A tokenizer, its folder or its Hub id; default: the model's. */
-  readonly tokenizer?: BertTokenizer | string
+  /** A tokenizer, or where to load it from; default: the model's. */
+  readonly tokenizer?: BertTokenizer | PretrainedSource
   readonly batchSize?: number
 }
 
@@ -45,29 +48,32 @@ export interface Callable<Model> extends OpenPipeline<Model> {
 
 const DEFAULT_BATCH_SIZE = 32
 
+type Source = PretrainedSource | ModelFiles
+
+const isSource = (value: unknown): value is PretrainedSource =>
+  typeof value === 'string' || value instanceof URL || isFileMap(value)
+
 type Found<Model> = Context<Model> & { readonly isOwn: boolean }
 
-/** Loads a folder's or the Hub's model, and refuses one that was made for another task. */
+/** Loads a model, and refuses one that was made for another task. */
 async function load<Model extends PreTrainedModel>(
   { name, modelClass, architectures, unused, embeds }: ModelNeeds<Model>,
-  nameOrFolder: string,
+  source: Source,
   hub: HubOptions,
   options: Pick<ModelOptions, 'backend' | 'dtype' | 'threads'>,
 ): Promise<Pick<Context<Model>, 'model' | 'embedding'>> {
-  const model = (await modelClass.fromPretrained.call(modelClass as never, nameOrFolder, {
+  const model = (await modelClass.fromPretrained.call(modelClass as never, source, {
     ...hub,
     ...options,
   })) as Model
   try {
-    const wanted = `${nameOrFolder}: expected a model for ${name}`
+    const wanted = `${source instanceof ModelFiles ? source.where : String(source)}: expected a model for ${name}`
     const missing = model.loadReport?.missing.find((weight) => !unused?.test(weight))
     if (missing !== undefined) throw new WeightsError(`${wanted}, ${modelClass.name}, but it has no ${missing}`)
     const saved = model.config.architectures?.filter((each) => Object.hasOwn(models, each)) ?? []
     if (architectures && saved.length > 0 && !saved.some((each) => architectures.includes(each)))
       throw new ConfigError(`${wanted}, ${modelClass.name}, but its config says that it is a ${saved[0]}`)
-    const embedding = embeds
-      ? await readSentenceTransformer(await resolveModelFolder(nameOrFolder, 'model', hub))
-      : undefined
+    const embedding = embeds ? await readSentenceTransformer(await openModelFiles(source, 'model', hub)) : undefined
     return { model, embedding }
   } catch (error) {
     model.dispose()
@@ -76,13 +82,13 @@ async function load<Model extends PreTrainedModel>(
 }
 
 async function openTokenizer(
-  tokenizer: BertTokenizer | string | undefined,
-  model: unknown,
+  tokenizer: BertTokenizer | PretrainedSource | undefined,
+  model: Source | undefined,
   hub: HubOptions,
 ): Promise<BertTokenizer> {
   if (tokenizer instanceof BertTokenizer) return tokenizer
-  const source = tokenizer ?? model
-  if (typeof source === 'string') return BertTokenizer.fromPretrained(source, hub)
+  const source = tokenizer === undefined ? model : isSource(tokenizer) ? tokenizer : undefined
+  if (source !== undefined) return BertTokenizer.fromPretrained(source, hub)
   throw new ArgumentError(
     tokenizer === undefined
       ? 'Expected the option tokenizer beside a model that is loaded'
@@ -98,18 +104,19 @@ async function openModel<Model extends PreTrainedModel>(
 ): Promise<Found<Model>> {
   if (given === undefined || given === null)
     throw new ArgumentError(`Expected a model for ${task.name} but received none: there is no default model`)
-  const isOwn = typeof given === 'string'
-  if (!isOwn && !(given instanceof task.modelClass)) {
+  // opened once: what is read once may be given
+  const source = isFileMap(given) ? await openModelFiles(given, 'model', hub) : isSource(given) ? given : undefined
+  if (!source && !(given instanceof task.modelClass)) {
     const found = given instanceof PreTrainedModel ? `a ${given.constructor.name}` : kindOf(given)
     throw new ArgumentError(
       `Expected a folder, a Hub id or a ${task.modelClass.name} for ${task.name} but received ${found}`,
     )
   }
   // before the model, which takes longer
-  const tokenizer = await openTokenizer(givenTokenizer, given, hub)
-  const opened = isOwn ? await load(task, given, hub, options) : { model: given as Model, embedding: undefined }
+  const tokenizer = await openTokenizer(givenTokenizer, source, hub)
+  const opened = source ? await load(task, source, hub, options) : { model: given as Model, embedding: undefined }
   const maxLength = Math.min(tokenizer.modelMaxLength, opened.model.config.maxPositionEmbeddings)
-  return { ...opened, tokenizer, maxLength, isOwn }
+  return { ...opened, tokenizer, maxLength, isOwn: source !== undefined }
 }
 
 const isStream = (inputs: unknown): inputs is Iterable<unknown> | AsyncIterable<unknown> =>

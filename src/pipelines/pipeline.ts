@@ -1,5 +1,6 @@
 // pipeline(): a task by its name.
 import { ArgumentError } from '../errors.ts'
+import type { PretrainedSource } from '../formats/pretrained-source.ts'
 import { quote } from '../json.ts'
 import type {
   BertForMaskedLM,
@@ -94,13 +95,13 @@ const OPENERS: Readonly<Record<PipelineTask, Opener>> = {
  *     using classify = await pipeline('text-classification', './my-model')
  *     const [{ label, score }] = await classify('what a film')
  *
- * `model`: a folder, a Hub id, or a model of the task's class that is loaded, which needs the option tokenizer and stays its owner's.
+ * `model`: a folder, a Hub id, a URL or an object of files (see `PretrainedSource`), or a model of the task's class that is loaded, which needs the option tokenizer and stays its owner's.
  * @throws ArgumentError without a model, or for an unknown task or option; WeightsError or ConfigError for a model of another task;
  * else what fromPretrained throws. Calls throw ArgumentError, which names the input, and AbortedError.
  */
 export async function pipeline<Task extends PipelineTask, const Options extends PipelineTaskOptions[Task]>(
   task: Task,
-  model?: string | PipelineModels[Task],
+  model?: PretrainedSource | PipelineModels[Task],
   options?: PipelineOptions & Options,
 ): Promise<Pipelines<Options>[Task]> {
   if (!Object.hasOwn(OPENERS, task))

@@ -1,4 +1,5 @@
 import type { BertConfig } from '../model/config.ts'
+import { nextTurn } from '../turns.ts'
 import type { TensorPlace } from './layout.ts'
 
 /** Elements made at a time: some milliseconds of work, so that the event loop stays free. */
@@ -73,6 +74,6 @@ export async function* initialValues(
         values[i] = zeroFrom >= 0 && at >= zeroFrom && at < zeroFrom + width ? 0 : value
       }
     yield { start, values }
-    await new Promise((resolve) => setImmediate(resolve))
+    await nextTurn()
   }
 }

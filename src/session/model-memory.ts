@@ -2,12 +2,15 @@ import type { Backend, BackendMemory } from '../backend/backend.ts'
 import { openBackend } from '../backend/open.ts'
 import { fromBfloat16 } from '../bfloat16.ts'
 import { BackendError, DisposedError } from '../errors.ts'
+import type { Piece } from '../formats/tensors.ts'
 import type { FloatType, Value } from '../graph/graph.ts'
 import { Arena } from '../graph/op-table.ts'
 import { isTrainable, type Layout, type TensorPlace, type TrainablePlace } from './layout.ts'
 import type { RuntimeOptions } from './runs.ts'
 
 const PIECE_ELEMENTS = 2 ** 18
+/** Values that may be on their way to the backend's memory before they are waited for: 8 MiB. */
+const MOST_UNDERWAY = 2 ** 21
 
 /** A model's tensors in the memory of its backend. What a subclass runs there never meets a read or a write of this class. */
 export class ModelMemory {
@@ -20,6 +23,7 @@ export class ModelMemory {
   #backend: Backend | undefined
   #opening: Promise<Backend> | undefined
   #weightsVersion = 0
+  #underway = 0
 
   constructor(layout: Layout, options: RuntimeOptions) {
     this.current = layout
@@ -80,6 +84,21 @@ export class ModelMemory {
   /** Called with every change of the weights. */
   protected weightsChanged(): void {
     this.#weightsVersion++
+  }
+
+  /** Writes a tensor in pieces, of which few are at a time on their way to a backend in a worker. */
+  async writePieces(place: TensorPlace, pieces: AsyncIterable<Piece>): Promise<void> {
+    for await (const { start, values } of pieces) {
+      this.writeTensor(place, values, start)
+      this.#underway += values.length
+      if (this.#underway >= MOST_UNDERWAY) await this.settle()
+    }
+  }
+
+  /** Waits until all that was written has arrived; the error of a write or a reservation comes out here. */
+  async settle(): Promise<void> {
+    this.#underway = 0
+    await this.#read(Arena.weights, 0, 1)
   }
 
   /** A tensor of the gradients or of a moment, which lie alike; zero where nothing was ever written. */

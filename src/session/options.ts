@@ -1,6 +1,6 @@
 import type { BackendOptions } from '../backend/open.ts'
 import { ArgumentError } from '../errors.ts'
-import type { HubOptions } from '../formats/hub.ts'
+import type { HubOptions } from '../formats/hub-options.ts'
 import type { WeightsMatch } from '../formats/names.ts'
 import { quote } from '../json.ts'
 import type { BertConfigFields } from '../model/config.ts'

@@ -1,9 +1,10 @@
 import type { BackendDescription } from '../backend/backend.ts'
-import { ArgumentError, ConfigError, type NonFiniteError, WeightsError } from '../errors.ts'
-import { joinPath, makeFolder, writeText } from '../formats/files.ts'
-import { resolveModelFolder, splitHubOptions } from '../formats/hub.ts'
-import { matchWeights, type WeightsMatch } from '../formats/names.ts'
-import { type SaveOptions, saveWeights } from '../formats/save.ts'
+import { ArgumentError, ConfigError, type NonFiniteError } from '../errors.ts'
+import { splitHubOptions } from '../formats/hub-options.ts'
+import type { ModelFiles } from '../formats/model-files.ts'
+import { matchWeights, mismatchError, type WeightsMatch } from '../formats/names.ts'
+import { openModelFiles, type PretrainedSource } from '../formats/pretrained-source.ts'
+import { type FileSink, type SaveOptions, saveFiles } from '../formats/save-files.ts'
 import { openWeights, type WeightsSource } from '../formats/weights.ts'
 import { Arena } from '../graph/op-table.ts'
 import type { Head, HeadConstructor } from '../heads/head.ts'
@@ -75,25 +76,25 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   }
 
   /**
-   * Loads a Hugging Face folder, or a model of the Hub by its id (see `HubOptions`), of this class or of another one: names with
-   * or without `bert.` are found, and what is not there is new (see `loadReport`). Throws ConfigError, WeightsError, FileError or
-   * HubError.
+   * Loads a Hugging Face folder, or a model of the Hub by its id (see `HubOptions`), of a URL, or of given files, of this class or of
+   * another one: names with or without `bert.` are found, and what is not there is new (see `loadReport`). Of a stream, a tensor goes
+   * to its place as it comes. Throws ConfigError, WeightsError, FileError, HubError, DownloadError or AbortedError.
    */
   static async fromPretrained<Model extends PreTrainedModel>(
     this: ModelClass<Model>,
-    nameOrFolder: string,
+    from: PretrainedSource | ModelFiles,
     options: FromPretrainedOptions = {},
   ): Promise<Model> {
     const [hub, { backend, threads, dtype, seed, ignoreMismatchedSizes, ...rest }] = splitHubOptions(options)
     for (const name of Object.keys(rest))
       if (!isConfigField(name)) throw new ArgumentError(`fromPretrained: there is no option or config field '${name}'`)
-    const folder = await resolveModelFolder(nameOrFolder, 'model', hub)
-    const config = (await BertConfig.fromPretrained(folder)).with(rest)
-    const source = await openWeights(folder)
+    const files = await openModelFiles(from, 'model', hub)
+    const config = (await BertConfig.fromPretrained(files)).with(rest)
+    const source = await openWeights(files)
     try {
       const model = new this(config, { backend, threads, dtype, seed })
       try {
-        await model.loadFrom(source, folder, !!ignoreMismatchedSizes)
+        await model.loadFrom(source, files.where, !!ignoreMismatchedSizes)
         return model.eval()
       } catch (error) {
         model.dispose()
@@ -314,17 +315,19 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   }
 
   /**
-   * Writes config.json and model.safetensors (or shards of it, by `maxShardSize`), which Transformers' from_pretrained loads.
-   * Weights that were in the folder are replaced whole or, after an error or a crash, not at all.
+   * Writes config.json and model.safetensors (or shards of it, by `maxShardSize`), which Transformers' from_pretrained loads: into a
+   * folder, whose weights are replaced whole or, after an error or a crash, not at all; or into a sink, as streams. Without a target
+   * the files are returned as Blobs.
    */
-  async savePretrained(folder: string, options: SaveOptions = {}): Promise<void> {
-    await makeFolder(folder)
+  async savePretrained(target: string | FileSink, options?: SaveOptions): Promise<void>
+  async savePretrained(target?: undefined, options?: SaveOptions): Promise<Record<string, Blob>>
+  async savePretrained(target?: string | FileSink, { maxShardSize }: SaveOptions = {}): Promise<unknown> {
     const config = this.config.with({ architectures: [this.constructor.name], dtype: 'float32' })
-    await this.runtime.exclusive(async () => {
+    return this.runtime.exclusive(async () => {
       const { tensors } = this.runtime.layout
-      const read = (name: string) => this.runtime.readTensorPieces(tensors.get(name)!)
-      await saveWeights(folder, [...tensors.values()], read, options)
-      await writeText(joinPath(folder, 'config.json'), config.toText())
+      const data = (name: string) => this.runtime.readTensorPieces(tensors.get(name)!)
+      const weights = { tensors: [...tensors.values()], data, maxShardSize }
+      return saveFiles(target, { weights, texts: [['config.json', config.toText()]] })
     })
   }
 
@@ -349,41 +352,36 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     return { seed: this.#seed, step: this.optimizerSteps, microStep, denominators, labelSmoothing: 0 }
   }
 
-  /** @internal What a folder's tensors are to this model. */
+  /** @internal What stored tensors are to this model. */
   matchFolder({ tensors }: WeightsSource): WeightsMatch {
     const shapes = new Map([...this.runtime.layout.tensors].map(([name, { shape }]) => [name, shape]))
     return matchWeights(shapes, tensors, { aliases: this.#head.aliases })
   }
 
   /** @internal Takes weights by their names; what is missing stays to be made. */
-  async loadFrom(source: WeightsSource, folder: string, ignoreMismatchedSizes: boolean): Promise<void> {
+  async loadFrom(source: WeightsSource, where: string, ignoreMismatchedSizes: boolean): Promise<void> {
     const { tensors } = this.runtime.layout
     const { sources, ...report } = this.matchFolder(source)
     this.loadReport = report
-    if (report.mismatched.length > 0 && !ignoreMismatchedSizes) {
-      const [{ name, expected, found }] = report.mismatched
-      const more = report.mismatched.length > 1 ? ` (and ${report.mismatched.length - 1} more)` : ''
-      throw new WeightsError(
-        `${folder}: expected ${name} of shape [${expected}] but found [${found}]${more}; with ignoreMismatchedSizes it is new`,
-      )
-    }
+    if (report.mismatched.length > 0 && !ignoreMismatchedSizes) throw mismatchError(where, report.mismatched)
     this.#stored = new Set(sources.keys())
     await this.runtime.exclusive(async () => {
-      for (const [name, place] of tensors) {
-        const stored = sources.get(name)
-        if (stored === undefined) continue
-        for await (const { start, values } of source.pieces(stored)) this.runtime.writeTensor(place, values, start)
+      const places = new Map<string, TensorPlace>()
+      for (const [name, stored] of sources) places.set(stored, tensors.get(name)!)
+      // in the order of the files: a stream passes once
+      for (const stored of source.tensors.keys()) {
+        const place = places.get(stored)
+        if (place) await this.runtime.writePieces(place, source.pieces(stored))
       }
+      await this.runtime.settle()
     })
   }
 
   /** First weights for everything that no folder brings. */
   async #initialize(places: Iterable<TensorPlace>): Promise<void> {
-    for (const place of places) {
-      if (this.#stored.has(place.name)) continue
-      for await (const { start, values } of initialValues(place, this.config, this.#seed))
-        this.runtime.writeTensor(place, values, start)
-    }
+    for (const place of places)
+      if (!this.#stored.has(place.name))
+        await this.runtime.writePieces(place, initialValues(place, this.config, this.#seed))
   }
 }
 

@@ -1,6 +1,6 @@
 import * as fs from 'node:fs/promises'
 import { hostname } from 'node:os'
-import { crc32c, maskedCrc32c } from '../formats/crc32c.ts'
+import { crc32c, maskedCrc32c } from '../formats/crc.ts'
 import { guarded, joinPath, makeFolder } from '../formats/files.ts'
 import type { LogRecord } from './events.ts'
 

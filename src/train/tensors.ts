@@ -1,5 +1,5 @@
 import { WeightsError } from '../errors.ts'
-import { openSafetensors, writeSafetensors } from '../formats/safetensors.ts'
+import { openSafetensors, writeSafetensors } from '../formats/safetensors-file.ts'
 import type { StateDict } from './types.ts'
 
 /** Reads every tensor of a safetensors file. Throws WeightsError or FileError. */

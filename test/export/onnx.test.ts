@@ -7,7 +7,7 @@ import { MAX_OPSET, MIN_OPSET } from '../../src/export/onnx/export.ts'
 import type { Architecture } from '../../src/export/onnx/heads.ts'
 import { ModelProtoSchema } from '../../src/export/onnx/onnx_pb.ts'
 import { exportOnnx } from '../../src/export/onnx.ts'
-import { openSafetensors } from '../../src/formats/safetensors.ts'
+import { openSafetensors } from '../../src/formats/safetensors-file.ts'
 import { type BertConfigFields, HIDDEN_ACTS } from '../../src/model/config.ts'
 import {
   ARCHITECTURES,

@@ -1,5 +1,6 @@
 // Saves onto a disk of a few MB until it is full, and prints what came of it. Needs `npm run build`. Usage: node full-disk.mjs FOLDER
 import { readdirSync } from 'node:fs'
+import { FolderFiles } from '../../dist/formats/folder-files.js'
 import { saveWeights } from '../../dist/formats/save.js'
 import { openWeights } from '../../dist/formats/weights.js'
 
@@ -21,7 +22,7 @@ for (const [before, after] of [
     () => undefined,
     (reason) => ({ name: reason.name, errno: reason.errno }),
   )
-  const source = await openWeights(folder)
+  const source = await openWeights(new FolderFiles(folder))
   const values = new Set()
   for (const name of source.tensors.keys()) for (const value of await source.read(name)) values.add(value)
   await source.close()

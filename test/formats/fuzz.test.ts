@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest'
 import { BertkitError, WeightsError } from '../../src/errors.ts'
-import { crc32c } from '../../src/formats/crc32c.ts'
+import { crc32c } from '../../src/formats/crc.ts'
 import { readPytorch } from '../../src/formats/pytorch.ts'
 import { readSafetensors } from '../../src/formats/safetensors.ts'
 import { parseMaxSeqLength, parseModules, parsePooling } from '../../src/formats/sentence-transformers.ts'

@@ -4,7 +4,7 @@ import fs from 'node:fs'
 import http from 'node:http'
 import { describe, expect, test } from 'vitest'
 import { AbortedError } from '../../src/errors.ts'
-import type { HubOptions } from '../../src/formats/hub.ts'
+import type { HubOptions } from '../../src/formats/hub-options.ts'
 import {
   blobs,
   COMMIT,

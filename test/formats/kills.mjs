@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { mkdtemp, readdir, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { FolderFiles } from '../../dist/formats/folder-files.js'
 import { openWeights } from '../../dist/formats/weights.js'
 
 const loop = path.join(import.meta.dirname, 'save-loop.mjs')
@@ -30,7 +31,7 @@ function saveAndKill(folder, first, milliseconds) {
 
 /** The values that the folder's weights have. */
 async function valuesIn(folder) {
-  const source = await openWeights(folder)
+  const source = await openWeights(new FolderFiles(folder))
   try {
     const values = new Set()
     for (const name of source.tensors.keys()) for (const value of await source.read(name)) values.add(value)

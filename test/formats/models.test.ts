@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeAll, expect, it } from 'vitest'
 import { WeightsError } from '../../src/errors.ts'
-import { crc32c } from '../../src/formats/crc32c.ts'
+import { crc32c } from '../../src/formats/crc.ts'
 import { BertConfig, BertModel, type Tensor } from '../../src/index.ts'
 import { archiveOf, bundleOf, stateDictOps } from './builders.mjs'
 

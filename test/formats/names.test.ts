@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { FolderFiles } from '../../src/formats/folder-files.ts'
 import { matchWeights } from '../../src/formats/names.ts'
 import { openWeights } from '../../src/formats/weights.ts'
 
@@ -93,7 +94,7 @@ describe('matchWeights', () => {
   })
 
   it.skipIf(!reference)(`matches MiniLM with a classifier${needsReference}`, async () => {
-    const weights = await openWeights(join(reference ?? '', 'data/weights/all-MiniLM-L6-v2'))
+    const weights = await openWeights(new FolderFiles(join(reference ?? '', 'data/weights/all-MiniLM-L6-v2')))
     await weights.close()
     const expected = shapes({ 'classifier.weight': [2, 384], 'classifier.bias': [2] })
     for (const [name, { shape }] of weights.tensors) {

@@ -2,8 +2,9 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { WeightsError } from '../../src/errors.ts'
-import { openPytorch, readPytorch } from '../../src/formats/pytorch.ts'
-import { openSafetensors } from '../../src/formats/safetensors.ts'
+import { openSource } from '../../src/formats/file-source.ts'
+import { readPytorch } from '../../src/formats/pytorch.ts'
+import { openSafetensors } from '../../src/formats/safetensors-file.ts'
 import { MemorySource } from '../../src/formats/source.ts'
 import { archiveOf, legacyOf, pickle as p, stateDictOps, zipOf } from './builders.mjs'
 
@@ -26,7 +27,7 @@ const archive = (ops = one(), options = {}) => archiveOf(ops, { 0: six }, option
 
 describe('a state dict that torch.save wrote', () => {
   it.each(['state.bin', 'legacy.bin', 'no-checksums.bin'])('%s holds the same as its safetensors', async (name) => {
-    const found = await openPytorch(fixture(name))
+    const found = await readPytorch(await openSource(fixture(name)))
     const expected = await openSafetensors(fixture('state.safetensors'))
     expect([...found.tensors.keys()].sort()).toEqual([...expected.tensors.keys()].sort())
     for (const [key, { dtype, shape, length }] of expected.tensors) {
@@ -40,7 +41,7 @@ describe('a state dict that torch.save wrote', () => {
   })
 
   it('keeps names of values that are no tensors, for the report of a load', async () => {
-    const found = await openPytorch(fixture('values.bin'))
+    const found = await readPytorch(await openSource(fixture('values.bin')))
     expect([...found.tensors.keys()].sort()).toEqual(['a', 'epoch', 'none', 'note'])
     expect([...(await found.read('a'))]).toEqual([1, 1])
     await expect(found.read('epoch')).rejects.toThrow(WeightsError)

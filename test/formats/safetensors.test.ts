@@ -4,7 +4,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { ArgumentError, FileError, WeightsError } from '../../src/errors.ts'
-import { MAX_HEADER_BYTES, openSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts'
+import { MAX_HEADER_BYTES } from '../../src/formats/safetensors.ts'
+import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors-file.ts'
 import { fileOf, type Header, headerOf } from './helpers.ts'
 
 const reference = process.env.BERTKIT_REFERENCE_DIR

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { ArgumentError } from '../../src/errors.ts'
+import { FolderFiles } from '../../src/formats/folder-files.ts'
 import { saveWeights } from '../../src/formats/save.ts'
 import { compareNames, parseShardSize, splitShards } from '../../src/formats/shard-names.ts'
 import { openWeights } from '../../src/formats/weights.ts'
@@ -24,7 +25,7 @@ const save = (value: number, maxShardSize: number | string, list = tensors) =>
   )
 /** The one value that all of the folder's weights have. */
 async function loaded(): Promise<number> {
-  const source = await openWeights(folder)
+  const source = await openWeights(new FolderFiles(folder))
   const values = new Set<number>()
   for (const { name } of tensors) for (const value of await source.read(name)) values.add(value)
   await source.close()

@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { BertTokenizer } from '../../src/data/tokenizer/tokenizer.ts'
 import { WeightsError } from '../../src/errors.ts'
-import { configFile, modelFolder } from '../../src/formats/model-folder.ts'
-import { writeSafetensors } from '../../src/formats/safetensors.ts'
+import { FolderFiles } from '../../src/formats/folder-files.ts'
+import { modelFolder, readConfigFile } from '../../src/formats/model-folder.ts'
+import { writeSafetensors } from '../../src/formats/safetensors-file.ts'
 import { readSentenceTransformer } from '../../src/formats/sentence-transformers.ts'
 import { openWeights } from '../../src/formats/weights.ts'
 import { BertConfig } from '../../src/model/config.ts'
@@ -30,7 +31,7 @@ const modules = (transformer: string, ...more: [type: string, path: string][]) =
   }))
 
 async function refuses(message: RegExp): Promise<void> {
-  const error: unknown = await readSentenceTransformer(folder).catch((reason) => reason)
+  const error: unknown = await readSentenceTransformer(new FolderFiles(folder)).catch((reason) => reason)
   expect(error).toBeInstanceOf(WeightsError)
   expect(String(error)).toContain(folder)
   expect(String(error)).toMatch(message)
@@ -38,8 +39,8 @@ async function refuses(message: RegExp): Promise<void> {
 
 describe('readSentenceTransformer', () => {
   it('is undefined for another folder', async () => {
-    expect(await readSentenceTransformer(folder)).toBeUndefined()
-    expect(await modelFolder(folder)).toBe(folder)
+    expect(await readSentenceTransformer(new FolderFiles(folder))).toBeUndefined()
+    expect((await modelFolder(new FolderFiles(folder))).where).toBe(folder)
   })
 
   it('reads modules, pooling and limit', async () => {
@@ -54,7 +55,7 @@ describe('readSentenceTransformer', () => {
       include_prompt: false,
     })
     await json('sentence_bert_config.json', { max_seq_length: 128, do_lower_case: false })
-    expect(await readSentenceTransformer(folder)).toEqual({
+    expect(await readSentenceTransformer(new FolderFiles(folder))).toEqual({
       modules: [
         { type: 'Transformer', path: '' },
         { type: 'Pooling', path: '1_Pooling' },
@@ -81,7 +82,11 @@ describe('readSentenceTransformer', () => {
   ])('reads %j', async (config, pooling) => {
     await json('modules.json', modules('', ['Pooling', '1_Pooling']))
     await json('1_Pooling/config.json', config)
-    expect(await readSentenceTransformer(folder)).toMatchObject({ pooling, normalize: false, maxSeqLength: undefined })
+    expect(await readSentenceTransformer(new FolderFiles(folder))).toMatchObject({
+      pooling,
+      normalize: false,
+      maxSeqLength: undefined,
+    })
   })
 
   it.each<[string, unknown, RegExp]>([
@@ -127,11 +132,11 @@ describe('readSentenceTransformer', () => {
 
   it('does not wait for a pipe', async () => {
     await symlink('/dev/zero', join(folder, 'modules.json'))
-    await expect(readSentenceTransformer(folder)).rejects.toThrow(/not a regular file/)
+    await expect(readSentenceTransformer(new FolderFiles(folder))).rejects.toThrow(/not a regular file/)
   })
 
   it.skipIf(!reference)(`reads MiniLM${needsReference}`, async () => {
-    const info = await readSentenceTransformer(join(reference ?? '', 'data/weights/all-MiniLM-L6-v2'))
+    const info = await readSentenceTransformer(new FolderFiles(join(reference ?? '', 'data/weights/all-MiniLM-L6-v2')))
     expect(info).toMatchObject({
       pooling: ['mean'],
       normalize: true,
@@ -148,10 +153,10 @@ it('a model is found in the folder of its transformer', async () => {
   await json('0_Transformer/vocab.txt', '[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\na\n')
   const weights = join(folder, '0_Transformer', 'model.safetensors')
   await writeSafetensors(weights, [{ name: 'a', shape: [1] }], () => Float32Array.of(5))
-  expect(await configFile(folder)).toBe(join(folder, '0_Transformer', 'config.json'))
+  expect((await readConfigFile(new FolderFiles(folder))).file).toBe(join(folder, '0_Transformer', 'config.json'))
   expect((await BertConfig.fromPretrained(folder)).hiddenSize).toBe(8)
   expect((await BertTokenizer.fromPretrained(folder)).encode('a').inputIds.length).toBe(3)
-  const source = await openWeights(folder)
+  const source = await openWeights(new FolderFiles(folder))
   expect([...(await source.read('a'))]).toEqual([5])
   await source.close()
   await rm(folder, { recursive: true })

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { BertTokenizer } from '../../src/data/tokenizer/tokenizer.ts'
 import { WeightsError } from '../../src/errors.ts'
-import { crc32c } from '../../src/formats/crc32c.ts'
+import { crc32c } from '../../src/formats/crc.ts'
+import { FolderFiles } from '../../src/formats/folder-files.ts'
 import { MemorySource } from '../../src/formats/source.ts'
 import { readTensorFlow } from '../../src/formats/tensorflow.ts'
 import { isTransposed, isWeight, nameOf } from '../../src/formats/tensorflow-names.ts'
@@ -91,7 +92,10 @@ describe('a TensorFlow checkpoint', () => {
 
   it.skipIf(!reference)(`of another writer is what Transformers made of it, to the bit${needsReference}`, async () => {
     const folder = join(reference ?? '', 'data/weights/keras_bert_test_checkpoint')
-    const [found, expected] = [await openWeights(folder), await openWeights(join(folder, 'hf'))]
+    const [found, expected] = [
+      await openWeights(new FolderFiles(folder)),
+      await openWeights(new FolderFiles(join(folder, 'hf'))),
+    ]
     expect([...found.tensors.keys()].sort()).toEqual([...expected.tensors.keys()].sort())
     for (const [name, { shape }] of expected.tensors) {
       expect(found.tensors.get(name)?.shape, name).toEqual(shape)
@@ -111,13 +115,15 @@ describe('a TensorFlow checkpoint', () => {
     for (const end of ['index', 'data-00000-of-00001']) {
       await cp(join(from, `bert_model.ckpt.${end}`), join(folder, `model.ckpt-20.${end}`))
     }
-    await (await openWeights(folder)).close()
+    await (await openWeights(new FolderFiles(folder))).close()
     await writeFile(join(folder, 'b.index'), '')
     await writeFile(join(folder, 'b.data-00000-of-00001'), '')
-    await expect(openWeights(folder)).rejects.toThrow(/expected one TensorFlow checkpoint, but found 2/)
+    await expect(openWeights(new FolderFiles(folder))).rejects.toThrow(
+      /expected one TensorFlow checkpoint, but found 2/,
+    )
     await rename(join(folder, 'model.ckpt-20.data-00000-of-00001'), join(folder, 'away'))
     await mkdir(join(folder, 'model.ckpt-20.data-00000-of-00002'))
-    await expect(openWeights(folder)).rejects.toThrow(/expected one/)
+    await expect(openWeights(new FolderFiles(folder))).rejects.toThrow(/expected one/)
   })
 
   const bundle = (change: object = {}, options = {}) =>

@@ -3,7 +3,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { WeightsError } from '../../src/errors.ts'
-import { writeSafetensors } from '../../src/formats/safetensors.ts'
+import { FolderFiles } from '../../src/formats/folder-files.ts'
+import { writeSafetensors } from '../../src/formats/safetensors-file.ts'
 import { openWeights } from '../../src/formats/weights.ts'
 
 const reference = process.env.BERTKIT_REFERENCE_DIR
@@ -27,7 +28,7 @@ async function sharded(index: unknown): Promise<string> {
   return folder
 }
 async function refuses(folder: string, message: RegExp): Promise<void> {
-  const error: unknown = await openWeights(folder).catch((reason) => reason)
+  const error: unknown = await openWeights(new FolderFiles(folder)).catch((reason) => reason)
   expect(error).toBeInstanceOf(WeightsError)
   expect(String(error)).toContain(folder)
   expect(String(error)).toMatch(message)
@@ -37,7 +38,7 @@ describe('openWeights', () => {
   it('reads a single file', async () => {
     const folder = await newFolder()
     await shard(folder, 'model.safetensors', { a: [1, 2] })
-    const weights = await openWeights(folder)
+    const weights = await openWeights(new FolderFiles(folder))
     expect([...weights.tensors.keys()]).toEqual(['a'])
     expect([...(await weights.read('a'))]).toEqual([1, 2])
     await weights.close()
@@ -45,7 +46,7 @@ describe('openWeights', () => {
 
   it('reads shards as one', async () => {
     const folder = await sharded({ metadata: { total_size: 24 }, weight_map: { c: SECOND, a: FIRST, b: FIRST } })
-    const weights = await openWeights(folder)
+    const weights = await openWeights(new FolderFiles(folder))
     expect([...weights.tensors.keys()].sort()).toEqual(['a', 'b', 'c'])
     expect(weights.tensors.get('c')?.shape).toEqual([3])
     expect([...(await weights.read('a')), ...(await weights.read('b')), ...(await weights.read('c'))]).toEqual([
@@ -115,7 +116,7 @@ describe('openWeights', () => {
   })
 
   it.skipIf(!reference)(`reads a folder that somebody else wrote${needsReference}`, async () => {
-    const weights = await openWeights(join(reference ?? '', 'data/weights/coldfire_tiny_bert'))
+    const weights = await openWeights(new FolderFiles(join(reference ?? '', 'data/weights/coldfire_tiny_bert')))
     expect(weights.tensors.get('embeddings.LayerNorm.bias')?.shape).toEqual([32])
     await weights.close()
   })

@@ -3,7 +3,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { afterAll, describe, expect, test, vi } from 'vitest'
 import { describeBackend } from '../../src/backend/open.ts'
-import { openSafetensors } from '../../src/formats/safetensors.ts'
+import { openSafetensors } from '../../src/formats/safetensors-file.ts'
 import * as bertkit from '../../src/index.ts'
 import type { PreTrainedModel } from '../../src/session/pretrained.ts'
 

@@ -4,7 +4,7 @@ import * as os from 'node:os'
 import * as path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { WeightsError } from '../../src/errors.ts'
-import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts'
+import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors-file.ts'
 import { BertConfig, type BertConfigFields } from '../../src/model/config.ts'
 import {
   BertForMaskedLM,

@@ -1,7 +1,8 @@
 // The files of a tokenizer folder: tokenizer.json, tokenizer_config.json, special_tokens_map.json, vocab.txt.
 import { DataError } from '../../errors.ts'
-import { exists, joinPath, makeFolder, readModelBytes, readModelText, writeText } from '../../formats/files.ts'
+import type { ModelFiles } from '../../formats/model-files.ts'
 import { modelFolder } from '../../formats/model-folder.ts'
+import type { FilesToSave } from '../../formats/save-files.ts'
 import { isJsonObject, type JsonObject, type JsonValue, kindOf, parseJson, quote } from '../../json.ts'
 import { type AddedToken, specialToken } from './added-tokens.ts'
 import type { TokenizerSpec } from './pipeline.ts'
@@ -99,10 +100,11 @@ class Fields {
   }
 }
 
-async function readFields(folder: string, name: string): Promise<Fields | null> {
-  const file = joinPath(folder, name)
-  if (!(await exists(file))) return null
-  const value = parseJson(await readModelText(file), (reason) => new DataError(reason, file))
+async function readFields(files: ModelFiles, name: string): Promise<Fields | null> {
+  const text = await files.readText(name)
+  if (text === undefined) return null
+  const file = files.pathOf(name)
+  const value = parseJson(text, (reason) => new DataError(reason, file))
   if (!isJsonObject(value)) throw new DataError(`Expected a JSON object but received ${kindOf(value)}`, file)
   return new Fields(value, file)
 }
@@ -201,8 +203,7 @@ function furtherTokens(config: Fields): string[] {
 }
 
 /** One token a line. Only "\n" and "\r\n" end a line, and nothing is trimmed: U+2028 is a token of bert-base-chinese. */
-async function readVocabulary(file: string): Promise<Map<string, number>> {
-  const bytes = await readModelBytes(file)
+function readVocabulary(bytes: Uint8Array, file: string): Map<string, number> {
   const decoder = new TextDecoder('utf-8', { fatal: true })
   let text: string
   try {
@@ -232,26 +233,27 @@ function invalidLine(bytes: Uint8Array): number {
   return line
 }
 
-/** Where a model folder's tokenizer is: in it or, in a folder of sentence-transformers, maybe beside its transformer. */
-async function tokenizerFolder(root: string): Promise<string> {
-  for (const name of ['tokenizer.json', 'vocab.txt']) if (await exists(joinPath(root, name))) return root
+/** Where a model's tokenizer is: in its folder or, in a folder of sentence-transformers, maybe beside its transformer. */
+async function tokenizerFolder(root: ModelFiles): Promise<ModelFiles> {
+  for (const name of ['tokenizer.json', 'vocab.txt']) if ((await root.read(name)) !== undefined) return root
   return modelFolder(root)
 }
 
 /**
  * Reads a folder's tokenizer: tokenizer.json if there, else vocab.txt.
- * @throws DataError that names the file and the field or line; FileError if it cannot be read.
+ * @throws DataError that names the file and the field or line; what reading a file throws.
  */
-export async function readTokenizerFolder(root: string): Promise<TokenizerFolder> {
+export async function readTokenizerFolder(root: ModelFiles): Promise<TokenizerFolder> {
   const folder = await tokenizerFolder(root)
   const json = await readFields(folder, 'tokenizer.json')
-  const file = joinPath(folder, json === null ? 'vocab.txt' : 'tokenizer.json')
-  if (json === null && !(await exists(file))) {
-    throw new DataError('Expected tokenizer.json or vocab.txt but found neither', folder)
+  const vocabulary = json === null ? await folder.read('vocab.txt') : undefined
+  if (json === null && vocabulary === undefined) {
+    throw new DataError('Expected tokenizer.json or vocab.txt but found neither', folder.where)
   }
+  const file = folder.pathOf(json === null ? 'vocab.txt' : 'tokenizer.json')
   const found: TokenizerFolder = { vocabulary: new Map(), file, addedTokens: [], addedIds: new Map(), special: {} }
-  if (json === null) found.vocabulary = await readVocabulary(file)
-  else readTokenizerJson(json, found)
+  if (json !== null) readTokenizerJson(json, found)
+  else if (vocabulary !== undefined) found.vocabulary = readVocabulary(vocabulary, file)
   for (const name of ['special_tokens_map.json', 'tokenizer_config.json']) {
     const config = await readFields(folder, name)
     if (config !== null) readConfig(config, found)
@@ -318,14 +320,13 @@ function vocabularyText(vocabulary: Map<string, number>): string | null {
   return `${Array.from(lines, (line) => line ?? '').join('\n')}\n`
 }
 
-/** Writes tokenizer.json, tokenizer_config.json and, unless a token holds a line break, vocab.txt into `folder`. */
-export async function writeTokenizerFolder(
-  folder: string,
+/** The files of a tokenizer: tokenizer.json, tokenizer_config.json and, unless a token holds a line break, vocab.txt. */
+export function tokenizerFiles(
   spec: TokenizerSpec,
   special: SpecialTokens,
   modelMaxLength: number,
   ids: ReadonlyMap<string, number>,
-): Promise<void> {
+): FilesToSave {
   const names = Object.entries(SPECIAL_KEYS).map(([name, key]) => [key, special[name as keyof SpecialTokens]])
   const config = {
     tokenizer_class: 'BertTokenizer',
@@ -338,9 +339,12 @@ export async function writeTokenizerFolder(
       spec.addedTokens.map(({ id, singleWord, ...token }) => [id, { ...token, single_word: singleWord }]),
     ),
   }
-  await makeFolder(folder)
   const vocabulary = vocabularyText(spec.vocabulary)
-  if (vocabulary !== null) await writeText(joinPath(folder, 'vocab.txt'), vocabulary)
-  await writeText(joinPath(folder, 'tokenizer.json'), tokenizerJson(spec, special, ids))
-  await writeText(joinPath(folder, 'tokenizer_config.json'), `${JSON.stringify(config, null, 2)}\n`)
+  return {
+    texts: [
+      ...(vocabulary === null ? [] : [['vocab.txt', vocabulary] as const]),
+      ['tokenizer.json', tokenizerJson(spec, special, ids)],
+      ['tokenizer_config.json', `${JSON.stringify(config, null, 2)}\n`],
+    ],
+  }
 }

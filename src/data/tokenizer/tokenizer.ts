@@ -1,10 +1,13 @@
 // The public tokenizer of BERT models.
 import { ArgumentError, DataError } from '../../errors.ts'
-import { type HubOptions, resolveModelFolder, splitHubOptions } from '../../formats/hub.ts'
+import { type HubOptions, splitHubOptions } from '../../formats/hub-options.ts'
+import type { ModelFiles } from '../../formats/model-files.ts'
+import { openModelFiles, type PretrainedSource } from '../../formats/pretrained-source.ts'
+import { type FileSink, saveFiles } from '../../formats/save-files.ts'
 import { kindOf, quote } from '../../json.ts'
 import { decodeTokens } from './decoder.ts'
 import { assemble, type Encoding, TokenList } from './encoding.ts'
-import { readTokenizerFolder, type SpecialTokens, type TokenizerFolder, writeTokenizerFolder } from './files.ts'
+import { readTokenizerFolder, type SpecialTokens, type TokenizerFolder, tokenizerFiles } from './files.ts'
 import {
   type DecodeOptions,
   type EncodeOptions,
@@ -108,17 +111,17 @@ export class BertTokenizer implements SpecialTokens {
   }
 
   /**
-   * Reads a tokenizer of a folder or of a Hub id: tokenizer.json (normaliser options, vocabulary, added tokens), else vocab.txt; then tokenizer_config.json, whose
+   * Reads a tokenizer of a folder, a Hub id, a URL or given files: tokenizer.json (normaliser options, vocabulary, added tokens), else vocab.txt; then tokenizer_config.json, whose
    * do_lower_case, strip_accents, tokenize_chinese_chars and special tokens, where it has them, go before tokenizer.json's as
    * in Transformers. `options` go before all files.
-   * @throws DataError for a broken file, naming it and the field or line; FileError if one cannot be read; HubError.
+   * @throws DataError for a broken file, naming it and the field or line; FileError if one cannot be read; HubError; DownloadError.
    */
   static async fromPretrained(
-    nameOrFolder: string,
+    source: PretrainedSource | ModelFiles,
     options: TokenizerOptions & HubOptions = {},
   ): Promise<BertTokenizer> {
     const [hub, rest] = splitHubOptions(options)
-    const found = await readTokenizerFolder(await resolveModelFolder(nameOrFolder, 'tokenizer', hub))
+    const found = await readTokenizerFolder(await openModelFiles(source, 'tokenizer', hub))
     return new BertTokenizer(withOptions(found, rest), (reason) => new DataError(reason, found.file))
   }
 
@@ -236,9 +239,14 @@ export class BertTokenizer implements SpecialTokens {
     return new Map(this.#ids)
   }
 
-  /** Writes vocab.txt, tokenizer.json and tokenizer_config.json, which Transformers and `tokenizers` load. */
-  async savePretrained(folder: string): Promise<void> {
-    await writeTokenizerFolder(folder, this.#spec, this, this.modelMaxLength, this.#ids)
+  /**
+   * Writes vocab.txt, tokenizer.json and tokenizer_config.json, which Transformers and `tokenizers` load: into a folder, or a sink.
+   * Without a target the files are returned as Blobs.
+   */
+  async savePretrained(target: string | FileSink): Promise<void>
+  async savePretrained(): Promise<Record<string, Blob>>
+  async savePretrained(target?: string | FileSink): Promise<unknown> {
+    return saveFiles(target, tokenizerFiles(this.#spec, this, this.modelMaxLength, this.#ids))
   }
 
   #tokenize(text: TextInput, list: TokenList, codePoints: boolean): TokenList {

@@ -1,7 +1,7 @@
 import { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
 import { ArgumentError } from '../../errors.ts'
-import { exists, joinPath } from '../../formats/files.ts'
-import { resolveModelFolder } from '../../formats/hub.ts'
+import type { ModelFiles } from '../../formats/model-files.ts'
+import { openModelFiles } from '../../formats/pretrained-source.ts'
 import { openWeights } from '../../formats/weights.ts'
 import { kindOf } from '../../json.ts'
 import { BertConfig } from '../../model/config.ts'
@@ -19,24 +19,24 @@ export interface ModelSource {
   tokenizer(): Promise<BertTokenizer | undefined>
 }
 
-async function tokenizerOf(folder: string): Promise<BertTokenizer | undefined> {
+async function tokenizerOf(files: ModelFiles): Promise<BertTokenizer | undefined> {
   for (const name of ['tokenizer.json', 'vocab.txt'])
-    if (await exists(joinPath(folder, name))) return BertTokenizer.fromPretrained(folder)
+    if ((await files.read(name)) !== undefined) return BertTokenizer.fromPretrained(files)
   return undefined
 }
 
 async function withFolder<Result>(name: string, use: (source: ModelSource) => Promise<Result>): Promise<Result> {
-  const folder = await resolveModelFolder(name, 'model')
-  const config = await BertConfig.fromPretrained(folder)
-  const weights = await openWeights(folder)
+  const files = await openModelFiles(name, 'model')
+  const config = await BertConfig.fromPretrained(files)
+  const weights = await openWeights(files)
   try {
     return await use({
-      where: folder,
+      where: files.where,
       config,
       architecture: config.architectures?.[0],
       tensors: weights.tensors,
       read: (name) => weights.read(name),
-      tokenizer: () => tokenizerOf(folder),
+      tokenizer: () => tokenizerOf(files),
     })
   } finally {
     await weights.close()

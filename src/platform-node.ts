@@ -1,0 +1,21 @@
+// Node, Deno and Bun: folders, the Hub's cache, the environment and the addon. Imported for its effect by src/index.ts.
+import { fileURLToPath } from 'node:url'
+import { openSharedNative } from './backend/native.ts'
+import { FolderFiles } from './formats/folder-files.ts'
+import { resolveModelFolder } from './formats/hub.ts'
+import { saveFolder } from './formats/save.ts'
+import { isAddress, openUrl } from './formats/web-model.ts'
+import { type Platform, registerPlatform } from './platform.ts'
+
+export const nodePlatform: Platform = {
+  env: (name) => process.env[name],
+  backends: [{ name: 'cpu', open: openSharedNative }],
+  async openModel(source, part, options) {
+    if (typeof source !== 'string' && source.protocol === 'file:') return new FolderFiles(fileURLToPath(source))
+    if (typeof source !== 'string' || isAddress(source)) return openUrl(source, undefined, options)
+    return new FolderFiles(await resolveModelFolder(source, part, options))
+  },
+  saveModel: saveFolder,
+}
+
+registerPlatform(nodePlatform)
