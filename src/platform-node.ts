@@ -1,6 +1,8 @@
 // Node, Deno and Bun: folders, the Hub's cache, the environment and the addon. Imported for its effect by src/index.ts.
 import { fileURLToPath } from 'node:url'
 import { openSharedNative } from './backend/native.ts'
+import { nodeWasm } from './backend/wasm/node.ts'
+import { openWasm } from './backend/wasm/open.ts'
 import { FolderFiles } from './formats/folder-files.ts'
 import { resolveModelFolder } from './formats/hub.ts'
 import { saveFolder } from './formats/save.ts'
@@ -9,7 +11,10 @@ import { type Platform, registerPlatform } from './platform.ts'
 
 export const nodePlatform: Platform = {
   env: (name) => process.env[name],
-  backends: [{ name: 'cpu', open: openSharedNative }],
+  backends: [
+    { name: 'cpu', open: openSharedNative },
+    { name: 'wasm', open: (options) => openWasm(nodeWasm, options) },
+  ],
   async openModel(source, part, options) {
     if (typeof source !== 'string' && source.protocol === 'file:') return new FolderFiles(fileURLToPath(source))
     if (typeof source !== 'string' || isAddress(source)) return openUrl(source, undefined, options)

@@ -1,11 +1,13 @@
 // Browsers and edge workers: URLs and the Hub instead of folders. Imported for its effect by src/edge.ts.
+import { openWasm } from './backend/wasm/open.ts'
+import { webWasm } from './backend/wasm/web.ts'
 import { ArgumentError } from './errors.ts'
 import { openWebModel } from './formats/web-model.ts'
 import { hasPlatform, type Platform, registerPlatform } from './platform.ts'
 
 export const webPlatform: Platform = {
   env: () => undefined,
-  backends: [],
+  backends: [{ name: 'wasm', open: (options) => openWasm(webWasm, options) }],
   async openModel(source, _part, options) {
     return openWebModel(source, options)
   },

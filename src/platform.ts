@@ -1,5 +1,6 @@
 // What differs between Node and the web, as far as modules of both need it. src/index.ts registers the one, src/edge.ts the other.
 import type { Backend, BackendName } from './backend/backend.ts'
+import type { WasmOptions } from './backend/wasm/open.ts'
 import { BackendError } from './errors.ts'
 import type { HubOptions } from './formats/hub-options.ts'
 import type { ModelFiles } from './formats/model-files.ts'
@@ -11,7 +12,11 @@ export type ModelPart = 'config' | 'tokenizer' | 'model'
 export interface BackendOffer {
   readonly name: BackendName
   /** `isa`: an instruction set by name, else the best. `threads`: 0 for as many as there are. */
-  readonly open: (options: { readonly isa?: string; readonly threads: number }) => Backend | Promise<Backend>
+  readonly open: (options: {
+    readonly isa?: string
+    readonly threads: number
+    readonly wasm?: WasmOptions
+  }) => Backend | Promise<Backend>
 }
 
 export interface Platform {

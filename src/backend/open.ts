@@ -2,6 +2,7 @@
 import { ArgumentError, BackendError } from '../errors.ts'
 import { platform } from '../platform.ts'
 import type { Backend, BackendChoice, BackendDescription } from './backend.ts'
+import type { WasmOptions } from './wasm/open.ts'
 
 const CHOICES: readonly BackendChoice[] = ['auto', 'cpu', 'cuda', 'wasm']
 
@@ -9,6 +10,8 @@ export interface BackendOptions {
   readonly backend?: BackendChoice
   /** Size of the thread pool; BERTKIT_THREADS, else the CPUs that the process may use. */
   readonly threads?: number
+  /** Of the wasm backend. */
+  readonly wasm?: WasmOptions
 }
 
 function threadsOf(value: number | undefined): number {
@@ -22,7 +25,7 @@ function threadsOf(value: number | undefined): number {
 }
 
 /** The backend for these options, opened at the first call. Explicit choices never fall back to another one silently. */
-export async function openBackend({ backend = 'auto', threads }: BackendOptions = {}): Promise<Backend> {
+export async function openBackend({ backend = 'auto', threads, wasm }: BackendOptions = {}): Promise<Backend> {
   if (!CHOICES.includes(backend))
     throw new ArgumentError(`Expected backend to be one of ${CHOICES.join(', ')} but received ${String(backend)}`)
   const { backends, env } = platform()
@@ -31,7 +34,7 @@ export async function openBackend({ backend = 'auto', threads }: BackendOptions 
     const names = [...backends.map(({ name }) => name), 'auto'].map((name) => `'${name}'`)
     throw new BackendError(`The ${backend} backend is not part of this build; use backend ${names.join(' or ')}`)
   }
-  return found.open({ isa: env('BERTKIT_ISA') || undefined, threads: threadsOf(threads) })
+  return found.open({ isa: env('BERTKIT_ISA') || undefined, threads: threadsOf(threads), wasm })
 }
 
 /** What would run a model with these options. */

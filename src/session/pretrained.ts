@@ -85,14 +85,14 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     from: PretrainedSource | ModelFiles,
     options: FromPretrainedOptions = {},
   ): Promise<Model> {
-    const [hub, { backend, threads, dtype, seed, ignoreMismatchedSizes, ...rest }] = splitHubOptions(options)
+    const [hub, { backend, threads, wasm, dtype, seed, ignoreMismatchedSizes, ...rest }] = splitHubOptions(options)
     for (const name of Object.keys(rest))
       if (!isConfigField(name)) throw new ArgumentError(`fromPretrained: there is no option or config field '${name}'`)
     const files = await openModelFiles(from, 'model', hub)
     const config = (await BertConfig.fromPretrained(files)).with(rest)
     const source = await openWeights(files)
     try {
-      const model = new this(config, { backend, threads, dtype, seed })
+      const model = new this(config, { backend, threads, wasm, dtype, seed })
       try {
         await model.loadFrom(source, files.where, !!ignoreMismatchedSizes)
         return model.eval()

@@ -50,7 +50,7 @@ export type Question =
   | { readonly kind: 'measurePeak'; readonly peak: Peak; readonly seconds: number }
 
 export interface Answers {
-  open: BackendDescription
+  open: { readonly description: BackendDescription; readonly cancelWords: Int32Array | undefined }
   read: Elements
   /** The seconds of each record, where asked for. */
   run: Float64Array | undefined
@@ -92,3 +92,6 @@ export function typedError({ name, message }: CarriedError): BertkitError {
   if (Object.hasOwn(CLASSES, name)) return new CLASSES[name as keyof typeof CLASSES](message)
   return new BackendError(`The engine failed: ${name}: ${message}`)
 }
+
+/** The number by which words of a shared memory know the run of a question; 0 is none. */
+export const runNumber = (id: number): number => (id % 0x7fffffff) + 1

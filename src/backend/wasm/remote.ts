@@ -10,6 +10,7 @@ import {
   type Question,
   type Reply,
   type Request,
+  runNumber,
   typedError,
 } from './protocol.ts'
 
@@ -33,6 +34,8 @@ class Connection {
   #questions = 0
   #handles = 0
   #ended: string | undefined
+  /** Where a run that goes on is told to stop; without, it goes on to its end. */
+  #cancelWords: Int32Array | undefined
 
   constructor(private readonly port: WorkerPort) {
     port.listen(
@@ -52,13 +55,22 @@ class Connection {
     if (this.#ended !== undefined) return Promise.reject(new BackendError(this.#ended))
     if (signal?.aborted) return Promise.reject(new AbortedError())
     const id = this.#questions++
-    const cancel = () => this.port.post({ kind: 'cancel', id }, [])
+    const cancel = () => {
+      this.port.post({ kind: 'cancel', id }, [])
+      if (this.#cancelWords) Atomics.store(this.#cancelWords, 1, runNumber(id))
+    }
     signal?.addEventListener('abort', cancel, { once: true })
     return new Promise<Answers[Kind]>((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject })
       this.port.hold(true)
       this.port.post({ ...question, id }, [])
     }).finally(() => signal?.removeEventListener('abort', cancel))
+  }
+
+  async open(settings: unknown): Promise<BackendDescription> {
+    const { description, cancelWords } = await this.ask<'open'>({ kind: 'open', settings })
+    this.#cancelWords = cancelWords
+    return description
   }
 
   newHandle(): number {
@@ -183,7 +195,7 @@ export async function openRemote(port: WorkerPort, settings: unknown): Promise<B
   const connection = new Connection(port)
   let description: BackendDescription
   try {
-    description = await connection.ask<'open'>({ kind: 'open', settings })
+    description = await connection.open(settings)
   } catch (error) {
     port.terminate()
     throw error

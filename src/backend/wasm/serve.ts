@@ -9,6 +9,7 @@ import {
   type Question,
   type Reply,
   type Request,
+  runNumber,
 } from './protocol.ts'
 
 /** Lets messages in that wait: a run keeps them from being seen, and one of them may cancel it. */
@@ -24,6 +25,12 @@ function waitingMessages(): Promise<void> {
   })
 }
 
+/** What a worker serves. */
+export interface ServedBackend extends Backend {
+  /** Of a memory that is shared: see `InlineBackend`. */
+  cancelWords?(): Int32Array
+}
+
 interface Served {
   readonly memory: BackendMemory
   /** Of a call without an answer; the next question about this memory is answered with it. */
@@ -34,14 +41,14 @@ interface Served {
  * Serves one backend, which the first question opens. `answer` sends a reply, handing over the buffers of `transfer`.
  */
 export class Server {
-  #backend: Backend | undefined
+  #backend: ServedBackend | undefined
   readonly #memories = new Map<number, Served>()
   readonly #programs = new Map<number, Program | { readonly fault: unknown }>()
   readonly #cancelled = new Set<number>()
   #tail: Promise<void> = Promise.resolve()
 
   constructor(
-    private readonly open: (settings: unknown) => Promise<Backend>,
+    private readonly open: (settings: unknown) => Promise<ServedBackend>,
     private readonly answer: (reply: Reply, transfer: ArrayBufferLike[]) => void,
   ) {}
 
@@ -59,7 +66,7 @@ export class Server {
     try {
       if (request.kind === 'run' && request.cancellable) await waitingMessages()
       if (this.#cancelled.has(id)) throw new AbortedError()
-      const answer = await this.#find(request)
+      const answer = await this.#find(request, id)
       this.answer({ id, answer }, ArrayBuffer.isView(answer) ? [answer.buffer] : [])
     } catch (error) {
       this.answer({ id, error: carried(error) }, [])
@@ -108,11 +115,11 @@ export class Server {
     }
   }
 
-  async #find(question: Question): Promise<Answers[keyof Answers]> {
+  async #find(question: Question, id: number): Promise<Answers[keyof Answers]> {
     switch (question.kind) {
       case 'open':
         this.#backend = await this.open(question.settings)
-        return this.#backend.description
+        return { description: this.#backend.description, cancelWords: this.#backend.cancelWords?.() }
       case 'measurePeak':
         return this.#opened.measurePeak(question.peak, question.seconds)
       case 'read': {
@@ -129,13 +136,19 @@ export class Server {
         const timed = (taken: Float64Array): void => {
           seconds = taken
         }
-        await program.run(memory, question.scalars, undefined, question.timed ? timed : undefined)
+        const words = this.#opened.cancelWords?.()
+        if (words) Atomics.store(words, 0, runNumber(id))
+        try {
+          await program.run(memory, question.scalars, undefined, question.timed ? timed : undefined)
+        } finally {
+          if (words) Atomics.store(words, 0, 0)
+        }
         return seconds
       }
     }
   }
 
-  get #opened(): Backend {
+  get #opened(): ServedBackend {
     if (!this.#backend) throw new BackendError('The backend is not open')
     return this.#backend
   }

@@ -1,0 +1,27 @@
+// Workers of Node, Deno and Bun, and the binaries of a build.
+import os from 'node:os'
+import { Worker } from 'node:worker_threads'
+import { loadBuilt } from './files.ts'
+import type { WasmHost } from './open.ts'
+import type { Reply } from './protocol.ts'
+import type { WorkerPort } from './remote.ts'
+
+/** The compiled script, from src/backend/wasm and from dist/backend/wasm alike. */
+const SCRIPT = new URL('../../../dist/backend/wasm/worker-node.js', import.meta.url)
+
+function startWorker(script: URL | string = SCRIPT): WorkerPort {
+  const worker = new Worker(script)
+  worker.unref()
+  return {
+    post: (request, transfer) => worker.postMessage(request, transfer as ArrayBuffer[]),
+    listen(reply, failed) {
+      worker.on('message', (message: Reply) => reply(message))
+      worker.on('error', (error: Error) => failed(`The worker of the wasm backend failed: ${error.message}`))
+      worker.on('exit', (code) => failed(`The worker of the wasm backend ended with code ${code}`))
+    },
+    hold: (awaited) => (awaited ? worker.ref() : worker.unref()),
+    terminate: () => void worker.terminate(),
+  }
+}
+
+export const nodeWasm: WasmHost = { load: loadBuilt, startWorker, threads: os.availableParallelism() }

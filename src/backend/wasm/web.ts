@@ -1,0 +1,65 @@
+// Workers of the web, and binaries that are fetched.
+import { BackendError } from '../../errors.ts'
+import { loadWasm } from './load.ts'
+import type { WasmHost } from './open.ts'
+import type { Reply } from './protocol.ts'
+import type { WorkerPort } from './remote.ts'
+
+/** The part of the web's Worker that is used. */
+interface WebWorker {
+  postMessage(message: unknown, transfer: ArrayBufferLike[]): void
+  terminate(): void
+  addEventListener(type: 'message', listener: (event: { readonly data: Reply }) => void): void
+  addEventListener(type: 'error' | 'messageerror', listener: (event: { readonly message?: string }) => void): void
+}
+type WorkerClass = new (url: URL | string, options: { type: 'module' }) => WebWorker
+
+interface Web {
+  readonly Worker?: WorkerClass
+  readonly crossOriginIsolated?: boolean
+  readonly navigator?: { readonly hardwareConcurrency?: number }
+}
+const web = globalThis as unknown as Web
+
+function portOf(worker: WebWorker): WorkerPort {
+  return {
+    post: (request, transfer) => worker.postMessage(request, transfer),
+    listen(reply, failed) {
+      worker.addEventListener('message', ({ data }) => reply(data))
+      const report = ({ message }: { readonly message?: string }) =>
+        failed(
+          `The worker of the wasm backend failed: ${message || 'its script could not be loaded (option wasm.worker says where it lies; a page may only start workers of its own origin)'}`,
+        )
+      worker.addEventListener('error', report)
+      worker.addEventListener('messageerror', report)
+    },
+    hold() {},
+    terminate: () => worker.terminate(),
+  }
+}
+
+function startWorker(script?: URL | string): WorkerPort {
+  const { Worker } = web as { Worker: WorkerClass }
+  try {
+    // written out, since bundlers look for this expression to find the worker's script
+    return portOf(
+      script === undefined
+        ? new Worker(new URL('./worker.js', import.meta.url), { type: 'module' })
+        : new Worker(script, { type: 'module' }),
+    )
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new BackendError(`The worker of the wasm backend could not be started: ${reason}`, { cause })
+  }
+}
+
+/** Read at each use: tests and polyfills change globals. */
+export const webWasm: WasmHost = {
+  load: (name) => loadWasm(new URL(`../../../build/wasm/${name}.wasm`, import.meta.url)),
+  get startWorker() {
+    return web.Worker === undefined ? undefined : startWorker
+  },
+  get threads() {
+    return web.crossOriginIsolated === true ? (web.navigator?.hardwareConcurrency ?? 1) : 1
+  },
+}

@@ -1,0 +1,24 @@
+// The worker of pages and of the web's other runtimes. Whoever bundles bertkit for them bundles this file too.
+import { engineWorker, type ThreadMessage } from './engine-worker.ts'
+import type { Request } from './protocol.ts'
+
+/** The part of DedicatedWorkerGlobalScope that is used. */
+interface Scope {
+  readonly location: { readonly href: string }
+  postMessage(message: unknown, transfer: ArrayBufferLike[]): void
+  addEventListener(type: 'message', listener: (event: { readonly data: Request | ThreadMessage }) => void): void
+}
+const scope = globalThis as unknown as Scope
+const { Worker } = globalThis as unknown as {
+  Worker: new (url: string, options: { type: 'module' }) => { postMessage(message: unknown): void; terminate(): void }
+}
+
+const take = engineWorker({
+  post: (message, transfer) => scope.postMessage(message, transfer),
+  start(message) {
+    const worker = new Worker(scope.location.href, { type: 'module' })
+    worker.postMessage(message)
+    return worker
+  },
+})
+scope.addEventListener('message', ({ data }) => take(data))
