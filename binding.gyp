@@ -42,6 +42,9 @@
         "native/runtime/plan.cc",
         "native/runtime/ops.cc",
         "native/runtime/pool.cc",
+        "native/runtime/text.cc",
+        "native/runtime/queue.cc",
+        "native/runtime/system.cc",
         "native/runtime/cpu.cc",
         "native/runtime/pages.cc"
       ],

@@ -86,6 +86,30 @@ enum bk_peak {
 /** What all threads of the engine reach in a second, measured for about `seconds`; 0 where there is no memory or no such peak. */
 BK_EXPORT double bk_measure_peak(bk_engine*, int peak, double seconds);
 
+#if defined(__wasm__)
+// What JavaScript needs besides, because it is on the other side of a linear memory. An instance is one engine's: runs happen in the
+// thread that calls bk_run_start, whether there is a `done` or not.
+
+/** Bytes of linear memory for what JavaScript passes in and gets out, 64-byte aligned; null when refused. */
+BK_EXPORT void* bk_allocate(size_t bytes);
+BK_EXPORT void bk_free(void*);
+/** From now on linear memory grows to at most this many bytes; what would need more is BK_MEMORY. */
+BK_EXPORT void bk_limit_memory(uint64_t bytes);
+/** Where this range of an arena lies, to be read or written in place until the next reserve or release of any arena; null if outside. */
+BK_EXPORT void* bk_memory_at(const bk_memory*, int arena, uint64_t offset, uint64_t bytes);
+/**
+ * Two words that other threads of a shared memory see: the number of the run that goes on, which the caller of bk_run_start writes
+ * before, and the number of one that is to be cancelled. A run stops before its next record when they are equal and not 0.
+ */
+BK_EXPORT uint32_t* bk_cancel_words(void);
+/** In the instance of a thread of its own, before anything else: its stack, which ends (begins, growing down) here. */
+BK_EXPORT void bk_thread_stack(void* top);
+/** Then: is a thread of the engine's pool until bk_close. */
+BK_EXPORT void bk_thread_run(void);
+/** When bk_thread_run was left by a trap: what the other threads wait for never comes, and the engine's own traps too. */
+BK_EXPORT void bk_thread_failed(void);
+#endif
+
 #ifdef __cplusplus
 }
 #endif

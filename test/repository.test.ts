@@ -125,7 +125,8 @@ describe('CMakeLists.txt and binding.gyp', () => {
   )
 
   test('name files that exist, and every native source is named or included', () => {
-    const named = Object.values(cmakeTargets('x64')).flatMap(({ sources }) => sources)
+    const wasm = words(only(read('CMakeLists.txt'), /^set\(wasm_runtime ([^)]*)\)/))
+    const named = [...Object.values(cmakeTargets('x64')).flatMap(({ sources }) => sources), ...wasm]
     expect(named.filter((file) => !fs.existsSync(path.join(root, file)))).toEqual([])
     const sources = fs.readdirSync(path.join(root, 'native'), { recursive: true, encoding: 'utf8' })
     expect(

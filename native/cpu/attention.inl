@@ -261,7 +261,7 @@ static Scratch attend_scratch(ElementType type, int64_t L, int64_t D) {
     typedef typename FormatOf<decltype(element)>::F F;
     constexpr int64_t BQ = kQueries<decltype(element)>, size = sizeof(typename F::Packed);
     const int64_t Lp = round_up(L, F::NR), Dp = round_up(D, F::NR), largest = padded<F>(larger(D, L));
-    return {0, (size_t)((padded<F>(D) * Lp + padded<F>(L) * Dp + BQ * largest) * size + BQ * Lp * 4 + 4 * 64)};
+    return {0, (padded<F>(D) * Lp + padded<F>(L) * Dp + BQ * largest) * size + BQ * Lp * 4 + 4 * 64};
   });
 }
 

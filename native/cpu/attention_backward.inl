@@ -98,7 +98,7 @@ static Scratch attend_backward_scratch(ElementType type, int64_t L, int64_t D) {
     const int64_t Lp = round_up(L, F::NR), Dp = round_up(D, F::NR);
     const int64_t strip = larger(BQ * padded<F>(larger(D, L)), round_up(L, F::MR) * padded<F>(BQ));
     const int64_t packed = 2 * padded<F>(D) * Lp + padded<F>(L) * Dp + padded<F>(BQ) * Dp + strip;
-    return {0, (size_t)(packed * size + (2 * BQ * Lp + (type == kFloat32 ? 0 : 2 * L * D)) * 4 + 8 * 64)};
+    return {0, packed * size + (2 * BQ * Lp + (type == kFloat32 ? 0 : 2 * L * D)) * 4 + 8 * 64};
   });
 }
 

@@ -38,7 +38,7 @@ static Scratch attend_probs_scratch(ElementType type, int64_t L, int64_t D) {
     typedef typename FormatOf<decltype(element)>::F F;
     constexpr int64_t BQ = kQueries<decltype(element)>, size = sizeof(typename F::Packed);
     const int64_t Lp = round_up(L, F::NR);
-    return {0, (size_t)((padded<F>(D) * Lp + BQ * padded<F>(D)) * size + BQ * Lp * 4 + 3 * 64)};
+    return {0, (padded<F>(D) * Lp + BQ * padded<F>(D)) * size + BQ * Lp * 4 + 3 * 64};
   });
 }
 

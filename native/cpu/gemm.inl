@@ -164,7 +164,7 @@ static Scratch gemm_scratch(ElementType type, int64_t m, int64_t n, int64_t k, b
     typedef decltype(format) F;
     constexpr int64_t size = sizeof(typename F::Packed);
     const int64_t height = round_up(m, F::MR), width = packed ? 0 : round_up(n, F::NR);
-    return {(size_t)(padded<F>(k) * (height + width) * size + ceil_div(k, F::KC) * height * 4), (size_t)(kTaskTiles<F> * 4 + F::KC * F::NR * size)};
+    return {padded<F>(k) * (height + width) * size + ceil_div(k, F::KC) * height * 4, kTaskTiles<F> * 4 + F::KC * F::NR * size};
   });
 }
 

@@ -75,7 +75,7 @@ class Cursor {
 
 /** Bytes of scratch that a record needs at its capacity; of operands it may ask only whether they are there. */
 struct Scratch {
-  size_t shared, local;
+  int64_t shared, local;
 };
 
 struct Kernel {
@@ -96,6 +96,6 @@ struct KernelTable {
 };
 
 extern const KernelTable kernels_scalar, kernels_avx2, kernels_avx512, kernels_avx512bf16, kernels_amx, kernels_neon, kernels_neonbf16, kernels_wide,
-    kernels_tiles;
+    kernels_tiles, kernels_simd128, kernels_relaxed;
 
 }  // namespace bk

@@ -56,7 +56,7 @@ static Status layer_norm(Run& run, const Call& call) {
   with_type((ElementType)call.attributes[5], [&](auto element) { normalise<decltype(element)>(run, call); });
   return kOk;
 }
-static Scratch layer_norm_scratch(const Call& call) { return {0, (size_t)call.attributes[1] * 4}; }
+static Scratch layer_norm_scratch(const Call& call) { return {0, (int64_t)call.attributes[1] * 4}; }
 
 /** With g = dy gamma and h = (sum - mean) rstd: dsum = rstd (g - mean(g) - h mean(g h)); dx = dropout(dsum). */
 template <class T>
@@ -103,7 +103,7 @@ static Status layer_norm_backward(Run& run, const Call& call) {
   with_type((ElementType)call.attributes[5], [&](auto element) { normalise_backward<decltype(element)>(run, call); });
   return kOk;
 }
-static Scratch layer_norm_backward_scratch(const Call& call) { return {0, (size_t)call.attributes[1] * 4}; }
+static Scratch layer_norm_backward_scratch(const Call& call) { return {0, (int64_t)call.attributes[1] * 4}; }
 
 /** dgamma = column sums of dy h, dbeta = column sums of dy. A task takes 64 columns; sums of 64 rows are added to the total. */
 template <class T>

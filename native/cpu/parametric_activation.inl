@@ -30,7 +30,7 @@ static double sum_elements(Run& run, int64_t rows, int64_t N, double* parts, F f
   for (int64_t i = 0; i < ceil_div(rows * N, kSumGrain); i++) total += parts[i];
   return total;
 }
-static Scratch sum_scratch(const Call& call) { return {(size_t)ceil_div((int64_t)call.attributes[0] * call.attributes[1], kSumGrain) * 8, 0}; }
+static Scratch sum_scratch(const Call& call) { return {ceil_div((int64_t)call.attributes[0] * call.attributes[1], kSumGrain) * 8, 0}; }
 
 static void put_gradient(float* gradient, bool add, double value) { gradient[0] = (add ? gradient[0] : 0.0f) + (float)value; }
 

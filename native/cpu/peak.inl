@@ -1,16 +1,19 @@
 // The machine's own ceilings: products on registers, enough independent sums to hide the latency; memory updated in place, and read.
 
 static double float32_peak(int64_t iterations) {
-  f32 sum[10], a = set1(1.0000001f), b = set1(1e-9f);
-  for (int i = 0; i < 10; i++) sum[i] = set1((float)i);
+  constexpr int SUMS = 12;  // latency times throughput of a multiply-add, and of a product and a sum; with a and b in 16 registers
+  f32 sum[SUMS], a = set1(1.0000001f), b = set1(1e-9f);
+#pragma GCC unroll 12
+  for (int i = 0; i < SUMS; i++) sum[i] = set1((float)i);
   for (int64_t n = 0; n < iterations; n++)
-#pragma GCC unroll 10
-    for (int i = 0; i < 10; i++) sum[i] = fma(sum[i], a, b);
+#pragma GCC unroll 12
+    for (int i = 0; i < SUMS; i++) sum[i] = fma(sum[i], a, b);
   f32 total = {};
-  for (int i = 0; i < 10; i++) total = total + sum[i];
+#pragma GCC unroll 12
+  for (int i = 0; i < SUMS; i++) total = total + sum[i];
   volatile float sink = reduce_add(total);
   (void)sink;
-  return (double)iterations * 10 * W * 2;
+  return (double)iterations * SUMS * W * 2;
 }
 
 /** Flops of products of bfloat16: tiles or pairs that stay in registers; where they are float32 multiply-adds, those. */
@@ -66,6 +69,7 @@ static double read_peak(float* data, int64_t n) {
 #pragma GCC unroll 8
     for (int v = 0; v < 8; v++) sum[v] = sum[v] + load(data + i + v * W);
   f32 total = {};
+#pragma GCC unroll 8
   for (int v = 0; v < 8; v++) total = total + sum[v];
   volatile float sink = reduce_add(total);
   (void)sink;

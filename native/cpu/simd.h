@@ -8,6 +8,8 @@
 #include <immintrin.h>
 #elif defined(__aarch64__)
 #include <arm_neon.h>
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
 #endif
 
 namespace bk {
@@ -44,7 +46,12 @@ BK_INLINE i32 set1_i32(int32_t x) { return x - i32{}; }
 BK_INLINE u32 set1_u32(uint32_t x) { return x - u32{}; }
 BK_INLINE i32 bits_of(f32 v) { return (i32)v; }
 BK_INLINE f32 of_bits(i32 v) { return (f32)v; }
+#if defined(__wasm_relaxed_simd__)
+// as the instruction: LLVM makes relaxed_min and relaxed_max of a comparison and a choice, which may lose a NaN
+BK_INLINE f32 select(i32 mask, f32 a, f32 b) { return (f32)wasm_v128_bitselect((v128_t)a, (v128_t)b, (v128_t)mask); }
+#else
 BK_INLINE f32 select(i32 mask, f32 a, f32 b) { return of_bits((mask & bits_of(a)) | (~mask & bits_of(b))); }
+#endif
 BK_INLINE f32 abs(f32 v) { return of_bits(bits_of(v) & 0x7fffffff); }
 
 /** The upper halves of float32 vectors F with integers U, rounded to nearest, ties to even; a NaN stays one. */
@@ -110,6 +117,24 @@ BK_INLINE void mul_wide(u32 a, uint32_t b, u32& hi, u32& lo) {
   const __m256i odd = _mm256_mul_epu32(_mm256_srli_epi64((__m256i)a, 32), _mm256_set1_epi32((int)b));
   hi = (u32)_mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xAA);
   lo = (u32)_mm256_blend_epi32(even, _mm256_slli_epi64(odd, 32), 0xAA);
+}
+#elif defined(__wasm_simd128__)
+#if defined(__wasm_relaxed_simd__)
+BK_INLINE f32 fma(f32 a, f32 b, f32 c) { return (f32)wasm_f32x4_relaxed_madd((v128_t)a, (v128_t)b, (v128_t)c); }
+#else
+BK_INLINE f32 fma(f32 a, f32 b, f32 c) { return a * b + c; }
+#endif
+BK_INLINE f32 sqrt(f32 v) { return (f32)wasm_f32x4_sqrt((v128_t)v); }
+// pmax(a, b) is a < b ? b : a, so that a NaN gives the second operand as everywhere else
+BK_INLINE f32 max(f32 a, f32 b) { return (f32)wasm_f32x4_pmax((v128_t)b, (v128_t)a); }
+BK_INLINE f32 min(f32 a, f32 b) { return (f32)wasm_f32x4_pmin((v128_t)b, (v128_t)a); }
+/** As in the generic verbs: on x86-64 every conversion of a vector to integers would also treat what is out of range. */
+BK_INLINE i32 round_i32(f32 v) { return bits_of(v + 12582912.0f) - 0x4B400000; }
+BK_INLINE void mul_wide(u32 a, uint32_t b, u32& hi, u32& lo) {
+  const v128_t factor = wasm_i32x4_splat((int32_t)b);
+  const v128_t low = wasm_u64x2_extmul_low_u32x4((v128_t)a, factor), high = wasm_u64x2_extmul_high_u32x4((v128_t)a, factor);
+  hi = (u32)wasm_i32x4_shuffle(low, high, 1, 3, 5, 7);
+  lo = (u32)wasm_i32x4_shuffle(low, high, 0, 2, 4, 6);
 }
 #else
 #if defined(__aarch64__) && BK_GENERIC_WIDTH == 4

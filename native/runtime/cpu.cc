@@ -104,6 +104,8 @@ bool cpu_prefers_bfloat16(const KernelTable& table) {
 #endif
 }
 
+const char* cpu_backend() { return "cpu"; }
+
 void cpu_name(char* name, size_t capacity) {
   snprintf(name, capacity, "unknown");
 #if defined(__x86_64__)

@@ -12,6 +12,8 @@ int cpu_tables(const KernelTable* tables[kMaxIsas]);
 bool cpu_may_use(const KernelTable&);
 /** Whether bfloat16 is faster than float32 with these kernels on this CPU. */
 bool cpu_prefers_bfloat16(const KernelTable&);
+/** "cpu" or "wasm": what the TypeScript side calls this build of the kernels. */
+const char* cpu_backend();
 /** The processor's own name, or "unknown". */
 void cpu_name(char* name, size_t capacity);
 /** CPUs that this process may use: its affinity mask and the control group's quota. */

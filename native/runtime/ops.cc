@@ -26,6 +26,12 @@ const char* const kSymbols[] = {
 
 bool is_word(char c) { return c == '_' || (c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 
+int take_number(const char** text) {
+  int n = 0;
+  while (**text >= '0' && **text <= '9') n = 10 * n + (*(*text)++ - '0');
+  return n;
+}
+
 /** Takes the leading word of *text into `out`. */
 void take_word(const char** text, char out[24]) {
   int n = 0;
@@ -54,7 +60,7 @@ void parse_attributes(OpInfo& op, const char* text) {
     take_word(&text, a.name);
     text++;  // ':'
     a.kind = *text++;
-    a.limit = a.kind == 'e' ? (int8_t)strtol(text, (char**)&text, 10) : 0;
+    a.limit = a.kind == 'e' ? (int8_t)take_number(&text) : 0;
   }
 }
 
@@ -75,13 +81,15 @@ void parse_operands(OpInfo& op, const char* text, bool output) {
     text++;  // '['
     while (*text != ']') {
       if (*text == ',') text++;
-      char word[24];
-      take_word(&text, word);
       Dim& d = o.dim[o.dims++];
-      const bool number = word[0] >= '0' && word[0] <= '9';
-      d.attribute = number ? -1 : (int8_t)find_attribute(op, word);
-      d.number = number ? (int16_t)atoi(word) : 0;
-      if (!strncmp(text, "+1", 2)) {
+      d.attribute = -1;
+      d.number = (int16_t)take_number(&text);
+      if (is_word(*text)) {
+        char word[24];
+        take_word(&text, word);
+        d.attribute = (int8_t)find_attribute(op, word);
+      }
+      if (text[0] == '+' && text[1] == '1') {
         d.plus = 1;
         text += 2;
       }

@@ -1,13 +1,23 @@
-// Zero-filled memory from the operating system. Pages that nobody touches cost nothing, so capacities may be generous.
+// Zero-filled memory. Natively it is the operating system's: pages that nobody touches cost nothing, so capacities may be generous.
+// In WebAssembly it is a part of the linear memory (wasm/memory.cc).
 #pragma once
-#include <stddef.h>
+#include <stdint.h>
 
 namespace bk {
 
 /** 64-byte aligned, zero; null when refused. 0 bytes give null. */
-void* pages_allocate(size_t bytes);
-void pages_free(void* pages, size_t bytes);
+void* pages_allocate(int64_t bytes);
+void pages_free(void* pages, int64_t bytes);
 /** As large as `more`, with the contents of before; null when refused, and then nothing has changed. Where it can, it moves no byte. */
-void* pages_grow(void* pages, size_t bytes, size_t more);
+void* pages_grow(void* pages, int64_t bytes, int64_t more);
+
+/** Makes *pages, which are *bytes, at least as large as wanted, without their contents; false when refused, and then there are none. */
+inline bool pages_reserve(char** pages, int64_t* bytes, int64_t wanted) {
+  if (*bytes >= wanted) return true;
+  pages_free(*pages, *bytes);  // first, so that old and new are never both in memory
+  *pages = (char*)pages_allocate(wanted);
+  *bytes = *pages ? wanted : 0;
+  return *pages != nullptr;
+}
 
 }  // namespace bk

@@ -1,11 +1,11 @@
 #include "plan.h"
 
-#include <math.h>
-#include <stdio.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "../api.h"
+#include "text.h"
 
 namespace bk {
 namespace {
@@ -27,14 +27,16 @@ struct Checker {
   int record = -1;
   const char* op = "";
 
-  template <class... Values>
-  int fail(const char* format, Values... values) {
+  __attribute__((format(printf, 2, 3))) int fail(const char* format, ...) {
     char text[200];
-    snprintf(text, sizeof text, format, values...);
+    va_list values;
+    va_start(values, format);
+    write_text_list(text, sizeof text, format, values);
+    va_end(values);
     if (record < 0)
-      snprintf(message, capacity, "Plan header: %s", text);
+      write_text(message, capacity, "Plan header: %s", text);
     else
-      snprintf(message, capacity, "Plan record %d (%s): %s", record, op, text);
+      write_text(message, capacity, "Plan record %d (%s): %s", record, op, text);
     return BK_PLAN;
   }
 
@@ -123,7 +125,7 @@ struct Checker {
     if (const int error = header()) return error;
     plan->record = (Record*)calloc((size_t)plan->records + 1, sizeof(Record));
     if (!plan->record) {
-      snprintf(message, capacity, "No memory for %d records", plan->records);
+      write_text(message, capacity, "No memory for %d records", plan->records);
       return BK_MEMORY;
     }
     size_t at = kHeader;
@@ -183,19 +185,19 @@ void plan_free(Plan* plan) {
 
 int plan_check_scalars(const Plan& plan, const double* scalars, size_t count, char* message, size_t capacity) {
   if (count != (size_t)plan.scalars) {
-    snprintf(message, capacity, "Expected %d scalars but received %lld", plan.scalars, (long long)count);
+    write_text(message, capacity, "Expected %d scalars but received %lld", plan.scalars, (long long)count);
     return BK_ARGUMENT;
   }
   for (int i = 0; i < kRows; i++) {
     const double n = scalars[i];
-    if (!(n >= 0 && n <= plan.capacity[i] && n == floor(n))) {
-      snprintf(message, capacity, "Row count %d is %g, expected an integer from 0 to the plan's capacity %d", i, n, plan.capacity[i]);
+    if (!(n >= 0 && n <= plan.capacity[i] && n == __builtin_floor(n))) {
+      write_text(message, capacity, "Row count %d is %g, expected an integer from 0 to the plan's capacity %d", i, n, plan.capacity[i]);
       return BK_ARGUMENT;
     }
   }
   for (size_t i = kRows; i < count; i++)
-    if (!isfinite(scalars[i]) || fabs(scalars[i]) > 9007199254740992.0) {
-      snprintf(message, capacity, "Scalar %lld is %g, expected a finite number", (long long)i, scalars[i]);
+    if (!__builtin_isfinite(scalars[i]) || __builtin_fabs(scalars[i]) > 9007199254740992.0) {
+      write_text(message, capacity, "Scalar %lld is %g, expected a finite number", (long long)i, scalars[i]);
       return BK_ARGUMENT;
     }
   return 0;

@@ -1,8 +1,8 @@
 import type { Arena } from '../graph/op-table.ts'
 import type { Plan } from '../graph/plan.ts'
 
-export type BackendName = 'cpu'
-export type BackendChoice = 'auto' | BackendName | 'cuda' | 'wasm'
+export type BackendName = 'cpu' | 'wasm'
+export type BackendChoice = 'auto' | BackendName | 'cuda'
 
 export interface ProductDescription {
   /** What multiplies. */
@@ -68,6 +68,8 @@ export interface Program {
 
 /** Flops per second of products in registers, by dtype; or bytes per second of memory updated in place, or only read. */
 export type Peak = 'float32' | 'bfloat16' | 'memory' | 'read'
+/** In the order of native/api.h's bk_peak. */
+export const PEAKS: readonly Peak[] = ['float32', 'bfloat16', 'memory', 'read']
 
 export interface Backend {
   readonly description: BackendDescription

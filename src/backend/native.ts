@@ -2,21 +2,18 @@
 import { createRequire } from 'node:module'
 import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import {
-  AbortedError,
-  ArgumentError,
-  BackendError,
-  type BertkitError,
-  BusyError,
-  DisposedError,
-  PlanError,
-} from '../errors.ts'
+import { AbortedError, BackendError, type BertkitError, BusyError, DisposedError } from '../errors.ts'
 import { type Arena, opsHash } from '../graph/op-table.ts'
 import type { Plan } from '../graph/plan.ts'
-import type { Backend, BackendDescription, BackendMemory, Elements, Peak, Program } from './backend.ts'
-
-/** bk_error of native/api.h */
-const ErrorNumber = { plan: 1, memory: 2, data: 3, cancelled: 4, argument: 5 } as const
+import {
+  type Backend,
+  type BackendDescription,
+  type BackendMemory,
+  type Elements,
+  PEAKS,
+  type Program,
+} from './backend.ts'
+import { backendError } from './errors.ts'
 
 /** The addon's exports (native/addon.cc). */
 interface Addon {
@@ -82,20 +79,7 @@ function loadAddon(): Addon {
 function translate(error: unknown): BertkitError {
   const text = error instanceof Error ? error.message : String(error)
   const number = error instanceof Error && 'number' in error ? error.number : undefined
-  return typed(typeof number === 'number' ? number : 0, text)
-}
-
-function typed(number: number, message: string): BertkitError {
-  switch (number) {
-    case ErrorNumber.plan:
-      return new PlanError(message)
-    case ErrorNumber.data:
-      return new ArgumentError(message)
-    case ErrorNumber.cancelled:
-      return new AbortedError()
-    default:
-      return new BackendError(message)
-  }
+  return backendError(typeof number === 'number' ? number : 0, text)
 }
 
 function translated<Result>(call: () => Result): Result {
@@ -105,9 +89,6 @@ function translated<Result>(call: () => Result): Result {
     throw translate(error)
   }
 }
-
-/** In the order of api.h's bk_peak. */
-const PEAKS: readonly Peak[] = ['float32', 'bfloat16', 'memory', 'read']
 
 class NativeBackendMemory implements BackendMemory {
   #native: NativeMemory | undefined
@@ -181,7 +162,7 @@ class NativeBackendProgram implements Program {
         memory.end()
         if (cancel) signal?.removeEventListener('abort', cancel)
         if (error) {
-          reject(typed(error, message))
+          reject(backendError(error, message))
           return
         }
         if (seconds) timed?.(seconds)

@@ -1,0 +1,37 @@
+// The binaries of a build, where there is a file system.
+import fs from 'node:fs/promises'
+import * as path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { BackendError } from '../../errors.ts'
+import type { WasmBinary } from './features.ts'
+import type { WasmModule } from './host.ts'
+import { compileOnce, loadWasm } from './load.ts'
+
+/** Where a build leaves the binaries, from src/backend/wasm and from dist/backend/wasm alike. */
+const FOLDER = fileURLToPath(new URL('../../../build/wasm/', import.meta.url))
+
+/** The compiled module of a binary of this build. */
+export function loadBuilt(name: WasmBinary): Promise<WasmModule> {
+  // BERTKIT_WASM: another folder of binaries, for tests and packagers
+  const file = path.join(path.resolve(process.env.BERTKIT_WASM || FOLDER), `${name}.wasm`)
+  return compileOnce(file, async () => {
+    let bytes: Uint8Array
+    try {
+      bytes = await fs.readFile(file)
+    } catch (cause) {
+      const reason =
+        cause instanceof Error && 'code' in cause && cause.code === 'ENOENT' ? 'there is no such file' : String(cause)
+      throw new BackendError(
+        `Cannot load the WebAssembly kernels from ${file}: ${reason}. Build them in a checkout with: npm run build:wasm`,
+        { cause },
+      )
+    }
+    try {
+      return await loadWasm(bytes)
+    } catch (cause) {
+      throw cause instanceof BackendError
+        ? new BackendError(cause.message.replace('The binary', file), { cause })
+        : cause
+    }
+  })
+}
