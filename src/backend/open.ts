@@ -1,12 +1,13 @@
 // Chooses a backend and says why another one cannot be had.
 import { ArgumentError, BackendError } from '../errors.ts'
-import { platform } from '../platform.ts'
+import { type BackendOffer, platform } from '../platform.ts'
 import type { Backend, BackendChoice, BackendDescription } from './backend.ts'
 import type { WasmOptions } from './wasm/open.ts'
 
 const CHOICES: readonly BackendChoice[] = ['auto', 'cpu', 'cuda', 'wasm']
 
 export interface BackendOptions {
+  /** Default: auto, the best that can be opened here. */
   readonly backend?: BackendChoice
   /** Size of the thread pool; BERTKIT_THREADS, else the CPUs that the process may use. */
   readonly threads?: number
@@ -24,17 +25,45 @@ function threadsOf(value: number | undefined): number {
   return threads
 }
 
-/** The backend for these options, opened at the first call. Explicit choices never fall back to another one silently. */
+/**
+ * The backend for these options, opened at the first call. Explicit choices never fall back to another one silently; for 'auto' the
+ * first that can be opened serves, and one line says what could not.
+ */
 export async function openBackend({ backend = 'auto', threads, wasm }: BackendOptions = {}): Promise<Backend> {
   if (!CHOICES.includes(backend))
     throw new ArgumentError(`Expected backend to be one of ${CHOICES.join(', ')} but received ${String(backend)}`)
   const { backends, env } = platform()
-  const found = backends.find(({ name }) => backend === 'auto' || name === backend)
+  const options = { isa: env('BERTKIT_ISA') || undefined, threads: threadsOf(threads), wasm }
+  if (backend === 'auto') return openFirst(backends, options)
+  const found = backends.find(({ name }) => name === backend)
   if (!found) {
     const names = [...backends.map(({ name }) => name), 'auto'].map((name) => `'${name}'`)
     throw new BackendError(`The ${backend} backend is not part of this build; use backend ${names.join(' or ')}`)
   }
-  return found.open({ isa: env('BERTKIT_ISA') || undefined, threads: threadsOf(threads), wasm })
+  return found.open(options)
+}
+
+let told = false
+
+async function openFirst(
+  backends: readonly BackendOffer[],
+  options: Parameters<BackendOffer['open']>[0],
+): Promise<Backend> {
+  const reasons: string[] = []
+  for (const { name, open } of backends)
+    try {
+      const opened = await open(options)
+      if (reasons.length > 0 && !told) {
+        told = true
+        console.warn(`bertkit: the ${name} backend serves. ${reasons.join('. ')}`)
+      }
+      return opened
+    } catch (error) {
+      // what the caller asked for wrongly is no reason to take another
+      if (!(error instanceof BackendError) || options.isa !== undefined) throw error
+      reasons.push(error.message)
+    }
+  throw new BackendError(reasons.join('. '))
 }
 
 /** What would run a model with these options. */

@@ -75,12 +75,11 @@ function parseRevision(text: string): string {
 
 /** --backend, --dtype, --bf16, --threads and --json. */
 export function addModelOptions(command: Command): Command {
-  const later = 'the CPU is'
   return command
     .option(
       '--backend <name>',
-      'where to run: auto, cpu',
-      oneOf('--backend', ['auto', 'cpu'], { cuda: later, wasm: later }),
+      'where to run: cpu, the native kernels; wasm, the same as WebAssembly; or auto, the best that there is',
+      oneOf('--backend', ['auto', 'cpu', 'wasm'], { cuda: 'cpu and wasm are' }),
       'auto',
     )
     .option(
