@@ -4,13 +4,13 @@
 import { openBackend } from '../dist/backend/open.js'
 import { Scalar } from '../dist/graph/op-table.js'
 import { noise } from './measure.mjs'
-import { makeRecord, rate, reporter, requireClose } from './records.mjs'
+import { makeRecord, rate, recordsOn, reporter, requireClose } from './records.mjs'
 
 const LENGTH = 109_483_778
 const [LR, DECAY, BETA1, BETA2, EPS] = [1e-3, 0.01, 0.9, 0.999, 1e-8]
 
-export async function run({ json }) {
-  const backend = await openBackend()
+export async function run({ json, ...where }) {
+  const backend = await openBackend(recordsOn(where))
   const report = reporter(backend, json)
   const vector = (data) => ({ width: LENGTH, ...(data ? { data } : {}) })
   const g = noise(LENGTH, 1)

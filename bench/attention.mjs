@@ -3,7 +3,7 @@
 import { openBackend } from '../dist/backend/open.js'
 import { Row } from '../dist/graph/op-table.js'
 import { noise } from './measure.mjs'
-import { makeRecord, rate, reporter, requireClose, rounded } from './records.mjs'
+import { makeRecord, rate, recordsOn, reporter, requireClose, rounded } from './records.mjs'
 
 const TOKENS = 4096
 const [A, D] = [12, 64]
@@ -84,8 +84,8 @@ async function records(backend, lengths, dtype) {
   return { forward, backward }
 }
 
-export async function run({ json, filter, dtype }) {
-  const backend = await openBackend()
+export async function run({ json, filter, dtype, ...where }) {
+  const backend = await openBackend(recordsOn(where))
   const report = reporter(backend, json)
   for (const { name, lengths } of batches) {
     if (filter && !name.includes(filter)) continue

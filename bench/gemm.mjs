@@ -3,7 +3,7 @@
 import { openBackend } from '../dist/backend/open.js'
 import { Row } from '../dist/graph/op-table.js'
 import { noise } from './measure.mjs'
-import { makeRecord, rate, reporter, requireClose, rounded } from './records.mjs'
+import { makeRecord, rate, recordsOn, reporter, requireClose, rounded } from './records.mjs'
 import { products } from './shapes.mjs'
 
 const KINDS = {
@@ -73,8 +73,8 @@ async function problem(backend, kind, shape, dtype) {
   return record
 }
 
-export async function run({ json, filter, dtype }) {
-  const backend = await openBackend()
+export async function run({ json, filter, dtype, ...where }) {
+  const backend = await openBackend(recordsOn(where))
   const report = reporter(backend, json)
   for (const shape of products) {
     if (filter && !shape.name.includes(filter)) continue

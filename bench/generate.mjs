@@ -1,13 +1,13 @@
 // What a token costs: greedy generation after prompts of several lengths, with the cache, against a whole forward of the sequence.
 // A token that is read from the cache costs the same products whatever the prompt was; only attention grows with its length.
 import { BertConfig, BertLMHeadModel, describeBackend } from '../dist/index.js'
-import { median, provenance } from './measure.mjs'
+import { median, modelOn, provenance } from './measure.mjs'
 import { models } from './shapes.mjs'
 
-export async function run({ json, model: name, batch: batchText, steps }) {
+export async function run({ json, model: name, batch: batchText, steps, ...where }) {
   const [hiddenSize, numHiddenLayers, numAttentionHeads, intermediateSize] = models[name] ?? models.base
   const config = new BertConfig({ hiddenSize, numHiddenLayers, numAttentionHeads, intermediateSize, isDecoder: true })
-  const model = new BertLMHeadModel(config, { seed: 0 }).eval()
+  const model = new BertLMHeadModel(config, { ...modelOn(where), seed: 0 }).eval()
   const batch = Number(batchText)
   const count = Math.max(8, Number(steps))
   await model.forward({ inputIds: [[1]] }) // makes the weights
@@ -38,7 +38,7 @@ export async function run({ json, model: name, batch: batchText, steps }) {
       token_ms: +median(times.slice(1)).toFixed(2),
       tokens_per_s: +((1000 * batch) / median(times.slice(1))).toFixed(1),
       whole_forward_ms: +median(whole).toFixed(1),
-      ...provenance(await describeBackend()),
+      ...provenance(await describeBackend(modelOn(where))),
     }
     if (json) console.log(JSON.stringify(result))
     else

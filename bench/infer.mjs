@@ -3,12 +3,13 @@
 import { openBackend } from '../dist/backend/open.js'
 import { BertModel } from '../dist/index.js'
 import { configOf, forwardFlops, lengths, tokens, uniform } from './batches.mjs'
-import { median, provenance, time } from './measure.mjs'
+import { median, modelOn, provenance, time } from './measure.mjs'
 
-export async function run({ json, model: name, batch: batchText, seq: seqText, lengths: kind, dtype, steps }) {
+export async function run(options) {
+  const { json, model: name, batch: batchText, seq: seqText, lengths: kind, dtype, steps } = options
   const { size, config } = configOf(name)
   const [batch, seq, count] = [batchText, seqText, steps].map(Number)
-  const model = new BertModel(config, { dtype, seed: 0 }).eval()
+  const model = new BertModel(config, { ...modelOn(options), dtype, seed: 0 }).eval()
   const random = uniform(0)
   const ns = lengths(kind, batch, seq, random)
   const inputIds = tokens(ns, random)
@@ -17,7 +18,7 @@ export async function run({ json, model: name, batch: batchText, seq: seqText, l
   const tail = all.lastHiddenState.data.subarray(-last.lastHiddenState.data.length)
   if (!tail.every((value, i) => value === last.lastHiddenState.data[i]))
     throw new Error('the last sequence has other outputs in the batch than alone')
-  const backend = await openBackend()
+  const backend = await openBackend(modelOn(options))
   const before = await backend.measurePeak(model.dtype, 0.3)
   const seconds = await time(() => model.forward({ inputIds }), { runs: count, warm: 2 })
   const peak = Math.max(before, await backend.measurePeak(model.dtype, 0.3))

@@ -3,7 +3,7 @@
 import { openBackend } from '../dist/backend/open.js'
 import { Row } from '../dist/graph/op-table.js'
 import { noise } from './measure.mjs'
-import { makeRecord, rate, reporter, requireClose, rounded } from './records.mjs'
+import { makeRecord, rate, recordsOn, reporter, requireClose, rounded } from './records.mjs'
 
 // larger than the caches, so that memory is what is measured
 const ROWS = 16384
@@ -13,8 +13,8 @@ const SHAPES = [
 ]
 const EPS = 1e-12
 
-export async function run({ json, dtype }) {
-  const backend = await openBackend()
+export async function run({ json, dtype, ...where }) {
+  const backend = await openBackend(recordsOn(where))
   const report = reporter(backend, json)
   for (const { name, H } of SHAPES) {
     const wide = (seed) => ({

@@ -1,7 +1,18 @@
-// npm run bench -- gemm|attention|layer-norm|adamw|train|infer|generate|event-loop|peers [options]
+// npm run bench -- gemm|attention|layer-norm|adamw|train|infer|generate|event-loop|peers|wasm-peers [options]
 import { parseArgs } from 'node:util'
 
-const benches = ['gemm', 'attention', 'layer-norm', 'adamw', 'train', 'infer', 'generate', 'event-loop', 'peers']
+const benches = [
+  'gemm',
+  'attention',
+  'layer-norm',
+  'adamw',
+  'train',
+  'infer',
+  'generate',
+  'event-loop',
+  'peers',
+  'wasm-peers',
+]
 const options = {
   json: { type: 'boolean', default: false },
   filter: { type: 'string' },
@@ -9,6 +20,8 @@ const options = {
   batch: { type: 'string', default: '16' },
   seq: { type: 'string', default: '128' },
   lengths: { type: 'string', default: 'full' },
+  backend: { type: 'string', default: 'auto' },
+  threads: { type: 'string' },
   dtype: { type: 'string', default: 'float32' },
   steps: { type: 'string', default: '5' },
   profile: { type: 'boolean', default: false },
@@ -32,8 +45,8 @@ function parse() {
 }
 
 const { name, values } = parse()
-for (const flag of ['batch', 'seq', 'steps'])
-  if (!(Number.isInteger(Number(values[flag])) && Number(values[flag]) > 0)) {
+for (const flag of ['batch', 'seq', 'steps', 'threads'])
+  if (values[flag] !== undefined && !(Number.isInteger(Number(values[flag])) && Number(values[flag]) > 0)) {
     console.error(`Expected --${flag} to be an integer of at least 1 but received '${values[flag]}'`)
     process.exit(2)
   }

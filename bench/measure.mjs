@@ -5,6 +5,12 @@ import { performance } from 'node:perf_hooks'
 
 export const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1]
 
+/** Options of a model for --backend and --threads. */
+export const modelOn = ({ backend, threads }) => ({
+  backend,
+  threads: threads === undefined ? undefined : Number(threads),
+})
+
 /** Seconds of each of `runs` calls, after `warm` that do not count. */
 export async function time(call, { runs = 7, warm = 2 } = {}) {
   const seconds = []

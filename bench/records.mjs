@@ -3,7 +3,7 @@ import { fromBfloat16, toBfloat16 } from '../dist/bfloat16.js'
 import { elementBytes, Graph } from '../dist/graph/graph.js'
 import { Arena, Row, Scalar } from '../dist/graph/op-table.js'
 import { compilePlan } from '../dist/graph/plan.js'
-import { median, provenance, time } from './measure.mjs'
+import { median, modelOn, provenance, time } from './measure.mjs'
 
 /**
  * `operands`: of each, rows (a symbol), width, type, and data or what it begins as (a number). `counts`: rows of the run by symbol.
@@ -45,6 +45,12 @@ export async function makeRecord(backend, { op, operands, attributes, counts, sc
     },
   }
 }
+
+/** Options of the backend whose single records are timed: WebAssembly in this thread, where no message lies between two runs. */
+export const recordsOn = ({ backend, threads }) => ({
+  ...modelOn({ backend, threads }),
+  wasm: { worker: Number(threads) > 1 },
+})
 
 /**
  * Times `record` against a peak that is measured before and after, so that a busy or throttled machine shows in both. `work`: flops or

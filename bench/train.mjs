@@ -3,16 +3,16 @@
 import { openBackend } from '../dist/backend/open.js'
 import { AdamW, BertForSequenceClassification } from '../dist/index.js'
 import { configOf, forwardFlops, lengths, tokens, uniform } from './batches.mjs'
-import { median, provenance } from './measure.mjs'
+import { median, modelOn, provenance } from './measure.mjs'
 import { Profile, printProfile } from './profile.mjs'
 
 export async function run(options) {
   const { json, model: name, batch: batchText, seq: seqText, lengths: kind, dtype, steps, profile: profiled } = options
   const { size, config } = configOf(name)
   const [batch, seq, count] = [batchText, seqText, steps].map(Number)
-  const model = new BertForSequenceClassification(config, { dtype, seed: 0 }).train()
+  const model = new BertForSequenceClassification(config, { ...modelOn(options), dtype, seed: 0 }).train()
   if (options.checkpointing) model.gradientCheckpointingEnable()
-  const backend = await openBackend()
+  const backend = await openBackend(modelOn(options))
   const before = await backend.measurePeak(model.dtype, 0.3)
   const optimizer = new AdamW(model, { lr: 2e-5, weightDecay: 0.01 })
   const random = uniform(0)
