@@ -21,6 +21,12 @@ function list(name) {
   return words.trim().split(/\s+/)
 }
 
+/** What the binaries export: the functions of api.h and nothing else. */
+const exported = () =>
+  [...fs.readFileSync(path.join(root, 'native', 'api.h'), 'utf8').matchAll(/^BK_EXPORT [^(]*?\b(bk_\w+)\(/gm)].map(
+    ([, name]) => `--export=${name}`,
+  )
+
 const BINARIES = {
   bertkit: { isa: 'simd128', threads: false },
   'bertkit-threads': { isa: 'simd128', threads: true },
@@ -85,7 +91,7 @@ function build(name, { isa, threads }, { name: toolchain, compile, link }, folde
     return object
   })
   const target = path.join(root, 'build', 'wasm', `${name}.wasm`)
-  const linkFlags = [...list('wasm_link_flags'), ...(threads ? list('wasm_threads_link_flags') : [])]
+  const linkFlags = [...list('wasm_link_flags'), ...(threads ? list('wasm_threads_link_flags') : []), ...exported()]
   run([...link, ...linkFlags, ...objects, '-o', `${target}.new`], `linking ${name}.wasm`)
   fs.renameSync(`${target}.new`, target)
   const bytes = fs.readFileSync(target)

@@ -18,7 +18,7 @@ int strcmp(const char* a, const char* b) {
 
 void abort(void) { __builtin_trap(); }
 
-// Elementary functions of a double, for losses that are added up in float64: at most 1 ulp.
+// Elementary functions of a double, for losses that are added up in float64: within 1.5 ulp.
 
 static double of_bits(uint64_t bits) {
   double x;
