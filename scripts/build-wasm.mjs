@@ -1,4 +1,4 @@
-// npm run build:wasm [-- NAME...]: the WebAssembly binaries, from the sources and flags that CMakeLists.txt lists, into build/wasm.
+// npm run build:wasm [-- NAME...]: the WebAssembly binaries, from the sources and flags that CMakeLists.txt lists, into dist/wasm.
 //
 //   bertkit.wasm, bertkit-threads.wasm                   SIMD128, by Emscripten's compiler (emcc)
 //   bertkit-relaxed.wasm, bertkit-relaxed-threads.wasm   relaxed SIMD with the final opcodes, by zig (ZIG, `zig`, or `python3 -m ziglang`)
@@ -90,7 +90,7 @@ function build(name, { isa, threads }, { name: toolchain, compile, link }, folde
     run([...compile, '-c', ...flags, ...own, source, '-o', object], `${toolchain} on ${source}`)
     return object
   })
-  const target = path.join(root, 'build', 'wasm', `${name}.wasm`)
+  const target = path.join(root, 'dist', 'wasm', `${name}.wasm`)
   const linkFlags = [...list('wasm_link_flags'), ...(threads ? list('wasm_threads_link_flags') : []), ...exported()]
   run([...link, ...linkFlags, ...objects, '-o', `${target}.new`], `linking ${name}.wasm`)
   fs.renameSync(`${target}.new`, target)
@@ -98,7 +98,7 @@ function build(name, { isa, threads }, { name: toolchain, compile, link }, folde
   const brotli = brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 11 } })
   const kilobytes = (size) => `${(size / 1000).toFixed(1)} KB`
   console.log(
-    `build/wasm/${name}.wasm: ${kilobytes(bytes.length)}, gzip ${kilobytes(gzipSync(bytes, { level: 9 }).length)}, brotli ${kilobytes(brotli.length)} (${toolchain})`,
+    `dist/wasm/${name}.wasm: ${kilobytes(bytes.length)}, gzip ${kilobytes(gzipSync(bytes, { level: 9 }).length)}, brotli ${kilobytes(brotli.length)} (${toolchain})`,
   )
 }
 
@@ -107,7 +107,7 @@ const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'bertkit-wasm-'))
 try {
   const unknown = names.find((name) => !BINARIES[name])
   if (unknown) throw new Stop(`build:wasm: expected ${Object.keys(BINARIES).join(', ')} but received ${unknown}`)
-  fs.mkdirSync(path.join(root, 'build', 'wasm'), { recursive: true })
+  fs.mkdirSync(path.join(root, 'dist', 'wasm'), { recursive: true })
   const wanted = Object.entries(BINARIES).filter(([name]) => names.length === 0 || names.includes(name))
   const toolchains = { simd128: emscripten, relaxed: final }
   const found = Object.fromEntries(

@@ -1,4 +1,4 @@
-// The binaries of build/wasm, and why a test of one is skipped.
+// The binaries of dist/wasm, and why a test of one is skipped.
 import fs from 'node:fs'
 import path from 'node:path'
 import v8 from 'node:v8'
@@ -15,11 +15,11 @@ export const BINARIES: readonly WasmBinary[] = [
 ]
 
 export const fileOf = (binary: WasmBinary) =>
-  path.join(import.meta.dirname, '..', '..', 'build', 'wasm', `${binary}.wasm`)
+  path.join(import.meta.dirname, '..', '..', 'dist', 'wasm', `${binary}.wasm`)
 
 /** Why this binary cannot be run here; undefined where it can. */
 export function missing(binary: WasmBinary): string | undefined {
-  if (!fs.existsSync(fileOf(binary))) return `no build/wasm/${binary}.wasm: npm run build:wasm`
+  if (!fs.existsSync(fileOf(binary))) return `no dist/wasm/${binary}.wasm: npm run build:wasm`
   if (binary.includes('relaxed') && !wasmFeatures().relaxedSimd) return 'this runtime has no relaxed SIMD'
   return undefined
 }

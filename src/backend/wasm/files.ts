@@ -7,8 +7,8 @@ import type { WasmBinary } from './features.ts'
 import type { WasmModule } from './host.ts'
 import { compileOnce, loadWasm } from './load.ts'
 
-/** Where a build leaves the binaries, from src/backend/wasm and from dist/backend/wasm alike. */
-const FOLDER = fileURLToPath(new URL('../../../build/wasm/', import.meta.url))
+/** Where npm run build:wasm leaves them, from src/backend/wasm and from dist/backend/wasm alike. */
+const FOLDER = fileURLToPath(new URL('../../../dist/wasm/', import.meta.url))
 
 /** The compiled module of a binary of this build. */
 export function loadBuilt(name: WasmBinary): Promise<WasmModule> {

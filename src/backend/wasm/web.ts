@@ -55,7 +55,7 @@ function startWorker(script?: URL | string): WorkerPort {
 
 /** Read at each use: tests and polyfills change globals. */
 export const webWasm: WasmHost = {
-  load: (name) => loadWasm(new URL(`../../../build/wasm/${name}.wasm`, import.meta.url)),
+  load: (name) => loadWasm(new URL(`../../wasm/${name}.wasm`, import.meta.url)),
   get startWorker() {
     return web.Worker === undefined ? undefined : startWorker
   },
