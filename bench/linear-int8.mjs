@@ -1,5 +1,5 @@
 // A linear layer of int8 weights against the same layer in float32 with its weight packed, as inference runs it; in turn, on the same
-// inputs. Each is checked against float64 sums at sampled elements before it is timed: int8's of the rounded values, which are exact.
+// inputs. Each is checked against float64 sums at sampled elements before it is timed: int8's of the rounded values.
 import { openBackend } from '../dist/backend/open.js'
 import { Row } from '../dist/graph/op-table.js'
 import { PANEL, panelBytes, toInt8 } from '../dist/int8.js'
@@ -17,12 +17,21 @@ const layers = (model, rows) => {
 }
 const shapes = [...layers('minilm', 128), ...layers('minilm', 16), ...layers('minilm', 1), ...layers('base', 128)]
 
-/** Row r of x as the kernel rounds it. */
+/** Columns of x that the kernel rounds by one scale. */
+const BLOCK = 64
+
+/** Element k of row n of an int8 matrix of K columns. */
+const element = (bytes, n, k, K) =>
+  bytes[Math.floor(n / PANEL) * panelBytes(K) + (k >> 2) * PANEL * 4 + (n % PANEL) * 4 + (k & 3)]
+
+/** Row r of x as the kernel rounds it: its blocks are the rows of a matrix. */
 function rounded(x, r, K) {
-  const panel = new Int8Array(panelBytes(K))
-  const { words, scales } = toInt8(x.subarray(r * K, (r + 1) * K), K)
-  panel.set(new Int8Array(words.buffer))
-  return Float64Array.from({ length: K }, (_, k) => scales[0] * panel[(k >> 2) * PANEL * 4 + (k & 3)])
+  const { words, scales } = toInt8(x.subarray(r * K, (r + 1) * K), BLOCK)
+  const bytes = new Int8Array(words.buffer)
+  return Float64Array.from({ length: K }, (_, k) => {
+    const block = Math.floor(k / BLOCK)
+    return scales[block] * element(bytes, block, k % BLOCK, BLOCK)
+  })
 }
 
 async function pair(backend, { rows, K, N }) {
@@ -64,11 +73,10 @@ async function pair(backend, { rows, K, N }) {
   for (let sample = 0; sample < 200; sample++) {
     const [i, n] = [(sample * 7919) % rows, (sample * 104729) % N]
     const x8 = rounded(x, i, K)
-    const panel = Math.floor(n / PANEL) * panelBytes(K)
     let [sum, sum8, magnitude] = [bias[n], 0, Math.abs(bias[n])]
     for (let k = 0; k < K; k++) {
       sum += x[i * K + k] * w[n * K + k]
-      sum8 += x8[k] * bytesOf[panel + (k >> 2) * PANEL * 4 + (n % PANEL) * 4 + (k & 3)] * scales[n]
+      sum8 += x8[k] * element(bytesOf, n, k, K) * scales[n]
       magnitude += Math.abs(x[i * K + k] * w[n * K + k])
     }
     requireClose(`float32 (${i}, ${n})`, got[i * N + n], sum, 2.1 * K * 2 ** -24 * magnitude)
