@@ -1,8 +1,9 @@
-// npm run bench -- gemm|attention|layer-norm|adamw|train|infer|generate|event-loop|peers|wasm-peers [options]
+// npm run bench -- gemm|linear-int8|attention|layer-norm|adamw|train|infer|generate|event-loop|peers|wasm-peers [options]
 import { parseArgs } from 'node:util'
 
 const benches = [
   'gemm',
+  'linear-int8',
   'attention',
   'layer-norm',
   'adamw',

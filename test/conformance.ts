@@ -10,6 +10,7 @@ import { determinism } from './conformance/determinism.ts'
 import { gemm } from './conformance/gemm.ts'
 import { givenMasks } from './conformance/given-masks.ts'
 import type { Open } from './conformance/harness.ts'
+import { int8 } from './conformance/int8.ts'
 import { losses } from './conformance/losses.ts'
 import { optimizer } from './conformance/optimizer.ts'
 import { packedWeight } from './conformance/packed-weight.ts'
@@ -29,6 +30,7 @@ export function conformance(name: string, open: Open): void {
       givenMasks,
       bfloat16,
       packedWeight,
+      int8,
       losses,
       optimizer,
       caching,

@@ -33,6 +33,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
 const leaves = [
   'bfloat16.ts',
   'errors.ts',
+  'int8.ts',
   'json.ts',
   'platform.ts',
   'random.ts',

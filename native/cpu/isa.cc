@@ -38,6 +38,7 @@ struct Unqualified<const T&> {
 #include "activation.inl"
 #include "packed_weight.inl"
 #include "linear.inl"
+#include "linear_int8.inl"
 #include "parametric_activation.inl"
 #include "embedding.inl"
 #include "dropout.inl"

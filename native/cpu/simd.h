@@ -28,7 +28,9 @@ typedef float f32 __attribute__((vector_size(W * 4)));
 typedef int32_t i32 __attribute__((vector_size(W * 4)));
 typedef uint32_t u32 __attribute__((vector_size(W * 4)));
 typedef uint64_t u64 __attribute__((vector_size(W * 8)));
+typedef int16_t i16 __attribute__((vector_size(W * 4)));
 typedef float f32_unaligned __attribute__((vector_size(W * 4), aligned(4), may_alias));
+typedef int32_t i32_unaligned __attribute__((vector_size(W * 4), aligned(4), may_alias));
 typedef uint16_t u16 __attribute__((vector_size(W * 2)));
 typedef uint16_t u16_unaligned __attribute__((vector_size(W * 2), aligned(2), may_alias));
 
@@ -172,6 +174,71 @@ BK_INLINE f32 dot_pairs(f32 sum, u32 a, u32 b) {
   return sum + low + high;
 }
 #endif
+#endif
+
+// Products of int8. A lane of a weight is a word of four int8, the next four k's of a column, and meets the same k's of a row of x, which
+// are within [-127, 127]. `fours` writes those as the FOURS words that are multiplied one after another, each with its part of the weight.
+#if defined(__aarch64__) && BK_GENERIC_WIDTH == 4
+constexpr int FOURS = 1;
+typedef int8x16_t Part;
+BK_INLINE void fours(const int32_t* x, int32_t* to) { *to = (x[0] & 0xff) | (x[1] & 0xff) << 8 | (x[2] & 0xff) << 16 | (int32_t)((uint32_t)x[3] << 24); }
+BK_INLINE Part part(const int32_t* w, int) { return vreinterpretq_s8_s32(vld1q_s32(w)); }
+/** sum + the products of the four int8 of each lane. */
+BK_INLINE i32 dot_part(i32 sum, Part w, int32_t x) {
+  const int8x16_t v = vreinterpretq_s8_s32(vdupq_n_s32(x));
+#if defined(__ARM_FEATURE_DOTPROD)
+  return (i32)vdotq_s32((int32x4_t)sum, w, v);
+#else
+  // sums of two products: at most 2 * 128 * 127, which int16 holds
+  const int16x8_t twos = vpaddq_s16(vmull_s8(vget_low_s8(w), vget_low_s8(v)), vmull_high_s8(w, v));
+  return (i32)vpadalq_s16((int32x4_t)sum, twos);
+#endif
+}
+#else
+constexpr int FOURS = 2;
+/** k and k + 2, or k + 1 and k + 3, as int16: shifts widen the bytes so, and move none between lanes. */
+typedef i16 Part;
+BK_INLINE void fours(const int32_t* x, int32_t* to) {
+  constexpr uint64_t low = 0x0000ffff0000ffffull;
+  uint64_t first, second;  // both words at once
+  memcpy(&first, x, 8);
+  memcpy(&second, x + 2, 8);
+  first = (first & low) | (second & low) << 16;
+  memcpy(to, &first, 8);
+}
+BK_INLINE Part part(const int32_t* w, int i) {
+  const i16 bytes = (i16)(*(const i32_unaligned*)w);
+  return i == 0 ? bytes << 8 >> 8 : bytes >> 8;
+}
+#if defined(BK_ISA_AVX512) || defined(BK_ISA_AVX2) || (defined(__SSE2__) && BK_GENERIC_WIDTH == 4)
+/** v, computed here: GCC would put the sums of integers off, and their terms on the stack. */
+BK_INLINE i32 at_once(i32 v) {
+#if defined(BK_ISA_AVX512)
+  asm("" : "+v"(v));
+#else
+  asm("" : "+x"(v));
+#endif
+  return v;
+}
+#endif
+/** sum + the products of both int16 of each lane. */
+BK_INLINE i32 dot_part(i32 sum, Part w, int32_t x) {
+  const i32 v = set1_i32(x);
+#if defined(BK_ISA_AVX512) && defined(__AVX512VNNI__)
+  return (i32)_mm512_dpwssd_epi32((__m512i)sum, (__m512i)w, (__m512i)v);
+#elif defined(BK_ISA_AVX512)
+  return at_once(sum + (i32)_mm512_madd_epi16((__m512i)w, (__m512i)v));
+#elif defined(BK_ISA_AVX2)
+  return at_once(sum + (i32)_mm256_madd_epi16((__m256i)w, (__m256i)v));
+#elif defined(__SSE2__) && BK_GENERIC_WIDTH == 4
+  return at_once(sum + (i32)_mm_madd_epi16((__m128i)w, (__m128i)v));
+#elif defined(__wasm_simd128__) && BK_GENERIC_WIDTH == 4
+  return sum + (i32)__builtin_wasm_dot_s_i32x4_i16x8(w, (i16)v);
+#else
+  const i32 u = (i32)w;
+  return sum + (u << 16 >> 16) * (v << 16 >> 16) + (u >> 16) * (v >> 16);
+#endif
+}
 #endif
 
 /** N consecutive floats, each to be multiplied with whole vectors. */

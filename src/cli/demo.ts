@@ -154,5 +154,5 @@ export function addDemo(program: Command, io: Io): void {
     .option('--num-train-epochs <integer>', 'passes over the data', integerOption('--num-train-epochs', 1), 12)
     .option('--seed <integer>', 'seed of weights, dropout and order', integerOption('--seed', 0), 42)
     .option('--output-dir <folder>', 'keep the trained model there')
-  addModelOptions(command).action((options: DemoOptions) => demo(options, io))
+  addModelOptions(command, { trains: true }).action((options: DemoOptions) => demo(options, io))
 }

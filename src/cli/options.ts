@@ -16,7 +16,7 @@ import { type ReadSettings, TASK_NAMES, type TaskName, type TaskOptions } from '
 /** Options that every command which runs a model has. */
 export interface ModelOptions {
   readonly backend: 'auto' | 'cpu' | 'cuda' | 'wasm'
-  readonly dtype: 'float32' | 'bfloat16' | 'auto'
+  readonly dtype: 'float32' | 'bfloat16' | 'int8' | 'auto'
   readonly threads?: number
   readonly revision?: string
   readonly json?: boolean
@@ -73,8 +73,22 @@ function parseRevision(text: string): string {
   throw new UsageError(`Expected --revision to be the name of a branch, a tag or a commit but received '${text}'`)
 }
 
-/** --backend, --dtype, --bf16, --threads and --json. */
-export function addModelOptions(command: Command): Command {
+const DTYPES = ['float32', 'bfloat16', 'int8', 'auto'] as const
+
+/** --dtype of a command that trains. */
+function trainingDtype(text: string): string {
+  if (text === 'int8')
+    throw new UsageError(
+      'Expected --dtype float32, bfloat16 or auto: int8 is for predict, evaluate, generate and fill-mask, whole numbers cannot be trained',
+    )
+  return oneOf(
+    '--dtype',
+    DTYPES.filter((name) => name !== 'int8'),
+  )(text)
+}
+
+/** --backend, --dtype, --bf16, --threads and --json; `trains`: int8 is refused. */
+export function addModelOptions(command: Command, { trains = false } = {}): Command {
   return command
     .option(
       '--backend <name>',
@@ -84,8 +98,8 @@ export function addModelOptions(command: Command): Command {
     )
     .option(
       '--dtype <name>',
-      'arithmetic of this run: float32; bfloat16, which takes less memory, and less time where the CPU multiplies it (bertkit info); or auto, the faster one. Saved weights are float32',
-      oneOf('--dtype', ['float32', 'bfloat16', 'auto']),
+      `arithmetic of this run: float32; bfloat16, which takes less memory, and less time where the CPU multiplies it (bertkit info); or auto, the faster one. ${trains ? 'Saved weights are float32' : 'int8: weights of a quarter of the size, products of them, outputs a little less exact'}`,
+      trains ? trainingDtype : oneOf('--dtype', DTYPES),
       'float32',
     )
     .option(

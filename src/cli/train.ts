@@ -301,5 +301,5 @@ export function addTrainOptions(command: Command): void {
       '\nand ends with the best weights. Ctrl-C saves a checkpoint; --resume-from-checkpoint continues exactly there.',
   )
   addProblemType(addTaskOptions(addDataOptions(addRevision(command))))
-  addTrainingOptions(addModelOptions(command), OWN_DEFAULTS)
+  addTrainingOptions(addModelOptions(command, { trains: true }), OWN_DEFAULTS)
 }

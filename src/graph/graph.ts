@@ -32,6 +32,8 @@ export interface ParameterSlot {
   readonly gradients: number | undefined
   /** Of a stack that is frozen in part: the tensors that are not, with places of their own in the gradients. */
   readonly parts?: readonly ParameterSlot[]
+  /** Of a matrix that is kept as int8 (src/int8.ts): `weights` is where its words begin; its rows, and the byte offset of their scales. */
+  readonly int8?: { readonly words: number; readonly rows: number; readonly scales: number }
 }
 
 /** The gradient of a parameter, or of a part of it. */
@@ -100,8 +102,7 @@ export interface RecordOptions {
   readonly givenMasks?: boolean
 }
 
-const UNIT = 64
-export const roundUp = (bytes: number): number => Math.ceil(bytes / UNIT) * UNIT
+export const roundUp = (bytes: number): number => Math.ceil(bytes / 64) * 64 // the unit of offsets in a plan
 const rowName = (row: Row): keyof typeof Row => (Object.keys(Row) as (keyof typeof Row)[]).find((k) => Row[k] === row)!
 
 /**

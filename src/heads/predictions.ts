@@ -30,7 +30,7 @@ export class LanguageModelPredictions {
     const decoder = scope.child('decoder')
     this.decoder = config.tieWordEmbeddings
       ? { weight: wordEmbeddings, bias: this.bias }
-      : { weight: decoder.declare('weight', [V, H], 'normal'), bias: decoder.declare('bias', [V], 'zeros') }
+      : { weight: decoder.declareMatrix('weight', [V, H], 'normal'), bias: decoder.declare('bias', [V], 'zeros') }
   }
 
   /** hiddenStates [rows, H] -> [rows, V] */

@@ -25,7 +25,7 @@ export class Linear {
     outputs: number,
     private readonly activation: ActivationName = 'linear',
   ) {
-    this.weight = scope.declare('weight', [outputs, inputs], 'normal')
+    this.weight = scope.declareMatrix('weight', [outputs, inputs], 'normal')
     this.bias = scope.declare('bias', [outputs], 'zeros')
   }
 
@@ -94,7 +94,7 @@ class BertEmbeddings {
     const H = config.hiddenSize
     this.word = scope
       .child('word_embeddings')
-      .declare('weight', [config.vocabSize, H], 'normal', config.padTokenId ?? undefined)
+      .declareMatrix('weight', [config.vocabSize, H], 'normal', config.padTokenId ?? undefined)
     this.position = scope.child('position_embeddings').declare('weight', [config.maxPositionEmbeddings, H], 'normal')
     this.type = scope.child('token_type_embeddings').declare('weight', [config.typeVocabSize, H], 'normal')
     this.norm = new LayerNorm(scope.child('LayerNorm'), H, config.layerNormEps)

@@ -13,6 +13,8 @@ export interface ParameterPart {
   readonly zeroRow?: number
   /** torch.nn.Buffer: saved and loaded, but no parameter, and never trained. */
   readonly buffer?: true
+  /** A matrix of which a model may keep the rows as int8: what products and the lookup of words read. */
+  readonly matrix?: true
 }
 
 export const elementsOf = (shape: readonly number[]): number => shape.reduce((n, dim) => n * dim, 1)
@@ -52,16 +54,24 @@ export class ParameterScope {
     return this.add(name, [{ name: `${this.prefix}${name}`, shape, initializer, zeroRow }])
   }
 
+  /** A matrix [rows, columns] that products read, or whose rows are looked up by words. */
+  declareMatrix(name: string, shape: readonly number[], initializer: Initializer, zeroRow?: number): Parameter {
+    return this.add(name, [{ name: `${this.prefix}${name}`, shape, initializer, zeroRow, matrix: true }])
+  }
+
   /** A single number that is stored with the weights and not trained. */
   declareBuffer(name: string, value: number): Parameter {
     return this.add(name, [{ name: `${this.prefix}${name}`, shape: [], initializer: value, buffer: true }])
   }
 
-  /** Several tensors of the same shape in one stretch of memory, in this order. */
+  /** Several vectors, or matrices, of the same shape in one stretch of memory, in this order. */
   stack(name: string, tensors: readonly string[], shape: readonly number[], initializer: Initializer): Parameter {
     return this.add(
       name,
-      tensors.map((tensor) => ({ name: `${this.prefix}${tensor}`, shape, initializer })),
+      tensors.map((tensor) => {
+        const part = { name: `${this.prefix}${tensor}`, shape, initializer }
+        return shape.length === 2 ? { ...part, matrix: true } : part
+      }),
     )
   }
 

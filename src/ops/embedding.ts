@@ -1,4 +1,5 @@
 import type { Graph, Value } from '../graph/graph.ts'
+import { int8Values } from './linear-int8.ts'
 import { defineOp, rowsOf } from './op.ts'
 
 export interface EmbeddingInputs {
@@ -15,6 +16,7 @@ export interface EmbeddingTables {
 
 /**
  * y = word[ids] + type[typeIds] + position[positionIds]: three tables [V | Y | P, H] -> [rows, H].
+ * A word table that is kept as int8 is read as such, without a backward.
  * `paddingIdx`: this word's row gets no gradient (torch.nn.Embedding's padding_idx); -1: none.
  */
 export const embedding = defineOp({
@@ -28,11 +30,14 @@ export const embedding = defineOp({
     const { word, type, position } = tables
     const requiresGrad = word.requiresGrad || type.requiresGrad || position.requiresGrad
     const y = graph.value('output', ids.rows, H, requiresGrad)
-    graph.emit(
-      'embedding',
-      { ids, typeIds, positionIds, word, type, position, y },
-      { rows: rowsOf(ids), H, V: word.width / H, Y: type.width / H, P: position.width / H },
-    )
+    const int8 = int8Values(word)
+    const shape = { rows: rowsOf(ids), H, V: word.width / H, Y: type.width / H, P: position.width / H }
+    if (int8) {
+      const { words, scales: scale } = int8
+      graph.emit('embeddingInt8', { ids, typeIds, positionIds, word: words, scale, type, position, y }, shape)
+      return { y }
+    }
+    graph.emit('embedding', { ids, typeIds, positionIds, word, type, position, y }, shape)
     return { y }
   },
   backward(graph, dy, _state, inputs, tables, H, paddingIdx) {

@@ -1,20 +1,26 @@
 import type { FloatType, GradientPiece, Graph, Value } from '../graph/graph.ts'
 import type { ActivationName } from '../graph/op-table.ts'
+import { int8Values, linearInt8 } from './linear-int8.ts'
 import { defineOp, rowsOf, together } from './op.ts'
 
 /**
  * y = act(x w^T + bias): x [rows, K], w [N, K], bias [N] -> y [rows, N], of `type`. Saves z, the input of the activation.
- * torch.nn.Linear, with the activation fused.
+ * torch.nn.Linear, with the activation fused. A weight that is kept as int8 is multiplied as such: `linearInt8`.
  */
-export const linear = defineOp({
-  record(
-    graph: Graph,
-    x: Value,
-    w: Value,
-    bias: Value | undefined,
-    activation: ActivationName = 'linear',
-    type: FloatType = graph.dtype,
-  ) {
+export function linear(
+  graph: Graph,
+  x: Value,
+  w: Value,
+  bias: Value | undefined,
+  activation: ActivationName = 'linear',
+  type: FloatType = graph.dtype,
+): Value {
+  const int8 = int8Values(w)
+  return int8 ? linearInt8(graph, x, int8, bias, activation) : linearFloat(graph, x, w, bias, activation, type)
+}
+
+const linearFloat = defineOp({
+  record(graph: Graph, x: Value, w: Value, bias: Value | undefined, activation: ActivationName, type: FloatType) {
     const K = x.width
     const N = w.width / K
     const rows = rowsOf(x)
@@ -26,7 +32,7 @@ export const linear = defineOp({
     graph.emit('linear', { x, w, bias, packed, y, z }, { rows, K, N, act: activation })
     return { y, z, K, N }
   },
-  backward(graph, dy, { z, K, N }, x, w, bias, activation = 'linear') {
+  backward(graph, dy, { z, K, N }, x, w, bias, activation) {
     const rows = rowsOf(x)
     if (z) graph.emit('activationBackward', { dy, z, dz: dy }, { rows, N, act: activation })
     // columns of dy: a stack that is frozen in part has a gradient for each of the others

@@ -5,6 +5,7 @@ import { elementsOf } from '../model/parameters.ts'
 import type { UpdateRange } from '../ops/optimizer.ts'
 import { defaultParamGroups, type ParamGroup } from '../optim/param-groups.ts'
 import type { Tensor } from '../tensor.ts'
+import { refuseInt8 } from './int8-weights.ts'
 import { isTrainable } from './layout.ts'
 import type { Reproduction } from './masks.ts'
 import { checkNames, type LossOptions } from './options.ts'
@@ -68,6 +69,7 @@ export class AdamW {
 
   constructor(model: PreTrainedModel, options: AdamWOptions = {}) {
     if (!(model instanceof PreTrainedModel)) throw new ArgumentError('AdamW: expected a model as the first argument')
+    refuseInt8(model.runtime.int8, 'AdamW')
     this.defaults = checkOptions(options)
     this.#model = model
     this.paramGroups = defaultParamGroups(

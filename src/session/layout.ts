@@ -1,11 +1,26 @@
 import { type ParameterSlot, roundUp } from '../graph/graph.ts'
+import { int8Words } from '../int8.ts'
 import { elementsOf, type Parameter, type ParameterPart } from '../model/parameters.ts'
 import { noDecay } from '../optim/param-groups.ts'
+
+/** Rows of a matrix that is kept as int8 (src/int8.ts), the whole of it or a part of a stack; byte offsets. */
+export interface Int8Place {
+  /** Where the words and the scales of the whole matrix begin. */
+  readonly words: number
+  readonly scales: number
+  readonly first: number
+  readonly rows: number
+  readonly columns: number
+  /** Of the whole matrix. */
+  readonly allRows: number
+}
 
 /** Where one Hugging Face tensor lies; byte offsets. */
 export interface TensorPlace extends ParameterPart {
   readonly elements: number
   readonly weights: number
+  /** Undefined: it is float32, at `weights`. */
+  readonly int8?: Int8Place
   /** Undefined: frozen. */
   readonly gradients: number | undefined
   /** Where the gradient begins that it is a part of: its own, or that of its stack. */
@@ -24,15 +39,28 @@ export interface Layout {
   readonly gradientBytes: number
 }
 
+/** A matrix as int8 from this offset on, where that is smaller: not where it has too few rows to fill a panel. */
+function int8Matrix({ width, parts }: Parameter, offset: number): Omit<Int8Place, 'first' | 'rows'> | undefined {
+  if (!parts.every(({ matrix }) => matrix)) return undefined
+  const columns = parts[0].shape[1]
+  const allRows = width / columns
+  const words = int8Words(allRows, columns)
+  return words + allRows < width ? { words: offset, scales: offset + roundUp(words * 4), columns, allRows } : undefined
+}
+
 const isBuffer = ({ parts }: Parameter): boolean => parts[0].buffer === true
 const isUndecayed = (parameter: Parameter): boolean => noDecay(parameter.parts[0].name)
 
 /**
  * Gives every parameter its place, at 64-byte borders: first what decays, then what does not, so that the usual two parameter
  * groups are two stretches that AdamW sweeps in one record each; last the buffers, which are always frozen. The bytes between
- * parameters stay zero.
+ * parameters stay zero. `int8`: matrices are kept as such, and everything is frozen.
  */
-export function layOut(parameters: readonly Parameter[], isFrozen: (name: string) => boolean = () => false): Layout {
+export function layOut(
+  parameters: readonly Parameter[],
+  int8 = false,
+  isFrozen: (name: string) => boolean = () => false,
+): Layout {
   const tensors = new Map<string, TensorPlace>()
   const rank = (parameter: Parameter): number => (isBuffer(parameter) ? 2 : isUndecayed(parameter) ? 1 : 0)
   const ordered = [...parameters].sort((a, b) => rank(a) - rank(b))
@@ -45,24 +73,33 @@ export function layOut(parameters: readonly Parameter[], isFrozen: (name: string
   }
   for (const parameter of ordered) {
     const { name, width, parts } = parameter
-    const trained = parts.filter((part) => !part.buffer && !isFrozen(part.name))
+    const trained = parts.filter((part) => !part.buffer && !int8 && !isFrozen(part.name))
     const whole = trained.length === parts.length ? room(width) : undefined
+    const matrix = int8 ? int8Matrix(parameter, weights) : undefined
     const slots: ParameterSlot[] = []
-    let at = weights
+    let first = 0 // element of the stack
     for (const part of parts) {
       const elements = elementsOf(part.shape)
-      const place = { ...part, elements, weights: at }
+      const place: Omit<TensorPlace, 'gradients' | 'owner'> = matrix
+        ? { ...part, elements, weights, int8: { ...matrix, first: first / matrix.columns, rows: part.shape[0] } }
+        : { ...part, elements, weights: weights + first * 4 }
       if (whole !== undefined) {
-        tensors.set(part.name, { ...place, gradients: whole + at - weights, owner: whole })
+        tensors.set(part.name, { ...place, gradients: whole + first * 4, owner: whole })
       } else {
         const own = trained.includes(part) ? room(elements) : undefined
         tensors.set(part.name, { ...place, gradients: own, owner: own })
-        if (own !== undefined) slots.push({ name: part.name, width: elements, weights: at, gradients: own })
+        if (own !== undefined) slots.push({ name: part.name, width: elements, weights: place.weights, gradients: own })
       }
-      at += elements * 4
+      first += elements
     }
-    parameter.slot = { name, width, weights, gradients: whole, ...(slots.length ? { parts: slots } : {}) }
-    weights += roundUp(width * 4)
+    const slot = { name, width, weights, gradients: whole, ...(slots.length ? { parts: slots } : {}) }
+    parameter.slot = matrix
+      ? {
+          ...slot,
+          int8: { words: int8Words(matrix.allRows, matrix.columns), rows: matrix.allRows, scales: matrix.scales },
+        }
+      : slot
+    weights = matrix ? matrix.scales + roundUp(matrix.allRows * 4) : weights + roundUp(width * 4)
   }
   // names in the order of declaration, which is Hugging Face's
   const named = new Map(parameters.flatMap(({ parts }) => parts.map(({ name }) => [name, tensors.get(name)!])))

@@ -5,12 +5,23 @@ import { BackendError, DisposedError } from '../errors.ts'
 import type { Piece } from '../formats/tensors.ts'
 import type { FloatType, Value } from '../graph/graph.ts'
 import { Arena } from '../graph/op-table.ts'
+import type { Tensor } from '../tensor.ts'
+import { Int8Weights, isInt8, readInt8 } from './int8-weights.ts'
 import { isTrainable, type Layout, type TensorPlace, type TrainablePlace } from './layout.ts'
 import type { RuntimeOptions } from './runs.ts'
 
 const PIECE_ELEMENTS = 2 ** 18
 /** Values that may be on their way to the backend's memory before they are waited for: 8 MiB. */
 const MOST_UNDERWAY = 2 ** 21
+
+/** Tensors by name. */
+export async function tensorsAt<Place extends TensorPlace>(
+  places: readonly Place[],
+  read: (place: Place) => Promise<Float32Array>,
+): Promise<Map<string, Tensor>> {
+  const entry = async (place: Place) => [place.name, { data: await read(place), shape: [...place.shape] }] as const
+  return new Map(await Promise.all(places.map(entry)))
+}
 
 /** A model's tensors in the memory of its backend. What a subclass runs there never meets a read or a write of this class. */
 export class ModelMemory {
@@ -20,6 +31,7 @@ export class ModelMemory {
   /** Whether the moments have memory. */
   protected momentsUsed = false
   readonly #options: RuntimeOptions
+  readonly #int8Weights = new Int8Weights()
   #backend: Backend | undefined
   #opening: Promise<Backend> | undefined
   #weightsVersion = 0
@@ -47,9 +59,15 @@ export class ModelMemory {
     return this.#opening
   }
 
+  /** Whether matrices of the weights are kept as int8. */
+  get int8(): boolean {
+    return this.#options.dtype === 'int8'
+  }
+
   /** What activations are stored in. A BackendError where the backend decides and is not open yet. */
   get dtype(): FloatType {
     const { dtype = 'float32' } = this.#options
+    if (dtype === 'int8') return 'float32'
     return dtype === 'auto' ? this.opened.description.auto : dtype
   }
 
@@ -67,11 +85,19 @@ export class ModelMemory {
     return this.#weightsVersion
   }
 
-  readTensor({ weights, elements }: TensorPlace): Promise<Float32Array> {
-    return this.#read(Arena.weights, weights, elements)
+  /** A tensor of the weights; of one that is kept as int8, what it stands for. */
+  async readTensor(place: TensorPlace): Promise<Float32Array> {
+    if (!isInt8(place)) return this.#read(Arena.weights, place.weights, place.elements)
+    const values = new Float32Array(place.elements)
+    let at = 0
+    for await (const piece of readInt8(this.mapped(), place)) {
+      values.set(piece, at)
+      at += piece.length
+    }
+    return values
   }
 
-  /** A tensor in stretches of at most 1 MiB, whose memory is used again for the next one. */
+  /** A float32 tensor in stretches of at most 1 MiB, whose memory is used again for the next one. */
   async *readTensorPieces({ weights, elements }: TensorPlace): AsyncGenerator<Float32Array> {
     const buffer = new Float32Array(Math.min(elements, PIECE_ELEMENTS))
     for (let start = 0; start < elements; start += buffer.length) {
@@ -107,10 +133,11 @@ export class ModelMemory {
     return this.#read(arena, gradients, elements)
   }
 
-  /** Writes `values` from element `start` of a tensor on. */
+  /** Writes `values` from element `start` of a tensor on. A tensor that is kept as int8 comes in order. */
   writeTensor(place: TensorPlace, values: Float32Array, start = 0): void {
     this.weightsChanged()
-    this.mapped().write(Arena.weights, place.weights + start * 4, values)
+    if (isInt8(place)) this.#int8Weights.write(this.mapped(), place, values, start)
+    else this.mapped().write(Arena.weights, place.weights + start * 4, values)
   }
 
   /** Moments of zero, as a new optimiser has them. */

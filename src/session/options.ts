@@ -7,10 +7,13 @@ import type { BertConfigFields } from '../model/config.ts'
 
 export interface ModelOptions extends BackendOptions {
   /**
-   * float32 (the default), bfloat16, or auto: the faster of the two here. In bfloat16 activations are stored in that type and products
+   * float32 (the default), bfloat16, int8, or auto: the faster of the first two here. In bfloat16 activations are stored in that type and products
    * are of it, with float32 sums; weights, their gradients, AdamW's moments, LayerNorm, softmax and losses stay float32.
+   * In int8 a model only predicts: matrices of its weights, the words' embeddings too, are rounded row by row while they are loaded, to
+   * whole numbers from -127 to 127 times a scale, and products round their inputs so, 64 columns of a token by one scale. Everything else is float32.
+   * `stateDict` gives what the rounded weights stand for; gradients, optimisers and `savePretrained` are an ArgumentError.
    */
-  readonly dtype?: 'float32' | 'bfloat16' | 'auto'
+  readonly dtype?: 'float32' | 'bfloat16' | 'int8' | 'auto'
   /** Of new weights and of dropout. */
   readonly seed?: number
 }
@@ -63,8 +66,8 @@ const DEFAULT_SEED = 42
 
 /** The seed; an ArgumentError for a dtype or a seed that cannot be. */
 export function checkOptions({ dtype = 'float32', seed = DEFAULT_SEED }: ModelOptions): number {
-  if (dtype !== 'float32' && dtype !== 'bfloat16' && dtype !== 'auto')
-    throw new ArgumentError(`Expected dtype to be float32, bfloat16 or auto but received ${quote(dtype)}`)
+  if (!['float32', 'bfloat16', 'int8', 'auto'].includes(dtype))
+    throw new ArgumentError(`Expected dtype to be float32, bfloat16, int8 or auto but received ${quote(dtype)}`)
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32)
     throw new ArgumentError(`Expected seed to be an integer from 0 to 2^32 - 1 but received ${String(seed)}`)
   return seed

@@ -12,8 +12,10 @@ import { BertConfig, isConfigField } from '../model/config.ts'
 import { matchingNames, type Parameter, ParameterScope } from '../model/parameters.ts'
 import type { Tensor } from '../tensor.ts'
 import { initialValues } from './initialize.ts'
+import { refuseInt8 } from './int8-weights.ts'
 import { isTrainable, layOut, type TensorPlace } from './layout.ts'
 import { denominatorsOf, type Reproduction } from './masks.ts'
+import { tensorsAt } from './model-memory.ts'
 import { nonFiniteError } from './non-finite.ts'
 import {
   checkNames,
@@ -69,7 +71,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     const scope = new ParameterScope()
     this.#head = new new.target.head(scope, config)
     this.#parameters = scope.parameters
-    const layout = layOut(scope.parameters)
+    const layout = layOut(scope.parameters, options.dtype === 'int8')
     this.runtime = new ModelRuntime(this.#head, config.hiddenSize, layout, options, () =>
       this.#initialize(layout.tensors.values()),
     )
@@ -168,13 +170,13 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
       if (!frozen) this.#frozen.delete(name)
       else if (this.#frozen.add(name)) this.parameterSteps.delete(name) // its moments go
     }
-    this.runtime.relayout(layOut(this.#parameters, (name) => this.#frozen.has(name)))
+    this.runtime.relayout(layOut(this.#parameters, this.runtime.int8, (name) => this.#frozen.has(name)))
     return this
   }
 
   /** What it computes in: see `ModelOptions`. A BackendError for 'auto' before the first awaited call, at which the backend opens. */
-  get dtype(): 'float32' | 'bfloat16' {
-    return this.runtime.dtype
+  get dtype(): 'float32' | 'bfloat16' | 'int8' {
+    return this.runtime.int8 ? 'int8' : this.runtime.dtype
   }
 
   /** What runs this model. Opens the backend. */
@@ -243,6 +245,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     finish: (loss: number, written: ReadonlySet<number>) => Promise<Result>,
     reproduction: Reproduction = {},
   ): Promise<{ loss: number; result: Result }> {
+    refuseInt8(this.runtime.int8, 'A gradient')
     const { labelNames } = this.#head
     if (labelNames.length === 0) throw new ArgumentError(`${this.constructor.name} has no loss to differentiate`)
     if (batches.length === 0) throw new ArgumentError('Expected at least one batch but received none')
@@ -322,6 +325,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   async savePretrained(target: string | FileSink, options?: SaveOptions): Promise<void>
   async savePretrained(target?: undefined, options?: SaveOptions): Promise<Record<string, Blob>>
   async savePretrained(target?: string | FileSink, { maxShardSize }: SaveOptions = {}): Promise<unknown> {
+    refuseInt8(this.runtime.int8, 'savePretrained')
     const config = this.config.with({ architectures: [this.constructor.name], dtype: 'float32' })
     return this.runtime.exclusive(async () => {
       const { tensors } = this.runtime.layout
@@ -387,11 +391,3 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
 
 /** A class that can be constructed: what `fromPretrained` is called on. */
 export type ModelClass<Model> = new (config: BertConfig, options?: ModelOptions) => Model
-
-async function tensorsAt<Place extends TensorPlace>(
-  places: readonly Place[],
-  read: (place: Place) => Promise<Float32Array>,
-): Promise<Map<string, Tensor>> {
-  const entry = async (place: Place) => [place.name, { data: await read(place), shape: [...place.shape] }] as const
-  return new Map(await Promise.all(places.map(entry)))
-}

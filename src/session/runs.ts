@@ -75,7 +75,7 @@ export interface RecordedGeneration {
 
 export interface RuntimeOptions extends BackendOptions {
   /** float32 */
-  readonly dtype?: FloatType | 'auto'
+  readonly dtype?: FloatType | 'int8' | 'auto'
 }
 
 /** Called after each run with what it has executed, the run's scalars, and the seconds that each record took. */

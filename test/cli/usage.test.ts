@@ -24,6 +24,7 @@ describe('bad usage exits with 2 and one line that says what is wrong', () => {
     [['--push-to-hub'], /--push-to-hub is not available/],
     [['--bf16', '--dtype', 'float32'], /Expected --bf16 or --dtype float32 but received both/],
     [['--dtype', 'float16'], /Expected --dtype to be one of float32, bfloat16, auto but received 'float16'/],
+    [['--dtype', 'int8'], /int8 is for predict, evaluate, generate and fill-mask, whole numbers cannot be trained/],
     [['--dtype', 'float8'], /--dtype to be one of .*but received 'float8'/],
     [['--backend', 'cuda'], /not available yet: --backend cuda/],
     [['--task', 'poetry'], /--task to be one of .*but received 'poetry'/],

@@ -118,7 +118,7 @@ inline int arena_of(const std::string& op, const std::string& name) {
   if (name == "exp_avg_sq") return 3;
   if (op == "gradient_norm" || op == "adamw") return name == "norm" ? 4 : name == "w" ? 0 : 1;
   if ((op == "store_rows" || op == "copy_rows") && name == "y") return 6;
-  for (const char* weight : {"word", "type", "position", "gamma", "beta", "w", "bias", "weight", "alpha_p", "alpha_n", "eps"})
+  for (const char* weight : {"word", "type", "position", "gamma", "beta", "w", "scale", "bias", "weight", "alpha_p", "alpha_n", "eps"})
     if (name == weight) return 0;
   for (const char* packed : {"packed", "forward", "backward"})
     if (name == packed) return 7;
@@ -213,7 +213,9 @@ inline Plan build() {
     segment_cross_entropy_backward,
     gradient_norm,
     adamw,
-    pack_weight
+    pack_weight,
+    linear_int8,
+    embedding_int8
   };
   Plan p;
   append(p, embedding);
@@ -289,6 +291,11 @@ inline Plan build() {
     append(p, linear, {{"type", (double)product}, {"to", (double)product}});
     append(p, linear_backward_data, {{"type", (double)product}, {"to", (double)product}});
   }
+  for (int act = 0; act < 2; act++) {
+    append(p, linear_int8, {{"act", (double)act}, {"K", act ? 21 : 150}, {"N", act ? 35 : 18}});
+    append(p, linear_int8, {{"act", (double)act}, {"rows", 1}}, {"bias"});
+  }
+  append(p, embedding_int8);
   // every op with bfloat16 activations
   for (int id = 1; bk::op_info(id); id++) {
     const bk::OpInfo& op = *bk::op_info(id);

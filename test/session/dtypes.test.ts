@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest'
 import { ArgumentError, BackendError, NonFiniteError } from '../../src/errors.ts'
 import { AdamW } from '../../src/session/adamw.ts'
 import { BertForMaskedLM, BertForSequenceClassification } from '../../src/session/models.ts'
+import type { ModelOptions } from '../../src/session/options.ts'
 import { norm } from '../conformance/harness.ts'
 import { sameBits, sequences, tinyConfig } from './tiny.ts'
 
@@ -12,7 +13,7 @@ type Dtype = (typeof DTYPES)[number]
 const inputIds = sequences([3, 16, 1, 7])
 const labels = [0, 2, 1, 1]
 
-const classifier = (dtype: Dtype, options: { seed?: number; threads?: number } = {}) =>
+const classifier = (dtype: ModelOptions['dtype'], options: { seed?: number; threads?: number } = {}) =>
   new BertForSequenceClassification(tinyConfig(), { seed: 5, dtype, ...options })
 
 /** Logits without dropout, as `model` computes them and as a model that has only been given its weights. */
