@@ -4,46 +4,75 @@
 
 /** Rows of a panel. */
 export const PANEL = 16
-/** Adding it and taking it away rounds a float32 below 2^22 to an integer, ties to even. */
+/** Added to a float32 below 2^22, it leaves the nearest integer, ties to even, in the low bits of the sum. */
 const ROUNDER = 1.5 * 2 ** 23
+/** Such sums of a row, and their bits. */
+let sums = new Float32Array(1024)
+let sumBits = new Int32Array(sums.buffer)
 
 export const panelBytes = (K: number): number => PANEL * 4 * Math.ceil(K / 4)
 /** 4-byte words of a matrix. */
 export const int8Words = (N: number, K: number): number => (Math.ceil(N / PANEL) * panelBytes(K)) / 4
 
-/**
- * Rounds a row to int8 and puts it into its panel, as row `r` of it; returns the scale. Computed in float32, as kernels round rows
- * of activations: a row of magnitudes below 2^-126 * 127 is zeros, and the scale of one that is not finite is NaN.
- */
-export function putRow(row: Float32Array, panel: Int8Array, r: number): number {
+export const bitsOf = ({ buffer, byteOffset, length }: Float32Array): Int32Array =>
+  new Int32Array(buffer, byteOffset, length)
+
+/** The bits of the greatest magnitude: those of positive floats are in their order, infinity and NaNs come last. */
+function greatest(valueBits: Int32Array, from: number, end: number): number {
   let most = 0
-  let sum = 0
-  for (let k = 0; k < row.length; k++) {
-    const magnitude = Math.abs(row[k])
+  for (let k = from; k < end; k++) {
+    const magnitude = valueBits[k] & 0x7fffffff
     if (magnitude > most) most = magnitude
-    sum += magnitude
   }
-  const scale = Math.fround(most / 127)
-  const inverse = scale < 2 ** -126 || !Number.isFinite(sum) ? 0 : Math.fround(1 / scale)
-  for (let k = 0, at = r * 4; k < row.length; k++) {
-    panel[at] = Math.fround(Math.fround(row[k] * inverse) + ROUNDER) - ROUNDER
-    at += (k & 3) === 3 ? 4 * PANEL - 3 : 1
+  return most
+}
+
+/**
+ * Rounds `columns` values from `from` on to int8 and puts them into a panel, as row `r` of it; returns the scale. `valueBits` are those
+ * of `values`. Computed in float32, as kernels round rows of activations: a row of magnitudes below 2^-126 * 127 is zeros, and the
+ * scale of one that is not finite is NaN.
+ */
+export function putRow(
+  values: Float32Array,
+  valueBits: Int32Array,
+  from: number,
+  columns: number,
+  panel: Int32Array,
+  r: number,
+): number {
+  sumBits[0] = greatest(valueBits, from, from + columns)
+  const scale = Math.fround(sums[0] / 127)
+  const finite = Number.isFinite(scale)
+  const isZero = scale < 2 ** -126
+  const inverse = isZero || !finite ? 0 : Math.fround(1 / scale)
+  const padded = Math.ceil(columns / 4) * 4
+  if (sums.length < padded) {
+    sums = new Float32Array(padded)
+    sumBits = new Int32Array(sums.buffer)
   }
-  return Number.isFinite(sum) ? (inverse === 0 ? 0 : scale) : Number.NaN
+  // sums first and words then: bits that are read right after their sum was stored would have to wait for it
+  for (let k = 0; k < columns; k++) sums[k] = Math.fround(values[from + k] * inverse) + ROUNDER
+  for (let k = columns; k < padded; k++) sums[k] = ROUNDER
+  for (let k = 0, at = r; k < padded; k += 4, at += PANEL)
+    panel[at] =
+      (sumBits[k] & 255) | ((sumBits[k + 1] & 255) << 8) | ((sumBits[k + 2] & 255) << 16) | (sumBits[k + 3] << 24)
+  if (!finite) return Number.NaN
+  return isZero ? 0 : scale
 }
 
 /** Row `r` of a panel as float32. */
-export function takeRow(panel: Int8Array, r: number, scale: number, row: Float32Array): void {
-  for (let k = 0; k < row.length; k++) row[k] = scale * panel[(k >> 2) * PANEL * 4 + r * 4 + (k & 3)]
+export function takeRow(panel: Int32Array, r: number, scale: number, row: Float32Array): void {
+  for (let k = 0; k < row.length; k++) row[k] = scale * ((panel[(k >> 2) * PANEL + r] << (24 - 8 * (k & 3))) >> 24)
 }
 
 /** A matrix [N, K] as int8, and the scales of its rows. */
 export function toInt8(values: Float32Array, K: number): { words: Int32Array; scales: Float32Array } {
   const N = values.length / K
   const words = new Int32Array(int8Words(N, K))
+  const bits = bitsOf(values)
   const scales = Float32Array.from({ length: N }, (_, n) => {
-    const panel = new Int8Array(words.buffer, Math.floor(n / PANEL) * panelBytes(K), panelBytes(K))
-    return putRow(values.subarray(n * K, (n + 1) * K), panel, n % PANEL)
+    const panel = new Int32Array(words.buffer, Math.floor(n / PANEL) * panelBytes(K), panelBytes(K) / 4)
+    return putRow(values, bits, n * K, K, panel, n % PANEL)
   })
   return { words, scales }
 }

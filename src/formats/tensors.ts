@@ -119,7 +119,10 @@ export class StoredTensors<Place extends TensorPlace = TensorPlace> implements T
   }
 }
 
-/** A tensor's bytes, row after row, in pieces of whole elements whose memory is used again for the next one. */
+/**
+ * A tensor's bytes, row after row, in pieces of whole elements whose memory is used again for the one after the next: that is read while
+ * a piece is used.
+ */
 async function* rawPieces(place: TensorPlace): AsyncGenerator<Uint8Array> {
   const { source, offset, length, shape, strides } = place
   if (length === 0) return
@@ -128,10 +131,23 @@ async function* rawPieces(place: TensorPlace): AsyncGenerator<Uint8Array> {
     yield* stridedPieces(source, offset, shape, strides, length / elementsOf(shape), PIECE_BYTES)
     return
   }
-  const buffer = allocate(() => new Uint8Array(Math.min(length, PIECE_BYTES)), length, source.name)
-  for (let done = 0; done < length; done += buffer.length) {
-    const piece = buffer.subarray(0, Math.min(buffer.length, length - done))
+  const most = Math.min(length, PIECE_BYTES)
+  const make = () => allocate(() => new Uint8Array(most), most, source.name)
+  const buffers = length > most ? [make(), make()] : [make()]
+  const readAt = async (done: number): Promise<Uint8Array> => {
+    const piece = buffers[(done / most) % 2].subarray(0, Math.min(most, length - done))
     await source.read(piece, offset + done)
-    yield piece
+    return piece
+  }
+  let next: Promise<Uint8Array> | undefined = readAt(0)
+  try {
+    for (let done = 0; next; done += most) {
+      const piece: Uint8Array = await next
+      next = done + most < length ? readAt(done + most) : undefined
+      next?.catch(() => {}) // it is awaited when its turn comes
+      yield piece
+    }
+  } finally {
+    await next?.catch(() => {}) // nobody reads a source that is being closed
   }
 }

@@ -1,7 +1,7 @@
 import type { BackendMemory } from '../backend/backend.ts'
 import { ArgumentError } from '../errors.ts'
 import { Arena } from '../graph/op-table.ts'
-import { PANEL, panelBytes, putRow, takeRow } from '../int8.ts'
+import { bitsOf, PANEL, panelBytes, putRow, takeRow } from '../int8.ts'
 import type { Int8Place, TensorPlace } from './layout.ts'
 
 /** Bytes of panels that are written or read at a time, at least one panel. */
@@ -25,7 +25,7 @@ class Panels {
   /** Rows, and the first one after them. */
   readonly first: number
   readonly end: number
-  readonly #bytes: Int8Array<ArrayBuffer>
+  readonly #all: Int32Array<ArrayBuffer>
   readonly #size: number
   readonly #words: number
 
@@ -37,11 +37,11 @@ class Panels {
     const panels = Math.min(Math.max(1, Math.floor(STRETCH / this.#size)), Math.ceil((allRows - this.first) / PANEL))
     this.end = this.first + panels * PANEL
     const bytes = panels * this.#size
-    this.#bytes = new Int8Array(memory && memory.byteLength >= bytes ? memory : new ArrayBuffer(bytes), 0, bytes)
+    this.#all = new Int32Array(memory && memory.byteLength >= bytes ? memory : new ArrayBuffer(bytes), 0, bytes / 4)
   }
 
   get memory(): ArrayBuffer {
-    return this.#bytes.buffer
+    return this.#all.buffer
   }
 
   has(row: number): boolean {
@@ -49,13 +49,13 @@ class Panels {
   }
 
   clear(): void {
-    this.#bytes.fill(0)
+    this.#all.fill(0)
   }
 
   /** The panel of this row. */
-  at(row: number): Int8Array {
-    const start = this.offsetOf(row) - this.offsetOf(this.first)
-    return this.#bytes.subarray(start, start + this.#size)
+  at(row: number): Int32Array {
+    const start = (this.offsetOf(row) - this.offsetOf(this.first)) / 4
+    return this.#all.subarray(start, start + this.#size / 4)
   }
 
   /** Where the panel of this row lies among the weights. */
@@ -65,7 +65,7 @@ class Panels {
 
   /** The panels up to the one of row `last`, as the weights have them. */
   through(last: number): Int32Array<ArrayBuffer> {
-    return new Int32Array(this.#bytes.buffer, 0, (this.offsetOf(last) - this.offsetOf(this.first) + this.#size) / 4)
+    return this.#all.subarray(0, (this.offsetOf(last) - this.offsetOf(this.first) + this.#size) / 4)
   }
 }
 
@@ -74,7 +74,7 @@ class Panels {
  * two tensors of a stack share is kept here too, because each of them writes it whole.
  */
 export class Int8Weights {
-  readonly #shared = new Map<number, Int8Array>()
+  readonly #shared = new Map<number, Int32Array>()
   #writing: { readonly name: string; next: number; readonly row: Float32Array; panels: Panels } | undefined
   #scales = new Float32Array(0)
   /** Of the panels that were written last. */
@@ -95,19 +95,28 @@ export class Int8Weights {
     const writing = this.#writing
     if (writing?.name !== place.name || writing.next !== start)
       throw new TypeError(`${place.name}: expected its values in order, element ${writing?.next} after ${start}`)
+    const put = (from: Float32Array, bits: Int32Array, at: number): void => {
+      const n = writing.next / columns - 1
+      const row = first + n
+      if (!writing.panels.has(row)) {
+        this.#close(memory, place.int8, writing.panels, row - 1)
+        writing.panels = this.#open(place.int8, row)
+      }
+      this.#scales[n] = putRow(from, bits, at, columns, writing.panels.at(row), row % PANEL)
+    }
+    const bits = bitsOf(values)
+    const rowBits = bitsOf(writing.row)
     for (let at = 0; at < values.length; ) {
       const column = writing.next % columns
-      const n = (writing.next - column) / columns
-      const taken = values.subarray(at, at + columns - column)
-      writing.row.set(taken, column)
-      at += taken.length
-      writing.next += taken.length
-      if (column + taken.length < columns) break
-      if (!writing.panels.has(first + n)) {
-        this.#close(memory, place.int8, writing.panels, first + n - 1)
-        writing.panels = this.#open(place.int8, first + n)
+      const taken = Math.min(columns - column, values.length - at)
+      writing.next += taken
+      if (taken === columns) put(values, bits, at)
+      else {
+        // a row that comes in parts
+        writing.row.set(values.subarray(at, at + taken), column)
+        if (column + taken === columns) put(writing.row, rowBits, 0)
       }
-      this.#scales[n] = putRow(writing.row, writing.panels.at(first + n), (first + n) % PANEL)
+      at += taken
     }
     if (writing.next < place.elements) return
     this.#close(memory, place.int8, writing.panels, first + rows - 1)
