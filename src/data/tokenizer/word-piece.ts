@@ -45,14 +45,16 @@ class VocabularyTrie {
 
   add(root: number, text: string, id: number): void {
     let node = root
-    for (const char of text) {
-      const code = char.codePointAt(0) as number
-      let next = this.child(node, code)
+    for (let at = 0; at < text.length; ) {
+      const code = text.codePointAt(at)!
+      at += code > 0xffff ? 2 : 1
+      const slot = this.#slot(node, code)
+      let next = this.#slots[slot] - 1
       if (next === NONE) {
         next = this.#count++
         this.#parents[next] = node
         this.#codes[next] = code
-        this.#slots[this.#slot(node, code)] = next + 1
+        this.#slots[slot] = next + 1
       }
       node = next
     }
