@@ -5,7 +5,7 @@ import { chromium } from 'playwright-core'
 import { FOLDERS } from '../../examples/browser/serve.mjs'
 
 const executablePath = process.env.CHROMIUM || '/usr/bin/chromium'
-const reference = process.env.BERTKIT_REFERENCE_DIR
+export const reference = process.env.BERTKIT_REFERENCE_DIR
 
 const missing = [
   !fs.existsSync(executablePath) && `there is no ${executablePath} (CHROMIUM names another one)`,
