@@ -55,7 +55,10 @@ async function answer(request, response, { folders, isolated }) {
 /** Listens on this machine; `folders` as FOLDERS, port 0 for any free one. */
 export async function serve({ folders = FOLDERS, isolated = true, port = 0 } = {}) {
   const server = http.createServer((request, response) => {
-    answer(request, response, { folders, isolated }).catch(() => response.destroy())
+    answer(request, response, { folders, isolated }).catch(() => {
+      if (response.headersSent) response.destroy()
+      else response.writeHead(400).end()
+    })
   })
   await new Promise((resolve, reject) => {
     server.once('error', reject)

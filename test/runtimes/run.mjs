@@ -7,6 +7,14 @@ import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 
 const folder = import.meta.dirname
+const missing = ['dist/edge.js', 'build/wasm/bertkit.wasm'].filter(
+  (file) => !fs.existsSync(path.join(folder, '..', '..', file)),
+)
+if (missing.length > 0) {
+  console.error(`${missing.join(' and ')} is not there: run npm run build and npm run build:wasm first`)
+  process.exit(1)
+}
+
 const modified = (...parts) => fs.statSync(path.join(folder, ...parts), { throwIfNoEntry: false })?.mtimeMs ?? 0
 
 // npm writes its own copy of the lock file last
