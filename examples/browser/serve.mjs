@@ -10,7 +10,7 @@ const root = fileURLToPath(new URL('../../', import.meta.url))
 
 /** What the page needs, by the beginning of its address. */
 export const FOLDERS = Object.fromEntries(
-  ['dist/', 'build/wasm/', 'examples/browser/'].map((name) => [`/${name}`, path.join(root, name)]),
+  ['dist/', 'examples/browser/'].map((name) => [`/${name}`, path.join(root, name)]),
 )
 
 const TYPES = {
@@ -70,7 +70,7 @@ export async function serve({ folders = FOLDERS, isolated = true, port = 0 } = {
 export const addressOf = (server) => `http://localhost:${server.address().port}`
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const missing = ['dist/edge.js', 'build/wasm/bertkit.wasm'].filter((file) => !fs.existsSync(path.join(root, file)))
+  const missing = ['dist/edge.js', 'dist/wasm/bertkit.wasm'].filter((file) => !fs.existsSync(path.join(root, file)))
   if (missing.length > 0) {
     console.error(`${missing.join(' and ')} is not there: run npm run build and npm run build:wasm first`)
     process.exit(1)

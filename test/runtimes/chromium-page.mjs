@@ -1,8 +1,9 @@
 // What chromium.test.mjs asks of a page: each function runs there, and returns what the test judges.
 import * as bertkit from '/dist/edge.js'
+import { embed } from './program.mjs'
 import { tinyCurve } from './tiny-curve.mjs'
 
-const { AdamW, BertForSequenceClassification, BertModel, BertTokenizer } = bertkit
+const { AdamW, BertForSequenceClassification, BertModel } = bertkit
 const MINILM = '/shared/data/weights/all-MiniLM-L6-v2/'
 const fetchJson = async (url) => (await fetch(url)).json()
 
@@ -13,28 +14,14 @@ const failure = (promise) =>
     ({ name, code, message }) => ({ name, code, message }),
   )
 
-/** Differences from golden/minilm: sentences with other token ids, and the largest of any number of an embedding. */
+/** Sentence vectors of MiniLM: what `embed` says about them, and what computed them. */
 export async function embeddings(options) {
   const golden = await fetchJson('/shared/golden/minilm/embeddings.json')
-  const tokenizer = await BertTokenizer.fromPretrained(MINILM)
-  const ids = golden.sentences.map((text) => tokenizer.encode(text, { truncation: true, maxLength: 256 }).inputIds)
-  const otherIds = ids.filter((row, i) => JSON.stringify([...row]) !== JSON.stringify(golden.input_ids[i])).length
-  const model = await BertModel.fromPretrained(MINILM, options)
-  const description = await model.describe()
-  const { lastHiddenState } = await model.forward({ inputIds: golden.input_ids })
-  model.dispose()
-  const width = lastHiddenState.shape[1]
-  let row = 0
-  let largest = 0
-  for (const [i, { length }] of golden.input_ids.entries()) {
-    const mean = new Float64Array(width)
-    for (let t = 0; t < length; t++, row++)
-      for (let j = 0; j < width; j++) mean[j] += lastHiddenState.data[row * width + j] / length
-    const norm = Math.hypot(...mean)
-    for (const [j, value] of golden.embeddings[i].entries())
-      largest = Math.max(largest, Math.abs(value - mean[j] / norm))
+  return {
+    ...(await embed(bertkit, MINILM, golden, options)),
+    description: await bertkit.describeBackend(options),
+    isolated: crossOriginIsolated,
   }
-  return { otherIds, largest, description, isolated: crossOriginIsolated }
 }
 
 /** The loss curve of 20 steps of a tiny model. */

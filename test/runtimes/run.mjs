@@ -7,7 +7,7 @@ import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
 
 const folder = import.meta.dirname
-const missing = ['dist/edge.js', 'build/wasm/bertkit.wasm'].filter(
+const missing = ['dist/edge.js', 'dist/wasm/bertkit.wasm'].filter(
   (file) => !fs.existsSync(path.join(folder, '..', '..', file)),
 )
 if (missing.length > 0) {
