@@ -116,6 +116,34 @@ describe('a backend in a worker', () => {
     await program.run(memory, run)
   })
 
+  it('rejects a run that was cancelled on its way, though it went on to its end', async () => {
+    let began = () => {}
+    const begun = new Promise<void>((resolve) => {
+      began = resolve
+    })
+    let ended = () => {}
+    const end = new Promise<void>((resolve) => {
+      ended = resolve
+    })
+    const slow = async (settings: unknown): Promise<Backend> => {
+      const backend = await native(settings)
+      const run = async () => {
+        began()
+        await end
+      }
+      return { ...backend, compile: () => ({ run, dispose() {} }) }
+    }
+    const backend = await openRemote(wire(slow).port, { threads: 1 })
+    const plan = nothing()
+    const memory = backend.createMemory()
+    const controller = new AbortController()
+    const running = backend.compile(plan).run(memory, new Float64Array(plan.scalars), controller.signal)
+    await begun
+    controller.abort()
+    ended()
+    await expect(running).rejects.toThrow(AbortedError)
+  })
+
   it('refuses to touch memory during a run, and after it was disposed', async () => {
     const backend = await open()
     const plan = nothing()

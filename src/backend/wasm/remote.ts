@@ -182,6 +182,8 @@ class RemoteProgram implements Program {
       cancellable: signal !== undefined,
     } as const
     const seconds = await memory.during(this.connection.ask<'run'>(question, signal))
+    // of memory that is not shared a run goes on to its end; what has a signal changes no weight
+    if (signal?.aborted) throw new AbortedError()
     if (seconds) timed?.(seconds)
   }
 
