@@ -54,6 +54,7 @@ const calls = {
 }
 
 export default {
+  /** @returns {Promise<unknown>} */
   async fetch(request) {
     const { call, ...settings } = await request.json()
     try {

@@ -81,5 +81,24 @@ describe.each(PLACES)(
       expect(disturbed).toEqual(undisturbed)
       expect(disturbed[3]).not.toBe(disturbed[0])
     })
+
+    test('packed weights that have no room are done without: the same bits', async () => {
+      // 8 MiB of weights, as much again packed
+      const wide = { hiddenSize: 64, numHiddenLayers: 4, intermediateSize: 4096, maxPositionEmbeddings: 512 }
+      const scores = async (memoryLimit: number, batches: number[][][]) => {
+        const model = tinyClassifier(wide, limited(memoryLimit))
+        const found: Float32Array[] = []
+        for (const batch of batches) found.push((await model.forward({ inputIds: batch })).logits.data)
+        model.dispose()
+        return found
+      }
+      const never = { memoryLimit: 14 * MIB, batches: [inputIds, inputIds, inputIds] }
+      const untilLong = { memoryLimit: 33 * MIB, batches: [inputIds, inputIds, sequences([300, 200]), inputIds] }
+      for (const { memoryLimit, batches } of [never, untilLong]) {
+        const unlimited = await scores(64 * MIB, batches)
+        const found = await scores(memoryLimit, batches)
+        expect(found.map((data, i) => sameBits(data, unlimited[i]))).toEqual(batches.map(() => true))
+      }
+    })
   },
 )
