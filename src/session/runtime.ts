@@ -238,7 +238,7 @@ export class ModelRuntime extends ModelMemory {
       .filter(isTrainable)
       .filter(({ owner }) => !written.has(owner) && !this.#zeroGradients.has(owner))
     for (const place of places) {
-      this.writeLike(Arena.gradients, place, new Float32Array(place.elements))
+      this.clearLike(Arena.gradients, place)
       this.#zeroGradients.add(place.owner)
     }
   }

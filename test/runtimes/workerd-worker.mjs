@@ -23,6 +23,8 @@ const calls = {
       golden: golden && (await (await fetch(golden)).json()),
       options: { ...options, wasm: { ...options.wasm, binary } },
     }),
+  embed: async ({ minilm, golden, options }) =>
+    embed(bertkit, minilm, await (await fetch(golden)).json(), { ...options, wasm: { binary } }),
   describe: ({ options }) => describeBackend({ ...options, wasm: { ...options.wasm, binary } }),
   withoutBinary: () => describeBackend(),
   bytes: async ({ url }) => describeBackend({ wasm: { binary: url } }),
