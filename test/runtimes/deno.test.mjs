@@ -9,4 +9,12 @@ const names = {
 }
 const file = process.platform === 'win32' ? 'deno.exe' : 'deno'
 
-testPackage('Deno', installed([names[process.platform]], file), ['run', '--quiet', '--allow-all'])
+testPackage('Deno', installed([names[process.platform]], file), [
+  'run',
+  '--quiet',
+  '--no-prompt',
+  '--allow-read',
+  '--allow-env',
+  '--allow-net',
+  '--allow-ffi',
+])

@@ -6,7 +6,7 @@ import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { binary, dist, root, run, runMain, serve, settings, verify } from './support.mjs'
 
-/** `runtime`: from `installed`. `flags`: before the script. */
+/** `program` or why it is `missing`: from `installed`. `flags`: before the script. */
 export function testPackage(name, { program, missing }, flags) {
   describe(name, { skip: missing }, () => {
     const command = [program, ...flags]
