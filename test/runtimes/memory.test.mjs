@@ -62,7 +62,7 @@ describe('memory', () => {
   }, async (t) => {
     const { modulesOf, start } = await import('./workerd.mjs')
     const entry = path.join(import.meta.dirname, 'workerd-worker.mjs')
-    const worker = start(await modulesOf(entry, () => binary('bertkit-relaxed')))
+    const worker = start(await modulesOf(entry, binary('bertkit-relaxed')))
     try {
       await worker.ready
       const children = fs.readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'utf8').trim().split(' ')

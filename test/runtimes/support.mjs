@@ -14,8 +14,8 @@ export const binary = (name) => path.join(root, 'dist', 'wasm', `${name}.wasm`)
 
 const required = process.env.BERTKIT_REQUIRE_RUNTIMES === '1'
 const reference = process.env.BERTKIT_REFERENCE_DIR ?? path.join(root, '..', 'shared')
-const minilmFolder = path.join(reference, 'data', 'weights', 'all-MiniLM-L6-v2')
-const goldenFile = path.join(reference, 'golden', 'minilm', 'embeddings.json')
+export const minilmFolder = path.join(reference, 'data', 'weights', 'all-MiniLM-L6-v2')
+export const goldenFile = path.join(reference, 'golden', 'minilm', 'embeddings.json')
 
 /** What is served: by the first part of the path. */
 const served = { minilm: minilmFolder, golden: path.dirname(goldenFile), wasm: path.join(root, 'dist', 'wasm') }

@@ -6,8 +6,8 @@ import { Miniflare } from 'miniflare'
 
 export const COMPATIBILITY_DATE = '2026-04-01'
 
-/** The modules of a worker: the bundle of `entry`, and the .wasm files that it imports, by `resolve` of the name it gives them. */
-export async function modulesOf(entry, resolve) {
+/** The modules of a worker: the bundle of `entry`, and the .wasm that it imports; `file` is that one where the import is of none. */
+export async function modulesOf(entry, file) {
   const binaries = new Map()
   const { outputFiles } = await build({
     entryPoints: [entry],
@@ -19,9 +19,11 @@ export async function modulesOf(entry, resolve) {
     plugins: [
       {
         name: 'wasm',
-        setup: ({ onResolve }) =>
-          onResolve({ filter: /\.wasm$/ }, ({ path: name }) => {
-            binaries.set(path.basename(name), resolve(name))
+        setup: ({ onResolve, resolve }) =>
+          onResolve({ filter: /\.wasm$/ }, async ({ path: name, pluginData, ...from }) => {
+            if (pluginData === 'resolve') return
+            const found = file ?? (await resolve(name, { ...from, pluginData: 'resolve' })).path
+            binaries.set(path.basename(name), found)
             return { path: `./${path.basename(name)}`, external: true }
           }),
       },
@@ -29,7 +31,7 @@ export async function modulesOf(entry, resolve) {
   })
   return [
     { type: 'ESModule', path: 'worker.mjs', contents: outputFiles[0].text },
-    ...[...binaries].map(([name, file]) => ({ type: 'CompiledWasm', path: name, contents: fs.readFileSync(file) })),
+    ...[...binaries].map(([name, found]) => ({ type: 'CompiledWasm', path: name, contents: fs.readFileSync(found) })),
   ]
 }
 

@@ -16,7 +16,7 @@ describe('workerd', { skip: missing }, () => {
     const { modulesOf, start } = await import('./workerd.mjs')
     server = await serve()
     const entry = path.join(import.meta.dirname, 'workerd-worker.mjs')
-    const modules = (name) => modulesOf(entry, () => binary(name))
+    const modules = (name) => modulesOf(entry, binary(name))
     const [baseline, relaxed] = [await modules('bertkit'), await modules('bertkit-relaxed')]
     workers = {
       baseline: start(baseline),
