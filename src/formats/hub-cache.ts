@@ -35,10 +35,15 @@ const exists = (file: string): Promise<boolean> =>
 const isErrno = (error: unknown, ...codes: string[]): boolean =>
   error instanceof Error && 'code' in error && codes.includes(String(error.code))
 
-const HOST = createHash('sha256').update(os.hostname()).digest('hex').slice(0, 8)
+let host: string | undefined
+/** Asked for when it is needed: Deno must be allowed to tell it. */
+const ownHost = (): string => {
+  host ??= createHash('sha256').update(os.hostname()).digest('hex').slice(0, 8)
+  return host
+}
 let counter = 0
 /** Part of a name that no other process of any machine uses, and that says which process of this machine did. */
-const ownName = (): string => `${HOST}-${process.pid}-${counter++}`
+const ownName = (): string => `${ownHost()}-${process.pid}-${counter++}`
 
 function isRunning(pid: number): boolean {
   try {
@@ -183,7 +188,7 @@ export class HubCache {
       if (!name.startsWith(`${etag}.`)) return false
       // written by a process of this machine that has ended
       const [, host, pid] = /^\.([0-9a-f]{8})-(\d+)-\d+\.incomplete$/.exec(name.slice(etag.length)) ?? []
-      return host === HOST && !isRunning(Number(pid))
+      return host === ownHost() && !isRunning(Number(pid))
     }
     for (const name of await fs.readdir(this.#blobs)) {
       if (!isLeft(name)) continue

@@ -143,8 +143,15 @@ export class ModelMemory {
   /** Moments of zero, as a new optimiser has them. */
   clearMoments(): void {
     for (const arena of [Arena.expAvg, Arena.expAvgSq])
-      for (const place of this.current.tensors.values())
-        if (isTrainable(place)) this.writeLike(arena, place, new Float32Array(place.elements))
+      for (const place of this.current.tensors.values()) if (isTrainable(place)) this.clearLike(arena, place)
+  }
+
+  /** Zeros in place of a tensor of the gradients or of a moment. */
+  protected clearLike(arena: Arena, { gradients, elements }: TrainablePlace): void {
+    this.mapped().reserve(arena, this.current.gradientBytes)
+    const zeros = new Float32Array(Math.min(elements, PIECE_ELEMENTS))
+    for (let start = 0; start < elements; start += zeros.length)
+      this.mapped().write(arena, gradients + start * 4, zeros.subarray(0, elements - start))
   }
 
   writeLike(arena: Arena, place: TrainablePlace, values: Float32Array): void {

@@ -25,6 +25,7 @@ export class PackedWeights implements Packing {
   #bytes = 0
   /** Of the weights that the last forward read. */
   #version = -1
+  #givenUp = false
 
   constructor(
     private readonly type: FloatType,
@@ -37,14 +38,25 @@ export class PackedWeights implements Packing {
    * be given back then. Nor in the first forward with new weights, which may be the only one.
    */
   serves(differentiate: boolean, version: number): boolean {
-    if (this.product.bytes === 2) return true
+    if (!this.optional) return true
     if (differentiate) {
       this.invalidate()
       return false
     }
     const readBefore = this.#version === version
     this.#version = version
-    return readBefore
+    return readBefore && !this.#givenUp
+  }
+
+  /** Whether all can be computed without. */
+  get optional(): boolean {
+    return this.product.bytes === 4
+  }
+
+  /** There is no memory for them: from now on they serve nothing. */
+  giveUp(): void {
+    this.#givenUp = true
+    this.invalidate()
   }
 
   /** Of the arena. */

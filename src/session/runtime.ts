@@ -1,5 +1,5 @@
 import type { Program } from '../backend/backend.ts'
-import { ArgumentError, BusyError } from '../errors.ts'
+import { ArgumentError, BackendError, BusyError } from '../errors.ts'
 import { type Capacity, Graph, type Packing, roundUp, type Value } from '../graph/graph.ts'
 import { Arena, Row } from '../graph/op-table.ts'
 import { compilePlan, MAX_ARENA_BYTES, type Plan } from '../graph/plan.ts'
@@ -47,6 +47,8 @@ export class ModelRuntime extends ModelMemory {
   readonly #generations = new PlanCache<RecordedGeneration>()
   readonly #cacheRegions = new Regions()
   #packedWeights: PackedWeights | undefined
+  /** Plans whose memory was had. */
+  readonly #haveRun = new WeakSet<Plan>()
   #filling: Promise<void> | undefined
   #tail: Promise<unknown> = Promise.resolve()
   #pending = 0
@@ -141,23 +143,22 @@ export class ModelRuntime extends ModelMemory {
   ): Promise<RecordedStep> {
     const counts = countRows(batch, indices, settings)
     const capacity = capacityFor(counts, settings)
-    const packing = this.#packing(settings.differentiate)
-    const step = this.#steps.get(JSON.stringify([settings, capacity, packing !== undefined]), () =>
-      this.#compile(recordStep(this.#head, capacity, settings, this.#hiddenSize, this.dtype, packing)),
-    )
-    await this.#prepare(step.plan, packing)
-    const inputs = step.batch
-    for (const [value, data] of rowInputs(inputs, batch, indices)) this.#write(value, data)
-    for (const [name, { rows, data }] of Object.entries(labels?.terms ?? {}))
-      this.#write(step.labels[name], rows === 'tokens' ? indices.tokenLabels : data)
-    for (const mask of masks ? step.masks : [])
-      this.#write(mask.keep, await drawMask(mask, { batch, indices, labels }, masks!))
-    if (settings.differentiate && scalars.microStep === 0) this.#clearUnwritten(step.written)
-    for (const offset of step.written) this.#zeroGradients.delete(offset)
-    const run = this.#scalars(step.plan, counts)
-    setStepScalars(run, scalars)
-    await step.program.run(this.mapped(), run, signal, this.#timed(step.plan, run))
-    return step
+    const find = (packing?: PackedWeights) =>
+      this.#steps.get(JSON.stringify([settings, capacity, packing !== undefined]), () =>
+        this.#compile(recordStep(this.#head, capacity, settings, this.#hiddenSize, this.dtype, packing)),
+      )
+    return this.#runPacked(this.#packing(settings.differentiate), find, async (step) => {
+      for (const [value, data] of rowInputs(step.batch, batch, indices)) this.#write(value, data)
+      for (const [name, { rows, data }] of Object.entries(labels?.terms ?? {}))
+        this.#write(step.labels[name], rows === 'tokens' ? indices.tokenLabels : data)
+      for (const mask of masks ? step.masks : [])
+        this.#write(mask.keep, await drawMask(mask, { batch, indices, labels }, masks!))
+      if (settings.differentiate && scalars.microStep === 0) this.#clearUnwritten(step.written)
+      for (const offset of step.written) this.#zeroGradients.delete(offset)
+      const run = this.#scalars(step.plan, counts)
+      setStepScalars(run, scalars)
+      await step.program.run(this.mapped(), run, signal, this.#timed(step.plan, run))
+    })
   }
 
   /** One step of a generation: writes its inputs by their names, and runs. `record` is called once for each `key`. */
@@ -168,15 +169,13 @@ export class ModelRuntime extends ModelMemory {
     counts: Partial<Capacity>,
     signal?: AbortSignal,
   ): Promise<RecordedGeneration> {
-    const packing = this.#packing(false)
-    const step = this.#generations.get(`${key} ${packing !== undefined}`, () =>
-      this.#compile(record(this.#head, packing)),
-    )
-    await this.#prepare(step.plan, packing)
-    for (const [name, value] of Object.entries(step.inputs)) this.#write(value, inputs[name])
-    const run = this.#scalars(step.plan, counts)
-    await step.program.run(this.mapped(), run, signal, this.#timed(step.plan, run))
-    return step
+    const find = (packing?: PackedWeights) =>
+      this.#generations.get(`${key} ${packing !== undefined}`, () => this.#compile(record(this.#head, packing)))
+    return this.#runPacked(this.#packing(false), find, async (step) => {
+      for (const [name, value] of Object.entries(step.inputs)) this.#write(value, inputs[name])
+      const run = this.#scalars(step.plan, counts)
+      await step.program.run(this.mapped(), run, signal, this.#timed(step.plan, run))
+    })
   }
 
   /** A stretch of the cache for one generation; its byte offset. An ArgumentError when it would be too large to address. */
@@ -239,7 +238,7 @@ export class ModelRuntime extends ModelMemory {
       .filter(isTrainable)
       .filter(({ owner }) => !written.has(owner) && !this.#zeroGradients.has(owner))
     for (const place of places) {
-      this.writeLike(Arena.gradients, place, new Float32Array(place.elements))
+      this.clearLike(Arena.gradients, place)
       this.#zeroGradients.add(place.owner)
     }
   }
@@ -255,6 +254,30 @@ export class ModelRuntime extends ModelMemory {
     if (this.#packed.serves(differentiate, this.weightsVersion)) return this.#packed
     if (differentiate) this.mapped().release(Arena.packed)
     return undefined
+  }
+
+  /**
+   * Runs what `find` records, with packed weights or without. They are faster, and take memory beside the weights: where a first run with
+   * them is refused that, they are given back, and it is done without them, as all later ones.
+   */
+  async #runPacked<Recorded extends { readonly plan: Plan }>(
+    packing: PackedWeights | undefined,
+    find: (packing?: PackedWeights) => Recorded,
+    run: (recorded: Recorded) => Promise<void>,
+  ): Promise<Recorded> {
+    const recorded = find(packing)
+    try {
+      await this.#prepare(recorded.plan, packing)
+      await run(recorded)
+      this.#haveRun.add(recorded.plan)
+      return recorded
+    } catch (error) {
+      if (!packing?.optional || this.#haveRun.has(recorded.plan) || !(error instanceof BackendError)) throw error
+    }
+    packing.giveUp()
+    // what lies between two runs is empty anyway: given back too, so that all of it is one piece
+    for (const arena of [Arena.packed, Arena.activations, Arena.io]) this.mapped().release(arena)
+    return this.#runPacked(undefined, find, run)
   }
 
   /** Memory for a step, and the weights that it reads packed. */

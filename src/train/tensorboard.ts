@@ -86,7 +86,7 @@ export interface TensorBoardOrigin {
   readonly now: () => number
 }
 
-const here: TensorBoardOrigin = { host: hostname(), process: process.pid, now: () => Date.now() / 1000 }
+const here = (): TensorBoardOrigin => ({ host: hostname(), process: process.pid, now: () => Date.now() / 1000 })
 
 let filesOpened = 0
 
@@ -109,7 +109,7 @@ export class TensorBoardWriter {
   }
 
   /** Makes a new event file in `folder`, and the folder where it is missing. */
-  static async open(folder: string, origin: TensorBoardOrigin = here): Promise<TensorBoardWriter> {
+  static async open(folder: string, origin: TensorBoardOrigin = here()): Promise<TensorBoardWriter> {
     await makeFolder(folder)
     const { host, now, process } = origin
     const time = String(Math.floor(now())).padStart(10, '0')

@@ -212,6 +212,20 @@ describe.skipIf(built)(`running${because(built)}`, () => {
     await expect(endless()).rejects.toThrow(AbortedError)
   })
 
+  test('a signal is seen where the clock stands still during a computation, as in edge workers', async () => {
+    const { run } = dropouts(openInline(await load()))
+    const now = vi.spyOn(performance, 'now').mockReturnValue(1000)
+    try {
+      const signal = AbortSignal.timeout(20)
+      const endless = async () => {
+        for (let i = 0; i < 100_000; i++) await run(signal)
+      }
+      await expect(endless()).rejects.toThrow(AbortedError)
+    } finally {
+      now.mockRestore()
+    }
+  })
+
   test('closing ends it', async () => {
     const backend = openInline(await load())
     const { memory, program, run } = dropouts(backend)

@@ -3,7 +3,7 @@
 import { AbortedError, ArgumentError, BackendError, BusyError, DisposedError } from '../../errors.ts'
 import { Arena } from '../../graph/op-table.ts'
 import type { Plan } from '../../graph/plan.ts'
-import { slices } from '../../turns.ts'
+import { nextTurn, slices } from '../../turns.ts'
 import {
   type Backend,
   type BackendDescription,
@@ -46,11 +46,6 @@ const isTransient = (arena: Arena) => arena === Arena.activations || arena === A
 /** What a call gave, or why not. */
 type Outcome<Result> = { readonly error: number; readonly message: string } | { readonly result: Result }
 
-function resultOf<Result>(outcome: Outcome<Result>): Result {
-  if ('message' in outcome) throw backendError(outcome.error, outcome.message)
-  return outcome.result
-}
-
 /** An engine whose instance is replaced when it fails. */
 class InlineEngine {
   readonly memories = new Set<InlineMemory>()
@@ -74,6 +69,18 @@ class InlineEngine {
 
   get isOpen(): boolean {
     return this.#current !== undefined
+  }
+
+  /** How much memory there is, and may be. */
+  get room(): string {
+    return `the linear memory has ${this.current.bytes.length} bytes and may have ${this.memoryLimit} (memoryLimit)`
+  }
+
+  /** What a call gave, or its typed error. */
+  resultOf<Result>(outcome: Outcome<Result>): Result {
+    if (!('message' in outcome)) return outcome.result
+    const { error, message } = outcome
+    throw backendError(error, error === ErrorNumber.memory ? `${message}: ${this.room}` : message)
   }
 
   /** Calls into the instance. What is thrown there, a trap, ends the instance: another takes its place. */
@@ -131,7 +138,7 @@ class InlineMemory implements BackendMemory {
   }
 
   #create(): number {
-    return resultOf(
+    return this.engine.resultOf(
       this.engine.call((instance): Outcome<number> => {
         const error = instance.exports.bk_memory_create(instance.engine, instance.outAt)
         return error ? { error, message: 'No memory for a model' } : { result: instance.out() }
@@ -157,11 +164,7 @@ class InlineMemory implements BackendMemory {
     if (error) {
       // what it was before is gone where the contents are not kept
       if (isTransient(arena) && error === ErrorNumber.memory) this.#bytes.delete(arena)
-      const { current, memoryLimit } = this.engine
-      throw backendError(
-        error,
-        `No memory for an arena of ${bytes} bytes: the linear memory has ${current.bytes.length} bytes and may have ${memoryLimit} (memoryLimit)`,
-      )
+      throw backendError(error, `No memory for an arena of ${bytes} bytes: ${this.engine.room}`)
     }
     this.#bytes.set(arena, Math.max(bytes, this.#bytes.get(arena) ?? 0))
   }
@@ -269,7 +272,7 @@ class InlineProgram implements Program {
       exports.bk_free(at)
       return error ? { error, message: instance.message() } : { result: { instance, handle: instance.out() } }
     })
-    this.#made = resultOf(outcome)
+    this.#made = this.#engine.resultOf(outcome)
     return this.#made.handle
   }
 
@@ -306,7 +309,7 @@ class InlineProgram implements Program {
       if (times) exports.bk_free(times)
       return error ? { error, message: instance.message() } : { result: seconds }
     })
-    return resultOf(outcome)
+    return this.#engine.resultOf(outcome)
   }
 
   dispose(): void {
@@ -316,6 +319,15 @@ class InlineProgram implements Program {
     if (made && this.#engine.isOpen && made.instance === this.#engine.current)
       this.#engine.call(({ exports }) => exports.bk_program_free(made.handle))
   }
+}
+
+/** Runs without a turn where the clock does not say that one is due: in edge workers it stands still while a program computes. */
+const MOST_RUNS = 32
+
+function turns(): () => Promise<void> | undefined {
+  const due = slices()
+  let runs = 0
+  return () => due() ?? (++runs % MOST_RUNS === 0 ? nextTurn() : undefined)
 }
 
 export interface InlineBackend extends Backend {
@@ -330,8 +342,7 @@ export interface InlineBackend extends Backend {
 /** Opens an engine on a binary's module. A BackendError says what is wrong with the binary, or that the memory is refused. */
 export function openInline(module: WasmModule, options: InlineOptions = {}): InlineBackend {
   const engine = new InlineEngine(module, options)
-  const due = slices()
-  const turn = options.turns === false ? () => undefined : due
+  const turn = options.turns === false ? () => undefined : turns()
   const description: BackendDescription = engine.current.description
   return {
     description,

@@ -21,12 +21,14 @@ async function compileResponse(response: Response, where: string): Promise<WasmM
       `Cannot load the WebAssembly kernels: the answer for ${where} was ${response.status} ${response.statusText}`.trimEnd(),
     )
   const [type] = (response.headers.get('content-type') ?? 'nothing').split(';')
-  if (type.trim().toLowerCase() !== 'application/wasm')
+  const isTyped = type.trim().toLowerCase() === 'application/wasm'
+  const isFile = where.startsWith('file:') // Deno fetches files, and gives them no type
+  if (!isTyped && !isFile)
     throw new BackendError(
       `Cannot load the WebAssembly kernels: ${where} came as ${type.trim()}, expected application/wasm. If the file is right, its server must be told this MIME type`,
     )
   const { compileStreaming } = webAssembly()
-  if (!compileStreaming) return compileBytes(await response.arrayBuffer(), where)
+  if (!compileStreaming || !isTyped) return compileBytes(await response.arrayBuffer(), where)
   try {
     return await compileStreaming(response)
   } catch (cause) {
@@ -40,7 +42,10 @@ async function fetchBinary(url: URL | string): Promise<WasmModule> {
     response = await fetch(url)
   } catch (cause) {
     const reason = cause instanceof Error && cause.cause instanceof Error ? cause.cause : cause
-    throw new BackendError(`Cannot load the WebAssembly kernels from ${url}: ${textOf(reason)}`, { cause })
+    const remedy = String(url).startsWith('file:')
+      ? ". If this runtime fetches no files, give the binary's bytes as the option wasm.binary, or import 'bertkit' instead of 'bertkit/edge'"
+      : ''
+    throw new BackendError(`Cannot load the WebAssembly kernels from ${url}: ${textOf(reason)}${remedy}`, { cause })
   }
   return compileResponse(response, String(url))
 }

@@ -1,6 +1,7 @@
 // Workers of Node, Deno and Bun, and the binaries of a build.
 import os from 'node:os'
 import { Worker } from 'node:worker_threads'
+import { BackendError } from '../../errors.ts'
 import { loadBuilt } from './files.ts'
 import type { WasmHost } from './open.ts'
 import type { Reply } from './protocol.ts'
@@ -10,7 +11,13 @@ import type { WorkerPort } from './remote.ts'
 const SCRIPT = new URL('../../../dist/backend/wasm/worker-node.js', import.meta.url)
 
 function startWorker(script: URL | string = SCRIPT): WorkerPort {
-  const worker = new Worker(script)
+  let worker: Worker
+  try {
+    worker = new Worker(script)
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause)
+    throw new BackendError(`The worker of the wasm backend could not be started: ${reason}`, { cause })
+  }
   worker.unref()
   return {
     post: (request, transfer) => worker.postMessage(request, transfer as ArrayBuffer[]),

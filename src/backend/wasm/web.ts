@@ -1,5 +1,6 @@
 // Workers of the web, and binaries that are fetched.
 import { BackendError } from '../../errors.ts'
+import type { WasmBinary } from './features.ts'
 import { loadWasm } from './load.ts'
 import type { WasmHost } from './open.ts'
 import type { Reply } from './protocol.ts'
@@ -53,9 +54,22 @@ function startWorker(script?: URL | string): WorkerPort {
   }
 }
 
+/** Where a binary lies, as seen from this script. */
+function binaryUrl(name: WasmBinary): URL {
+  try {
+    return new URL(`../../wasm/${name}.wasm`, import.meta.url)
+  } catch (cause) {
+    // in an edge worker a script has no URL
+    throw new BackendError(
+      `This runtime does not say where its scripts lie, so bertkit's WebAssembly cannot be found: give it as the option wasm.binary (import binary from 'bertkit/wasm/${name}.wasm')`,
+      { cause },
+    )
+  }
+}
+
 /** Read at each use: tests and polyfills change globals. */
 export const webWasm: WasmHost = {
-  load: (name) => loadWasm(new URL(`../../wasm/${name}.wasm`, import.meta.url)),
+  load: async (name) => loadWasm(binaryUrl(name)),
   get startWorker() {
     return web.Worker === undefined ? undefined : startWorker
   },

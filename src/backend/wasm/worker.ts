@@ -4,7 +4,8 @@ import type { Request } from './protocol.ts'
 
 /** The part of DedicatedWorkerGlobalScope that is used. */
 interface Scope {
-  readonly location: { readonly href: string }
+  /** Bun's workers have none. */
+  readonly location?: { readonly href: string }
   postMessage(message: unknown, transfer: ArrayBufferLike[]): void
   addEventListener(type: 'message', listener: (event: { readonly data: Request | ThreadMessage }) => void): void
 }
@@ -16,7 +17,7 @@ const { Worker } = globalThis as unknown as {
 const take = engineWorker({
   post: (message, transfer) => scope.postMessage(message, transfer),
   start(message) {
-    const worker = new Worker(scope.location.href, { type: 'module' })
+    const worker = new Worker(scope.location?.href ?? import.meta.url, { type: 'module' })
     worker.postMessage(message)
     return worker
   },
