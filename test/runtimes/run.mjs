@@ -19,7 +19,10 @@ const modified = (...parts) => fs.statSync(path.join(folder, ...parts), { throwI
 
 // Without install scripts: they move binaries from the packages that bring them. npm writes its own copy of the lock file last
 if (modified('node_modules', '.package-lock.json') < modified('package-lock.json')) {
-  const { status } = spawnSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { cwd: folder, stdio: ['ignore', 2, 2] })
+  const { status } = spawnSync('npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], {
+    cwd: folder,
+    stdio: ['ignore', 2, 2],
+  })
   if (status !== 0) {
     console.error('npm ci in test/runtimes failed')
     process.exit(1)
