@@ -9,7 +9,7 @@ const names = {
 }
 const file = process.platform === 'win32' ? 'deno.exe' : 'deno'
 
-testPackage('Deno', installed([names[process.platform]], file), [
+testPackage('Deno', installed([names[process.platform], file]), [
   'run',
   '--quiet',
   '--no-prompt',

@@ -5,7 +5,7 @@ import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { dist, goldenFile, installed, minilmFolder, noReference, root, serve } from './support.mjs'
 
-const { missing } = installed(['miniflare'], 'package.json')
+const { missing } = installed(['miniflare', 'package.json'])
 const folder = path.join(root, 'examples', 'worker')
 const config = JSON.parse(fs.readFileSync(path.join(folder, 'wrangler.jsonc'), 'utf8').replace(/^\s*\/\/.*$/gm, ''))
 const TEXTS = ['good good bad', 'bad', 'a good one']

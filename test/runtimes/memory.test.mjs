@@ -7,7 +7,7 @@ import { binary, dist, installed, noReference, run, serve, settings } from './su
 
 /** Of the 128 MB; the rest is what a program has beside its model. */
 const MOST = 100e6
-const { missing } = installed(['miniflare'], 'package.json')
+const { missing } = installed(['miniflare', 'package.json'])
 const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`
 
 describe('memory', () => {

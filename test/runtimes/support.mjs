@@ -25,14 +25,15 @@ if (lacks && required) throw new Error(`The reference data is missing: no ${lack
 /** Why MiniLM is left out of the tests; undefined where it is not. */
 export const noReference = lacks && `no reference data: ${lacks} (BERTKIT_REFERENCE_DIR)`
 
-/** The program of a runtime in a package of test/runtimes, or why its tests are skipped. */
-export function installed(names, file) {
+/** The first program that there is, of [package, file in it], among the packages of test/runtimes; or why its tests are skipped. */
+export function installed(...places) {
   const { resolve } = createRequire(import.meta.url)
-  for (const name of names)
+  for (const [name, file] of places)
     try {
-      return { program: path.join(path.dirname(resolve(`${name}/package.json`)), file) }
+      const program = path.join(path.dirname(resolve(`${name}/package.json`)), file)
+      if (fs.existsSync(program)) return { program }
     } catch {} // a package for another machine
-  const missing = `none of ${names.join(', ')} is installed: npm ci in test/runtimes`
+  const missing = `none of ${places.map(([name]) => name).join(', ')} is installed: npm ci in test/runtimes`
   if (required) throw new Error(missing)
   return { missing }
 }

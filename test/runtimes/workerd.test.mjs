@@ -4,7 +4,7 @@ import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { binary, installed, noReference, serve, settings, verify } from './support.mjs'
 
-const { missing } = installed(['miniflare'], 'package.json')
+const { missing } = installed(['miniflare', 'package.json'])
 
 /** MiniLM in float32 has 87 MiB; the test of memory holds int8 to the default limit. */
 const ROOM = { wasm: { memoryLimit: 160 * 2 ** 20 } }
