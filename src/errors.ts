@@ -115,8 +115,11 @@ export class AbortedError extends BertkitError {
 /** No backend could be opened, or the opened one refused the work. */
 export class BackendError extends BertkitError {
   override readonly name = 'BackendError'
-  constructor(message: string, options?: ErrorOptions) {
+  /** 'memory': there is not as much as was asked for. 'unavailable': nothing of this backend is here. */
+  readonly reason: 'memory' | 'unavailable' | undefined
+  constructor(message: string, { reason, ...options }: ErrorOptions & { reason?: 'memory' | 'unavailable' } = {}) {
     super('ERR_BACKEND', message, options)
+    this.reason = reason
   }
 }
 

@@ -112,7 +112,7 @@ static float quantize(const float* x, int64_t K, int32_t* out) {
 
 static Scratch linear_int8_scratch(const Call& call) {
   const int64_t height = round_up(call.attributes[0], Int8::MR), depth = int8_depth(call.attributes[1]);
-  return {(size_t)(height * (depth * FOURS + ceil_div(depth * 4, Int8::BLOCK)) * 4), 0};
+  return {height * (depth * FOURS + ceil_div(depth * 4, Int8::BLOCK)) * 4, 0};
 }
 
 static Status linear_int8(Run& run, const Call& call) {

@@ -12,6 +12,8 @@ export function backendError(number: number, message: string): BertkitError {
       return new ArgumentError(message)
     case ErrorNumber.cancelled:
       return new AbortedError()
+    case ErrorNumber.memory:
+      return new BackendError(message, { reason: 'memory' })
     default:
       return new BackendError(message)
   }

@@ -62,9 +62,7 @@ function loadAddon(): Addon {
     const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause)
     throw new BackendError(
       `Cannot load the native kernels from ${file}: ${reason}. Build them in a checkout with: npm run build`,
-      {
-        cause,
-      },
+      { cause, reason: 'unavailable' },
     )
   }
   if (addon.opsHash !== opsHash)

@@ -59,8 +59,8 @@ async function openFirst(
       }
       return opened
     } catch (error) {
-      // what the caller asked for wrongly is no reason to take another
-      if (!(error instanceof BackendError) || options.isa !== undefined) throw error
+      // what was asked for or built wrongly is no reason to take another
+      if (!(error instanceof BackendError && error.reason === 'unavailable')) throw error
       reasons.push(error.message)
     }
   throw new BackendError(reasons.join('. '))

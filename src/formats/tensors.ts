@@ -140,14 +140,10 @@ async function* rawPieces(place: TensorPlace): AsyncGenerator<Uint8Array> {
     return piece
   }
   let next: Promise<Uint8Array> | undefined = readAt(0)
-  try {
-    for (let done = 0; next; done += most) {
-      const piece: Uint8Array = await next
-      next = done + most < length ? readAt(done + most) : undefined
-      next?.catch(() => {}) // it is awaited when its turn comes
-      yield piece
-    }
-  } finally {
-    await next?.catch(() => {}) // nobody reads a source that is being closed
+  for (let done = 0; next; done += most) {
+    const piece: Uint8Array = await next
+    next = done + most < length ? readAt(done + most) : undefined
+    next?.catch(() => {}) // it is awaited when its turn comes, or never, where whoever takes the pieces stops
+    yield piece
   }
 }

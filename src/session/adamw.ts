@@ -176,6 +176,7 @@ export class AdamW {
       for (const place of trainable) {
         runtime.writeLike(Arena.expAvg, place, find(`${place.name}.exp_avg`, place.shape))
         runtime.writeLike(Arena.expAvgSq, place, find(`${place.name}.exp_avg_sq`, place.shape))
+        await runtime.settle()
       }
       this.#model.optimizerSteps = step
       for (const [name, own] of steps) this.#model.parameterSteps.set(name, own)

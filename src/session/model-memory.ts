@@ -142,8 +142,7 @@ export class ModelMemory {
 
   /** Moments of zero, as a new optimiser has them. */
   clearMoments(): void {
-    for (const arena of [Arena.expAvg, Arena.expAvgSq])
-      for (const place of this.current.tensors.values()) if (isTrainable(place)) this.clearLike(arena, place)
+    for (const arena of [Arena.expAvg, Arena.expAvgSq]) this.mapped().release(arena) // new memory is zero
   }
 
   /** Zeros in place of a tensor of the gradients or of a moment. */
@@ -170,8 +169,7 @@ export class ModelMemory {
 
   /** Gives gradients and moments their places of `layout`: see `relayout`. */
   protected async move(old: Layout, layout: Layout): Promise<void> {
-    const memory = this.memory
-    if (!memory || this.disposed) return
+    const memory = this.mapped()
     for (const arena of [Arena.gradients, Arena.expAvg, Arena.expAvgSq]) {
       const kept = arena === Arena.gradients || !this.momentsUsed ? [] : [...old.tensors.values()].filter(isTrainable)
       if (kept.length) memory.reserve(arena, old.gradientBytes)

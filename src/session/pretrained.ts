@@ -311,7 +311,9 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     await this.runtime.exclusive(async () => {
       for (const [name, { data }] of state) {
         const place = tensors.get(name)
-        if (place) this.runtime.writeTensor(place, data instanceof Float32Array ? data : Float32Array.from(data))
+        if (!place) continue
+        this.runtime.writeTensor(place, data instanceof Float32Array ? data : Float32Array.from(data))
+        await this.runtime.settle()
       }
     })
     return { missing, unexpected }

@@ -51,6 +51,8 @@ export class ModelRuntime extends ModelMemory {
   readonly #haveRun = new WeakSet<Plan>()
   #filling: Promise<void> | undefined
   #tail: Promise<unknown> = Promise.resolve()
+  /** Of gradients and moments, from one layout to the next, before the next call touches them. */
+  readonly #moves: [from: Layout, to: Layout][] = []
   #pending = 0
   #recorded = 0
   /** Byte offsets of gradients (of whole stacks) that are zero because no step has written them since they were cleared. */
@@ -85,7 +87,7 @@ export class ModelRuntime extends ModelMemory {
     this.#updates.clear()
     this.#zeroGradients.clear()
     this.current = layout
-    this.#tail = this.#tail.then(() => this.move(old, layout))
+    this.#moves.push([old, layout])
   }
 
   get busy(): boolean {
@@ -99,6 +101,7 @@ export class ModelRuntime extends ModelMemory {
     const turn = this.#tail.then(async () => {
       this.alive()
       await this.#fillOnce()
+      for (let move = this.#moves.shift(); move; move = this.#moves.shift()) await this.move(...move)
       return body()
     })
     this.#tail = turn.catch(() => {})
@@ -272,7 +275,12 @@ export class ModelRuntime extends ModelMemory {
       this.#haveRun.add(recorded.plan)
       return recorded
     } catch (error) {
-      if (!packing?.optional || this.#haveRun.has(recorded.plan) || !(error instanceof BackendError)) throw error
+      if (
+        !packing?.optional ||
+        this.#haveRun.has(recorded.plan) ||
+        !(error instanceof BackendError && error.reason === 'memory')
+      )
+        throw error
     }
     packing.giveUp()
     // what lies between two runs is empty anyway: given back too, so that all of it is one piece

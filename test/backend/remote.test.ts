@@ -83,6 +83,27 @@ describe('a backend in a worker', () => {
     expect([...target]).toEqual([1, 2, 3, 4])
   })
 
+  it('answers with the reason where a memory could not be created, and goes on', async () => {
+    let refuse = true
+    const refusing = async (settings: unknown): Promise<Backend> => {
+      const backend = await native(settings)
+      const createMemory = () => {
+        if (refuse) throw new BackendError('No memory for a model', { reason: 'memory' })
+        return backend.createMemory()
+      }
+      return { ...backend, createMemory }
+    }
+    const backend = await openRemote(wire(refusing).port, { threads: 1 })
+    const none = backend.createMemory()
+    none.reserve(Arena.io, 64)
+    const failure = await none.read(Arena.io, 0, new Float32Array(1)).catch((error: unknown) => error)
+    expect(failure).toMatchObject({ message: 'No memory for a model', reason: 'memory' })
+    refuse = false
+    const memory = backend.createMemory()
+    memory.reserve(Arena.io, 64)
+    await memory.read(Arena.io, 0, new Float32Array(1))
+  })
+
   it('copies what it writes', async () => {
     const memory = (await open()).createMemory()
     memory.reserve(Arena.io, 64)

@@ -196,6 +196,24 @@ describe.skipIf(built)(`running${because(built)}`, () => {
     memory.reserve(Arena.weights, 8 * MIB)
   })
 
+  test('addresses beyond 2 GiB, which WebAssembly gives as negative numbers', async () => {
+    const backend = openInline(await load())
+    const memory = backend.createMemory()
+    const [size, high] = [2.5 * 2 ** 30, 2.25 * 2 ** 30]
+    memory.reserve(Arena.weights, size) // pages that nobody touches cost nothing
+    memory.write(Arena.weights, high, Float32Array.of(1, 2, 3))
+    const read = new Float32Array(3)
+    await memory.read(Arena.weights, high, read)
+    expect([...read]).toEqual([1, 2, 3])
+    // where a negative address would have been counted from the end of the memory
+    for (const at of [0, 2 ** 29, 2 ** 30]) {
+      await memory.read(Arena.weights, at, read)
+      expect([...read]).toEqual([0, 0, 0])
+    }
+    expect(await dropouts(backend).run()).toEqual(await dropouts(openInline(await load())).run())
+    backend.close()
+  })
+
   test('a limit that is too small for an engine', async () => {
     const module = await load()
     expect(() => openInline(module, { memoryLimit: 1000 })).toThrow(/No memory for a WebAssembly engine/)

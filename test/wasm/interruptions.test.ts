@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { nodeWasm } from '../../src/backend/wasm/node.ts'
 import { openWasm } from '../../src/backend/wasm/open.ts'
-import type { Answers, Reply } from '../../src/backend/wasm/protocol.ts'
+import type { Reply } from '../../src/backend/wasm/protocol.ts'
 import type { WorkerPort } from '../../src/backend/wasm/remote.ts'
 import { AbortedError, BackendError, BusyError } from '../../src/errors.ts'
 import { registerPlatform } from '../../src/platform.ts'
@@ -25,8 +25,7 @@ let watched: Watched | undefined
 function watch(script?: URL | string): WorkerPort {
   const port = nodeWasm.startWorker!(script)
   const replies: Reply[] = []
-  const opened = () => replies.find((reply): reply is Reply & { answer: Answers['open'] } => 'answer' in reply)
-  watched = { port, replies, words: () => opened()?.answer.cancelWords }
+  watched = { port, replies, words: () => replies.findLast((reply) => reply.cancelWords)?.cancelWords }
   return {
     ...port,
     listen: (reply, failed) =>
@@ -139,6 +138,15 @@ describe.skipIf(lacking)(`interruptions${lacking ? ` (${lacking})` : ''}`, () =>
     model.dispose()
     expect((await other.forward({ inputIds: short.inputIds })).logits).toEqual(expected)
     other.dispose()
+  })
+
+  test('a model that is disposed right after it was frozen', async () => {
+    const model = tinyClassifier(size, ONE)
+    await new AdamW(model).step(short)
+    model.freeze('embeddings')
+    await turn()
+    model.dispose() // an error that nobody awaits would fail the run
+    await turn()
   })
 
   test.each(['/nowhere/worker.js', 'no path', new URL('file:///nowhere/worker.js')])(

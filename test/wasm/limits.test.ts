@@ -35,6 +35,19 @@ describe.each(PLACES)(
     const inputIds = sequences([3, 7, 5])
     const labels = [0, 1, 2]
 
+    test("an optimizer's state that has no room is refused when it is loaded", async () => {
+      using roomy = tinyClassifier(large, limited(64 * MIB))
+      const first = new AdamW(roomy)
+      await first.step({ inputIds, labels })
+      const state = await first.stateDict()
+      using model = tinyClassifier(large, limited(7 * MIB))
+      const before = (await model.forward({ inputIds })).logits
+      const optimizer = new AdamW(model)
+      await expect(optimizer.loadStateDict(state)).rejects.toThrow(/memoryLimit/)
+      expect((await optimizer.stateDict()).get('step')?.data[0]).toBe(0)
+      expect(sameBits((await model.forward({ inputIds })).logits.data, before.data)).toBe(true)
+    })
+
     test('weights that have no room', async () => {
       const model = tinyClassifier(large, limited(2 * MIB))
       for (let attempt = 0; attempt < 2; attempt++) {

@@ -1,10 +1,9 @@
 // What runs in a worker of any platform: an engine, or a thread of the pool of one.
-import type { Backend } from '../backend.ts'
 import type { WasmModule } from './host.ts'
-import { openInline } from './inline.ts'
+import { type InlineBackend, openInline } from './inline.ts'
 import { runThread, type WasmThread } from './instance.ts'
 import type { Request } from './protocol.ts'
-import { type ServedBackend, Server } from './serve.ts'
+import { Server } from './serve.ts'
 
 /** How the engine in a worker is to be opened. */
 export interface EngineSettings {
@@ -27,13 +26,10 @@ export interface WorkerScope {
 
 /** What a worker does with the messages that come. */
 export function engineWorker(scope: WorkerScope): (message: Request | ThreadMessage) => void {
-  const open = async (settings: unknown): Promise<ServedBackend> => {
+  const open = async (settings: unknown): Promise<InlineBackend> => {
     const { module, memoryLimit, threads } = settings as EngineSettings
     const pool = { count: threads, start: (thread: WasmThread) => scope.start({ thread }) }
-    const backend = openInline(module, { memoryLimit, threads: threads > 1 ? pool : undefined, turns: false })
-    const { cancelWords, ...rest } = backend
-    const isShared = !(cancelWords().buffer instanceof ArrayBuffer)
-    return isShared ? { ...rest, cancelWords } : (rest satisfies Backend)
+    return openInline(module, { memoryLimit, threads: threads > 1 ? pool : undefined, turns: false })
   }
   const server = new Server(open, (reply, transfer) => scope.post(reply, transfer))
   return (message) => {

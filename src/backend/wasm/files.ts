@@ -23,7 +23,7 @@ export function loadBuilt(name: WasmBinary): Promise<WasmModule> {
         cause instanceof Error && 'code' in cause && cause.code === 'ENOENT' ? 'there is no such file' : String(cause)
       throw new BackendError(
         `Cannot load the WebAssembly kernels from ${file}: ${reason}. Build them in a checkout with: npm run build:wasm`,
-        { cause },
+        { cause, reason: 'unavailable' },
       )
     }
     try {

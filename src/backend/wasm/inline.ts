@@ -14,7 +14,7 @@ import {
   type Program,
 } from '../backend.ts'
 import { backendError, ErrorNumber } from '../errors.ts'
-import type { WasmModule } from './host.ts'
+import { type WasmModule, webAssembly } from './host.ts'
 import { EngineInstance, MOST_BYTES, type WasmThreads } from './instance.ts'
 
 export interface InlineOptions {
@@ -45,6 +45,11 @@ const isTransient = (arena: Arena) => arena === Arena.activations || arena === A
 
 /** What a call gave, or why not. */
 type Outcome<Result> = { readonly error: number; readonly message: string } | { readonly result: Result }
+
+/** What WebAssembly throws: a trap, or that the stack is full, which each engine of JavaScript says in its own words. */
+const isTrap = (cause: unknown): boolean =>
+  cause instanceof webAssembly().RuntimeError ||
+  (cause instanceof Error && /call stack|too much recursion/i.test(cause.message))
 
 /** An engine whose instance is replaced when it fails. */
 class InlineEngine {
@@ -89,7 +94,7 @@ class InlineEngine {
     try {
       return body(instance)
     } catch (cause) {
-      throw this.#replace(instance, cause)
+      throw isTrap(cause) ? this.#replace(instance, cause) : cause
     }
   }
 
@@ -107,7 +112,9 @@ class InlineEngine {
     }
     const lost = [...this.memories].filter((memory) => !memory.move(failed))
     const kept =
-      lost.length === 0 ? 'its memory was kept' : 'there was no room to keep its memory: load the model again'
+      lost.length === 0
+        ? 'its memory was kept as it was, which may be the middle of a step'
+        : 'there was no room to keep its memory: load the model again'
     return new BackendError(`The WebAssembly engine failed (${reason}); it was started again and ${kept}`, { cause })
   }
 
@@ -179,7 +186,7 @@ class InlineMemory implements BackendMemory {
   #range(arena: Arena, offset: number, bytes: number): Uint8Array {
     const handle = this.#idle()
     return this.engine.call((instance) => {
-      const at = instance.exports.bk_memory_at(handle, arena, BigInt(offset), BigInt(bytes))
+      const at = instance.memoryAt(handle, arena, offset, bytes)
       return at ? instance.bytes.subarray(at, at + bytes) : new Uint8Array(0)
     })
   }
@@ -212,12 +219,13 @@ class InlineMemory implements BackendMemory {
         if (!bytes) continue
         if (current.exports.bk_memory_reserve(this.#handle, arena, BigInt(bytes))) throw new BackendError('No room')
         if (isTransient(arena)) continue
-        const source = from.exports.bk_memory_at(old, arena, 0n, BigInt(bytes))
-        const target = current.exports.bk_memory_at(this.#handle, arena, 0n, BigInt(bytes))
+        const source = from.memoryAt(old, arena, 0, bytes)
+        const target = current.memoryAt(this.#handle, arena, 0, bytes)
         current.bytes.set(from.bytes.subarray(source, source + bytes), target)
       }
     } catch {
       this.#lost = true
+      if (this.#handle !== old) this.engine.current.exports.bk_memory_free(this.#handle)
     }
     return !this.#lost
   }
@@ -265,7 +273,7 @@ class InlineProgram implements Program {
     const words = this.#words
     const outcome = this.#engine.call((instance): Outcome<{ instance: EngineInstance; handle: number }> => {
       const { exports, outAt, messageAt } = instance
-      const at = exports.bk_allocate(words.byteLength)
+      const at = instance.allocate(words.byteLength)
       if (!at) return { error: ErrorNumber.memory, message: `No memory for a plan of ${words.length} words` }
       instance.bytes.set(new Uint8Array(words.buffer, words.byteOffset, words.byteLength), at)
       const error = exports.bk_program_create(instance.engine, at, words.length, outAt, ...messageAt)
@@ -301,7 +309,7 @@ class InlineProgram implements Program {
     const outcome = this.#engine.call((instance): Outcome<Float64Array | undefined> => {
       const { exports, messageAt } = instance
       const records = timed ? exports.bk_program_records(program) : 0
-      const times = records > 0 ? exports.bk_allocate(8 * records) : 0
+      const times = records > 0 ? instance.allocate(8 * records) : 0
       if (records > 0 && !times) return { error: ErrorNumber.memory, message: 'No memory for the times of records' }
       const at = instance.putScalars(scalars)
       const error = exports.bk_run_start(program, memory, at, scalars.length, times, 0, 0, 0, ...messageAt)

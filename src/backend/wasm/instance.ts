@@ -47,6 +47,9 @@ export interface WasmExports {
   bk_thread_failed(): void
 }
 
+/** Pointers come as signed numbers: those from 2 GiB on are negative. */
+const address = (pointer: number): number => pointer >>> 0
+
 const PAGE = 65_536
 /** 4 GiB but for the last page: what the binaries declare as their most. */
 export const MOST_BYTES = 65_535 * PAGE
@@ -135,7 +138,7 @@ export class EngineInstance {
         'The WebAssembly binary was built from another list of ops: take it from the version of bertkit that runs, in a checkout with npm run build:wasm',
       )
     this.exports.bk_limit_memory(BigInt(memoryLimit))
-    this.#desk = this.exports.bk_allocate(DESK_BYTES)
+    this.#desk = this.allocate(DESK_BYTES)
     if (!this.#desk) throw new BackendError(`No memory for a WebAssembly engine: the limit is ${memoryLimit} bytes`)
     const count = shared ? (threads?.count ?? 1) : 1
     const error = this.exports.bk_open(0, count, this.#desk + OUT, this.#desk + MESSAGE, MESSAGE_BYTES)
@@ -143,11 +146,26 @@ export class EngineInstance {
     this.engine = this.out()
     this.exports.bk_describe(this.engine, this.#desk + MESSAGE, MESSAGE_BYTES)
     this.description = JSON.parse(this.message()) as BackendDescription
-    for (let i = 1; threads && i < count; i++) {
-      const stack = this.exports.bk_allocate(STACK)
-      if (!stack) break // with the threads that there are
-      this.#threads.push(threads.start({ module, memory, stack: stack + STACK }))
+    try {
+      for (let i = 1; threads && i < count; i++) {
+        const stack = this.allocate(STACK)
+        if (!stack) break // with the threads that there are
+        this.#threads.push(threads.start({ module, memory, stack: stack + STACK }))
+      }
+    } catch (error) {
+      this.terminate()
+      throw error
     }
+  }
+
+  /** The address of new bytes of the linear memory; 0: no room. */
+  allocate(bytes: number): number {
+    return address(this.exports.bk_allocate(bytes))
+  }
+
+  /** The address of bytes of an arena; 0: they do not lie in it. */
+  memoryAt(memory: number, arena: number, offset: number, bytes: number): number {
+    return address(this.exports.bk_memory_at(memory, arena, BigInt(offset), BigInt(bytes)))
   }
 
   /** The linear memory as it is now: growing it replaces the buffer. */
@@ -189,7 +207,7 @@ export class EngineInstance {
 
   /** See bk_cancel_words: the number of the run that goes on, and of the one that is to be cancelled. */
   cancelWords(): Int32Array {
-    return new Int32Array(this.#memory.buffer, this.exports.bk_cancel_words(), 2)
+    return new Int32Array(this.#memory.buffer, address(this.exports.bk_cancel_words()), 2)
   }
 
   close(): void {

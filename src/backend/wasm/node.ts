@@ -3,7 +3,7 @@ import os from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { BackendError } from '../../errors.ts'
 import { loadBuilt } from './files.ts'
-import type { WasmHost } from './open.ts'
+import { MOST_THREADS, type WasmHost } from './open.ts'
 import type { Reply } from './protocol.ts'
 import type { WorkerPort } from './remote.ts'
 
@@ -13,7 +13,7 @@ const SCRIPT = new URL('../../../dist/backend/wasm/worker-node.js', import.meta.
 function startWorker(script: URL | string = SCRIPT): WorkerPort {
   let worker: Worker
   try {
-    worker = new Worker(script)
+    worker = new Worker(script, { execArgv: [] })
   } catch (cause) {
     const reason = cause instanceof Error ? cause.message : String(cause)
     throw new BackendError(`The worker of the wasm backend could not be started: ${reason}`, { cause })
@@ -31,4 +31,8 @@ function startWorker(script: URL | string = SCRIPT): WorkerPort {
   }
 }
 
-export const nodeWasm: WasmHost = { load: loadBuilt, startWorker, threads: os.availableParallelism() }
+export const nodeWasm: WasmHost = {
+  load: loadBuilt,
+  startWorker,
+  threads: Math.min(MOST_THREADS, os.availableParallelism()),
+}

@@ -21,6 +21,9 @@ export interface WasmOptions {
   readonly binary?: WasmSource
 }
 
+/** Threads of a model where nobody says how many, at most: each is a worker of its own. */
+export const MOST_THREADS = 8
+
 /** What a platform has for it. */
 export interface WasmHost {
   /** A binary of this version of bertkit. */

@@ -50,7 +50,7 @@ export type Question =
   | { readonly kind: 'measurePeak'; readonly peak: Peak; readonly seconds: number }
 
 export interface Answers {
-  open: { readonly description: BackendDescription; readonly cancelWords: Int32Array | undefined }
+  open: BackendDescription
   read: Elements
   /** The seconds of each record, where asked for. */
   run: Float64Array | undefined
@@ -60,13 +60,17 @@ export interface Answers {
 /** `cancel`: nobody waits for the answer to this question any more; it is left undone where it has not begun. */
 export type Request = Command | (Question & { readonly id: number }) | { readonly kind: 'cancel'; readonly id: number }
 
-export type Reply =
-  | { readonly id: number; readonly answer: Answers[keyof Answers] }
-  | { readonly id: number; readonly error: CarriedError }
+/** `cancelWords`: where runs are told to stop, when that has changed. */
+export type Reply = { readonly id: number; readonly cancelWords?: Int32Array } & (
+  | { readonly answer: Answers[keyof Answers] }
+  | { readonly error: CarriedError }
+)
 
 export interface CarriedError {
   readonly name: string
   readonly message: string
+  /** Of a BackendError. */
+  readonly reason?: BackendError['reason']
 }
 
 const ELEMENTS = { Float32Array, Int32Array, Uint16Array }
@@ -82,13 +86,14 @@ export function elementsName(data: Elements): ElementsName {
 /** Errors lose their class between threads. */
 export const carried = (error: unknown): CarriedError =>
   error instanceof Error
-    ? { name: error.name, message: error.message }
+    ? { name: error.name, message: error.message, reason: error instanceof BackendError ? error.reason : undefined }
     : { name: 'BackendError', message: `The engine failed: ${String(error)}` }
 
-const CLASSES = { ArgumentError, BackendError, BusyError, DisposedError, PlanError }
+const CLASSES = { ArgumentError, BusyError, DisposedError, PlanError }
 
-export function typedError({ name, message }: CarriedError): BertkitError {
+export function typedError({ name, message, reason }: CarriedError): BertkitError {
   if (name === 'AbortedError') return new AbortedError(message)
+  if (name === 'BackendError') return new BackendError(message, { reason })
   if (Object.hasOwn(CLASSES, name)) return new CLASSES[name as keyof typeof CLASSES](message)
   return new BackendError(`The engine failed: ${name}: ${message}`)
 }

@@ -63,14 +63,14 @@ class Connection {
     return new Promise<Answers[Kind]>((resolve, reject) => {
       this.#waiting.set(id, { resolve, reject })
       this.port.hold(true)
-      this.port.post({ ...question, id }, [])
+      try {
+        this.port.post({ ...question, id }, [])
+      } catch (cause) {
+        // such as a binary that cannot be sent to a worker
+        const reason = cause instanceof Error ? cause.message : String(cause)
+        this.#take({ id, error: { name: 'BackendError', message: `The worker cannot be asked: ${reason}` } })
+      }
     }).finally(() => signal?.removeEventListener('abort', cancel))
-  }
-
-  async open(settings: unknown): Promise<BackendDescription> {
-    const { description, cancelWords } = await this.ask<'open'>({ kind: 'open', settings })
-    this.#cancelWords = cancelWords
-    return description
   }
 
   newHandle(): number {
@@ -86,6 +86,7 @@ class Connection {
   }
 
   #take(reply: Reply): void {
+    if (reply.cancelWords) this.#cancelWords = reply.cancelWords
     const waiting = this.#waiting.get(reply.id)
     if (!waiting) return
     this.#waiting.delete(reply.id)
@@ -197,7 +198,7 @@ export async function openRemote(port: WorkerPort, settings: unknown): Promise<B
   const connection = new Connection(port)
   let description: BackendDescription
   try {
-    description = await connection.open(settings)
+    description = await connection.ask<'open'>({ kind: 'open', settings })
   } catch (error) {
     port.terminate()
     throw error

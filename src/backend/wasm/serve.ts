@@ -1,6 +1,7 @@
 // The worker's side: carries out on a backend of this thread what another thread asks for.
 import { AbortedError, BackendError } from '../../errors.ts'
 import type { Backend, BackendMemory, Elements, Program } from '../backend.ts'
+import type { InlineBackend } from './inline.ts'
 import {
   type Answers,
   type Command,
@@ -25,14 +26,12 @@ function waitingMessages(): Promise<void> {
   })
 }
 
-/** What a worker serves. */
-export interface ServedBackend extends Backend {
-  /** Of a memory that is shared: see `InlineBackend`. */
-  cancelWords?(): Int32Array
-}
+/** What a worker serves: an engine, or in tests another backend. */
+type ServedBackend = Backend & Partial<Pick<InlineBackend, 'cancelWords'>>
 
 interface Served {
-  readonly memory: BackendMemory
+  /** Undefined where it could not be created. */
+  readonly memory: BackendMemory | undefined
   /** Of a call without an answer; the next question about this memory is answered with it. */
   fault?: unknown
 }
@@ -44,7 +43,11 @@ export class Server {
   #backend: ServedBackend | undefined
   readonly #memories = new Map<number, Served>()
   readonly #programs = new Map<number, Program | { readonly fault: unknown }>()
+  /** Questions that have no answer yet. */
+  readonly #waiting = new Set<number>()
   readonly #cancelled = new Set<number>()
+  /** The last that the asking side was told of. */
+  #cancelWords: Int32Array | undefined
   #tail: Promise<void> = Promise.resolve()
 
   constructor(
@@ -53,8 +56,12 @@ export class Server {
   ) {}
 
   take(request: Request): void {
-    if (request.kind === 'cancel') this.#cancelled.add(request.id)
-    else this.#tail = this.#tail.then(() => this.#handle(request))
+    if (request.kind === 'cancel') {
+      if (this.#waiting.has(request.id)) this.#cancelled.add(request.id)
+      return
+    }
+    if ('id' in request) this.#waiting.add(request.id)
+    this.#tail = this.#tail.then(() => this.#handle(request))
   }
 
   async #handle(request: Exclude<Request, { kind: 'cancel' }>): Promise<void> {
@@ -67,11 +74,30 @@ export class Server {
       if (request.kind === 'run' && request.cancellable) await waitingMessages()
       if (this.#cancelled.has(id)) throw new AbortedError()
       const answer = await this.#find(request, id)
-      this.answer({ id, answer }, ArrayBuffer.isView(answer) ? [answer.buffer] : [])
+      this.answer({ id, answer, ...this.#newCancelWords() }, ArrayBuffer.isView(answer) ? [answer.buffer] : [])
     } catch (error) {
-      this.answer({ id, error: carried(error) }, [])
+      this.answer({ id, error: carried(error), ...this.#newCancelWords() }, [])
     } finally {
+      this.#waiting.delete(id)
       this.#cancelled.delete(id)
+    }
+  }
+
+  /** Where an engine has replaced one that failed, they lie in another memory. */
+  #newCancelWords(): { cancelWords?: Int32Array } {
+    const words = this.#sharedWords()
+    if (words?.buffer === this.#cancelWords?.buffer) return {}
+    this.#cancelWords = words
+    return { cancelWords: words }
+  }
+
+  /** Where another thread can stop a run; only in a memory that it shares. */
+  #sharedWords(): Int32Array | undefined {
+    try {
+      const words = this.#backend?.cancelWords?.()
+      return words?.buffer instanceof ArrayBuffer ? undefined : words
+    } catch {
+      return undefined // of an engine that could not be started again
     }
   }
 
@@ -81,12 +107,12 @@ export class Server {
       return
     }
     if (command.kind === 'createMemory') {
-      this.#memories.set(command.memory, { memory: this.#opened.createMemory() })
+      this.#memories.set(command.memory, this.#created())
       return
     }
     const served = this.#memories.get(command.memory)
-    if (!served) return
-    const { memory } = served
+    const memory = served?.memory
+    if (!memory) return
     try {
       if (command.kind === 'reserve') memory.reserve(command.arena, command.bytes)
       else if (command.kind === 'release') memory.release(command.arena)
@@ -100,6 +126,14 @@ export class Server {
     }
   }
 
+  #created(): Served {
+    try {
+      return { memory: this.#opened.createMemory() }
+    } catch (fault) {
+      return { memory: undefined, fault }
+    }
+  }
+
   #changeProgram(command: Extract<Command, { program: number }>): void {
     const { program } = command
     if (command.kind === 'compile') {
@@ -110,8 +144,12 @@ export class Server {
       }
     } else {
       const known = this.#programs.get(program)
-      if (known && 'run' in known) known.dispose()
       this.#programs.delete(program)
+      try {
+        if (known && 'run' in known) known.dispose()
+      } catch {
+        // an engine that failed has taken the program with it
+      }
     }
   }
 
@@ -119,7 +157,7 @@ export class Server {
     switch (question.kind) {
       case 'open':
         this.#backend = await this.open(question.settings)
-        return { description: this.#backend.description, cancelWords: this.#backend.cancelWords?.() }
+        return this.#backend.description
       case 'measurePeak':
         return this.#opened.measurePeak(question.peak, question.seconds)
       case 'read': {
@@ -136,7 +174,7 @@ export class Server {
         const timed = (taken: Float64Array): void => {
           seconds = taken
         }
-        const words = this.#opened.cancelWords?.()
+        const words = this.#sharedWords()
         if (words) Atomics.store(words, 0, runNumber(id))
         try {
           await program.run(memory, question.scalars, undefined, question.timed ? timed : undefined)
@@ -156,9 +194,9 @@ export class Server {
   #memory(id: number): BackendMemory {
     const served = this.#memories.get(id)
     if (!served) throw new BackendError('The memory was disposed')
-    const { fault } = served
-    served.fault = undefined
-    if (fault !== undefined) throw fault
-    return served.memory
+    const { fault, memory } = served
+    if (memory) served.fault = undefined
+    if (fault !== undefined || !memory) throw fault
+    return memory
   }
 }

@@ -2,7 +2,7 @@
 import { BackendError } from '../../errors.ts'
 import type { WasmBinary } from './features.ts'
 import { loadWasm } from './load.ts'
-import type { WasmHost } from './open.ts'
+import { MOST_THREADS, type WasmHost } from './open.ts'
 import type { Reply } from './protocol.ts'
 import type { WorkerPort } from './remote.ts'
 
@@ -74,6 +74,6 @@ export const webWasm: WasmHost = {
     return web.Worker === undefined ? undefined : startWorker
   },
   get threads() {
-    return web.crossOriginIsolated === true ? (web.navigator?.hardwareConcurrency ?? 1) : 1
+    return web.crossOriginIsolated === true ? Math.min(MOST_THREADS, web.navigator?.hardwareConcurrency ?? 1) : 1
   },
 }
