@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // For Node, Deno and Bun.
 import './platform-node.ts'
 

@@ -16,7 +16,7 @@ export const nodePlatform: Platform = {
     { name: 'wasm', open: (options) => openWasm(nodeWasm, options) },
   ],
   async openModel(source, part, options) {
-    if (typeof source !== 'string' && source.protocol === 'file:') return new FolderFiles(fileURLToPath(source))
+    if (/^file:/i.test(String(source))) return new FolderFiles(fileURLToPath(source))
     if (typeof source !== 'string' || isAddress(source)) return openUrl(source, undefined, options)
     return new FolderFiles(await resolveModelFolder(source, part, options))
   },

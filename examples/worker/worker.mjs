@@ -20,6 +20,7 @@ async function filesOf(name, { MODELS }) {
   if (URL.canParse(name)) return name
   const { objects } = await MODELS.list({ prefix: `${name}/` })
   const wanted = objects.filter(({ key }) => /\.(json|txt|safetensors)$/.test(key))
+  if (wanted.length === 0) throw new Error(`The bucket has no model files below ${name}/`)
   const files = await Promise.all(
     wanted.map(async ({ key }) => {
       const object = await MODELS.get(key)
@@ -86,6 +87,11 @@ async function answer(request, env) {
     if (error instanceof BadRequest)
       return Response.json({ error: error.message }, { status: error.status, headers: error.headers })
     console.error(error)
+    if (error.reason === 'memory')
+      return Response.json(
+        { error: 'This worker has no memory for so much text: send less at a time' },
+        { status: 413 },
+      )
     return Response.json({ error: 'The model could not answer' }, { status: 500 })
   }
 }

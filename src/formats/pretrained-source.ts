@@ -1,5 +1,5 @@
 // Where a pretrained model or tokenizer comes from.
-import { ArgumentError } from '../errors.ts'
+import { AbortedError, ArgumentError } from '../errors.ts'
 import { kindOf } from '../json.ts'
 import { type ModelPart, platform } from '../platform.ts'
 import { type FileMap, GivenFiles, isFileMap } from './given-files.ts'
@@ -23,6 +23,7 @@ export async function openModelFiles(
 ): Promise<ModelFiles> {
   if (source instanceof ModelFiles) return source
   checkHubOptions(options)
+  if (options.signal?.aborted) throw new AbortedError('The load was aborted by its signal')
   if (typeof source === 'string' || source instanceof URL) return platform().openModel(source, part, options)
   if (isFileMap(source)) return new GivenFiles(source, options)
   throw new ArgumentError(`Expected a folder, a Hub id, a URL or an object of files but received ${kindOf(source)}`)

@@ -92,18 +92,19 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
       if (!isConfigField(name)) throw new ArgumentError(`fromPretrained: there is no option or config field '${name}'`)
     const files = await openModelFiles(from, 'model', hub)
     const config = (await BertConfig.fromPretrained(files)).with(rest)
-    const source = await openWeights(files)
+    const model = new this(config, { backend, threads, wasm, dtype, seed })
     try {
-      const model = new this(config, { backend, threads, wasm, dtype, seed })
+      await model.runtime.openBackend() // what cannot run is found out before weights are fetched
+      const source = await openWeights(files)
       try {
         await model.loadFrom(source, files.where, !!ignoreMismatchedSizes)
         return model.eval()
-      } catch (error) {
-        model.dispose()
-        throw error
+      } finally {
+        await source.close()
       }
-    } finally {
-      await source.close()
+    } catch (error) {
+      model.dispose()
+      throw error
     }
   }
 

@@ -2,7 +2,7 @@
 import type { WasmModule } from './host.ts'
 import { type InlineBackend, openInline } from './inline.ts'
 import { runThread, type WasmThread } from './instance.ts'
-import type { Request } from './protocol.ts'
+import { HELLO, type Reply, type Request } from './protocol.ts'
 import { Server } from './serve.ts'
 
 /** How the engine in a worker is to be opened. */
@@ -32,6 +32,7 @@ export function engineWorker(scope: WorkerScope): (message: Request | ThreadMess
     return openInline(module, { memoryLimit, threads: threads > 1 ? pool : undefined, turns: false })
   }
   const server = new Server(open, (reply, transfer) => scope.post(reply, transfer))
+  scope.post({ id: HELLO, answer: undefined } satisfies Reply, [])
   return (message) => {
     if ('thread' in message) runThread(message.thread)
     else server.take(message)

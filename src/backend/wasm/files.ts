@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { BackendError } from '../../errors.ts'
 import type { WasmBinary } from './features.ts'
 import type { WasmModule } from './host.ts'
-import { compileOnce, loadWasm } from './load.ts'
+import { compileOnce, loadWasm, type WasmSource } from './load.ts'
 
 /** Where npm run build:wasm leaves them, from src/backend/wasm and from dist/backend/wasm alike. */
 const FOLDER = fileURLToPath(new URL('../../../dist/wasm/', import.meta.url))
@@ -33,5 +33,19 @@ export function loadBuilt(name: WasmBinary): Promise<WasmModule> {
         ? new BackendError(cause.message.replace('The binary', file), { cause })
         : cause
     }
+  })
+}
+
+/** The same of what a program gives: paths and file: URLs too. */
+export async function loadGiven(binary: WasmSource): Promise<WasmModule> {
+  const isText = typeof binary === 'string'
+  if (!isText && !(binary instanceof URL)) return loadWasm(binary)
+  if (!/^file:/i.test(String(binary)) && (!isText || URL.canParse(binary))) return loadWasm(binary)
+  const file = path.resolve(/^file:/i.test(String(binary)) ? fileURLToPath(binary) : String(binary))
+  return compileOnce(file, async () => {
+    const bytes = await fs.readFile(file).catch((cause: Error) => {
+      throw new BackendError(`Cannot load the WebAssembly kernels from ${file}: ${cause.message}`, { cause })
+    })
+    return loadWasm(bytes)
   })
 }

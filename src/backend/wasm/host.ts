@@ -37,3 +37,9 @@ export function webAssembly(): WebAssemblyApi {
 
 export const isModule = (value: object): boolean =>
   Object.prototype.toString.call(value) === '[object WebAssembly.Module]'
+
+/** Whether a module is one with threads, whose memory is made outside. */
+export const importsMemory = (module: WasmModule): boolean =>
+  webAssembly()
+    .Module.imports(module)
+    .some(({ kind }) => kind === 'memory')

@@ -2,7 +2,7 @@
 import { BackendError } from '../../errors.ts'
 import { opsHash } from '../../graph/op-table.ts'
 import type { BackendDescription } from '../backend.ts'
-import { type WasmInstance, type WasmMemory, type WasmModule, webAssembly } from './host.ts'
+import { importsMemory, type WasmInstance, type WasmMemory, type WasmModule, webAssembly } from './host.ts'
 
 /** The functions that the binaries export (native/api.h). Pointers and sizes are numbers, 64-bit integers bigints. */
 export interface WasmExports {
@@ -113,8 +113,8 @@ export class EngineInstance {
 
   /** A BackendError when the binary is not one of this version of bertkit, or the memory is refused. */
   constructor(module: WasmModule, { memoryLimit, threads }: InstanceOptions) {
-    const { Instance, Module, Memory, RuntimeError } = webAssembly()
-    const shared = Module.imports(module).some(({ kind }) => kind === 'memory')
+    const { Instance, Memory, RuntimeError } = webAssembly()
+    const shared = importsMemory(module)
     let own: WasmMemory | undefined
     let instance: WasmInstance
     try {

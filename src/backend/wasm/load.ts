@@ -50,17 +50,19 @@ async function fetchBinary(url: URL | string): Promise<WasmModule> {
   return compileResponse(response, String(url))
 }
 
-// A module is compiled once for each URL, whatever the number of models.
+// A module is compiled once for each URL and each Response, which can be read only once, whatever the number of models.
 const compiled = new Map<string, Promise<WasmModule>>()
+const compiledAnswers = new WeakMap<object, Promise<WasmModule>>()
 
 /** Compiles once for each key, unless it fails. */
-export function compileOnce(key: string, compile: () => Promise<WasmModule>): Promise<WasmModule> {
-  let module = compiled.get(key)
-  if (!module) {
-    module = compile()
+export function compileOnce(key: string | object, compile: () => Promise<WasmModule>): Promise<WasmModule> {
+  const known = typeof key === 'string' ? compiled.get(key) : compiledAnswers.get(key)
+  if (known) return known
+  const module = compile()
+  if (typeof key === 'string') {
     compiled.set(key, module)
     module.catch(() => compiled.delete(key))
-  }
+  } else compiledAnswers.set(key, module)
   return module
 }
 
@@ -76,7 +78,11 @@ export async function loadWasm(source: WasmSource): Promise<WasmModule> {
     )
   if (isModule(source)) return source
   if (source instanceof ArrayBuffer || source instanceof Uint8Array) return compileBytes(source, 'The binary')
-  const response = await (source as Response | Promise<Response>)
+  return compileOnce(source, () => compileAnswer(source as Response | Promise<Response>))
+}
+
+async function compileAnswer(source: Response | Promise<Response>): Promise<WasmModule> {
+  const response = await source
   if (typeof Response === 'undefined' || !(response instanceof Response))
     throw new ArgumentError(
       'Expected a WebAssembly binary as bytes, WebAssembly.Module, Response or URL but received an object',

@@ -2,7 +2,7 @@
 import os from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { BackendError } from '../../errors.ts'
-import { loadBuilt } from './files.ts'
+import { loadBuilt, loadGiven } from './files.ts'
 import { MOST_THREADS, type WasmHost } from './open.ts'
 import type { Reply } from './protocol.ts'
 import type { WorkerPort } from './remote.ts'
@@ -33,6 +33,8 @@ function startWorker(script: URL | string = SCRIPT): WorkerPort {
 
 export const nodeWasm: WasmHost = {
   load: loadBuilt,
+  open: loadGiven,
   startWorker,
   threads: Math.min(MOST_THREADS, os.availableParallelism()),
+  sharesMemory: true,
 }

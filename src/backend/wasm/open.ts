@@ -1,18 +1,18 @@
 // Opens the WebAssembly backend: which binary, how many threads, in a worker or not.
-import { ArgumentError } from '../../errors.ts'
+import { ArgumentError, BackendError } from '../../errors.ts'
 import type { Backend } from '../backend.ts'
 import type { EngineSettings } from './engine-worker.ts'
 import { chooseBinary, type WasmBinary } from './features.ts'
-import type { WasmModule } from './host.ts'
+import { importsMemory, type WasmModule } from './host.ts'
 import { openInline } from './inline.ts'
-import { loadWasm, type WasmSource } from './load.ts'
+import type { WasmSource } from './load.ts'
 import { openRemote, type WorkerPort } from './remote.ts'
 
 /** Model options of the WebAssembly backend. */
 export interface WasmOptions {
   /**
    * false: the engine runs in the thread that calls, which waits for it; by default so only where there are no workers. A URL or a path:
-   * where the script of the worker (bertkit/worker) lies, if not beside the script that is running.
+   * where the script of the worker (bertkit/worker, bundled as a script of its own) lies, if not beside the script that is running.
    */
   readonly worker?: boolean | URL | string
   /** Bytes that a model may have in all; default: 96 MiB where there are no workers, as in edge runtimes, else 4 GiB. */
@@ -32,6 +32,37 @@ export interface WasmHost {
   readonly startWorker: ((script?: URL | string) => WorkerPort) | undefined
   /** Threads where nobody says how many. */
   readonly threads: number
+  /** Whether workers may share memory: in a page only with cross-origin isolation. */
+  readonly sharesMemory: boolean
+  /** The module of what the option `binary` names. */
+  open(binary: WasmSource): Promise<WasmModule>
+}
+
+function checkOptions(wasm: WasmOptions): void {
+  if (typeof wasm !== 'object' || wasm === null)
+    throw new ArgumentError(`Expected wasm to be an object of options but received ${String(wasm)}`)
+  const known = ['worker', 'memoryLimit', 'binary']
+  const unknown = Object.keys(wasm).find((name) => !known.includes(name))
+  if (unknown !== undefined)
+    throw new ArgumentError(`wasm: there is no option '${unknown}'; expected one of ${known.join(', ')}`)
+  const { worker } = wasm
+  if (worker !== undefined && typeof worker !== 'boolean' && typeof worker !== 'string' && !(worker instanceof URL))
+    throw new ArgumentError(`Expected wasm.worker to be true, false, a URL or a path but received ${String(worker)}`)
+}
+
+const NOT_ISOLATED =
+  'a page has it only with cross-origin isolation (the headers Cross-Origin-Opener-Policy: same-origin and Cross-Origin-Embedder-Policy: require-corp)'
+
+/** Threads of an engine: as asked for, else as many as there can be. */
+function countThreads(host: WasmHost, threads: number, inWorker: boolean, several: boolean | undefined): number {
+  const refuse = (why: string) => {
+    if (threads > 1) throw new ArgumentError(`Expected threads to be 1 or left out but received ${threads}: ${why}`)
+    return 1
+  }
+  if (!inWorker) return refuse('the engine has one where it runs without a worker (wasm.worker)')
+  if (several === false) return refuse('the binary (wasm.binary) is one without threads')
+  if (!host.sharesMemory) return refuse(`threads need shared memory, and ${NOT_ISOLATED}`)
+  return threads || host.threads
 }
 
 /** `threads`: 0 for as many as the platform has. Throws ArgumentError, or BackendError that says what is missing. */
@@ -39,14 +70,14 @@ export async function openWasm(
   host: WasmHost,
   { threads, wasm = {} }: { readonly threads: number; readonly wasm?: WasmOptions },
 ): Promise<Backend> {
+  checkOptions(wasm)
   const { binary, memoryLimit, worker = true } = wasm
   const startWorker = worker === false ? undefined : host.startWorker
-  if (!startWorker && threads > 1)
-    throw new ArgumentError(
-      `The wasm backend has one thread where it runs without a worker, but received threads ${threads}`,
-    )
-  const count = startWorker ? threads || host.threads : 1
-  const module = await (binary === undefined ? host.load(chooseBinary(count > 1)) : loadWasm(binary))
+  const given = binary === undefined ? undefined : await host.open(binary)
+  const count = countThreads(host, threads, startWorker !== undefined, given && importsMemory(given))
+  const module = given ?? (await host.load(chooseBinary(count > 1)))
+  if (importsMemory(module) && !host.sharesMemory)
+    throw new BackendError(`The binary (wasm.binary) is one with threads. They need shared memory, and ${NOT_ISOLATED}`)
   if (!startWorker) return openInline(module, { memoryLimit })
   const settings: EngineSettings = { module, memoryLimit, threads: count }
   return openRemote(startWorker(typeof worker === 'boolean' ? undefined : worker), settings)

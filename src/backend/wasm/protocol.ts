@@ -60,6 +60,9 @@ export interface Answers {
 /** `cancel`: nobody waits for the answer to this question any more; it is left undone where it has not begun. */
 export type Request = Command | (Question & { readonly id: number }) | { readonly kind: 'cancel'; readonly id: number }
 
+/** The id of what a worker says when its script has begun; no question has it. */
+export const HELLO = -1
+
 /** `cancelWords`: where runs are told to stop, when that has changed. */
 export type Reply = { readonly id: number; readonly cancelWords?: Int32Array } & (
   | { readonly answer: Answers[keyof Answers] }

@@ -29,6 +29,9 @@ interface Waiting {
   readonly reject: (error: Error) => void
 }
 
+/** Seconds in which a worker's script has to say something: loading it over a slow network takes some. */
+const PATIENCE = 30
+
 class Connection {
   readonly #waiting = new Map<number, Waiting>()
   #questions = 0
@@ -38,9 +41,22 @@ class Connection {
   #cancelWords: Int32Array | undefined
 
   constructor(private readonly port: WorkerPort) {
+    const silent = setTimeout(
+      () =>
+        this.end(
+          `The worker of the wasm backend said nothing for ${PATIENCE} seconds: is its script (wasm.worker) that of bertkit/worker?`,
+        ),
+      PATIENCE * 1000,
+    )
     port.listen(
-      (reply) => this.#take(reply),
-      (reason) => this.end(reason),
+      (reply) => {
+        clearTimeout(silent)
+        this.#take(reply)
+      },
+      (reason) => {
+        clearTimeout(silent)
+        this.end(reason)
+      },
     )
   }
 

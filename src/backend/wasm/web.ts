@@ -29,7 +29,7 @@ function portOf(worker: WebWorker): WorkerPort {
       worker.addEventListener('message', ({ data }) => reply(data))
       const report = ({ message }: { readonly message?: string }) =>
         failed(
-          `The worker of the wasm backend failed: ${message || 'its script could not be loaded (option wasm.worker says where it lies; a page may only start workers of its own origin)'}`,
+          `The worker of the wasm backend failed: ${message || 'its script could not be loaded. Bundle bertkit/worker as a script of its own and give its URL as the option wasm.worker; a page may only start workers of its own origin'}`,
         )
       worker.addEventListener('error', report)
       worker.addEventListener('messageerror', report)
@@ -70,10 +70,14 @@ function binaryUrl(name: WasmBinary): URL {
 /** Read at each use: tests and polyfills change globals. */
 export const webWasm: WasmHost = {
   load: async (name) => loadWasm(binaryUrl(name)),
+  open: loadWasm,
   get startWorker() {
     return web.Worker === undefined ? undefined : startWorker
   },
   get threads() {
     return web.crossOriginIsolated === true ? Math.min(MOST_THREADS, web.navigator?.hardwareConcurrency ?? 1) : 1
+  },
+  get sharesMemory() {
+    return web.crossOriginIsolated !== false && typeof SharedArrayBuffer !== 'undefined'
   },
 }
