@@ -1,4 +1,4 @@
-// npm run bench -- gemm|linear-int8|attention|layer-norm|adamw|train|infer|generate|event-loop|peers|wasm-peers [options]
+// npm run bench -- gemm|linear-int8|attention|layer-norm|adamw|train|infer|generate|event-loop|peers|wasm-peers|wasm-chromium [options]
 import { parseArgs } from 'node:util'
 
 const benches = [
@@ -13,6 +13,7 @@ const benches = [
   'event-loop',
   'peers',
   'wasm-peers',
+  'wasm-chromium',
 ]
 const options = {
   json: { type: 'boolean', default: false },
