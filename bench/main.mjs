@@ -1,4 +1,4 @@
-// npm run bench -- gemm|linear-int8|attention|layer-norm|adamw|train|infer|generate|event-loop|peers|wasm-peers|wasm-chromium [options]
+// npm run bench -- gemm|linear-int8|attention|layer-norm|adamw|train|infer|generate|event-loop|peers|wasm-peers|wasm-chromium|wasm-start [options]
 import { parseArgs } from 'node:util'
 
 const benches = [
@@ -14,6 +14,7 @@ const benches = [
   'peers',
   'wasm-peers',
   'wasm-chromium',
+  'wasm-start',
 ]
 const options = {
   json: { type: 'boolean', default: false },

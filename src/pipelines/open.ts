@@ -23,7 +23,7 @@ export interface CallOptions {
 }
 
 /** How a pipeline is made; the task's own options beside these are the defaults of its calls. */
-export interface PipelineOptions extends Pick<ModelOptions, 'backend' | 'dtype' | 'threads'>, HubOptions {
+export interface PipelineOptions extends Pick<ModelOptions, 'backend' | 'dtype' | 'threads' | 'wasm'>, HubOptions {
   /** A tokenizer, or where to load it from; default: the model's. */
   readonly tokenizer?: BertTokenizer | PretrainedSource
   readonly batchSize?: number
@@ -60,7 +60,7 @@ async function load<Model extends PreTrainedModel>(
   { name, modelClass, architectures, unused, embeds }: ModelNeeds<Model>,
   source: Source,
   hub: HubOptions,
-  options: Pick<ModelOptions, 'backend' | 'dtype' | 'threads'>,
+  options: Pick<ModelOptions, 'backend' | 'dtype' | 'threads' | 'wasm'>,
 ): Promise<Pick<Context<Model>, 'model' | 'embedding'>> {
   const model = (await modelClass.fromPretrained.call(modelClass as never, source, {
     ...hub,
@@ -100,7 +100,7 @@ async function openModel<Model extends PreTrainedModel>(
   task: ModelNeeds<Model>,
   given: unknown,
   hub: HubOptions,
-  { tokenizer: givenTokenizer, ...options }: Pick<PipelineOptions, 'tokenizer' | 'backend' | 'dtype' | 'threads'>,
+  { tokenizer: givenTokenizer, ...options }: Pick<PipelineOptions, 'tokenizer' | 'backend' | 'dtype' | 'threads' | 'wasm'>,
 ): Promise<Found<Model>> {
   if (given === undefined || given === null)
     throw new ArgumentError(`Expected a model for ${task.name} but received none: there is no default model`)
@@ -139,10 +139,10 @@ export async function open<Model extends PreTrainedModel, Input, Options extends
   given: unknown,
   options: PipelineOptions & Options,
 ): Promise<Callable<Model>> {
-  const [hub, { tokenizer: _, backend, dtype, threads, ...defaults }] = splitHubOptions(options)
+  const [hub, { tokenizer: _, backend, dtype, threads, wasm, ...defaults }] = splitHubOptions(options)
   const checks = { ...task.checks, batchSize: CALL_CHECKS.batchSize }
   refuse(defaults, checks)
-  const context = await openModel(task, given, hub, { tokenizer: options.tokenizer, backend, dtype, threads })
+  const context = await openModel(task, given, hub, { tokenizer: options.tokenizer, backend, dtype, threads, wasm })
   const { model, tokenizer, isOwn } = context
 
   /** The options of a call, after those of the pipeline. */
