@@ -100,7 +100,10 @@ async function openModel<Model extends PreTrainedModel>(
   task: ModelNeeds<Model>,
   given: unknown,
   hub: HubOptions,
-  { tokenizer: givenTokenizer, ...options }: Pick<PipelineOptions, 'tokenizer' | 'backend' | 'dtype' | 'threads' | 'wasm'>,
+  {
+    tokenizer: givenTokenizer,
+    ...options
+  }: Pick<PipelineOptions, 'tokenizer' | 'backend' | 'dtype' | 'threads' | 'wasm'>,
 ): Promise<Found<Model>> {
   if (given === undefined || given === null)
     throw new ArgumentError(`Expected a model for ${task.name} but received none: there is no default model`)
