@@ -1,4 +1,4 @@
-// npm run bench -- gemm|linear-int8|attention|layer-norm|adamw|train|infer|generate|event-loop|peers|wasm-peers [options]
+// npm run bench -- gemm|linear-int8|attention|layer-norm|adamw|train|infer|generate|event-loop|peers|wasm-peers|wasm-chromium|wasm-start [options]
 import { parseArgs } from 'node:util'
 
 const benches = [
@@ -13,6 +13,8 @@ const benches = [
   'event-loop',
   'peers',
   'wasm-peers',
+  'wasm-chromium',
+  'wasm-start',
 ]
 const options = {
   json: { type: 'boolean', default: false },

@@ -82,7 +82,7 @@ export function chunksOf(
   const end = () => signal?.removeEventListener('abort', abort)
   return {
     async next() {
-      if (signal?.aborted) throw aborted(signal)
+      if (signal?.aborted) throw loadingAborted(signal)
       let found: Awaited<ReturnType<typeof reader.read>>
       try {
         found = await reader.read()
@@ -90,7 +90,7 @@ export function chunksOf(
         end()
         throw failed(error)
       }
-      if (signal?.aborted) throw aborted(signal)
+      if (signal?.aborted) throw loadingAborted(signal)
       if (found.done) end()
       else if (!(found.value instanceof Uint8Array))
         throw new ArgumentError(`${name}: expected a stream of Uint8Array but it gave ${kindOf(found.value)}`)
@@ -103,7 +103,7 @@ export function chunksOf(
   }
 }
 
-const aborted = (signal: AbortSignal): AbortedError =>
+export const loadingAborted = (signal: AbortSignal): AbortedError =>
   Object.assign(new AbortedError('Loading was aborted by its signal'), { cause: signal.reason })
 
 /** Ends a connection on which nothing comes while something is waited for. */
@@ -132,12 +132,12 @@ export async function fetchFile(address: URL, file: string, transfer: Transfer):
   const watch = new Watch(downloadTimeout)
   const { controller } = watch
   const failed = (error: unknown): unknown => {
-    if (signal?.aborted) return aborted(signal)
+    if (signal?.aborted) return loadingAborted(signal)
     if (error instanceof BertkitError) return error
     if (watch.isIdle) return failure(url, `nothing came for ${downloadTimeout / 1000} s`, 'unreachable', transfer)
     return failure(url, `the connection failed (${reasonOf(error)})`, 'unreachable', transfer, undefined, error)
   }
-  if (signal?.aborted) throw aborted(signal)
+  if (signal?.aborted) throw loadingAborted(signal)
   const abort = () => controller.abort()
   signal?.addEventListener('abort', abort, { once: true })
   let response: Response

@@ -1,7 +1,8 @@
 // Where a pretrained model or tokenizer comes from.
-import { AbortedError, ArgumentError } from '../errors.ts'
+import { ArgumentError } from '../errors.ts'
 import { kindOf } from '../json.ts'
 import { type ModelPart, platform } from '../platform.ts'
+import { loadingAborted } from './download.ts'
 import { type FileMap, GivenFiles, isFileMap } from './given-files.ts'
 import { checkHubOptions, type HubOptions } from './hub-options.ts'
 import { ModelFiles } from './model-files.ts'
@@ -23,7 +24,7 @@ export async function openModelFiles(
 ): Promise<ModelFiles> {
   if (source instanceof ModelFiles) return source
   checkHubOptions(options)
-  if (options.signal?.aborted) throw new AbortedError('The load was aborted by its signal')
+  if (options.signal?.aborted) throw loadingAborted(options.signal)
   if (typeof source === 'string' || source instanceof URL) return platform().openModel(source, part, options)
   if (isFileMap(source)) return new GivenFiles(source, options)
   throw new ArgumentError(`Expected a folder, a Hub id, a URL or an object of files but received ${kindOf(source)}`)

@@ -130,17 +130,17 @@ function readTokenizerJson(root: Fields, folder: TokenizerFolder): void {
   if (!model || !vocabulary) throw new DataError('Expected model.vocab, the vocabulary of a WordPiece model', root.file)
   const type = model.string('type')
   if (type !== undefined && type !== 'WordPiece') throw model.fail('type', "'WordPiece'")
-  const owners = new Map<number, string>()
+  const owners: string[] = [] // by id
   for (const token of Object.keys(vocabulary.values)) {
     const id = vocabulary.id(token)
-    const owner = owners.get(id)
+    const owner: string | undefined = owners[id]
     if (owner !== undefined) {
       throw new DataError(
         `Expected one token for each id but ${quote(owner)} and ${quote(token)} have ${id}`,
         root.file,
       )
     }
-    owners.set(id, token)
+    owners[id] = token
     folder.vocabulary.set(token, id)
   }
   folder.special.unkToken = model.string('unk_token')

@@ -56,7 +56,8 @@ export class BertTokenizer implements SpecialTokens {
   readonly #spec: TokenizerSpec
   readonly #pipeline: Pipeline
   readonly #ids: ReadonlyMap<string, number>
-  readonly #tokens: ReadonlyMap<number, string>
+  /** By id; made at the first use: who only encodes needs none. */
+  #tokensOfIds: ReadonlyMap<number, string> | undefined
   /** What `decode` writes for added tokens that match normalised text: their normalised form. */
   readonly #written: ReadonlyMap<number, string>
   readonly #special: ReadonlySet<string>
@@ -67,7 +68,6 @@ export class BertTokenizer implements SpecialTokens {
     const { ids, addedTokens, special } = buildVocabulary(folder, fail)
     const idOf = (token: string): number => ids.get(token) as number
     this.#ids = ids
-    this.#tokens = new Map(Array.from(ids, ([token, id]) => [id, token]))
     this.allSpecialIds = addedTokens.flatMap((each) => (each.special ? [each.id] : [])).sort((a, b) => a - b)
     this.#special = new Set(addedTokens.flatMap((each) => (each.special ? [each.content] : [])))
     this.vocabSize = ids.size
@@ -98,6 +98,11 @@ export class BertTokenizer implements SpecialTokens {
     this.#pipeline = new Pipeline(this.#spec, this.unkTokenId)
     const normalized = addedTokens.filter((each) => each.normalized)
     this.#written = new Map(normalized.map((each) => [each.id, this.#pipeline.normalize(each.content)]))
+  }
+
+  get #tokens(): ReadonlyMap<number, string> {
+    this.#tokensOfIds ??= new Map(Array.from(this.#ids, ([token, id]) => [id, token]))
+    return this.#tokensOfIds
   }
 
   /** Whether texts are lower-cased. */

@@ -32,8 +32,10 @@ export function buildVocabulary(
     if (!names.has(token)) listed.push(specialToken(token))
     names.add(token)
   }
-  const ids = new Map(vocabulary)
-  const taken = new Set(vocabulary.values())
+  // a vocabulary has all of them as a rule, and tens of thousands of tokens: copied only where one comes to it
+  const isWhole = listed.every(({ content }) => vocabulary.has(content))
+  const ids = isWhole ? vocabulary : new Map(vocabulary)
+  const taken = new Set(isWhole ? [] : vocabulary.values())
   const addedTokens = listed.map((token) => {
     const known = ids.get(token.content)
     const named = addedIds.get(token.content)
@@ -47,8 +49,10 @@ export function buildVocabulary(
     }
     let id = known ?? named ?? vocabulary.size
     if (known === undefined && named === undefined) while (taken.has(id)) id++
-    ids.set(token.content, id)
-    taken.add(id)
+    if (known === undefined) {
+      ids.set(token.content, id)
+      taken.add(id)
+    }
     return { ...token, id }
   })
   return { ids, addedTokens, special }

@@ -12,74 +12,82 @@ const NONE = -1
 const WORD_START = 0
 const CONTINUATION = 1
 
-/** At least twice as many as `nodes`, a power of two. */
-const freeSlots = (nodes: number) => new Int32Array(2 ** Math.ceil(Math.log2(nodes * 2)))
+/** A power of two, at least twice as many as `nodes`. */
+const slotsFor = (nodes: number) => 2 ** Math.ceil(Math.log2(nodes * 2))
+
+const hashOf = (node: number, code: number): number => {
+  const hash = Math.imul(node, 0x9e3779b1) ^ Math.imul(code, 0x85ebca6b)
+  const mixed = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d)
+  return mixed ^ (mixed >>> 13)
+}
 
 /** Two tries in one: from WORD_START every token, from CONTINUATION those with the prefix, without it. */
 class VocabularyTrie {
-  #count = 2
-  #parents: Int32Array
-  #codes: Int32Array
-  #ids: Int32Array
+  readonly #parents: Int32Array
+  readonly #codes: Int32Array
+  readonly #ids: Int32Array
   /** Open addressing: node number + 1, 0 is free. */
-  #slots: Int32Array
+  readonly #slots: Int32Array
 
-  /** Room for `nodes` nodes. */
-  constructor(nodes: number) {
-    this.#parents = new Int32Array(nodes + 2)
-    this.#codes = new Int32Array(nodes + 2)
-    this.#ids = new Int32Array(nodes + 2).fill(NONE)
-    this.#slots = freeSlots(nodes + 2)
-  }
-
-  /** Gives back the room that shared beginnings did not need, which also keeps lookups nearer to each other. */
-  compact(): void {
-    this.#parents = this.#parents.slice(0, this.#count)
-    this.#codes = this.#codes.slice(0, this.#count)
-    this.#ids = this.#ids.slice(0, this.#count)
-    this.#slots = freeSlots(this.#count)
-    for (let node = CONTINUATION + 1; node < this.#count; node++) {
-      this.#slots[this.#slot(this.#parents[node], this.#codes[node])] = node + 1
-    }
-  }
-
-  add(root: number, text: string, id: number): void {
-    let node = root
-    for (let at = 0; at < text.length; ) {
-      const code = text.codePointAt(at)!
-      at += code > 0xffff ? 2 : 1
-      const slot = this.#slot(node, code)
-      let next = this.#slots[slot] - 1
-      if (next === NONE) {
-        next = this.#count++
-        this.#parents[next] = node
-        this.#codes[next] = code
-        this.#slots[slot] = next + 1
+  /** One loop over local variables: it runs once, mostly before the engine has compiled it well. */
+  constructor(vocabulary: ReadonlyMap<string, number>, prefix: string) {
+    let most = 2
+    for (const token of vocabulary.keys()) most += token.length * (token.startsWith(prefix) ? 2 : 1)
+    const parents = new Int32Array(most)
+    const codes = new Int32Array(most)
+    const ids = new Int32Array(most).fill(NONE)
+    const slots = new Int32Array(slotsFor(most))
+    const mask = slots.length - 1
+    let count = 2
+    for (const [token, id] of vocabulary) {
+      const isContinuation = token.length > prefix.length && token.startsWith(prefix)
+      for (let root = WORD_START; root <= (isContinuation ? CONTINUATION : WORD_START); root++) {
+        let node = root
+        for (let at = root === CONTINUATION ? prefix.length : 0; at < token.length; ) {
+          const code = token.codePointAt(at)!
+          at += code > 0xffff ? 2 : 1
+          let slot = hashOf(node, code) & mask
+          let next = slots[slot] - 1
+          while (next !== NONE && (parents[next] !== node || codes[next] !== code)) {
+            slot = (slot + 1) & mask
+            next = slots[slot] - 1
+          }
+          if (next === NONE) {
+            next = count++
+            parents[next] = node
+            codes[next] = code
+            slots[slot] = next + 1
+          }
+          node = next
+        }
+        if (node !== root) ids[node] = id
       }
-      node = next
     }
-    this.#ids[node] = id
+    // gives back the room that shared beginnings did not need, which also keeps lookups nearer to each other
+    this.#parents = parents.slice(0, count)
+    this.#codes = codes.slice(0, count)
+    this.#ids = ids.slice(0, count)
+    this.#slots = new Int32Array(slotsFor(count))
+    const lastSlot = this.#slots.length - 1
+    for (let node = CONTINUATION + 1; node < count; node++) {
+      let slot = hashOf(parents[node], codes[node]) & lastSlot
+      while (this.#slots[slot] !== 0) slot = (slot + 1) & lastSlot
+      this.#slots[slot] = node + 1
+    }
   }
 
+  /** NONE where there is none. */
   child(node: number, code: number): number {
-    return this.#slots[this.#slot(node, code)] - 1
+    const mask = this.#slots.length - 1
+    for (let slot = hashOf(node, code) & mask; ; slot = (slot + 1) & mask) {
+      const found = this.#slots[slot] - 1
+      if (found === NONE || (this.#parents[found] === node && this.#codes[found] === code)) return found
+    }
   }
 
   /** The token that ends at `node`, or NONE. */
   id(node: number): number {
     return this.#ids[node]
-  }
-
-  #slot(node: number, code: number): number {
-    const mask = this.#slots.length - 1
-    let hash = Math.imul(node, 0x9e3779b1) ^ Math.imul(code, 0x85ebca6b)
-    hash = Math.imul(hash ^ (hash >>> 15), 0x2c1b3c6d)
-    let slot = (hash ^ (hash >>> 13)) & mask
-    for (; this.#slots[slot] !== 0; slot = (slot + 1) & mask) {
-      const found = this.#slots[slot] - 1
-      if (this.#parents[found] === node && this.#codes[found] === code) break
-    }
-    return slot
   }
 }
 
@@ -98,17 +106,7 @@ export class WordPiece {
     unknownId: number,
     maxInputCharsPerWord: number,
   ) {
-    let nodes = 0
-    for (const token of vocabulary.keys()) nodes += token.length * (token.startsWith(prefix) ? 2 : 1)
-    this.#trie = new VocabularyTrie(nodes)
-    for (const [token, id] of vocabulary) {
-      if (token.length === 0) continue
-      this.#trie.add(WORD_START, token, id)
-      if (token.startsWith(prefix) && token.length > prefix.length) {
-        this.#trie.add(CONTINUATION, token.slice(prefix.length), id)
-      }
-    }
-    this.#trie.compact()
+    this.#trie = new VocabularyTrie(vocabulary, prefix)
     this.#unknown = unknownId
     this.#maxChars = maxInputCharsPerWord
   }
