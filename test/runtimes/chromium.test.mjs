@@ -117,7 +117,17 @@ describe('Chromium', { skip }, () => {
         /could not be started: .*example\.com/,
       ],
       'a limit in which no engine fits': [{ wasm: { memoryLimit: 65_536 } }, /65536 bytes/],
-      'several threads without a worker': [{ threads: 2, wasm: { worker: false } }, /one thread/],
+      'several threads without a worker': [{ threads: 2, wasm: { worker: false } }, /runs without a worker/],
+      'several threads where the page is not isolated': [{ threads: 2 }, /cross-origin isolation/],
+      'several threads of a binary without them': [
+        { threads: 2, wasm: { binary: '/dist/wasm/bertkit.wasm' } },
+        /wasm\.binary.* without threads/,
+      ],
+      'a binary with threads where the page is not isolated': [
+        { wasm: { binary: '/dist/wasm/bertkit-threads.wasm' } },
+        /shared memory.*cross-origin isolation/,
+      ],
+      'several options that are none': [{ wasm: { memorylimit: 1 } }, /no option 'memorylimit'/],
     }
     for (const [what, [options, expected]] of Object.entries(cases))
       test(what, async () => {
