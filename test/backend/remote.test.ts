@@ -1,8 +1,8 @@
 // A backend behind a worker: the native one, in this thread, with messages that are copied as between threads.
-import { describe, expect, it } from 'vitest'
+import { describe, expect, it, vi } from 'vitest'
 import type { Backend } from '../../src/backend/backend.ts'
 import { openNative } from '../../src/backend/native.ts'
-import type { Reply, Request } from '../../src/backend/wasm/protocol.ts'
+import { HELLO, type Reply, type Request } from '../../src/backend/wasm/protocol.ts'
 import { openRemote, type WorkerPort } from '../../src/backend/wasm/remote.ts'
 import { Server } from '../../src/backend/wasm/serve.ts'
 import { AbortedError, ArgumentError, BackendError, BusyError, DisposedError, PlanError } from '../../src/errors.ts'
@@ -187,6 +187,28 @@ describe('a backend in a worker', () => {
     await expect(reading).rejects.toThrow(/ran out of memory/)
     await expect(memory.read(Arena.io, 0, new Float32Array(1))).rejects.toThrow(/ran out of memory/)
     expect(made.terminated).toBe(1)
+  })
+
+  it('gives up on a worker that says nothing, and not on one that is slow after its first word', async () => {
+    vi.useFakeTimers()
+    try {
+      const silent = wire(native)
+      const opening = openRemote({ ...silent.port, post() {} }, {})
+      const failure = expect(opening).rejects.toThrow(/said nothing for 30 seconds.*bertkit\/worker/)
+      await vi.advanceTimersByTimeAsync(30_000)
+      await failure
+      expect(silent.terminated).toBeGreaterThan(0)
+      const heard: ((reply: Reply) => void)[] = []
+      const slow = wire(native)
+      const pending = openRemote({ ...slow.port, post() {}, listen: (reply) => void heard.push(reply) }, {})
+      const settled = vi.fn()
+      void pending.then(settled, settled)
+      heard[0]({ id: HELLO, answer: undefined })
+      await vi.advanceTimersByTimeAsync(120_000)
+      expect(settled).not.toHaveBeenCalled()
+    } finally {
+      vi.useRealTimers()
+    }
   })
 
   it('lets the process end while nothing is awaited', async () => {
