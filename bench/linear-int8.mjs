@@ -4,7 +4,7 @@ import { openBackend } from '../dist/backend/open.js'
 import { Row } from '../dist/graph/op-table.js'
 import { PANEL, panelBytes, toInt8 } from '../dist/int8.js'
 import { median, noise, provenance, time } from './measure.mjs'
-import { makeRecord, requireClose } from './records.mjs'
+import { makeRecord, recordsOn, requireClose } from './records.mjs'
 import { models } from './shapes.mjs'
 
 const layers = (model, rows) => {
@@ -85,8 +85,8 @@ async function pair(backend, { rows, K, N }) {
   return { float32, int8 }
 }
 
-export async function run({ json, filter }) {
-  const backend = await openBackend()
+export async function run({ json, filter, ...where }) {
+  const backend = await openBackend(recordsOn(where))
   const from = provenance(backend.description)
   for (const shape of shapes) {
     if (filter && !shape.name.includes(filter)) continue
