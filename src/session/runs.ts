@@ -74,7 +74,7 @@ export interface RecordedGeneration {
 }
 
 export interface RuntimeOptions extends BackendOptions {
-  /** float32 */
+  /** Default: float32. */
   readonly dtype?: FloatType | 'int8' | 'auto'
 }
 

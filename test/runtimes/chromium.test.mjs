@@ -101,7 +101,7 @@ describe('Chromium', { skip }, () => {
     })
 
   describe('says in the page what is wrong:', () => {
-    const cases = {
+    const failures = {
       'a binary that is not there': [{ wasm: { binary: '/dist/wasm/none.wasm' } }, /none\.wasm was 404/],
       'a binary with a wrong MIME type': [
         { wasm: { binary: '/test/runtimes/chromium.html' } },
@@ -117,24 +117,27 @@ describe('Chromium', { skip }, () => {
         /could not be started: .*example\.com/,
       ],
       'a limit in which no engine fits': [{ wasm: { memoryLimit: 65_536 } }, /65536 bytes/],
-      'several threads without a worker': [{ threads: 2, wasm: { worker: false } }, /runs without a worker/],
-      'several threads where the page is not isolated': [{ threads: 2 }, /cross-origin isolation/],
-      'several threads of a binary without them': [
-        { threads: 2, wasm: { binary: '/dist/wasm/bertkit.wasm' } },
-        /wasm\.binary.* without threads/,
-      ],
       'a binary with threads where the page is not isolated': [
         { wasm: { binary: '/dist/wasm/bertkit-threads.wasm' } },
         /shared memory.*cross-origin isolation/,
       ],
-      'several options that are none': [{ wasm: { memorylimit: 1 } }, /no option 'memorylimit'/],
     }
-    for (const [what, [options, expected]] of Object.entries(cases))
-      test(what, async () => {
-        const found = await inPage({ isolated: false }, 'tinyFailure', options)
-        assert.match(found?.message ?? 'no error', expected)
-        assert.equal(found.name, what.startsWith('several') ? 'ArgumentError' : 'BackendError')
-      })
+    const mistakes = {
+      'threads without a worker': [{ threads: 2, wasm: { worker: false } }, /runs without a worker/],
+      'threads where the page is not isolated': [{ threads: 2 }, /cross-origin isolation/],
+      'threads of a binary without them': [
+        { threads: 2, wasm: { binary: '/dist/wasm/bertkit.wasm' } },
+        /wasm\.binary.* without threads/,
+      ],
+      'an option that is none': [{ wasm: { memorylimit: 1 } }, /no option 'memorylimit'/],
+    }
+    for (const [name, cases] of Object.entries({ BackendError: failures, ArgumentError: mistakes }))
+      for (const [what, [options, expected]] of Object.entries(cases))
+        test(what, async () => {
+          const found = await inPage({ isolated: false }, 'tinyFailure', options)
+          assert.match(found?.message ?? 'no error', expected)
+          assert.equal(found.name, name)
+        })
 
     test('memory that is refused, and the page goes on', async () => {
       const options = { wasm: { memoryLimit: 32 * 2 ** 20 } }

@@ -32,7 +32,9 @@ export function installed(...places) {
     try {
       const program = path.join(path.dirname(resolve(`${name}/package.json`)), file)
       if (fs.existsSync(program)) return { program }
-    } catch {} // a package for another machine
+    } catch {
+      // a package for another machine
+    }
   const missing = `none of ${places.map(([name]) => name).join(', ')} is installed: npm ci in test/runtimes`
   if (required) throw new Error(missing)
   return { missing }

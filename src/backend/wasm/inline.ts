@@ -130,6 +130,9 @@ class InlineEngine {
   }
 }
 
+const bytesOf = ({ buffer, byteOffset, byteLength }: Elements): Uint8Array =>
+  new Uint8Array(buffer, byteOffset, byteLength)
+
 class InlineMemory implements BackendMemory {
   readonly engine: InlineEngine
   readonly #bytes = new Map<Arena, number>()
@@ -182,30 +185,22 @@ class InlineMemory implements BackendMemory {
     this.#bytes.delete(arena)
   }
 
-  /** The bytes of a range of an arena in the linear memory. */
-  #range(arena: Arena, offset: number, bytes: number): Uint8Array {
+  /** The bytes in the linear memory where these elements of an arena lie. */
+  #range(arena: Arena, offset: number, { byteLength }: Elements): Uint8Array {
     const handle = this.#idle()
+    if (offset + byteLength > (this.#bytes.get(arena) ?? 0)) throw new BackendError('The range lies outside the arena')
     return this.engine.call((instance) => {
-      const at = instance.memoryAt(handle, arena, offset, bytes)
-      return at ? instance.bytes.subarray(at, at + bytes) : new Uint8Array(0)
+      const at = instance.memoryAt(handle, arena, offset, byteLength)
+      return instance.bytes.subarray(at, at + byteLength)
     })
   }
 
-  #copy(arena: Arena, offset: number, elements: Elements, out: boolean): void {
-    const own = new Uint8Array(elements.buffer, elements.byteOffset, elements.byteLength)
-    const range = this.#range(arena, offset, own.length)
-    if (range.length !== own.length || (own.length === 0 && offset > (this.#bytes.get(arena) ?? 0)))
-      throw new BackendError('The range lies outside the arena')
-    if (out) own.set(range)
-    else range.set(own)
-  }
-
   write(arena: Arena, offset: number, source: Elements): void {
-    this.#copy(arena, offset, source, false)
+    this.#range(arena, offset, source).set(bytesOf(source))
   }
 
   async read(arena: Arena, offset: number, target: Elements): Promise<void> {
-    this.#copy(arena, offset, target, true)
+    bytesOf(target).set(this.#range(arena, offset, target))
   }
 
   /** Makes this memory anew in the engine's present instance with what it held in another; false when it cannot have the room. */

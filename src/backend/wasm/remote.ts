@@ -40,23 +40,15 @@ class Connection {
   /** Where a run that goes on is told to stop; without, it goes on to its end. */
   #cancelWords: Int32Array | undefined
 
+  /** Until the worker says something, or the connection ends. */
+  readonly #silence: ReturnType<typeof setTimeout>
+
   constructor(private readonly port: WorkerPort) {
-    const silent = setTimeout(
-      () =>
-        this.end(
-          `The worker of the wasm backend said nothing for ${PATIENCE} seconds: is its script (wasm.worker) that of bertkit/worker?`,
-        ),
-      PATIENCE * 1000,
-    )
+    const reason = `The worker of the wasm backend said nothing for ${PATIENCE} seconds: is its script (wasm.worker) that of bertkit/worker?`
+    this.#silence = setTimeout(() => this.end(reason), PATIENCE * 1000)
     port.listen(
-      (reply) => {
-        clearTimeout(silent)
-        this.#take(reply)
-      },
-      (reason) => {
-        clearTimeout(silent)
-        this.end(reason)
-      },
+      (reply) => this.#take(reply),
+      (why) => this.end(why),
     )
   }
 
@@ -96,12 +88,14 @@ class Connection {
   end(reason: string): void {
     if (this.#ended !== undefined) return
     this.#ended = reason
+    clearTimeout(this.#silence)
     for (const { reject } of this.#waiting.values()) reject(new BackendError(reason))
     this.#waiting.clear()
     this.port.terminate()
   }
 
   #take(reply: Reply): void {
+    clearTimeout(this.#silence)
     if (reply.cancelWords) this.#cancelWords = reply.cancelWords
     const waiting = this.#waiting.get(reply.id)
     if (!waiting) return
