@@ -50,7 +50,7 @@ const filesOf = (folder) =>
     .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)).split(path.sep).join('/'))
     .sort()
 
-/** Copies files of the root; their permissions are those that git knows, whatever the umask was. */
+/** Copies files and folders of the root. */
 function copy(target, ...names) {
   for (const name of names) fs.cpSync(at(name), path.join(target, name), { recursive: true })
 }
@@ -134,22 +134,26 @@ function stagePlatform(folder, { name, file }) {
     os: [os],
     cpu: [cpu],
     ...(libc && { libc: [libc] }),
+    type: 'commonjs',
     main: 'bertkit.node',
     files: ['bertkit.node'],
     publishConfig,
   })
 }
 
-/** Packs a staged folder and says how large it is. */
-function pack(folder) {
-  for (const file of filesOf(folder)) fs.chmodSync(path.join(folder, file), 0o644)
+/** Packs staged folders and says how large they are. */
+function pack(names) {
+  // the permissions of files are part of a tarball, and would be those of this machine's umask
+  for (const name of names)
+    for (const file of filesOf(path.join(out, name))) fs.chmodSync(path.join(out, name, file), 0o644)
   const npm = process.env.npm_execpath
   const [command, args] = npm ? [process.execPath, [npm]] : ['npm', []]
-  const options = ['pack', '--json', '--ignore-scripts', '--pack-destination', out]
-  const report = JSON.parse(run(`npm pack in ${folder}`, command, [...args, ...options], { cwd: folder }))
-  const [{ name, filename, size, unpackedSize, entryCount }] = Array.isArray(report) ? report : Object.values(report)
+  const folders = names.map((name) => `./${name}`)
+  const options = ['pack', ...folders, '--json', '--ignore-scripts', '--pack-destination', out]
+  const report = JSON.parse(run('npm pack', command, [...args, ...options], { cwd: out }))
   const megabytes = (bytes) => `${(bytes / 1e6).toFixed(2)} MB`
-  console.log(`${name}: ${entryCount} files, ${megabytes(unpackedSize)}, packed ${megabytes(size)} (${filename})`)
+  for (const { name, filename, size, unpackedSize, entryCount } of Object.values(report))
+    console.log(`${name}: ${entryCount} files, ${megabytes(unpackedSize)}, packed ${megabytes(size)} (${filename})`)
 }
 
 try {
@@ -162,7 +166,7 @@ try {
   fs.rmSync(out, { recursive: true, force: true })
   await stageMain(path.join(out, 'bertkit'), addons)
   for (const addon of addons) stagePlatform(path.join(out, '@bertkit', addon.name), addon)
-  for (const name of ['bertkit', ...addons.map((addon) => `@bertkit/${addon.name}`)]) pack(path.join(out, name))
+  pack(['bertkit', ...addons.map((addon) => `@bertkit/${addon.name}`)])
 } catch (error) {
   if (!(error instanceof Stop)) throw error
   console.error(error.message)
