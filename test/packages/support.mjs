@@ -32,6 +32,9 @@ export const noMinilm = skipBecause(
   fs.existsSync(weights) ? undefined : `no reference data: ${weights} (BERTKIT_REFERENCE_DIR)`,
 )
 
+/** A bundled program that fails is printed with the line, which may be all of it. */
+const MOST_SHOWN = 3000
+
 /** Runs a program: what it printed on both outputs. An error with both where it fails. */
 export async function run([command, ...args], options = {}) {
   const child = spawn(command, args, { stdio: ['ignore', 'pipe', 'pipe'], ...options })
@@ -44,7 +47,10 @@ export async function run([command, ...args], options = {}) {
     child.once('error', reject)
     child.once('close', (status, signal) => resolve(status ?? signal))
   })
-  if (code !== 0) throw new Error(`${command} ${args.join(' ')} ended with ${code}\n${out.stdout}\n${out.stderr}`)
+  if (code !== 0) {
+    const [said, complained] = [out.stdout, out.stderr].map((text) => text.slice(-MOST_SHOWN))
+    throw new Error(`${command} ${args.join(' ')} ended with ${code}\n${said}\n${complained}`)
+  }
   return out
 }
 
