@@ -108,6 +108,7 @@ try {
   const unknown = names.find((name) => !BINARIES[name])
   if (unknown) throw new Stop(`build:wasm: expected ${Object.keys(BINARIES).join(', ')} but received ${unknown}`)
   fs.mkdirSync(path.join(root, 'dist', 'wasm'), { recursive: true })
+  fs.copyFileSync(path.join(root, 'native', 'wasm', 'binary.d.ts'), path.join(root, 'dist', 'wasm', 'binary.d.ts'))
   const wanted = Object.entries(BINARIES).filter(([name]) => names.length === 0 || names.includes(name))
   const toolchains = { simd128: emscripten, relaxed: final }
   const found = Object.fromEntries(
