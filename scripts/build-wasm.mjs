@@ -10,6 +10,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
+import { findZig } from './zig.mjs'
 
 const root = path.join(import.meta.dirname, '..')
 const lists = fs.readFileSync(path.join(root, 'CMakeLists.txt'), 'utf8').replace(/#.*/g, '')
@@ -63,8 +64,7 @@ function emscripten() {
 
 /** zig, else a clang that knows the final opcodes. */
 function final() {
-  const zigs = [...(process.env.ZIG ? [[process.env.ZIG]] : []), ['zig'], ['python3', '-m', 'ziglang']]
-  const zig = zigs.find(([command, ...args]) => output(command, [...args, 'version']) !== undefined)
+  const zig = findZig()
   if (zig) return { name: 'zig', compile: [...zig, 'c++', '-target', 'wasm32-freestanding'], link: [...zig, 'wasm-ld'] }
   const compile = [process.env.CLANG ?? 'clang++']
   const [, version] = /clang version (\d+)/.exec(output(compile[0], ['--version']) ?? '') ?? []
