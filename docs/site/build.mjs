@@ -33,7 +33,9 @@ if (!fs.existsSync(path.join(root, 'dist', 'cli', 'main.js'))) {
 }
 // npm writes its own copy of the lock file last
 if (modified('node_modules', '.package-lock.json') < modified('package-lock.json'))
-  run('npm ci in docs/site', 'npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], { shell: process.platform === 'win32' })
+  run('npm ci in docs/site', 'npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], {
+    shell: process.platform === 'win32',
+  })
 
 fs.rmSync(path.join(root, 'out', 'docs'), { recursive: true, force: true })
 console.error(`${stage(root, pages)} pages`)
@@ -48,4 +50,6 @@ for (const line of wrong) console.error(line)
 console.log(`${path.relative(process.cwd(), site)}: ${count} links, ${wrong.length} of them wrong`)
 if (wrong.length > 0) process.exit(1)
 if (process.argv.includes('--serve'))
-  run('vitepress', process.execPath, [program('vitepress', 'bin', 'vitepress.js'), 'preview', '.'], { stdio: 'inherit' })
+  run('vitepress', process.execPath, [program('vitepress', 'bin', 'vitepress.js'), 'preview', '.'], {
+    stdio: 'inherit',
+  })

@@ -8,7 +8,11 @@ const htmlBelow = (folder) =>
     .filter((name) => name.endsWith('.html'))
     .map((name) => name.replaceAll(path.sep, '/'))
 
-const decode = (text) => text.replace(/&amp;/g, '&').replace(/&quot;/g, '"').replace(/&#39;/g, "'")
+const decode = (text) =>
+  text
+    .replace(/&amp;/g, '&')
+    .replace(/&quot;/g, '"')
+    .replace(/&#39;/g, "'")
 
 /** What is wrong with links, a line each, and how many links there are. `base`: the path that the site is served below. */
 export function checkLinks(folder, base) {
@@ -27,7 +31,9 @@ export function checkLinks(folder, base) {
       count++
       const place = decodeURIComponent(url.pathname.slice(base.length))
       const candidates = [place, `${place}.html`, path.posix.join(place, 'index.html')]
-      const found = candidates.find((each) => pages.has(each) || fs.statSync(path.join(folder, each), { throwIfNoEntry: false })?.isFile())
+      const found = candidates.find(
+        (each) => pages.has(each) || fs.statSync(path.join(folder, each), { throwIfNoEntry: false })?.isFile(),
+      )
       const anchor = decodeURIComponent(url.hash.slice(1))
       if (!url.pathname.startsWith(base) || found === undefined) wrong.push(`${name}: ${href} is not there`)
       else if (anchor !== '' && pages.has(found) && !pages.get(found).ids.has(anchor))

@@ -6,8 +6,18 @@ import * as bertkit from '../../src/index.ts'
 const lines = (...all: readonly string[]): string => `${all.join('\n')}\n`
 const times = <Item>(count: number, items: readonly Item[]): Item[] => Array.from({ length: count }, () => items).flat()
 
-const GOOD = ['a warm and honest film', 'i would gladly see it again', 'the acting is superb', 'funny from start to end']
-const BAD = ['two hours that i will never get back', 'flat jokes and wooden dialogue', 'the plot collapses', 'dull and long']
+const GOOD = [
+  'a warm and honest film',
+  'i would gladly see it again',
+  'the acting is superb',
+  'funny from start to end',
+]
+const BAD = [
+  'two hours that i will never get back',
+  'flat jokes and wooden dialogue',
+  'the plot collapses',
+  'dull and long',
+]
 const REVIEWS = [...GOOD.map((text) => [text, 'positive']), ...BAD.map((text) => [text, 'negative'])]
 const TAGGED = [
   ['Ada O Lovelace O was O born O in O London B-LOC', 'B-PER I-PER'],
@@ -39,7 +49,10 @@ const FILES: Readonly<Record<string, string>> = {
   'dev.csv': lines('text,label', ...REVIEWS.map(String)),
   'test.csv': lines('text,label', ...REVIEWS.map(String)),
   'new.csv': lines('text', 'what a lovely surprise'),
-  'pairs.csv': lines('text,text_pair,label', ...times(4, ['a cat sleeps,an animal rests,same', 'a cat sleeps,it rains,other'])),
+  'pairs.csv': lines(
+    'text,text_pair,label',
+    ...times(4, ['a cat sleeps,an animal rests,same', 'a cat sleeps,it rains,other']),
+  ),
   'ratings.csv': lines('text,label', ...REVIEWS.map(([text, label]) => `${text},${label === 'positive' ? 4.5 : 1}`)),
   'topics.csv': lines('text,label', ...times(4, ['"the striker was hurt","sport,health"', 'rates rise again,economy'])),
   'train.conll': `${times(4, TAGGED).join('\n\n')}\n`,
@@ -62,12 +75,15 @@ const FILES: Readonly<Record<string, string>> = {
   'book.txt': CORPUS.replaceAll('\n\n', '\n\n\n').replaceAll(' the ', '\nthe '),
 }
 
+/** What every class of models has of this. */
+type Model = Pick<bertkit.BertModel, 'dispose' | 'savePretrained'>
+
 /** Small models with the vocabulary of MiniLM, a folder for each, named as the pages name them. */
 export async function makeModels(folder: string, vocabulary: string): Promise<void> {
   const tokenizer = await bertkit.BertTokenizer.fromPretrained(vocabulary)
   const size = { vocabSize: tokenizer.vocabSize, hiddenSize: 16, numHiddenLayers: 2, numAttentionHeads: 2 }
   const config = new bertkit.BertConfig({ ...size, intermediateSize: 32, maxPositionEmbeddings: 128 })
-  const save = async (name: string, model: bertkit.BertForPreTraining | bertkit.BertForSequenceClassification) => {
+  const save = async (name: string, model: Model) => {
     await model.savePretrained(path.join(folder, name))
     await tokenizer.savePretrained(path.join(folder, name))
     model.dispose()

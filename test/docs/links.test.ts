@@ -16,7 +16,8 @@ test('every link leads to a file that is there, and to a heading that it has', (
       const [name, anchor] = target.split('#')
       const wanted = name === '' ? file : path.posix.join(path.posix.dirname(file), name)
       const exists = fs.existsSync(path.join(root, wanted))
-      if (!exists || (anchor !== undefined && !anchorsOf(read(wanted)).has(anchor))) wrong.push(`${file}:${line} ${target}`)
+      if (!exists || (anchor !== undefined && !anchorsOf(read(wanted)).has(anchor)))
+        wrong.push(`${file}:${line} ${target}`)
     }
   expect(wrong).toEqual([])
   expect(count).toBeGreaterThan(50)

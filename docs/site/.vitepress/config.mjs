@@ -11,7 +11,13 @@ const repository = GITHUB_REPOSITORY && `${GITHUB_SERVER_URL}/${GITHUB_REPOSITOR
 /** The pages that typedoc made, a group for each kind. */
 function apiSidebar() {
   const api = path.join(out, 'pages', 'api')
-  const kinds = { classes: 'Classes', functions: 'Functions', interfaces: 'Interfaces', 'type-aliases': 'Types', variables: 'Variables' }
+  const kinds = {
+    classes: 'Classes',
+    functions: 'Functions',
+    interfaces: 'Interfaces',
+    'type-aliases': 'Types',
+    variables: 'Variables',
+  }
   const unknown = fs.readdirSync(api).filter((name) => !name.endsWith('.md') && !Object.hasOwn(kinds, name))
   if (unknown.length > 0) throw new Error(`typedoc made pages of a kind that the sidebar lacks: ${unknown.join(', ')}`)
   return Object.entries(kinds)
@@ -51,7 +57,16 @@ export default {
       { text: 'Command line', link: '/reference/command-line' },
     ],
     sidebar: {
-      '/api/': [{ text: 'Reference', items: [{ text: 'All names', link: '/api/' }, { text: 'Guide', link: '/getting-started' }] }, ...apiSidebar()],
+      '/api/': [
+        {
+          text: 'Reference',
+          items: [
+            { text: 'All names', link: '/api/' },
+            { text: 'Guide', link: '/getting-started' },
+          ],
+        },
+        ...apiSidebar(),
+      ],
       '/': sidebar,
     },
     outline: [2, 3],
