@@ -48,7 +48,13 @@ export default {
   description: 'Fine-tune, pre-train and serve BERT from TypeScript',
   cleanUrls: false,
   metaChunk: true,
-  markdown: { anchor: { slugify: slugOf }, toc: { slugify: slugOf }, headers: { slugify: slugOf } },
+  head: [['link', { rel: 'icon', href: 'data:,' }]],
+  markdown: {
+    languageAlias: { conll: 'tsv' },
+    anchor: { slugify: slugOf },
+    toc: { slugify: slugOf },
+    headers: { slugify: slugOf },
+  },
   vite: { build: { chunkSizeWarningLimit: 2000 } },
   themeConfig: {
     nav: [
