@@ -72,7 +72,7 @@
         ["target_arch=='arm64'", { "dependencies": ["isa_neon"] }],
         ["OS=='linux' and target_arch=='x64'", { "dependencies": ["isa_amx"] }],
         ["OS=='linux' and target_arch=='arm64'", { "dependencies": ["isa_neonbf16"] }],
-        ["OS=='linux'", { "libraries": ["-ldl", "-pthread"], "ldflags": ["-Wl,--exclude-libs,ALL", "-Wl,--gc-sections"] }]
+        ["OS=='linux'", { "libraries": ["-ldl", "-pthread"], "ldflags": ["-Wl,--version-script=<(module_root_dir)/native/exports.map", "-Wl,--gc-sections"] }]
       ]
     }
   ],

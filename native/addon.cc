@@ -11,7 +11,9 @@
 #include <string>
 #include <vector>
 
-#if !defined(_WIN32)
+#if defined(_WIN32)
+#include <windows.h>
+#else
 #include <dlfcn.h>
 #endif
 
@@ -316,7 +318,10 @@ void stop_jobs(Instance* own) {
 
 /** Keeps this library loaded: its threads must never outlive its code, whatever environment unloads it. */
 void pin_library() {
-#if !defined(_WIN32)
+#if defined(_WIN32)
+  HMODULE library;
+  GetModuleHandleExA(GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS | GET_MODULE_HANDLE_EX_FLAG_PIN, (LPCSTR)&pin_library, &library);
+#else
   Dl_info library;
   if (dladdr((void*)&pin_library, &library) && library.dli_fname) dlopen(library.dli_fname, RTLD_NOW | RTLD_NODELETE | RTLD_NOLOAD);
 #endif

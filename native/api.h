@@ -7,10 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(_WIN32)
-#define BK_EXPORT
-#else
+// Exported by WebAssembly (scripts/build-wasm.mjs reads these names), and by a library of its own, which defines BK_SHARED; the addon
+// has the functions in itself.
+#if defined(BK_SHARED)
 #define BK_EXPORT __attribute__((visibility("default")))
+#else
+#define BK_EXPORT
 #endif
 
 #ifdef __cplusplus

@@ -10,6 +10,7 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
+import { findZig } from './zig.mjs'
 
 const root = path.join(import.meta.dirname, '..')
 const lists = fs.readFileSync(path.join(root, 'CMakeLists.txt'), 'utf8').replace(/#.*/g, '')
@@ -63,8 +64,7 @@ function emscripten() {
 
 /** zig, else a clang that knows the final opcodes. */
 function final() {
-  const zigs = [...(process.env.ZIG ? [[process.env.ZIG]] : []), ['zig'], ['python3', '-m', 'ziglang']]
-  const zig = zigs.find(([command, ...args]) => output(command, [...args, 'version']) !== undefined)
+  const zig = findZig()
   if (zig) return { name: 'zig', compile: [...zig, 'c++', '-target', 'wasm32-freestanding'], link: [...zig, 'wasm-ld'] }
   const compile = [process.env.CLANG ?? 'clang++']
   const [, version] = /clang version (\d+)/.exec(output(compile[0], ['--version']) ?? '') ?? []
@@ -108,6 +108,7 @@ try {
   const unknown = names.find((name) => !BINARIES[name])
   if (unknown) throw new Stop(`build:wasm: expected ${Object.keys(BINARIES).join(', ')} but received ${unknown}`)
   fs.mkdirSync(path.join(root, 'dist', 'wasm'), { recursive: true })
+  fs.copyFileSync(path.join(root, 'native', 'wasm', 'binary.d.ts'), path.join(root, 'dist', 'wasm', 'binary.d.ts'))
   const wanted = Object.entries(BINARIES).filter(([name]) => names.length === 0 || names.includes(name))
   const toolchains = { simd128: emscripten, relaxed: final }
   const found = Object.fromEntries(

@@ -4,8 +4,8 @@ import './platform-node.ts'
 
 export * from './core.ts'
 export type { LabelSet } from './data/classification.ts'
+export type { Architecture } from './export/onnx/architectures.ts'
 export type { ExportOnnxOptions, OnnxExport } from './export/onnx/export.ts'
-export type { Architecture } from './export/onnx/heads.ts'
 export { exportOnnx } from './export/onnx.ts'
 export type { TrainingArguments, TrainingArgumentsInput } from './train/arguments.ts'
 export {

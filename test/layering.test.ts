@@ -43,10 +43,10 @@ const leaves = [
   'turns.ts',
 ]
 /** src/*.ts that only name what others export. */
-const entries = ['index.ts', 'edge.ts', 'core.ts']
+const entries = ['index.ts', 'edge.ts', 'cli.ts', 'core.ts']
 /** What an entry registers: how files are reached and which backends there are. Imported by entries and programs only. */
 const platforms: Readonly<Record<string, readonly string[]>> = {
-  'platform-node.ts': ['index.ts', 'cli/main.ts'],
+  'platform-node.ts': ['index.ts', 'cli.ts', 'cli/main.ts'],
   'platform-web.ts': ['edge.ts'],
 }
 const belowPlatforms = ['backend', 'formats']

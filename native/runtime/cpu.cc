@@ -8,6 +8,8 @@
 
 #if defined(__linux__)
 #include <sched.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 #if defined(__x86_64__) || defined(_M_X64)
 #include <cpuid.h>
@@ -34,6 +36,28 @@ Leaf leaf(unsigned int number, unsigned int part) {
 
 bool is_amd() { return leaf(0, 0).ecx == 0x444d4163; }  // the end of "AuthenticAMD"
 
+/** XCR0: the registers that the operating system saves (Intel SDM 1, 13.3); 0 where it has not said so. */
+uint64_t saved_registers() {
+  if (!(leaf(1, 0).ecx >> 27 & 1)) return 0;  // OSXSAVE
+  uint32_t low, high;
+  asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return (uint64_t)high << 32 | low;
+}
+
+constexpr uint64_t kSavesYmm = 0x06, kSavesZmm = 0xe6;  // with XMM; with the mask registers and both halves of ZMM
+
+// Not __builtin_cpu_supports: its tables are in a library of the compiler's, which not every compiler brings.
+bool has_avx2() {
+  return (saved_registers() & kSavesYmm) == kSavesYmm && (leaf(1, 0).ecx >> 12 & 1)  // FMA
+         && (leaf(7, 0).ebx >> 5 & 1);
+}
+
+/** AVX-512 F, DQ, BW and VL: leaf 7, EBX bits 16, 17, 30 and 31. */
+bool has_avx512() {
+  constexpr unsigned int kParts = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
+  return has_avx2() && (saved_registers() & kSavesZmm) == kSavesZmm && (leaf(7, 0).ebx & kParts) == kParts;
+}
+
 /** AVX512-BF16: leaf 7, part 1, EAX bit 5. The registers are those of AVX-512. */
 bool has_avx512_bf16() { return leaf(7, 1).eax >> 5 & 1; }
 
@@ -54,9 +78,7 @@ bool has_amx() {
 int cpu_tables(const KernelTable* tables[kMaxIsas]) {
   int n = 0;
 #if defined(__x86_64__)
-  __builtin_cpu_init();
-  // __builtin_cpu_supports also asks the operating system (XCR0) whether the registers are saved
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")) {
+  if (has_avx512()) {
 #if defined(BK_AMX)
     if (has_amx()) tables[n++] = &kernels_amx;
 #endif
@@ -65,7 +87,7 @@ int cpu_tables(const KernelTable* tables[kMaxIsas]) {
     tables[n++] = &kernels_avx512;
     if (has_avx512_bf16() && !is_amd()) tables[n++] = &kernels_avx512bf16;
   }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) tables[n++] = &kernels_avx2;
+  if (has_avx2()) tables[n++] = &kernels_avx2;
 #elif defined(__aarch64__)
 #if defined(BK_NEON_BF16)
   // HWCAP2_BF16, and HWCAP_ASIMDHP, which the compiler was told of too
@@ -115,6 +137,8 @@ void cpu_name(char* name, size_t capacity) {
   const char* text = (const char*)words;
   while (*text == ' ') text++;
   snprintf(name, capacity, "%s", text);
+#elif defined(__APPLE__)
+  sysctlbyname("machdep.cpu.brand_string", name, &capacity, nullptr, 0);
 #elif defined(__linux__)
   if (FILE* f = fopen("/proc/cpuinfo", "r")) {
     char line[256];

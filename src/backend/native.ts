@@ -1,10 +1,8 @@
 // The CPU backend: the addon behind the Backend interface.
-import { createRequire } from 'node:module'
-import * as path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { AbortedError, BackendError, type BertkitError, BusyError, DisposedError } from '../errors.ts'
-import { type Arena, opsHash } from '../graph/op-table.ts'
+import type { Arena } from '../graph/op-table.ts'
 import type { Plan } from '../graph/plan.ts'
+import { loadAddon, type NativeEngine, type NativeMemory, type NativeProgram } from './addon.ts'
 import {
   type Backend,
   type BackendDescription,
@@ -14,64 +12,6 @@ import {
   type Program,
 } from './backend.ts'
 import { backendError } from './errors.ts'
-
-/** The addon's exports (native/addon.cc). */
-interface Addon {
-  readonly opsHash: bigint
-  readonly Engine: new (isa: string, threads: number) => NativeEngine
-  readonly Memory: new (engine: NativeEngine) => NativeMemory
-  readonly Program: new (engine: NativeEngine, plan: Int32Array) => NativeProgram
-}
-interface NativeEngine {
-  describe(): string
-  measurePeak(peak: number, seconds: number): number
-  cancel(run: number): void
-}
-interface NativeMemory {
-  reserve(arena: number, bytes: number): void
-  release(arena: number): void
-  write(arena: number, offset: number, source: NodeJS.TypedArray): void
-  read(arena: number, offset: number, target: NodeJS.TypedArray): void
-  dispose(): void
-}
-interface NativeProgram {
-  run(
-    memory: NativeMemory,
-    scalars: Float64Array,
-    done: (error: number, message: string, seconds: Float64Array | undefined) => void,
-    timed: boolean,
-  ): number
-  dispose(): void
-}
-
-/** Where a build leaves the addon, from src/backend and from dist/backend alike. */
-const ADDON = '../../build/Release/bertkit.node'
-
-let loaded: Addon | undefined
-function loadAddon(): Addon {
-  if (loaded) return loaded
-  // BERTKIT_ADDON: another build of the addon, for tests and packagers
-  const { BERTKIT_ADDON } = process.env
-  const file = BERTKIT_ADDON
-    ? path.resolve(BERTKIT_ADDON)
-    : path.resolve(path.dirname(fileURLToPath(import.meta.url)), ADDON)
-  let addon: Addon
-  try {
-    addon = createRequire(import.meta.url)(file) as Addon
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message.split('\n')[0] : String(cause)
-    throw new BackendError(
-      `Cannot load the native kernels from ${file}: ${reason}. Build them in a checkout with: npm run build`,
-      { cause, reason: 'unavailable' },
-    )
-  }
-  if (addon.opsHash !== opsHash)
-    throw new BackendError(
-      'The native kernels were built from another list of ops. Build them again with: npm run build',
-    )
-  loaded = addon
-  return addon
-}
 
 /** Turns an error of the addon into the typed one. */
 function translate(error: unknown): BertkitError {

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
+import { ARCHITECTURES, type Architecture } from '../export/onnx/architectures.ts'
 import { MAX_OPSET, MIN_OPSET } from '../export/onnx/export.ts'
-import { ARCHITECTURES, type Architecture } from '../export/onnx/heads.ts'
 import { MAX_MODEL_BYTES } from '../export/onnx/serialize.ts'
 import { exportOnnx } from '../export/onnx.ts'
 import { type Io, writeJsonLine } from './io.ts'

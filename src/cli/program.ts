@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { AbortedError, BertkitError, UsageError } from '../errors.ts'
+import { addBuildNative } from './build-native.ts'
 import { addDemo } from './demo.ts'
 import { addEvaluate } from './evaluate.ts'
 import { addExport } from './export.ts'
@@ -37,6 +38,7 @@ function createProgram(io: Io): Command {
     addTokenizer,
     addExport,
     addInfo,
+    addBuildNative,
     addDemo,
   ])
     add(program, io)

@@ -3,6 +3,7 @@
 import { ConfigError } from '../../errors.ts'
 import type { BertConfig } from '../../model/config.ts'
 import { activate } from './activations.ts'
+import type { Architecture } from './architectures.ts'
 import { type Encoded, type EncoderInputs, encode, layerNorm, linear, perToken, pool } from './encoder.ts'
 import { GraphBuilder, type Value } from './graph.ts'
 
@@ -55,7 +56,7 @@ function questionAnswering(g: GraphBuilder, config: BertConfig, inputs: EncoderI
 /** Records a class: parameters, nodes and outputs. */
 type Head = (g: GraphBuilder, config: BertConfig, inputs: EncoderInputs, options: { readonly pooler: boolean }) => void
 
-const heads = {
+const heads: Readonly<Record<Architecture, Head>> = {
   BertModel(g, config, inputs, { pooler }) {
     const hiddenStates = hiddenStatesOf(g, config, encode(g, config, inputs))
     g.output('last_hidden_state', hiddenStates, [...TOKENS, config.hiddenSize])
@@ -98,12 +99,7 @@ const heads = {
     g.output('logits', perToken(g, rows, encoded.shape, config.numLabels), [...TOKENS, config.numLabels])
   },
   BertForQuestionAnswering: questionAnswering,
-} satisfies Record<string, Head>
-
-/** A class that can be exported. */
-export type Architecture = keyof typeof heads
-export const ARCHITECTURES = Object.keys(heads) as Architecture[]
-export const isArchitecture = (name: string): name is Architecture => Object.hasOwn(heads, name)
+}
 
 /** Other names under which a folder may have a parameter, for matchWeights: those of tied tensors. */
 export const aliasesOf = ({ tieWordEmbeddings }: BertConfig): Record<string, string[]> =>
@@ -140,7 +136,6 @@ export function buildGraph(
     attentionMask: g.input('attention_mask', axes),
     tokenTypeIds: g.input('token_type_ids', axes),
   }
-  const head: Head = heads[architecture]
-  head(g, config, inputs, options)
+  heads[architecture](g, config, inputs, options)
   return g
 }

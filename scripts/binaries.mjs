@@ -1,0 +1,136 @@
+// What a prebuilt addon may be: its format and architecture, the libraries it needs, the symbols it exports and leaves undefined, the
+// oldest system it runs on, and no instruction in the code for every CPU that only some of them have. LLVM's tools read all formats.
+import { execFileSync } from 'node:child_process'
+import fs from 'node:fs'
+import { createRequire } from 'node:module'
+import path from 'node:path'
+import { GLIBC } from './platforms.mjs'
+
+const { symbols } = createRequire(import.meta.url)('node-api-headers')
+const NODE_API = new Set(Object.values(symbols.v9).flat())
+/** What Node looks for in an addon. */
+const EXPORTS = ['napi_register_module_v1', 'node_api_module_get_api_version_v1']
+
+const FORMATS = { linux: 'elf64', darwin: 'Mach-O', win32: 'COFF' }
+const ARCHITECTURES = { x64: 'x86_64', arm64: 'aarch64' }
+/** Libraries that every installation of the system has. There is no C++ library among them: it is in the addon. */
+const LIBRARIES = {
+  glibc: /^(lib(c|m|dl|pthread)\.so\.\d|ld-linux-(x86-64|aarch64)\.so\.\d)$/,
+  musl: /^libc\.so$/,
+  darwin: /^\/usr\/lib\/libSystem\.B\.dylib$/,
+  win32: /^(kernel32|ntdll|api-ms-win-crt-[\w-]+)\.dll$/i,
+}
+/** Of the linker itself, and the C++ library's allocation, which all images of a macOS process share. */
+const DARWIN_EXPORTS = /^(___dso_handle|__mh_dylib_header|__Z(n|d)[wal]\w*)$/
+
+const read = (tool, ...args) =>
+  execFileSync(tool, args, { encoding: 'utf8', maxBuffer: 1 << 30, stdio: ['ignore', 'pipe', 'pipe'] })
+const lines = (text) => text.split('\n').map((line) => line.trim())
+
+/** Names behind `key:` in the report of llvm-readobj. */
+const values = (report, key) =>
+  lines(report).flatMap((line) => (line.startsWith(`${key}: `) ? [line.slice(key.length + 2)] : []))
+
+function libraries(file) {
+  const [, list = ''] = /NeededLibraries \[\n([^\]]*)\]/.exec(read('llvm-readobj', '--needed-libs', file)) ?? []
+  // a Mach-O library is named first by itself
+  return lines(list).filter((name) => name && !name.startsWith('@rpath/'))
+}
+
+/** Names of nm's table: `U name`, `address T name`, with @version behind it in an ELF file. */
+const names = (file, ...flags) =>
+  lines(read('llvm-nm', ...flags, file)).flatMap((line) => line.split(/\s+/).at(-1) || [])
+
+function exportsOf(file, os) {
+  if (os === 'win32') return values(read('llvm-readobj', '--coff-exports', file), 'Name')
+  return os === 'linux' ? names(file, '-D', '--defined-only') : names(file, '--extern-only', '--defined-only')
+}
+
+function problemsOfExports(file, os) {
+  const found = exportsOf(file, os).map((name) =>
+    os === 'darwin' && EXPORTS.includes(name.slice(1)) ? name.slice(1) : name,
+  )
+  const surplus = found.filter((name) => !EXPORTS.includes(name) && !(os === 'darwin' && DARWIN_EXPORTS.test(name)))
+  const missing = EXPORTS.filter((name) => !found.includes(name))
+  return [
+    ...(missing.length > 0 ? [`does not export ${missing.join(', ')}`] : []),
+    ...(surplus.length > 0 ? [`exports ${surplus.slice(0, 5).join(', ')}`] : []),
+  ]
+}
+
+/** In an ELF file: the newest version of glibc that a symbol asks for. */
+function problemsOfGlibc(file) {
+  const versions = [...read('llvm-readobj', '--version-info', file).matchAll(/Name: GLIBC_([\d.]+)/g)].map(
+    ([, version]) => version,
+  )
+  if (versions.length === 0) return ['names no version of glibc']
+  const newer = (a, b) => a.localeCompare(b, 'en', { numeric: true }) > 0
+  const newest = versions.reduce((found, version) => (newer(version, found) ? version : found))
+  return newer(newest, GLIBC) ? [`needs glibc ${newest}, and ${GLIBC} is the oldest that must do`] : []
+}
+
+/** macOS: what is bound when the addon is loaded. Flat are the names that the loading program has, which are those of Node-API. */
+function problemsOfMachO(file) {
+  const bound = lines(['--bind', '--lazy-bind'].map((flag) => read('llvm-objdump', '--macho', flag, file)).join('\n'))
+  const flat = bound.flatMap((line) => (line.includes('flat-namespace') ? [line.split(/\s+/).at(-1).slice(1)] : []))
+  const strange = flat.filter((name) => !NODE_API.has(name))
+  const commands = read('llvm-objdump', '--macho', '--private-headers', file)
+  const [, minimum] = /\n\s*minos ([\d.]+)/.exec(commands) ?? []
+  return [
+    ...(flat.length === 0 ? ['takes no function from the loading program'] : []),
+    ...(strange.length > 0 ? [`wants ${strange.slice(0, 5).join(', ')} of the loading program`] : []),
+    ...(minimum !== '11.0' ? [`needs macOS ${minimum}, and 11.0 is the oldest that must do`] : []),
+    // arm64 runs nothing that is not signed, be it by the linker
+    ...(/cmd LC_CODE_SIGNATURE/.test(commands) || /cputype X86_64|X86_64/.test(commands) ? [] : ['is not signed']),
+    ...(/name @rpath\/bertkit\.node/.test(commands) ? [] : ['is named by the folder that it was built in']),
+  ]
+}
+
+function problemsOfUndefined(file) {
+  const undefinedNames = names(file, '-D', '--undefined-only').filter((name) => /^(napi|node_api)_/.test(name))
+  const strange = undefinedNames.filter((name) => !NODE_API.has(name))
+  return strange.length > 0 ? [`wants ${strange.join(', ')}, which is not in Node-API 9`] : []
+}
+
+/** What is wrong with an addon for a platform of platforms.mjs; nothing: an empty list. */
+export function problemsOf(file, { os, cpu, libc }) {
+  const [, format, arch] = /Format: (\S+).*\nArch: (\S+)/.exec(read('llvm-readobj', '--file-headers', file)) ?? []
+  if (!format?.startsWith(FORMATS[os]) || arch !== ARCHITECTURES[cpu])
+    return [`is ${format} for ${arch}: expected ${FORMATS[os]} for ${ARCHITECTURES[cpu]}`]
+  const allowed = LIBRARIES[libc ?? os]
+  const foreign = libraries(file).filter((name) => !allowed.test(name))
+  const own = { glibc: problemsOfGlibc, darwin: problemsOfMachO }[libc ?? os]
+  return [
+    ...(foreign.length > 0 ? [`needs ${foreign.join(', ')}`] : []),
+    ...problemsOfExports(file, os),
+    ...(os === 'linux' ? problemsOfUndefined(file) : []),
+    ...(own ? own(file) : []),
+    ...(fs.readFileSync(file).includes(process.cwd()) ? ['holds the path of the folder that it was built in'] : []),
+  ]
+}
+
+/** Instructions of AVX and later: their mnemonics begin with v, their registers are ymm and zmm. */
+const AVX = /^\s*[0-9a-f]+:\s+(?:v(?!err|erw|mcall|mlaunch|mresume|mxo)\w+|.*%[yz]mm)/
+
+/** Objects that every CPU of the architecture runs, in a tree of CMake's: they hold no instruction that only some have. */
+export function inspectObjects(tree, { cpu }) {
+  if (cpu !== 'x64') return []
+  const objects = (target) =>
+    fs
+      .readdirSync(path.join(tree, `${target}.dir`), { recursive: true, encoding: 'utf8' })
+      .filter((file) => /\.o(bj)?$/.test(file))
+      .map((file) => path.join(tree, `${target}.dir`, file))
+  const avx = (object) =>
+    read('llvm-objdump', '-d', '--no-show-raw-insn', object)
+      .split('\n')
+      .filter((line) => AVX.test(line))
+  const baseline = ['isa_scalar', 'bertkit_core', 'bertkit'].flatMap(objects)
+  const wrong = baseline.flatMap((object) =>
+    avx(object)
+      .slice(0, 1)
+      .map((line) => `${path.basename(object)} holds AVX: ${line.trim()}`),
+  )
+  return objects('isa_avx2').some((object) => avx(object).length > 0)
+    ? wrong
+    : [...wrong, 'isa_avx2 holds no AVX: the search finds nothing']
+}

@@ -1,0 +1,174 @@
+// Stages what is published into out/packages, and packs it:
+//
+//   node scripts/pack.mjs [--prebuilds FOLDER] [--out FOLDER]
+//
+// bertkit/                 TypeScript's output with types, WebAssembly, the assets, and the sources that build the addon
+// @bertkit/PLATFORM/       an addon and nothing else, for each FOLDER/PLATFORM/bertkit.node (default: prebuilds)
+// *.tgz                    both, as npm packs them; two runs give the same bytes
+//
+// The package.json of bertkit is the root's without what is for its development, and with the platforms' packages as optional
+// dependencies of exactly this version. The root's cannot name them: npm ci would look for packages that are not published yet.
+import { spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import fs from 'node:fs'
+import path from 'node:path'
+import { parseArgs } from 'node:util'
+import { PLATFORMS } from './platforms.mjs'
+import { vendor } from './vendor.mjs'
+
+const root = path.join(import.meta.dirname, '..')
+const at = (...parts) => path.join(root, ...parts)
+const WASM = ['bertkit', 'bertkit-threads', 'bertkit-relaxed', 'bertkit-relaxed-threads']
+
+/** A reason to stop that has been explained: no stack. */
+class Stop extends Error {}
+
+const { values } = parseArgs({
+  options: {
+    prebuilds: { type: 'string', default: at('prebuilds') },
+    out: { type: 'string', default: at('out', 'packages') },
+  },
+})
+const out = path.resolve(values.out)
+const prebuilds = path.resolve(values.prebuilds)
+const manifest = JSON.parse(fs.readFileSync(at('package.json'), 'utf8'))
+const { version, license, engines, author, homepage, bugs, repository } = manifest
+
+function run(title, command, args, options) {
+  const { status, error, stdout, stderr } = spawnSync(command, args, { cwd: root, encoding: 'utf8', ...options })
+  if (status !== 0) throw new Stop(`pack: ${title} failed: ${error?.message ?? ''}\n${stdout}${stderr}`)
+  return stdout
+}
+
+const writeJson = (file, value) => fs.writeFileSync(file, `${JSON.stringify(value, null, 2)}\n`)
+
+/** All files of a folder, as paths in it with slashes, in order. */
+const filesOf = (folder) =>
+  fs
+    .readdirSync(folder, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => path.relative(folder, path.join(entry.parentPath, entry.name)).split(path.sep).join('/'))
+    .sort()
+
+/** Copies files and folders of the root. */
+function copy(target, ...names) {
+  for (const name of names) fs.cpSync(at(name), path.join(target, name), { recursive: true })
+}
+
+/** An import in a file of types: as a statement, or where a type is written. */
+const TYPE_IMPORT = /(?:^(?:import|export)\b(?:[^'";]*?\bfrom)? |\bimport\()['"]([^'"]+)['"]/gm
+
+/** Every file that is published for its types: what the `types` of exports lead to. */
+function typesOf(dist) {
+  const reached = new Set()
+  const visit = (file) => {
+    if (reached.has(file)) return
+    reached.add(file)
+    const text = fs.readFileSync(path.join(dist, file), 'utf8')
+    for (const [, specifier] of text.matchAll(TYPE_IMPORT)) {
+      if (!specifier.startsWith('.'))
+        throw new Stop(`pack: the types of ${file} need ${specifier}, which whoever installs bertkit may not have`)
+      visit(path.posix.join(path.posix.dirname(file), specifier).replace(/\.[jt]s$/, '.d.ts'))
+    }
+  }
+  const entries = JSON.stringify(manifest.exports).matchAll(/"types":"\.\/dist\/([^"]+)"/g)
+  for (const [, file] of entries) visit(file)
+  return reached
+}
+
+/** TypeScript's output: no maps, since the sources are not published, and no types that no entry leads to. */
+async function stageDist(dist) {
+  run('compiling TypeScript', process.execPath, [
+    at('node_modules', 'typescript', 'bin', 'tsc'),
+    ...['-p', root, '--outDir', dist, '--sourceMap', 'false', '--declarationMap', 'false'],
+  ])
+  fs.mkdirSync(path.join(dist, 'wasm'))
+  for (const file of ['binary.d.ts', ...WASM.map((name) => `${name}.wasm`)]) {
+    const source = at('dist', 'wasm', file)
+    if (!fs.existsSync(source)) throw new Stop(`pack: there is no ${source}: npm run build:wasm makes it`)
+    fs.copyFileSync(source, path.join(dist, 'wasm', file))
+  }
+  const reached = typesOf(dist)
+  for (const file of filesOf(dist)) if (file.endsWith('.d.ts') && !reached.has(file)) fs.rmSync(path.join(dist, file))
+  return vendor(dist, root)
+}
+
+/** What both kinds of package say about themselves; undefined is left out by JSON. */
+const common = { license, author, homepage, bugs, repository, engines }
+const publishConfig = { access: 'public', provenance: true }
+
+async function stageMain(folder, addons) {
+  fs.mkdirSync(folder, { recursive: true })
+  const vendored = await stageDist(path.join(folder, 'dist'))
+  // what the addon of each platform is, for the loader to compare
+  writeJson(
+    path.join(folder, 'dist', 'prebuilds.json'),
+    Object.fromEntries(addons.map((addon) => [addon.name, addon.sha256])),
+  )
+  const files = manifest.files.filter((name) => name !== 'dist')
+  copy(folder, ...files, 'README.md', 'LICENSE')
+  const { scripts, devDependencies, dependencies, private: _private, ...kept } = manifest
+  writeJson(path.join(folder, 'package.json'), {
+    ...kept,
+    optionalDependencies: Object.fromEntries(Object.keys(PLATFORMS).map((name) => [`@bertkit/${name}`, version])),
+    publishConfig,
+  })
+  const unknown = Object.keys(dependencies ?? {}).filter((name) => !vendored.some((one) => one.startsWith(`${name} `)))
+  if (unknown.length > 0) throw new Stop(`pack: ${unknown.join(', ')} would have to be dependencies: vendor them`)
+}
+
+function stagePlatform(folder, { name, file }) {
+  const { title, os, cpu, libc } = PLATFORMS[name]
+  fs.mkdirSync(folder, { recursive: true })
+  fs.copyFileSync(file, path.join(folder, 'bertkit.node'))
+  copy(folder, 'LICENSE')
+  fs.writeFileSync(
+    path.join(folder, 'README.md'),
+    `# @bertkit/${name}\n\nThe native kernels of [bertkit](https://www.npmjs.com/package/bertkit) for ${title}. npm installs this package with\nbertkit where it fits; it is of no use alone.\n`,
+  )
+  writeJson(path.join(folder, 'package.json'), {
+    name: `@bertkit/${name}`,
+    version,
+    description: `The native kernels of bertkit for ${title}`,
+    ...common,
+    os: [os],
+    cpu: [cpu],
+    ...(libc && { libc: [libc] }),
+    type: 'commonjs',
+    main: 'bertkit.node',
+    files: ['bertkit.node'],
+    publishConfig,
+  })
+}
+
+/** Packs staged folders and says how large they are. */
+function pack(names) {
+  // the permissions of files are part of a tarball, and would be those of this machine's umask
+  for (const name of names)
+    for (const file of filesOf(path.join(out, name))) fs.chmodSync(path.join(out, name, file), 0o644)
+  const npm = process.env.npm_execpath
+  const [command, args] = npm ? [process.execPath, [npm]] : ['npm', []]
+  const folders = names.map((name) => `./${name}`)
+  const options = ['pack', ...folders, '--json', '--ignore-scripts', '--pack-destination', out]
+  const report = JSON.parse(run('npm pack', command, [...args, ...options], { cwd: out }))
+  const megabytes = (bytes) => `${(bytes / 1e6).toFixed(2)} MB`
+  for (const { name, filename, size, unpackedSize, entryCount } of Object.values(report))
+    console.log(`${name}: ${entryCount} files, ${megabytes(unpackedSize)}, packed ${megabytes(size)} (${filename})`)
+}
+
+try {
+  const addons = Object.keys(PLATFORMS)
+    .map((name) => ({ name, file: path.join(prebuilds, name, 'bertkit.node') }))
+    .filter(({ file }) => fs.existsSync(file))
+    .map((addon) => ({ ...addon, sha256: createHash('sha256').update(fs.readFileSync(addon.file)).digest('hex') }))
+  if (addons.length < Object.keys(PLATFORMS).length)
+    console.error(`pack: addons of ${addons.map(({ name }) => name).join(', ') || 'no platform'} are in ${prebuilds}`)
+  fs.rmSync(out, { recursive: true, force: true })
+  await stageMain(path.join(out, 'bertkit'), addons)
+  for (const addon of addons) stagePlatform(path.join(out, '@bertkit', addon.name), addon)
+  pack(['bertkit', ...addons.map((addon) => `@bertkit/${addon.name}`)])
+} catch (error) {
+  if (!(error instanceof Stop)) throw error
+  console.error(error.message)
+  process.exitCode = 1
+}

@@ -1,0 +1,99 @@
+// bertkit build-native: the addon, built on this machine where no prebuilt one fits, or for more than the baseline.
+import { spawn } from 'node:child_process'
+import { existsSync, realpathSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import * as path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { type Command, Option } from 'commander'
+import { openBackend } from '../backend/open.ts'
+import { AbortedError, BackendError } from '../errors.ts'
+import type { Io } from './io.ts'
+
+/** Where CMakeLists.txt and binding.gyp are: the package, or a checkout. */
+const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
+const TOOLS = ['cmake-js', 'node-gyp'] as const
+type Tool = (typeof TOOLS)[number]
+const INSTALL = 'npm install --save-dev cmake-js node-addon-api'
+
+/** A file of a package that this project or bertkit itself can import, else undefined. */
+function resolve(specifier: string): string | undefined {
+  for (const from of [ROOT, process.cwd()])
+    try {
+      return createRequire(path.join(from, 'package.json')).resolve(specifier)
+    } catch {
+      // not from there
+    }
+  return undefined
+}
+
+/** The program of a tool. npm brings node-gyp, and says where npm is to what it runs. */
+function programOf(tool: Tool): string | undefined {
+  const file = { 'cmake-js': 'cmake-js/bin/cmake-js', 'node-gyp': 'node-gyp/bin/node-gyp.js' }[tool]
+  const found = resolve(file)
+  const { npm_execpath: npm } = process.env
+  if (found || tool !== 'node-gyp' || !npm) return found
+  const bundled = path.join(path.dirname(realpathSync(npm)), '..', 'node_modules', file)
+  return existsSync(bundled) ? bundled : undefined
+}
+
+/** What is run, in ROOT. */
+function commandOf(tool: Tool, program: string): string[] {
+  if (tool === 'cmake-js') return [program, 'compile']
+  // the headers that came with this Node; without them node-gyp downloads some
+  const nodedir = path.join(path.dirname(realpathSync(process.execPath)), '..')
+  const headers = existsSync(path.join(nodedir, 'include', 'node', 'node_api.h')) ? [`--nodedir=${nodedir}`] : []
+  return [program, 'rebuild', ...headers]
+}
+
+function findTool(wanted: Tool | undefined): { tool: Tool; program: string } {
+  if (!resolve('node-addon-api/package.json'))
+    throw new BackendError(
+      `Building the native kernels needs the package node-addon-api and there is none. Install what it takes with: ${INSTALL}`,
+    )
+  for (const tool of wanted ? [wanted] : TOOLS) {
+    const program = programOf(tool)
+    if (program) return { tool, program }
+  }
+  throw new BackendError(
+    `Building the native kernels needs ${wanted ?? TOOLS.join(' or ')} and there is none. Install what it takes with: ${INSTALL}`,
+  )
+}
+
+async function buildNative(wanted: Tool | undefined, io: Io): Promise<void> {
+  const { tool, program } = findTool(wanted)
+  const { signal } = io
+  const child = spawn(process.execPath, commandOf(tool, program), {
+    cwd: ROOT,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    signal,
+  })
+  for (const stream of [child.stdout, child.stderr])
+    stream.on('data', (chunk: Buffer) => io.stderr.write(chunk.toString()))
+  const code = await new Promise<number | null>((done, fail) => {
+    child.once('error', (error) => fail(signal?.aborted ? new AbortedError('The build was stopped') : error))
+    child.once('close', done)
+  })
+  if (code !== 0)
+    throw new BackendError(
+      `${tool} could not build the native kernels in ${ROOT}: it ended with ${code}, and what it said is above. They need g++ or clang++`,
+    )
+  const backend = await openBackend({ backend: 'cpu' })
+  io.stdout.write(
+    `The native kernels were built with ${tool} and run on this machine, with ${backend.description.isa}\n`,
+  )
+  backend.close()
+}
+
+export function addBuildNative(program: Command, io: Io): void {
+  program
+    .command('build-native')
+    .description('build the native kernels on this machine, where no prebuilt ones fit')
+    .addOption(
+      new Option('--tool <name>', 'what builds them (default: the first of the two that is installed)').choices(TOOLS),
+    )
+    .addHelpText(
+      'after',
+      `\nInstalls nothing by itself. What it takes: ${INSTALL}\nand g++ or clang++ and CMake; or, with node-gyp, make and Python.`,
+    )
+    .action(({ tool }: { tool?: Tool }) => buildNative(tool, io))
+}
