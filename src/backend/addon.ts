@@ -6,6 +6,7 @@ import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { BackendError } from '../errors.ts'
 import { opsHash } from '../graph/op-table.ts'
+import { here } from './here.ts'
 
 /** The addon's exports (native/addon.cc). */
 export interface Addon {
@@ -36,12 +37,13 @@ export interface NativeProgram {
   dispose(): void
 }
 
-const require = createRequire(import.meta.url)
-const here = path.dirname(fileURLToPath(import.meta.url))
+const HERE = here(import.meta.url)
+const require = createRequire(HERE)
+const folder = path.dirname(fileURLToPath(HERE))
 /** Where a build leaves the addon, from src/backend and from dist/backend alike. */
-const BUILT = path.resolve(here, '../../build/Release/bertkit.node')
+const BUILT = path.resolve(folder, '../../build/Release/bertkit.node')
 /** SHA-256 of the addon of each platform, as released with this version; not in a checkout. */
-const SUMS = path.resolve(here, '../prebuilds.json')
+const SUMS = path.resolve(folder, '../prebuilds.json')
 const REBUILD = 'Build them with: npx bertkit build-native (in a checkout: npm run build)'
 
 /** Whether the program that runs is one of musl's: its beginning names the loader that starts it (ELF's PT_INTERP). */

@@ -1,5 +1,6 @@
 // What npm makes of the packages: one addon for each platform, nothing that runs, nothing else.
 import assert from 'node:assert/strict'
+import fs from 'node:fs'
 import { before, describe, test } from 'node:test'
 import { PLATFORMS } from '../../scripts/platforms.mjs'
 import { runtimes } from './programs.mjs'
@@ -38,6 +39,15 @@ describe('npm install bertkit', () => {
     const { stdout, stderr } = await project.program(node, DESCRIBE)
     assert.equal(JSON.parse(stdout).backend, 'cpu')
     assert.equal(stderr, '')
+  })
+
+  test('an addon of another release is refused, and WebAssembly serves', { skip: noAddon }, async () => {
+    const other = new Project()
+    await other.install()
+    fs.appendFileSync(other.at('node_modules', '@bertkit', host, 'bertkit.node'), 'x')
+    const { stdout, stderr } = await other.program(node, DESCRIBE)
+    assert.equal(JSON.parse(stdout).backend, 'wasm')
+    assert.match(stderr, /not those that were released with this version/)
   })
 
   test('npx bertkit --version', async () => {

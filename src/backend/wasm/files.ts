@@ -3,12 +3,13 @@ import fs from 'node:fs/promises'
 import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { BackendError } from '../../errors.ts'
+import { here } from '../here.ts'
 import type { WasmBinary } from './features.ts'
 import type { WasmModule } from './host.ts'
 import { compileOnce, loadWasm, type WasmSource } from './load.ts'
 
 /** Where npm run build:wasm leaves them, from src/backend/wasm and from dist/backend/wasm alike. */
-const FOLDER = fileURLToPath(new URL('../../../dist/wasm/', import.meta.url))
+const FOLDER = fileURLToPath(new URL('../../../dist/wasm/', here(import.meta.url)))
 
 /** The compiled module of a binary of this build. */
 export function loadBuilt(name: WasmBinary): Promise<WasmModule> {

@@ -2,13 +2,14 @@
 import os from 'node:os'
 import { Worker } from 'node:worker_threads'
 import { BackendError } from '../../errors.ts'
+import { here } from '../here.ts'
 import { loadBuilt, loadGiven } from './files.ts'
 import { MOST_THREADS, type WasmHost } from './open.ts'
 import type { Reply } from './protocol.ts'
 import type { WorkerPort } from './remote.ts'
 
 /** The compiled script, from src/backend/wasm and from dist/backend/wasm alike. */
-const SCRIPT = new URL('../../../dist/backend/wasm/worker-node.js', import.meta.url)
+const SCRIPT = new URL('../../../dist/backend/wasm/worker-node.js', here(import.meta.url))
 
 function startWorker(script: URL | string = SCRIPT): WorkerPort {
   let worker: Worker
