@@ -39,6 +39,7 @@ export const SIDEBAR = [
       ['Performance', 'performance'],
       ['Accuracy', 'accuracy'],
       ['How it works', 'architecture'],
+      ['What is published', 'packages'],
       ['Experiments', 'experiments/'],
     ],
   },

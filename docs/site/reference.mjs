@@ -16,6 +16,7 @@ const COMMANDS = [
   'export',
   'info',
   'demo',
+  'build-native',
 ]
 
 function commandLine(root) {
