@@ -1,6 +1,7 @@
 // What every entry exports: whatever needs neither a file system nor Node.
-export type { BackendDescription } from './backend/backend.ts'
-export { describeBackend } from './backend/open.ts'
+export type { BackendChoice, BackendDescription } from './backend/backend.ts'
+export { type BackendOptions, describeBackend } from './backend/open.ts'
+export type { WasmOptions } from './backend/wasm/open.ts'
 export { createMasking, type Masking, type MaskingOptions } from './data/collators/masked-lm.ts'
 export type {
   DecodeOptions,
@@ -18,6 +19,7 @@ export type { FileContent, FileMap } from './formats/given-files.ts'
 export type { DownloadProgress, HubOptions } from './formats/hub-options.ts'
 export type { PretrainedSource } from './formats/pretrained-source.ts'
 export type { FileSink, SaveOptions } from './formats/save-files.ts'
+export type { PoolingMode } from './formats/sentence-transformers.ts'
 export type { GenerateOutput, Generation } from './generation/generate.ts'
 export type { GenerateOptions } from './generation/options.ts'
 export type { GeneratedToken } from './generation/sample.ts'
@@ -29,6 +31,7 @@ export * from './optim/schedules.ts'
 export type { AggregationStrategy, EntityGroup, TokenEntity } from './pipelines/entities.ts'
 export type { FeatureExtractionOptions } from './pipelines/feature-extraction.ts'
 export type { FilledMask, FillMaskOptions, FillMaskOutput } from './pipelines/fill-mask.ts'
+export type { OffsetUnit } from './pipelines/offsets.ts'
 export type { CallOptions, PipelineOptions } from './pipelines/open.ts'
 export {
   type PipelineModels,

@@ -173,20 +173,24 @@ describe('package.json', () => {
     expect(manifest.gypfile).toBe(false)
   })
 
-  test('the lock file knows every platform and no particular registry', () => {
-    interface Entry {
-      readonly resolved?: string
-      readonly optionalDependencies?: Record<string, string>
-    }
-    const entries: [string, Entry][] = Object.entries(lock.packages)
-    const missing = entries.flatMap(([place, { optionalDependencies = {} }]) =>
-      Object.keys(optionalDependencies).filter(
-        (name) => !lock.packages[`node_modules/${name}`] && !lock.packages[`${place}/node_modules/${name}`],
-      ),
-    )
-    expect(missing).toEqual([])
-    expect(entries.filter(([, { resolved }]) => resolved !== undefined).map(([place]) => place)).toEqual([])
-  })
+  test.each(['.', 'docs/site', 'test/runtimes'])(
+    'the lock file in %s knows every platform and no particular registry',
+    (folder) => {
+      interface Entry {
+        readonly resolved?: string
+        readonly optionalDependencies?: Record<string, string>
+      }
+      const { packages } = JSON.parse(read(path.join(folder, 'package-lock.json')))
+      const entries: [string, Entry][] = Object.entries(packages)
+      const missing = entries.flatMap(([place, { optionalDependencies = {} }]) =>
+        Object.keys(optionalDependencies).filter(
+          (name) => !packages[`node_modules/${name}`] && !packages[`${place}/node_modules/${name}`],
+        ),
+      )
+      expect(missing).toEqual([])
+      expect(entries.filter(([, { resolved }]) => resolved !== undefined).map(([place]) => place)).toEqual([])
+    },
+  )
 
   test('the lock file belongs to this package.json', () => {
     const { name, version, engines, devDependencies } = lock.packages['']

@@ -32,7 +32,7 @@ export interface BertModelOutput extends CrossObservations {
 export interface BertForPreTrainingOutput extends Observations, Loss {
   /** [batch, length, V], or [tokens, V] for ragged input. */
   predictionLogits: Tensor
-  /** [batch, 2]: the second segment follows the first, or not. */
+  /** [batch, 2]; the second segment follows the first, or not. */
   seqRelationshipLogits: Tensor
 }
 
@@ -42,7 +42,7 @@ export interface MaskedLMOutput extends Observations, Loss {
 }
 
 export interface NextSentencePredictorOutput extends Observations, Loss {
-  /** [batch, 2]: the second segment follows the first, or not. */
+  /** [batch, 2]; the second segment follows the first, or not. */
   logits: Tensor
 }
 
