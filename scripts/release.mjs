@@ -1,6 +1,6 @@
 // npm run release [-- --only STEP,...]: everything of a release but its last act. Builds TypeScript, WebAssembly and the addon for every
 // platform, tests, packs, writes checksums and a bill of materials, and lets npm try to publish (--dry-run). What is to be published
-// lies in out/release then, and the last lines say how. Nothing is uploaded.
+// lies in out/packages then. Nothing is uploaded: .github/workflows/release.yml does this again for a tag, and then publishes.
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
@@ -10,7 +10,7 @@ import { PLATFORMS } from './platforms.mjs'
 import { findZig } from './zig.mjs'
 
 const root = path.join(import.meta.dirname, '..')
-const out = path.join(root, 'out', 'release')
+const out = path.join(root, 'out', 'packages')
 const { version } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'))
 
 /** A reason to stop that has been explained: no stack. */
@@ -46,10 +46,7 @@ const tarballs = () => [
 function check() {
   const dirty = output(['git', 'status', '--porcelain']).trim()
   if (dirty) throw new Stop(`release: expected a clean checkout, but these files differ:\n${dirty}`)
-  const changes = fs.readFileSync(path.join(root, 'CHANGELOG.md'), 'utf8')
-  const [, newest] = /^## \[?v?(\d[^\]\s]*)/m.exec(changes) ?? []
-  if (newest !== version)
-    throw new Stop(`release: package.json is version ${version}, and the newest one of CHANGELOG.md is ${newest}`)
+  run([process.execPath, 'scripts/check-version.mjs', `v${version}`])
 }
 
 function build() {
@@ -64,7 +61,7 @@ function test() {
 }
 
 function pack() {
-  run([process.execPath, 'scripts/pack.mjs', '--out', out])
+  run([process.execPath, 'scripts/pack.mjs'])
   const missing = Object.keys(PLATFORMS).filter((name) => !fs.existsSync(path.join(out, '@bertkit', name)))
   if (missing.length > 0) throw new Stop(`release: no addon was built for ${missing.join(', ')}`)
   const lines = tarballs().map((file) => {
@@ -112,9 +109,7 @@ function sbom() {
   fs.writeFileSync(path.join(out, 'sbom.cdx.json'), `${JSON.stringify(bill, null, 2)}\n`)
 }
 
-function tryPublish() {
-  for (const file of tarballs()) run([...npm, 'publish', `./${file}`, '--dry-run', '--loglevel=warn'], { cwd: out })
-}
+const tryPublish = () => run([process.execPath, 'scripts/publish.mjs', out, '--dry-run'])
 
 const STEPS = { check, build, test, pack, sbom, publish: tryPublish }
 
@@ -128,12 +123,12 @@ try {
     console.log(`\n== ${name}`)
     STEPS[name]()
   }
-  if (!values.only) {
-    console.log(
-      `\nbertkit ${version} is ready in ${path.relative(root, out)}, with SHA256SUMS and sbom.cdx.json. Nothing was published. In this order:`,
-    )
-    for (const file of tarballs()) console.log(`  npm publish ./${file}`)
-  }
+  console.log(
+    `\nIn ${path.relative(root, out)}: ${fs
+      .readdirSync(out)
+      .filter((name) => name.includes('.'))
+      .join(', ')}. Nothing was published.`,
+  )
 } catch (error) {
   if (!(error instanceof Stop)) throw error
   console.error(error.message)
