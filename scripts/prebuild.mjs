@@ -2,7 +2,7 @@
 // prebuilds/NAME/bertkit.node. CMakeLists.txt builds it, with zig as its compiler, and scripts/binaries.mjs holds the result to what a
 // prebuilt addon may be. Needs CMake, Ninja, zig (ZIG, `zig`, or `pip install ziglang`) and LLVM's tools (Debian: llvm).
 //
-//   --host    this machine's only, with prebuildify over node-gyp and the system's own compiler, as a comparison
+//   --host    this machine's only, with prebuildify over node-gyp and the system's own compiler: prebuilds/OS-CPU/bertkit.LIBC.node
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import { createRequire } from 'node:module'
@@ -118,7 +118,7 @@ function prebuildHost() {
   const nodedir = path.join(path.dirname(fs.realpathSync(process.execPath)), '..')
   const found = fs.existsSync(path.join(nodedir, 'include', 'node', 'node_api.h'))
   run(
-    'prebuildify',
+    'prebuildify (by npm run build:prebuilt, since npm brings node-gyp)',
     process.execPath,
     [prebuildify, '--napi', '--strip', '--tag-libc', '--name', 'bertkit', '--target', process.versions.node],
     { env: { ...process.env, ...(found ? { npm_config_nodedir: nodedir } : {}) }, stdio: 'inherit' },

@@ -7,13 +7,11 @@ import { before, describe, test } from 'node:test'
 import { PLATFORMS } from '../../scripts/platforms.mjs'
 import { installed } from './programs.mjs'
 import { builtAddon, pack } from './stage.mjs'
-import { packages, readJson, root, run, skipBecause, tarball, version } from './support.mjs'
+import { packages, readJson, root, run, skipBecause, tarball, unlessPrebuilt, version } from './support.mjs'
 
 const MEGABYTE = 1e6
 const platforms = Object.keys(PLATFORMS)
 const sha256 = (file) => createHash('sha256').update(fs.readFileSync(file)).digest('hex')
-const notBuilt = (platform) =>
-  skipBecause(builtAddon(platform) ? undefined : `no addon in prebuilds/${platform}: node scripts/prebuild.mjs`)
 
 /** Of each tarball: its files, and the bytes that they unpack to. */
 const contents = {}
@@ -98,7 +96,7 @@ describe('addons:', () => {
       for (const field of ['dependencies', 'scripts']) assert.equal(manifest[field], undefined, field)
     })
 
-    test(`${name} unpacks to less than 3 MB`, { skip: notBuilt(platform) }, () => {
+    test(`${name} unpacks to less than 3 MB`, { skip: unlessPrebuilt(platform) }, () => {
       const { unpackedSize } = contents[name]
       assert.ok(unpackedSize < 3 * MEGABYTE, `${unpackedSize}`)
     })

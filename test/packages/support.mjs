@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { prebuilt } from './stage.mjs'
 
 export const root = path.join(import.meta.dirname, '..', '..')
 
@@ -18,11 +19,19 @@ export const readJson = (...file) => JSON.parse(fs.readFileSync(path.join(...fil
 export const { version } = readJson(packages, 'bertkit', 'package.json')
 export const tarball = (name) => path.join(packages, `${name.replace('@', '').replace('/', '-')}-${version}.tgz`)
 
-const required = BERTKIT_REQUIRE_PACKAGES === '1'
 /** A reason to skip, which is an error where nothing may be skipped. */
 export function skipBecause(reason) {
-  if (reason && required) throw new Error(`${reason}, and BERTKIT_REQUIRE_PACKAGES is 1`)
+  if (reason && BERTKIT_REQUIRE_PACKAGES)
+    throw new Error(`${reason}, and BERTKIT_REQUIRE_PACKAGES says that it must be`)
   return reason ?? false
+}
+
+/** Why tests of a platform's addon are left out; an error where it must be there. */
+export function unlessPrebuilt(platform) {
+  if (prebuilt(platform)) return false
+  const reason = `no addon was built for ${platform}: node scripts/prebuild.mjs ${platform}`
+  const wanted = BERTKIT_REQUIRE_PACKAGES ?? ''
+  return wanted === 'all' || wanted.split(',').includes(platform) ? skipBecause(reason) : reason
 }
 
 const reference = process.env.BERTKIT_REFERENCE_DIR ?? path.join(root, '..', 'shared')

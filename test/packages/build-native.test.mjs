@@ -1,0 +1,54 @@
+// bertkit build-native: the sources in the package make an addon, which then serves instead of a prebuilt one.
+import assert from 'node:assert/strict'
+import { spawnSync } from 'node:child_process'
+import fs from 'node:fs'
+import path from 'node:path'
+import { describe, test } from 'node:test'
+import { DESCRIBE, Project, root, skipBecause } from './support.mjs'
+
+const node = { command: [process.execPath] }
+const COMMAND = [...node.command, 'node_modules/bertkit/dist/cli/main.js', 'build-native']
+const works = (tool) => spawnSync(tool, ['--version']).status === 0
+const missing = ['cmake', 'c++'].find((tool) => !works(tool))
+
+/** Gives a project packages of the checkout's, as npm install would from the real registry. */
+function link(project, ...names) {
+  for (const name of names) {
+    const target = path.join(root, 'node_modules', name)
+    if (!fs.existsSync(target)) throw new Error(`${name} is not installed in the checkout`)
+    fs.symlinkSync(target, project.at('node_modules', name), 'junction')
+  }
+}
+
+describe('bertkit build-native', () => {
+  test('says what it takes', async () => {
+    const project = new Project()
+    await project.install('--omit=optional')
+    const install = 'npm install --save-dev cmake-js node-addon-api'
+    await assert.rejects(project.run(COMMAND), ({ message }) =>
+      message.includes(
+        `bertkit: Building the native kernels needs the package node-addon-api and there is none. Install what it takes with: ${install}`,
+      ),
+    )
+    link(project, 'node-addon-api')
+    await assert.rejects(project.run([...COMMAND, '--tool', 'cmake-js']), ({ message }) =>
+      message.includes(
+        `bertkit: Building the native kernels needs cmake-js and there is none. Install what it takes with: ${install}`,
+      ),
+    )
+    await assert.rejects(project.run([...COMMAND, '--tool', 'make']), ({ message }) =>
+      message.includes('Allowed choices are cmake-js, node-gyp'),
+    )
+  })
+
+  test('builds with cmake-js', { skip: skipBecause(missing && `needs ${missing}`) }, async () => {
+    const project = new Project()
+    await project.install('--omit=optional')
+    link(project, 'cmake-js', 'node-addon-api')
+    const { stdout } = await project.run(COMMAND)
+    assert.match(stdout, /^The native kernels were built with cmake-js and run on this machine, with \w+\n$/)
+    const described = await project.program(node, DESCRIBE)
+    assert.equal(JSON.parse(described.stdout).backend, 'cpu')
+    assert.equal(described.stderr, '')
+  })
+})
