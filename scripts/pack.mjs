@@ -32,7 +32,12 @@ const { values } = parseArgs({
 const out = path.resolve(values.out)
 const prebuilds = path.resolve(values.prebuilds)
 const manifest = JSON.parse(fs.readFileSync(at('package.json'), 'utf8'))
-const { version, license, engines, author, homepage, bugs, repository } = manifest
+const { version, license, engines, author, homepage, bugs } = manifest
+// npm compares the repository that a package names with the one that its provenance is from, and a fork releases from its own
+const { GITHUB_SERVER_URL, GITHUB_REPOSITORY } = process.env
+const repository = GITHUB_REPOSITORY
+  ? { type: 'git', url: `git+${GITHUB_SERVER_URL}/${GITHUB_REPOSITORY}.git` }
+  : manifest.repository
 
 function run(title, command, args, options) {
   const { status, error, stdout, stderr } = spawnSync(command, args, { cwd: root, encoding: 'utf8', ...options })
@@ -110,6 +115,7 @@ async function stageMain(folder, addons) {
   const { scripts, devDependencies, dependencies, private: _private, ...kept } = manifest
   writeJson(path.join(folder, 'package.json'), {
     ...kept,
+    repository,
     optionalDependencies: Object.fromEntries(Object.keys(PLATFORMS).map((name) => [`@bertkit/${name}`, version])),
     publishConfig,
   })

@@ -126,7 +126,8 @@ describe('CMakeLists.txt and binding.gyp', () => {
 
   test('name files that exist, and every native source is named or included', () => {
     const wasm = words(only(read('CMakeLists.txt'), /^set\(wasm_runtime ([^)]*)\)/))
-    const named = [...Object.values(cmakeTargets('x64')).flatMap(({ sources }) => sources), ...wasm]
+    const windows = words(only(read('CMakeLists.txt'), /target_sources\(bertkit PRIVATE ([^)]*)\)/))
+    const named = [...Object.values(cmakeTargets('x64')).flatMap(({ sources }) => sources), ...wasm, ...windows]
     expect(named.filter((file) => !fs.existsSync(path.join(root, file)))).toEqual([])
     const sources = fs.readdirSync(path.join(root, 'native'), { recursive: true, encoding: 'utf8' })
     expect(

@@ -46,14 +46,31 @@ const BUILT = path.resolve(folder, '../../build/Release/bertkit.node')
 const SUMS = path.resolve(folder, '../prebuilds.json')
 const REBUILD = 'Build them with: npx bertkit build-native (in a checkout: npm run build)'
 
-/** Whether the program that runs is one of musl's: its beginning names the loader that starts it (ELF's PT_INTERP). */
-function isMusl(): boolean {
-  const file = openSync(process.execPath, 'r')
+/** The loader that starts a 64-bit ELF program: the segment PT_INTERP (ELF specification, 2-3 and 2-13). */
+function interpreterOf(program: string): string {
+  const file = openSync(program, 'r')
+  const at = (offset: number, bytes: number) => {
+    const buffer = Buffer.alloc(bytes)
+    return buffer.subarray(0, readSync(file, buffer, 0, bytes, offset))
+  }
   try {
-    const beginning = Buffer.alloc(4096)
-    return beginning.subarray(0, readSync(file, beginning)).includes('/ld-musl-')
+    const header = at(0, 64)
+    const [entry, count] = [header.readUInt16LE(54), header.readUInt16LE(56)]
+    const table = at(Number(header.readBigUInt64LE(32)), entry * count)
+    for (let offset = 0; offset < table.length; offset += entry)
+      if (table.readUInt32LE(offset) === 3)
+        return at(Number(table.readBigUInt64LE(offset + 8)), Number(table.readBigUInt64LE(offset + 32))).toString()
+    return ''
   } finally {
     closeSync(file)
+  }
+}
+
+function isMusl(): boolean {
+  try {
+    return interpreterOf(process.execPath).includes('/ld-musl-')
+  } catch {
+    return false // a program that cannot be read is taken for one of glibc's, as most are
   }
 }
 

@@ -3,22 +3,9 @@ import assert from 'node:assert/strict'
 import { before, describe, test } from 'node:test'
 import { runtimes } from './programs.mjs'
 import { builtAddon, host } from './stage.mjs'
-import { DESCRIBE, firstProgram, minilm, noMinilm, Project, readFirst, skipBecause } from './support.mjs'
+import { DESCRIBE, firstProgram, minilm, noMinilm, Project, skipBecause, verifyFirst } from './support.mjs'
 
 const noAddon = skipBecause(builtAddon(host) ? undefined : `no addon was built for this machine, ${host}`)
-const STEPS = 10
-
-/** What the first program has printed. */
-function verify({ stdout, stderr }) {
-  const { losses, logits } = readFirst(stdout)
-  assert.equal(losses.length, STEPS, stdout)
-  assert.ok(losses[0] > 0.5 && losses[0] < 1, `two labels, nothing learnt yet: ${losses}`)
-  assert.ok(losses[STEPS - 1] < losses[0] - 0.2, `nothing is learnt: ${losses}`)
-  assert.equal(logits?.length, 2, stdout)
-  assert.ok(logits.every(Number.isFinite))
-  return stderr
-}
-
 /** The names that each entry has to have. */
 const ENTRIES = {
   bertkit: ['BertForSequenceClassification', 'BertTokenizer', 'Trainer', 'exportOnnx', 'pipeline'],
@@ -36,12 +23,12 @@ for (const { name, command, missing } of runtimes)
     })
 
     test("the README's first program, on the addon", { skip: noMinilm || noAddon }, async () => {
-      assert.equal(verify(await project.program(runtime, firstProgram(), { args: [minilm] })), '')
+      assert.equal(verifyFirst(await project.program(runtime, firstProgram(), { args: [minilm] })), '')
     })
 
     test("the README's first program, on WebAssembly", { skip: noMinilm }, async () => {
       const env = { BERTKIT_ADDON: project.at('none.node') }
-      const stderr = verify(await project.program(runtime, firstProgram(), { args: [minilm], env }))
+      const stderr = verifyFirst(await project.program(runtime, firstProgram(), { args: [minilm], env }))
       assert.match(stderr, /^bertkit: the wasm backend serves\./)
     })
 

@@ -12,12 +12,14 @@ const isMusl = () => process.platform === 'linux' && process.report.getReport().
 /** The platform of this machine. */
 export const host = `${process.platform}-${process.arch}${isMusl() ? '-musl' : ''}`
 
-/** The addon of a platform; undefined where none was built. */
-export function builtAddon(platform) {
-  const places = [path.join(root, 'prebuilds', platform, 'bertkit.node')]
-  if (platform === host) places.push(path.join(root, 'build', 'Release', 'bertkit.node'))
-  return places.find((file) => fs.existsSync(file))
-}
+const existing = (...file) => (fs.existsSync(path.join(...file)) ? path.join(...file) : undefined)
+
+/** The addon of a platform as scripts/prebuild.mjs made it; undefined where it did not. */
+export const prebuilt = (platform) => existing(root, 'prebuilds', platform, 'bertkit.node')
+
+/** The addon of a platform, for this machine also one that was built here; undefined where there is none. */
+export const builtAddon = (platform) =>
+  prebuilt(platform) ?? (platform === host ? existing(root, 'build', 'Release', 'bertkit.node') : undefined)
 
 /** Runs scripts/pack.mjs for the tests; the folder with the packages. */
 export function pack(name) {

@@ -1,4 +1,5 @@
 // What the tests of packages share: the staged packages, projects that install them, and programs in those.
+import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
@@ -121,15 +122,27 @@ export class Project {
 export const DESCRIBE = `import { describeBackend } from 'bertkit'
 console.log(JSON.stringify(await describeBackend()))`
 
-/** The first program of the README that was published, and its losses and logits as it prints them. */
+/** The first program of the README that was published. */
 export function firstProgram() {
-  const [, source] = /```js\n([\s\S]*?)```/.exec(fs.readFileSync(path.join(packages, 'bertkit', 'README.md'), 'utf8'))
+  const [, source] = /```js examples\/first\.mjs\n([\s\S]*?)```/.exec(
+    fs.readFileSync(path.join(packages, 'bertkit', 'README.md'), 'utf8'),
+  )
   return source
 }
-export function readFirst(stdout) {
+
+const STEPS = 10
+
+/** Holds what the first program has printed to what it does: ten losses, which fall, and two logits. Returns what it said besides. */
+export function verifyFirst({ stdout, stderr }) {
   const losses = [...stdout.matchAll(/\bloss: ([-\d.e]+)/g)].map(([, loss]) => Number(loss))
   const [, rest] = /data: Float32Array\(2\) \[([^\]]*)\]/.exec(stdout) ?? []
-  return { losses, logits: rest?.split(',').map(Number) }
+  const logits = rest?.split(',').map(Number)
+  assert.equal(losses.length, STEPS, stdout)
+  assert.ok(losses[0] > 0.5 && losses[0] < 1, `two labels, nothing learnt yet: ${losses}`)
+  assert.ok(losses[STEPS - 1] < losses[0] - 0.2, `nothing is learnt: ${losses}`)
+  assert.equal(logits?.length, 2, stdout)
+  assert.ok(logits.every(Number.isFinite))
+  return stderr
 }
 
 /** All files of a folder and their bytes. */
