@@ -172,6 +172,11 @@ describe('package.json', () => {
   test('has no install script, and npm builds nothing by itself', () => {
     expect(Object.keys(manifest.scripts).filter((name) => /^(pre|post)?install$|^prepare$/.test(name))).toEqual([])
     expect(manifest.gypfile).toBe(false)
+    // npm runs a script preX before X by itself
+    const names = Object.keys(manifest.scripts)
+    expect(names.filter((name) => names.includes(name.replace(/^(pre|post)/, '')) && /^(pre|post)/.test(name))).toEqual(
+      [],
+    )
   })
 
   test.each(['.', 'docs/site', 'test/runtimes'])(

@@ -6,8 +6,8 @@ import path from 'node:path'
 import { before, describe, test } from 'node:test'
 import { PLATFORMS } from '../../scripts/platforms.mjs'
 import { installed } from './programs.mjs'
-import { builtAddon, pack } from './stage.mjs'
-import { packages, readJson, root, run, skipBecause, tarball, unlessPrebuilt, version } from './support.mjs'
+import { pack } from './stage.mjs'
+import { packages, readJson, root, run, tarball, unlessPrebuilt, version } from './support.mjs'
 
 const MEGABYTE = 1e6
 const platforms = Object.keys(PLATFORMS)
