@@ -106,10 +106,12 @@ async function stageMain(folder, addons) {
   fs.mkdirSync(folder, { recursive: true })
   const vendored = await stageDist(path.join(folder, 'dist'))
   // what the addon of each platform is, for the loader to compare
-  writeJson(
-    path.join(folder, 'dist', 'prebuilds.json'),
-    Object.fromEntries(addons.map((addon) => [addon.name, addon.sha256])),
-  )
+  const sums = Object.fromEntries(addons.map((addon) => [addon.name, addon.sha256]))
+  const module = path.join(folder, 'dist', 'backend', 'prebuilt.js')
+  const text = fs.readFileSync(module, 'utf8')
+  const filled = text.replace('SUMS = {}', `SUMS = ${JSON.stringify(sums, null, 2)}`)
+  if (filled === text) throw new Stop(`pack: ${module} has no SUMS to fill`)
+  fs.writeFileSync(module, filled)
   const files = manifest.files.filter((name) => name !== 'dist')
   copy(folder, ...files, 'README.md', 'LICENSE')
   const { scripts, devDependencies, dependencies, private: _private, ...kept } = manifest

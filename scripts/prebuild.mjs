@@ -8,7 +8,7 @@ import fs from 'node:fs'
 import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
-import { inspectObjects, problemsOf } from './binaries.mjs'
+import { problemsOf, problemsOfObjects } from './binaries.mjs'
 import { PLATFORMS } from './platforms.mjs'
 import { findZig } from './zig.mjs'
 
@@ -86,7 +86,7 @@ function prebuild(zig, name) {
   const platform = PLATFORMS[name]
   const tree = build(zig, name)
   const built = path.join(tree, 'bertkit.node')
-  const problems = [...problemsOf(built, platform), ...inspectObjects(path.join(tree, 'CMakeFiles'), platform)]
+  const problems = [...problemsOf(built, platform), ...problemsOfObjects(path.join(tree, 'CMakeFiles'), platform)]
   if (problems.length > 0) throw new Stop(`prebuild: the addon for ${name}:\n  ${problems.join('\n  ')}`)
   const file = at('prebuilds', name, 'bertkit.node')
   fs.mkdirSync(path.dirname(file), { recursive: true })

@@ -6,6 +6,7 @@ import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Command, Option } from 'commander'
 import { openBackend } from '../backend/open.ts'
+import { SCOPE } from '../backend/prebuilt.ts'
 import { AbortedError, BackendError } from '../errors.ts'
 import type { Io } from './io.ts'
 
@@ -45,14 +46,23 @@ function commandOf(tool: Tool, program: string): string[] {
   return [program, 'rebuild', ...headers]
 }
 
-function findTool(wanted: Tool | undefined): { tool: Tool; program: string } {
-  if (!resolve('node-addon-api/package.json'))
+/** A package manager may put it where only the project finds it; CMakeLists.txt and binding.gyp ask from where they lie. */
+const nodePath = (manifest: string) =>
+  [path.resolve(manifest, '../..'), process.env.NODE_PATH].filter(Boolean).join(path.delimiter)
+
+function findTool(wanted: Tool | undefined): { tool: Tool; program: string; modules: string } {
+  if (process.platform === 'win32')
+    throw new BackendError(
+      `The native kernels cannot be built on Windows, where cmake-js and node-gyp compile with MSVC; npm installs prebuilt ones with bertkit, ${SCOPE}/win32-x64 or ${SCOPE}/win32-arm64`,
+    )
+  const addonApi = resolve('node-addon-api/package.json')
+  if (!addonApi)
     throw new BackendError(
       `Building the native kernels needs the package node-addon-api and there is none. Install what it takes with: ${INSTALL}`,
     )
   for (const tool of wanted ? [wanted] : TOOLS) {
     const program = programOf(tool)
-    if (program) return { tool, program }
+    if (program) return { tool, program, modules: nodePath(addonApi) }
   }
   throw new BackendError(
     `Building the native kernels needs ${wanted ?? TOOLS.join(' or ')} and there is none. Install what it takes with: ${INSTALL}`,
@@ -60,10 +70,11 @@ function findTool(wanted: Tool | undefined): { tool: Tool; program: string } {
 }
 
 async function buildNative(wanted: Tool | undefined, io: Io): Promise<void> {
-  const { tool, program } = findTool(wanted)
+  const { tool, program, modules } = findTool(wanted)
   const { signal } = io
   const child = spawn(process.execPath, commandOf(tool, program), {
     cwd: ROOT,
+    env: { ...process.env, NODE_PATH: modules },
     stdio: ['ignore', 'pipe', 'pipe'],
     signal,
   })
