@@ -110,13 +110,13 @@ BK_INLINE float quantize(const float* x, int64_t K, Put put) {
   return all ? (inverse != 0 ? scale : 0) : __builtin_nanf("");
 }
 
-/** At most BLOCK elements of a row of x, in their place in a strip. */
-static float quantize_block(const float* x, int64_t K, int32_t* out) {
+/** At most BLOCK elements of a row of x, in their place in a strip. Not inlined: a runtime of WebAssembly optimizes what is called often. */
+static __attribute__((noinline)) float quantize_block(const float* x, int64_t K, int32_t* out) {
   return quantize(x, K, [&](int64_t k, const int32_t* q) __attribute__((always_inline)) { fours(q, out + (uint64_t)k / 4 * Int8::MR * FOURS); });
 }
 
 /** A row of a weight, in its place in a panel. */
-static float quantize_row(const float* x, int64_t K, int32_t* out) {
+static __attribute__((noinline)) float quantize_row(const float* x, int64_t K, int32_t* out) {
   return quantize(x, K, [&](int64_t k, const int32_t* q) __attribute__((always_inline)) {
     out[(uint64_t)k / 4 * Int8::NR] = (q[0] & 0xff) | (q[1] & 0xff) << 8 | (q[2] & 0xff) << 16 | (int32_t)((uint32_t)q[3] << 24);
   });
