@@ -30,7 +30,7 @@ struct Int8 {
   static void micro_kernel(int64_t depth, const int32_t* x, const float* scales, const int32_t* w, float* tile) {
     for (int64_t block = 0; block < depth; block += BLOCK / 4, scales += MR) {
       i32 sum[R][NV] = {};
-      for (int64_t k = block, end = smaller(block + BLOCK / 4, depth); k < end; k++, x += MR * FOURS, w += NR)
+      for (const int32_t* end = w + smaller(BLOCK / 4, depth - block) * NR; w != end; x += MR * FOURS, w += NR)
 #pragma GCC unroll 2
         for (int p = 0; p < FOURS; p++) {
           Part b[NV];
@@ -112,14 +112,16 @@ BK_INLINE float quantize(const float* x, int64_t K, Put put) {
 
 /** At most BLOCK elements of a row of x, in their place in a strip. Not inlined: a runtime of WebAssembly optimizes what is called often. */
 static __attribute__((noinline)) float quantize_block(const float* x, int64_t K, int32_t* out) {
-  return quantize(x, K, [&](int64_t k, const int32_t* q) __attribute__((always_inline)) { fours(q, out + (uint64_t)k / 4 * Int8::MR * FOURS); });
+  return quantize(
+      x, K, [&](int64_t k, const int32_t* q) __attribute__((always_inline)) { fours(q, out + (uint64_t)k / 4 * Int8::MR * FOURS); });
 }
 
 /** A row of a weight, in its place in a panel. */
 static __attribute__((noinline)) float quantize_row(const float* x, int64_t K, int32_t* out) {
-  return quantize(x, K, [&](int64_t k, const int32_t* q) __attribute__((always_inline)) {
-    out[(uint64_t)k / 4 * Int8::NR] = (q[0] & 0xff) | (q[1] & 0xff) << 8 | (q[2] & 0xff) << 16 | (int32_t)((uint32_t)q[3] << 24);
-  });
+  return quantize(
+      x, K, [&](int64_t k, const int32_t* q) __attribute__((always_inline)) {
+        out[(uint64_t)k / 4 * Int8::NR] = (q[0] & 0xff) | (q[1] & 0xff) << 8 | (q[2] & 0xff) << 16 | (int32_t)((uint32_t)q[3] << 24);
+      });
 }
 
 /** Rows first .. first + rows of a weight of N rows, rounded: w, and scale. */

@@ -1,4 +1,5 @@
-// Elementary functions of a vector. Polynomials are evaluated in pairs (Estrin), where the chain of operations is what takes the time. Errors are bounds over the whole range, held by test/conformance/activations.ts.
+// Elementary functions of a vector. Errors are bounds over the whole range, held by test/conformance/activations.ts. Long polynomials are
+// evaluated in pairs (Estrin), which shortens the chain of operations.
 
 /** e^x / 2^n for n = round(x / log 2): Cody and Waite's reduction, then a minimax polynomial of (e^r - 1 - r) / r^2. */
 BK_INLINE f32 exp_fraction(f32 x, i32& n) {
