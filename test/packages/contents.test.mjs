@@ -60,8 +60,8 @@ describe('bertkit', () => {
       platform,
       sha256(path.join(packages, '@bertkit', platform, 'bertkit.node')),
     ])
-    const { SUMS } = await import(path.join(packages, 'bertkit', 'dist', 'backend', 'prebuilt.js'))
-    assert.deepEqual(SUMS, Object.fromEntries(expected))
+    const { RELEASE } = await import(path.join(packages, 'bertkit', 'dist', 'backend', 'prebuilt.js'))
+    assert.deepEqual(RELEASE, { version, sums: Object.fromEntries(expected) })
   })
 
   test('has no reference to a source map or a source that is not there', () => {

@@ -27,9 +27,17 @@ for (const { name, command, missing } of runtimes)
     })
 
     test("the README's first program, on WebAssembly", { skip: noMinilm }, async () => {
-      const env = { BERTKIT_ADDON: project.at('none.node') }
-      const stderr = verifyFirst(await project.program(runtime, firstProgram(), { args: [minilm], env }))
+      const bare = new Project()
+      await bare.install('--omit=optional')
+      const stderr = verifyFirst(await bare.program(runtime, firstProgram(), { args: [minilm] }))
       assert.match(stderr, /^bertkit: the wasm backend serves\./)
+    })
+
+    test('an addon that BERTKIT_ADDON names, and that is not there, is an error', async () => {
+      const env = { BERTKIT_ADDON: project.at('none.node') }
+      await assert.rejects(project.program(runtime, DESCRIBE, { env }), ({ message }) =>
+        message.includes(`Cannot load the native kernels that BERTKIT_ADDON names, ${project.at('none.node')}: `),
+      )
     })
 
     test("'bertkit' has folders and the addon", { skip: noAddon }, async () => {
