@@ -146,14 +146,11 @@ test('a second build gives the same bytes', () => {
 })
 
 test('the sources in bertkit are those of the checkout', () => {
-  for (const file of [
-    'CMakeLists.txt',
-    'binding.gyp',
-    'native/ops.def',
-    'native/addon.cc',
-    'NOTICE',
-    'LICENSE',
-    'README.md',
-  ])
+  for (const file of ['CMakeLists.txt', 'native/ops.def', 'native/addon.cc', 'NOTICE', 'LICENSE', 'README.md'])
     assert.equal(sha256(path.join(packages, 'bertkit', file)), sha256(path.join(root, file)), file)
+  assert.equal(sha256(path.join(packages, 'bertkit', 'native', 'binding.gyp')), sha256(path.join(root, 'binding.gyp')))
+})
+
+test('there is no binding.gyp in the root of any package, which npm would build', () => {
+  for (const { files } of Object.values(contents)) assert.ok(!files.includes('binding.gyp'))
 })

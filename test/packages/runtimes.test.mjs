@@ -34,10 +34,13 @@ for (const { name, command, missing } of runtimes)
     })
 
     test('an addon that BERTKIT_ADDON names, and that is not there, is an error', async () => {
-      const env = { BERTKIT_ADDON: project.at('none.node') }
-      await assert.rejects(project.program(runtime, DESCRIBE, { env }), ({ message }) =>
-        message.includes(`Cannot load the native kernels that BERTKIT_ADDON names, ${project.at('none.node')}: `),
-      )
+      const named = project.at('none.node')
+      const source = `import { describeBackend } from 'bertkit'
+console.log(JSON.stringify(await describeBackend().then(() => 'none', ({ code, message }) => [code, message.split(': ')[0]])))`
+      assert.deepEqual(await project.json(runtime, source, { env: { BERTKIT_ADDON: named } }), [
+        'ERR_BACKEND',
+        `Cannot load the native kernels that BERTKIT_ADDON names, ${named}`,
+      ])
     })
 
     test("'bertkit' has folders and the addon", { skip: noAddon }, async () => {
