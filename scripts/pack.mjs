@@ -3,7 +3,7 @@
 //   node scripts/pack.mjs [--prebuilds FOLDER] [--out FOLDER]
 //
 // bertkit/                 the main package: TypeScript's output with types, WebAssembly, the assets, and the sources that build the addon
-// @bertkit/PLATFORM/       an addon and nothing else, for each FOLDER/PLATFORM/bertkit.node (default: prebuilds)
+// SCOPE/PLATFORM/          an addon and nothing else, for each FOLDER/PLATFORM/bertkit.node (default: prebuilds)
 // *.tgz                    both, as npm packs them; two runs give the same bytes
 //
 // The package.json of bertkit is the root's without what is for its development, and with the platforms' packages as optional
