@@ -12,48 +12,23 @@ import path from 'node:path'
 import { problemsOf, problemsOfObjects } from './binaries.mjs'
 import { main, root, run, Stop } from './command.mjs'
 import { hostPlatform, PLATFORMS } from './platforms.mjs'
-import { emptyUnlessOf, findZig } from './zig.mjs'
+import { findZig, zigSettings } from './zig.mjs'
 
 const at = (...parts) => path.join(root, ...parts)
 const { include_dir: headers } = createRequire(import.meta.url)('node-api-headers')
 
 const works = (command) => spawnSync(command, ['--version']).status === 0
 
-/** A program that calls zig, because CMake wants the compiler and the archiver as files. */
-function wrapper(file, words, body = '') {
-  const quoted = words.map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ')
-  fs.writeFileSync(file, `#!/bin/sh\n${body}exec ${quoted} "$@"\n`, { mode: 0o755 })
-  return file
-}
-
-// zig has its own names for parts of a processor
-const TRANSLATE = `for flag do
-  shift
-  case $flag in
-    -march=armv8.2-a+fp16+bf16) flag=-mcpu=generic+v8_2a+fullfp16+bf16 ;;
-  esac
-  set -- "$@" "$flag"
-done
-`
-
 const SYSTEMS = { linux: 'Linux', darwin: 'Darwin', win32: 'Windows' }
 
 function build(zig, name) {
   const { os: system, target } = PLATFORMS[name]
   const tree = at('build', 'prebuild', name)
-  // the same bytes from any folder
-  const flags = ['-target', target, `-ffile-prefix-map=${root}=.`, '-Wno-unknown-warning-option']
-  emptyUnlessOf(tree, [...zig, run([...zig, 'version']).trim(), ...flags].join('\n'))
-  const compiler = wrapper(path.join(tree, 'zig-c++'), [...zig, 'c++', ...flags], TRANSLATE)
-  const archiver = wrapper(path.join(tree, 'zig-ar'), [...zig, 'ar'])
-  const indexer = wrapper(path.join(tree, 'zig-ranlib'), [...zig, 'ranlib'])
   const settings = {
     CMAKE_BUILD_TYPE: 'Release',
     CMAKE_SYSTEM_NAME: SYSTEMS[system],
     CMAKE_SYSTEM_PROCESSOR: target.split('-')[0],
-    CMAKE_CXX_COMPILER: compiler,
-    CMAKE_AR: archiver,
-    CMAKE_RANLIB: indexer,
+    ...zigSettings(zig, target, tree),
     CMAKE_SHARED_LINKER_FLAGS: '-s',
     CMAKE_JS_INC: headers,
   }
