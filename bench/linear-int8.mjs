@@ -2,7 +2,7 @@
 // inputs. Each is checked against float64 sums at sampled elements before it is timed: int8's of the rounded values.
 import { openBackend } from '../dist/backend/open.js'
 import { Row } from '../dist/graph/op-table.js'
-import { PANEL, panelBytes, toInt8 } from '../dist/int8.js'
+import { int8Words, PANEL, panelBytes } from '../dist/int8.js'
 import { median, noise, provenance, time } from './measure.mjs'
 import { makeRecord, recordsOn, requireClose } from './records.mjs'
 import { models } from './shapes.mjs'
@@ -24,9 +24,30 @@ const BLOCK = 64
 const element = (bytes, n, k, K) =>
   bytes[Math.floor(n / PANEL) * panelBytes(K) + (k >> 2) * PANEL * 4 + (n % PANEL) * 4 + (k & 3)]
 
+/** A matrix [N, K] as int8, by the engine. */
+async function toInt8(backend, values, K) {
+  const N = values.length / K
+  const words = int8Words(N, K)
+  const record = await makeRecord(backend, {
+    op: 'quantizeRows',
+    operands: {
+      x: { rows: Row.tokens, width: K, data: values },
+      w: { width: words, type: 'int32' },
+      scale: { width: N },
+    },
+    attributes: { rows: Row.tokens, N, K, words, first: 0 },
+    counts: { tokens: N },
+  })
+  try {
+    return { words: new Int32Array((await record.read('w')).buffer), scales: await record.read('scale') }
+  } finally {
+    record.dispose()
+  }
+}
+
 /** Row r of x as the kernel rounds it: its blocks are the rows of a matrix. */
-function rounded(x, r, K) {
-  const { words, scales } = toInt8(x.subarray(r * K, (r + 1) * K), BLOCK)
+async function rounded(backend, x, r, K) {
+  const { words, scales } = await toInt8(backend, x.subarray(r * K, (r + 1) * K), BLOCK)
   const bytes = new Int8Array(words.buffer)
   return Float64Array.from({ length: K }, (_, k) => {
     const block = Math.floor(k / BLOCK)
@@ -36,7 +57,7 @@ function rounded(x, r, K) {
 
 async function pair(backend, { rows, K, N }) {
   const [x, w, bias] = [noise(rows * K, 1), noise(N * K, 2), noise(N, 3)]
-  const { words, scales } = toInt8(w, K)
+  const { words, scales } = await toInt8(backend, w, K)
   const { columns, unit, bytes } = backend.description.products.float32
   const packedWords = (Math.ceil(K / unit) * unit * Math.ceil(N / columns) * columns * bytes) / 4
   const shape = { rows: Row.tokens, K, N }
@@ -72,7 +93,7 @@ async function pair(backend, { rows, K, N }) {
   const bytesOf = new Int8Array(words.buffer)
   for (let sample = 0; sample < 200; sample++) {
     const [i, n] = [(sample * 7919) % rows, (sample * 104729) % N]
-    const x8 = rounded(x, i, K)
+    const x8 = await rounded(backend, x, i, K)
     let [sum, sum8, magnitude] = [bias[n], 0, Math.abs(bias[n])]
     for (let k = 0; k < K; k++) {
       sum += x[i * K + k] * w[n * K + k]

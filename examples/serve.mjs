@@ -1,10 +1,15 @@
 // A server that embeds and classifies: POST /embed and POST /classify with { "text": "…" }. Texts that come while the model computes
 // are computed together; one whose client has gone is not computed.
 //   node examples/serve.mjs EMBEDDER CLASSIFIER [PORT]      two folders, or ids of the Hub
+import { once } from 'node:events'
 import http from 'node:http'
 import { pipeline } from 'bertkit'
 
 const [embedder, classifier, port = '8080'] = process.argv.slice(2)
+if (classifier === undefined || !/^\d+$/.test(port) || Number(port) > 65535) {
+  console.error('usage: node examples/serve.mjs EMBEDDER CLASSIFIER [PORT], a port from 0 to 65535')
+  process.exit(2)
+}
 const MOST_TOGETHER = 32
 const MOST_WAITING = 1000
 const MOST_CHARACTERS = 20_000
@@ -23,7 +28,9 @@ function batched(compute) {
   async function work() {
     busy = true
     while (waiting.length > 0) {
-      const batch = waiting.splice(0, MOST_TOGETHER).filter(({ signal }) => !signal.aborted)
+      const next = waiting.splice(0, MOST_TOGETHER)
+      for (const { signal, reject } of next) if (signal.aborted) reject(signal.reason)
+      const batch = next.filter(({ signal }) => !signal.aborted)
       try {
         const outputs = await compute(batch.map(({ text }) => text))
         for (const [i, { resolve }] of batch.entries()) resolve(outputs[i])
@@ -61,11 +68,17 @@ async function textOf(request) {
   return parsed.text
 }
 
+const unanswered = new Set()
+let stopping = false
+
 const server = http.createServer(async (request, response) => {
+  unanswered.add(request)
   const gone = new AbortController()
   response.on('close', () => gone.abort())
-  const send = (status, body) =>
+  const send = (status, body) => {
+    if (stopping) response.setHeader('connection', 'close')
     response.writeHead(status, { 'content-type': 'application/json' }).end(JSON.stringify(body))
+  }
   try {
     if (request.method !== 'POST' || !Object.hasOwn(routes, request.url))
       throw new Refusal(404, 'There are POST /embed and POST /classify')
@@ -74,13 +87,28 @@ const server = http.createServer(async (request, response) => {
     if (!(error instanceof Refusal || gone.signal.aborted)) console.error(error)
     send(error.status ?? 500, { error: error instanceof Refusal ? error.message : 'The model could not answer' })
   }
+  if (!gone.signal.aborted) await once(gone.signal, 'abort')
+  unanswered.delete(request)
+  endIfAnswered()
 })
 server.listen(Number(port), () => console.log(`http://localhost:${server.address().port}`))
 
-// what was accepted is answered, then the memory of the models is given back
-process.once('SIGTERM', () =>
-  server.close(() => {
-    embed.dispose()
-    classify.dispose()
-  }),
-)
+/** When it is stopping and nobody waits any more: closes what connections are left, and gives the memory of the models back. */
+function endIfAnswered() {
+  if (!stopping || unanswered.size > 0) return
+  server.closeAllConnections()
+  embed.dispose()
+  classify.dispose()
+}
+
+/** What was accepted is answered; a request that is not whole after a second is not. A second signal waits for nothing. */
+function stop() {
+  if (stopping) process.exit(1)
+  stopping = true
+  server.close() // takes no more connections, and closes those that are kept alive without a request
+  setTimeout(() => {
+    for (const request of unanswered) if (!request.complete) request.destroy()
+  }, 1000).unref()
+  endIfAnswered()
+}
+process.on('SIGTERM', stop).on('SIGINT', stop)

@@ -7,13 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Exported by WebAssembly (scripts/build-wasm.mjs reads these names), and by a library of its own, which defines BK_SHARED; the addon
-// has the functions in itself.
-#if defined(BK_SHARED)
-#define BK_EXPORT __attribute__((visibility("default")))
-#else
+// Marks the functions for scripts/build-wasm.mjs, which exports them. The addon has them in itself, and exports none.
 #define BK_EXPORT
-#endif
 
 #ifdef __cplusplus
 extern "C" {

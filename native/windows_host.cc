@@ -2,6 +2,8 @@
 // bun.exe, or a program that embeds Node. Import libraries and delay-load hooks name one file; here each function is a jump through a
 // pointer that is looked up once, when the library is loaded.
 #include <node_api.h>
+#include <stdlib.h>
+#include <string.h>
 #include <windows.h>
 
 // FUNCTION(name) for every function of Node-API 9; CMakeLists.txt writes it from node-api-headers
@@ -29,7 +31,7 @@ FARPROC find(const char* name) {
   for (const char* module : modules)
     if (const HMODULE host = GetModuleHandleA(module))
       if (const FARPROC function = GetProcAddress(host, name)) return function;
-  return (FARPROC)absent;
+  return strcmp(name, "napi_fatal_error") ? (FARPROC)absent : (FARPROC)abort;  // which must not return
 }
 
 }  // namespace

@@ -6,6 +6,7 @@ import { createRequire } from 'node:module'
 import path from 'node:path'
 import { GLIBC } from './platforms.mjs'
 
+const root = path.join(import.meta.dirname, '..')
 const { symbols } = createRequire(import.meta.url)('node-api-headers')
 const NODE_API = new Set(Object.values(symbols.v9).flat())
 /** What Node looks for in an addon. */
@@ -70,18 +71,24 @@ function problemsOfGlibc(file) {
 }
 
 /** macOS: what is bound when the addon is loaded. Flat are the names that the loading program has, which are those of Node-API. */
-function problemsOfMachO(file) {
+function problemsOfMachO(file, { cpu }) {
   const bound = lines(['--bind', '--lazy-bind'].map((flag) => read('llvm-objdump', '--macho', flag, file)).join('\n'))
   const flat = bound.flatMap((line) => (line.includes('flat-namespace') ? [line.split(/\s+/).at(-1).slice(1)] : []))
   const strange = flat.filter((name) => !NODE_API.has(name))
+  // the last words of the table's lines: names for which the first of all images in the process serves
+  const shared = lines(read('llvm-objdump', '--macho', '--weak-bind', file)).flatMap(
+    (line) => /\b0x[0-9A-F]+\b.*\s(\S+)$/.exec(line)?.[1] ?? [],
+  )
+  const foreign = shared.filter((name) => !DARWIN_EXPORTS.test(name) && !name.includes('7bertkit'))
   const commands = read('llvm-objdump', '--macho', '--private-headers', file)
   const [, minimum] = /\n\s*minos ([\d.]+)/.exec(commands) ?? []
   return [
     ...(flat.length === 0 ? ['takes no function from the loading program'] : []),
     ...(strange.length > 0 ? [`wants ${strange.slice(0, 5).join(', ')} of the loading program`] : []),
+    ...(foreign.length > 0 ? [`may share ${foreign.slice(0, 5).join(', ')} with other addons`] : []),
     ...(minimum !== '11.0' ? [`needs macOS ${minimum}, and 11.0 is the oldest that must do`] : []),
     // arm64 runs nothing that is not signed, be it by the linker
-    ...(/cmd LC_CODE_SIGNATURE/.test(commands) || /cputype X86_64|X86_64/.test(commands) ? [] : ['is not signed']),
+    ...(cpu === 'arm64' && !commands.includes('cmd LC_CODE_SIGNATURE') ? ['is not signed'] : []),
     ...(/name @rpath\/bertkit\.node/.test(commands) ? [] : ['is named by the folder that it was built in']),
   ]
 }
@@ -104,33 +111,43 @@ export function problemsOf(file, { os, cpu, libc }) {
     ...(foreign.length > 0 ? [`needs ${foreign.join(', ')}`] : []),
     ...problemsOfExports(file, os),
     ...(os === 'linux' ? problemsOfUndefined(file) : []),
-    ...(own ? own(file) : []),
-    ...(fs.readFileSync(file).includes(process.cwd()) ? ['holds the path of the folder that it was built in'] : []),
+    ...(own ? own(file, { cpu }) : []),
+    ...(fs.readFileSync(file).includes(root) ? ['holds the path of the folder that it was built in'] : []),
   ]
 }
 
 /** Instructions of AVX and later: their mnemonics begin with v, their registers are ymm and zmm. */
 const AVX = /^\s*[0-9a-f]+:\s+(?:v(?!err|erw|mcall|mlaunch|mresume|mxo)\w+|.*%[yz]mm)/
 
-/** Objects that every CPU of the architecture runs, in a tree of CMake's: they hold no instruction that only some have. */
-export function inspectObjects(tree, { cpu }) {
-  if (cpu !== 'x64') return []
+/**
+ * What is wrong with the objects in a tree of CMake's. Those that every CPU of the architecture runs hold no instruction that only some have,
+ * and those of one instruction set define their table and nothing else: what two objects define, the linker takes from either.
+ */
+export function problemsOfObjects(tree, { cpu }) {
   const objects = (target) =>
     fs
       .readdirSync(path.join(tree, `${target}.dir`), { recursive: true, encoding: 'utf8' })
       .filter((file) => /\.o(bj)?$/.test(file))
       .map((file) => path.join(tree, `${target}.dir`, file))
-  const avx = (object) =>
-    read('llvm-objdump', '-d', '--no-show-raw-insn', object)
-      .split('\n')
-      .filter((line) => AVX.test(line))
-  const baseline = ['isa_scalar', 'bertkit_core', 'bertkit'].flatMap(objects)
-  const wrong = baseline.flatMap((object) =>
-    avx(object)
-      .slice(0, 1)
-      .map((line) => `${path.basename(object)} holds AVX: ${line.trim()}`),
+  const isas = fs.readdirSync(tree).flatMap((name) => /^(isa_\w+)\.dir$/.exec(name)?.[1] ?? [])
+  const surplus = isas.flatMap((isa) =>
+    objects(isa)
+      .flatMap((object) => names(object, '--extern-only', '--defined-only'))
+      .filter((name) => !name.includes(`kernels_${isa.slice(4)}`) && !name.startsWith('/'))
+      .map((name) => `${isa} defines ${name}`),
   )
-  return objects('isa_avx2').some((object) => avx(object).length > 0)
-    ? wrong
-    : [...wrong, 'isa_avx2 holds no AVX: the search finds nothing']
+  if (cpu !== 'x64') return surplus
+  const avx = (target) =>
+    objects(target).flatMap((object) =>
+      read('llvm-objdump', '-d', '--no-show-raw-insn', object)
+        .split('\n')
+        .filter((line) => AVX.test(line)),
+    )
+  const baseline = ['isa_scalar', 'bertkit_core', 'bertkit'].flatMap((target) =>
+    avx(target)
+      .slice(0, 1)
+      .map((line) => `${target} holds AVX: ${line.trim()}`),
+  )
+  const blind = avx('isa_avx2').length > 0 ? [] : ['isa_avx2 holds no AVX: the search finds nothing']
+  return [...surplus, ...baseline, ...blind]
 }

@@ -94,15 +94,20 @@ async function stageMain(folder, addons) {
   fs.mkdirSync(folder, { recursive: true })
   const vendored = await stageDist(path.join(folder, 'dist'))
   // what the addon of each platform is, for the loader to compare
-  writeJson(
-    path.join(folder, 'dist', 'prebuilds.json'),
-    Object.fromEntries(addons.map((addon) => [addon.name, addon.sha256])),
-  )
+  const sums = Object.fromEntries(addons.map((addon) => [addon.name, addon.sha256]))
+  const module = path.join(folder, 'dist', 'backend', 'prebuilt.js')
+  const text = fs.readFileSync(module, 'utf8')
+  const filled = text.replace('RELEASE = undefined', `RELEASE = ${JSON.stringify({ version, sums }, null, 2)}`)
+  if (filled === text) throw new Stop(`pack: ${module} has no RELEASE to fill in`)
+  fs.writeFileSync(module, filled)
   const files = manifest.files.filter((name) => name !== 'dist')
   copy(folder, ...files, 'README.md', 'LICENSE')
+  // npm runs node-gyp for a package with this file in its root, whatever gypfile says, where a lock file is installed
+  fs.renameSync(path.join(folder, 'binding.gyp'), path.join(folder, 'native', 'binding.gyp'))
   const { scripts, devDependencies, dependencies, private: _private, ...kept } = manifest
   writeJson(path.join(folder, 'package.json'), {
     ...kept,
+    files: kept.files.filter((name) => name !== 'binding.gyp'),
     repository,
     optionalDependencies: Object.fromEntries(Object.keys(PLATFORMS).map((name) => [packageOf(name), version])),
     publishConfig,

@@ -1,5 +1,5 @@
 // The platforms that have a prebuilt addon, and the names of what is published. A fork has its own: `name` in package.json, and SCOPE
-// here and in src/backend/addon.ts.
+// here and in src/backend/prebuilt.ts.
 import fs from 'node:fs'
 
 /** The main package. */

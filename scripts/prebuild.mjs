@@ -9,7 +9,7 @@ import fs from 'node:fs'
 import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
-import { inspectObjects, problemsOf } from './binaries.mjs'
+import { problemsOf, problemsOfObjects } from './binaries.mjs'
 import { main, root, run, Stop } from './command.mjs'
 import { hostPlatform, PLATFORMS } from './platforms.mjs'
 import { emptyUnlessOf, findZig } from './zig.mjs'
@@ -79,7 +79,7 @@ function prebuild(zig, name) {
   const platform = PLATFORMS[name]
   const tree = build(zig, name)
   const built = path.join(tree, 'bertkit.node')
-  const problems = [...problemsOf(built, platform), ...inspectObjects(path.join(tree, 'CMakeFiles'), platform)]
+  const problems = [...problemsOf(built, platform), ...problemsOfObjects(path.join(tree, 'CMakeFiles'), platform)]
   if (problems.length > 0) throw new Stop(`the addon for ${name}:\n  ${problems.join('\n  ')}`)
   place(built, name, started)
 }

@@ -1,11 +1,13 @@
 // The programs of examples/ and README.md run as they are printed, on a real checkpoint.
-import { execFile, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import fs from 'node:fs'
+import http from 'node:http'
+import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
 import { promisify } from 'node:util'
-import { describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import * as bertkit from '../src/index.ts'
 
 const root = path.join(import.meta.dirname, '..')
@@ -31,6 +33,18 @@ describe('README.md', () => {
   })
 })
 
+/** The folder of a classifier that is loaded in no time. */
+async function smallClassifier(): Promise<string> {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'bertkit-example-'))
+  const vocabulary = await bertkit.BertTokenizer.fromPretrained(checkpoint)
+  const small = { hiddenSize: 16, numHiddenLayers: 1, numAttentionHeads: 2, intermediateSize: 32 }
+  const config = new bertkit.BertConfig({ ...small, vocabSize: vocabulary.vocabSize, numLabels: 3 })
+  using model = new bertkit.BertForSequenceClassification(config)
+  await model.savePretrained(folder)
+  await vocabulary.savePretrained(folder)
+  return folder
+}
+
 describe.skipIf(reference === undefined)(`examples/${reason}`, () => {
   test('first.mjs lowers the loss with every step but a few', async () => {
     const { stdout } = await example('examples/first.mjs', checkpoint)
@@ -53,13 +67,7 @@ describe.skipIf(reference === undefined)(`examples/${reason}`, () => {
   })
 
   test('serve.mjs embeds and classifies, alone and together, refuses what is no text, and ends when it is told', async () => {
-    const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'bertkit-example-'))
-    const vocabulary = await bertkit.BertTokenizer.fromPretrained(checkpoint)
-    const small = { hiddenSize: 16, numHiddenLayers: 1, numAttentionHeads: 2, intermediateSize: 32 }
-    const config = new bertkit.BertConfig({ ...small, vocabSize: vocabulary.vocabSize, numLabels: 3 })
-    using model = new bertkit.BertForSequenceClassification(config)
-    await model.savePretrained(folder)
-    await vocabulary.savePretrained(folder)
+    const folder = await smallClassifier()
     const server = spawn(process.execPath, ['examples/serve.mjs', checkpoint, folder, '0'], { cwd: root })
     try {
       const ended = new Promise((resolve) => server.once('exit', resolve))
@@ -85,6 +93,97 @@ describe.skipIf(reference === undefined)(`examples/${reason}`, () => {
       fs.rmSync(folder, { recursive: true })
     }
   })
+
+  describe('serve.mjs, told to stop while clients keep connections alive', () => {
+    let folder: string
+    let server: ChildProcess
+    let ended: Promise<unknown[]>
+    let port: number
+    const text = JSON.stringify({ text: 'a text' })
+    const agent = new http.Agent({ keepAlive: true })
+
+    beforeAll(async () => {
+      folder = await smallClassifier()
+    })
+    afterAll(() => fs.rmSync(folder, { recursive: true }))
+    beforeEach(async () => {
+      const started = spawn(process.execPath, ['examples/serve.mjs', folder, folder, '0'], { cwd: root })
+      server = started
+      ended = once(started, 'exit')
+      const [line] = await once(started.stdout.setEncoding('utf8'), 'data')
+      port = Number(new URL(line.trim()).port)
+    })
+    afterEach(() => {
+      server.kill('SIGKILL')
+      agent.destroy()
+    })
+
+    /** A request that the server has accepted, and whose text is still to come. */
+    async function begun(): Promise<{ request: http.ClientRequest; answer: Promise<http.IncomingMessage> }> {
+      const headers = { expect: '100-continue', 'content-length': text.length }
+      const request = http.request({ port, path: '/embed', method: 'POST', agent, headers })
+      const answer = once(request, 'response').then(([response]) => response)
+      answer.catch(() => {})
+      request.flushHeaders()
+      await once(request, 'continue')
+      return { request, answer }
+    }
+
+    /** A connection that was answered and is kept. */
+    async function kept(): Promise<net.Socket> {
+      const { request, answer } = await begun()
+      request.end(text)
+      const response = await answer
+      expect(response.headers.connection).toBe('keep-alive')
+      const { socket } = response
+      await response.resume().toArray()
+      return socket
+    }
+
+    /** A connection on which `bytes` are sent, and no more. */
+    async function silent(bytes: string): Promise<net.Socket> {
+      const socket = net.connect(port).on('error', () => {})
+      await once(socket, 'connect')
+      socket.write(bytes)
+      return socket
+    }
+
+    test.each(['SIGTERM', 'SIGINT'] as const)('by %s, it answers what it accepted, and ends', async (signal) => {
+      const { request, answer } = await begun()
+      const idle = await kept()
+      await silent('')
+      await silent('POST /embed HTTP/1.1\r\nhost: localhost\r\ncontent-length: 9\r\n\r\n{')
+      const closed = once(idle, 'close')
+      server.kill(signal)
+      await closed
+      await expect(fetch(`http://localhost:${port}/embed`, { method: 'POST', body: text })).rejects.toThrow()
+      request.end(text)
+      const response = await answer
+      expect([response.statusCode, response.headers.connection]).toEqual([200, 'close'])
+      expect(JSON.parse(Buffer.concat(await response.toArray()).toString()).embedding).toHaveLength(16)
+      expect(await ended).toEqual([0, null])
+    })
+
+    test('by two signals, it ends without an answer', async () => {
+      const { answer } = await begun()
+      const closed = once(await kept(), 'close')
+      server.kill('SIGINT')
+      await closed
+      server.kill('SIGINT')
+      await expect(answer).rejects.toThrow('socket hang up')
+      expect(await ended).toEqual([1, null])
+    })
+  })
+
+  test.each([[], [checkpoint], [checkpoint, checkpoint, '70000'], [checkpoint, checkpoint, 'http']])(
+    'serve.mjs says how it is used, and loads nothing: %j',
+    async (...args) => {
+      await expect(example('examples/serve.mjs', ...args)).rejects.toMatchObject({
+        code: 2,
+        stderr: 'usage: node examples/serve.mjs EMBEDDER CLASSIFIER [PORT], a port from 0 to 65535\n',
+      })
+    },
+  )
 
   test('embed.mjs finds the sentences alike that are', async () => {
     const { stdout } = await example('examples/embed.mjs', checkpoint)

@@ -183,7 +183,7 @@ struct Head {
 
   /** row = exp(row - lse) over the padded row; a row that sees nothing has lse = inf and becomes 0. */
   void probabilities(float* row, float lse) const {
-    for (int64_t j = 0; j < Lp; j += W) store(row + j, exp(load(row + j) - lse));
+    for (int64_t j = 0; j < Lp; j += W) store(row + j, exp_below_88(load(row + j) - lse));
   }
 };
 
@@ -200,7 +200,7 @@ static float softmax(float* row, int64_t Lp) {
   const float m = reduce_max(top);
   f32 sum = {};
   for (int64_t j = 0; j < Lp; j += W) {
-    const f32 e = exp(load(row + j) - m);
+    const f32 e = exp_below_88(load(row + j) - m);
     store(row + j, e);
     sum = sum + e;
   }

@@ -44,13 +44,16 @@ struct Float32 {
     pack_lines<NR, Source>(from, stride, step, n, kc, out);
   }
 
-  /** to[MR x NR] = (from ? from : 0) + a b over one strip and one panel; leading dimensions follow their pointers. */
+  /**
+   * to[MR x NR] = (from ? from : 0) + a b over one strip and one panel; leading dimensions follow their pointers. The loop ends where b
+   * does: WebAssembly's is bound by the number of its instructions, and took 12 % longer with a counter of its own.
+   */
   static inline __attribute__((always_inline)) void micro_kernel(int64_t kc, Strip a, const float* b, const float* from, int64_t ldfrom, float* to,
                                                                  int64_t ldto) {
     f32 sum[MR][NV] = {};
 #pragma GCC unroll 16
     for (int i = 0; i < MR; i++) __builtin_prefetch(to + i * ldto, 1);
-    for (int64_t k = 0; k < kc; k++, a += MR, b += NR) {
+    for (const float* end = b + kc * NR; b != end; a += MR, b += NR) {
       const Multipliers<MR> av(a);
       f32 bv[NV];
 #pragma GCC unroll 8

@@ -1,7 +1,7 @@
 // linear_int8: y = act(x w^T + bias) with a weight of int8 and a scale for each of its rows; ops.def has its layout, which is the same on
-// every instruction set, so that it is written once, when a model is loaded. Rows of x are rounded to int8 here, with a scale for each block
-// of columns. Sums of a block are of int32 and exact, those of blocks are float32 in their order, and nothing is fused: the bits are the
-// same everywhere, but for the activation's.
+// every instruction set. Rows of x are rounded to int8 here, with a scale for each block of columns. Sums of a block are of int32 and exact,
+// those of blocks are float32 in their order, and nothing is fused: the bits are the same everywhere, but for the activation's.
+// quantize_rows writes such a weight, stretch by stretch, while a model is loaded.
 //
 // The tile: a panel's 16 columns take 16 / W vectors of sums, for each of MR rows. AVX2: 6 x 2 of 16 registers, beside a vector of the weight
 // widened twice and a broadcast; AVX-512 14 x 1 and NEON 4 x 4 of 32; SSE2 and WASM 2 x 4 of 16.
@@ -30,7 +30,7 @@ struct Int8 {
   static void micro_kernel(int64_t depth, const int32_t* x, const float* scales, const int32_t* w, float* tile) {
     for (int64_t block = 0; block < depth; block += BLOCK / 4, scales += MR) {
       i32 sum[R][NV] = {};
-      for (int64_t k = block, end = smaller(block + BLOCK / 4, depth); k < end; k++, x += MR * FOURS, w += NR)
+      for (const int32_t* end = w + smaller(BLOCK / 4, depth - block) * NR; w != end; x += MR * FOURS, w += NR)
 #pragma GCC unroll 2
         for (int p = 0; p < FOURS; p++) {
           Part b[NV];
@@ -84,8 +84,9 @@ BK_INLINE void each_columns(int64_t K, Body&& body) {
   if (k < K) body(k, (int)(K - k));
 }
 
-/** K elements of a row of x as int8, in their place in a strip; returns their scale, NaN where an element is not finite. */
-static float quantize(const float* x, int64_t K, int32_t* out) {
+/** K elements of x as int8: put(k, q) takes four of them, zeros beyond the last. Returns their scale, NaN where an element is not finite. */
+template <class Put>
+BK_INLINE float quantize(const float* x, int64_t K, Put put) {
   f32 most = {};
   i32 finite = set1_i32(-1);
   each_columns(
@@ -103,12 +104,44 @@ static float quantize(const float* x, int64_t K, int32_t* out) {
         int32_t q[W];
         // what is not finite gives any number, within int8 too: its product with 0 is NaN, and NaN is not the largest of two
         *(i32_unaligned*)q = round_i32(min(max(load_columns(x + k, n) * inverse, set1(-127)), set1(127)));
-        int32_t* to = out + (uint64_t)k / 4 * Int8::MR * FOURS;
 #pragma GCC unroll 4
-        for (int j = 0; j < n; j += 4, to += Int8::MR * FOURS) fours(q + j, to);
+        for (int j = 0; j < n; j += 4) put(k + j, q + j);
       });
   return all ? (inverse != 0 ? scale : 0) : __builtin_nanf("");
 }
+
+/** At most BLOCK elements of a row of x, in their place in a strip. Not inlined: a runtime of WebAssembly optimizes what is called often. */
+static __attribute__((noinline)) float quantize_block(const float* x, int64_t K, int32_t* out) {
+  return quantize(
+      x, K, [&](int64_t k, const int32_t* q) __attribute__((always_inline)) { fours(q, out + (uint64_t)k / 4 * Int8::MR * FOURS); });
+}
+
+/** A row of a weight, in its place in a panel. */
+static __attribute__((noinline)) float quantize_row(const float* x, int64_t K, int32_t* out) {
+  return quantize(
+      x, K, [&](int64_t k, const int32_t* q) __attribute__((always_inline)) {
+        out[(uint64_t)k / 4 * Int8::NR] = (q[0] & 0xff) | (q[1] & 0xff) << 8 | (q[2] & 0xff) << 16 | (int32_t)((uint32_t)q[3] << 24);
+      });
+}
+
+/** Rows first .. first + rows of a weight of N rows, rounded: w, and scale. */
+static Status quantize_rows(Run& run, const Call& call) {
+  Cursor c(call);
+  const float* x = c.f32();
+  int32_t* w = c.i32();
+  float* scale = c.f32();
+  const int64_t rows = c.dim(), N = c.dim(), K = c.dim(), words = c.dim(), first = c.integer();
+  Status s = check_int8("w", N, K, words);
+  if (!s.where && (first < 0 || first > N - rows)) s = {"first", 0, first, 0, N - rows + 1};
+  if (s.where) return s;
+  const int64_t panel = first / Int8::NR;
+  parallel_ranges(run, ceil_div(first + rows, Int8::NR) - panel, row_grain(Int8::NR * K), [&](int64_t begin, int64_t end, int) {
+    const int64_t from = larger(first, (panel + begin) * Int8::NR), to = smaller(first + rows, (panel + end) * Int8::NR);
+    for (int64_t n = from; n < to; n++) scale[n] = quantize_row(x + (n - first) * K, K, w + n / Int8::NR * int8_depth(K) * Int8::NR + n % Int8::NR);
+  });
+  return kOk;
+}
+static constexpr Scratch (*quantize_rows_scratch)(const Call&) = nullptr;
 
 static Scratch linear_int8_scratch(const Call& call) {
   const int64_t height = round_up(call.attributes[0], Int8::MR), depth = int8_depth(call.attributes[1]);
@@ -133,7 +166,7 @@ static Status linear_int8(Run& run, const Call& call) {
       int32_t* out = strips + (i / MR * MR * depth + i % MR) * FOURS;
       float* scale = scales + i / MR * MR * blocks + i % MR;
       for (int64_t k = 0; k < K; k += BLOCK, out += BLOCK / 4 * MR * FOURS, scale += MR)
-        *scale = i < M ? quantize(x + i * K + k, smaller(BLOCK, K - k), out) : 0;
+        *scale = i < M ? quantize_block(x + i * K + k, smaller(BLOCK, K - k), out) : 0;
     }
   });
   const Activated epilogue = {{y, N, kFloat32}, {nullptr, 0, kFloat32}, act};

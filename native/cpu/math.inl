@@ -24,11 +24,11 @@ BK_INLINE f32 exp(f32 x) {
   return select(x == x, finite, x);
 }
 
-/** e^x of x <= 0, as exp; any number where x is NaN. */
-BK_INLINE f32 exp_of_negative(f32 x) {
+/** e^x of x < 88, the same bits as exp in fewer steps. */
+BK_INLINE f32 exp_below_88(f32 x) {
   i32 n;
-  const f32 y = exp_fraction(max(x, set1(-87.33654f)), n);
-  return select(x < -87.33654f, f32{}, y * of_bits((n + 127) << 23));
+  const f32 y = exp_fraction(max(set1(-87.33654f), x), n) * of_bits((n + 127) << 23);
+  return of_bits(bits_of(y) & ~(x < -87.33654f));
 }
 
 /** e^x - 1 - x for |x| < 1, relative error 3e-7: x^2 times the sum of x^k / (k + 2)!. Any number elsewhere. */
@@ -88,7 +88,7 @@ BK_INLINE f32 erf_over_x(f32 u) {
 /** The standard normal distribution function 0.5 (1 + erf(x / sqrt 2)), also `density` e^(-x^2/2) / sqrt(2 pi). Any numbers where x is NaN. */
 BK_INLINE f32 normal_cdf(f32 x, f32& density) {
   const f32 z = x * 0.707106781f, a = abs(z);
-  const f32 e = exp_of_negative(-0.5f * x * x);
+  const f32 e = exp_below_88(-0.5f * x * x);
   density = e * 0.398942280f;
   const f32 near = fma(z * 0.5f, erf_over_x(z * z), set1(0.5f));
   const f32 tail = 0.5f * e * erfc_scaled(min(a, set1(10.0f)));

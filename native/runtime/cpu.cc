@@ -46,6 +46,20 @@ uint64_t saved_registers() {
 
 constexpr uint64_t kSavesYmm = 0x06, kSavesZmm = 0xe6;  // with XMM; with the mask registers and both halves of ZMM
 
+bool saves_zmm() {
+#if defined(__APPLE__)
+  // Darwin saves them for a thread that has used them, and XCR0 shows them only then (xnu, osfmk/i386/fpu.c). Before 21.3, which is
+  // macOS 12.2, the mask registers could be lost in a signal.
+  char release[32] = "";
+  size_t size = sizeof release - 1;
+  int major = 0, minor = 0;
+  if (sysctlbyname("kern.osrelease", release, &size, nullptr, 0) || sscanf(release, "%d.%d", &major, &minor) != 2) return false;
+  return major > 21 || (major == 21 && minor >= 3);
+#else
+  return (saved_registers() & kSavesZmm) == kSavesZmm;
+#endif
+}
+
 // Not __builtin_cpu_supports: its tables are in a library of the compiler's, which not every compiler brings.
 bool has_avx2() {
   return (saved_registers() & kSavesYmm) == kSavesYmm && (leaf(1, 0).ecx >> 12 & 1)  // FMA
@@ -55,7 +69,7 @@ bool has_avx2() {
 /** AVX-512 F, DQ, BW and VL: leaf 7, EBX bits 16, 17, 30 and 31. */
 bool has_avx512() {
   constexpr unsigned int kParts = 1u << 16 | 1u << 17 | 1u << 30 | 1u << 31;
-  return has_avx2() && (saved_registers() & kSavesZmm) == kSavesZmm && (leaf(7, 0).ebx & kParts) == kParts;
+  return has_avx2() && saves_zmm() && (leaf(7, 0).ebx & kParts) == kParts;
 }
 
 /** AVX512-BF16: leaf 7, part 1, EAX bit 5. The registers are those of AVX-512. */

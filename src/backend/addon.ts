@@ -1,12 +1,14 @@
 // Finds and loads the addon: the one that was built here, else that of the package for this platform.
 import { createHash } from 'node:crypto'
-import { closeSync, existsSync, openSync, readFileSync, readSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { BackendError } from '../errors.ts'
 import { opsHash } from '../graph/op-table.ts'
 import { here } from './here.ts'
+import { hostPlatform } from './host-platform.ts'
+import { RELEASE, SCOPE } from './prebuilt.ts'
 
 /** The addon's exports (native/addon.cc). */
 export interface Addon {
@@ -39,92 +41,94 @@ export interface NativeProgram {
 
 const HERE = here(import.meta.url)
 const require = createRequire(HERE)
-const folder = path.dirname(fileURLToPath(HERE))
-/** Where a build leaves the addon, from src/backend and from dist/backend alike. */
-const BUILT = path.resolve(folder, '../../build/Release/bertkit.node')
-/** SHA-256 of the addon of each platform, as released with this version; not in a checkout. */
-const SUMS = path.resolve(folder, '../prebuilds.json')
-const REBUILD = 'Build them with: npx bertkit build-native (in a checkout: npm run build)'
-
-/** The loader that starts a 64-bit ELF program: the segment PT_INTERP (ELF specification, 2-3 and 2-13). */
-function interpreterOf(program: string): string {
-  const file = openSync(program, 'r')
-  const at = (offset: number, bytes: number) => {
-    const buffer = Buffer.alloc(bytes)
-    return buffer.subarray(0, readSync(file, buffer, 0, bytes, offset))
-  }
+/** Where a build leaves the addon, from src/backend and from dist/backend alike; undefined where there is none, or this is in a bundle. */
+function builtHere(): string | undefined {
+  const root = path.resolve(path.dirname(fileURLToPath(HERE)), '../..')
+  const file = path.join(root, 'build', 'Release', 'bertkit.node')
   try {
-    const header = at(0, 64)
-    const [entry, count] = [header.readUInt16LE(54), header.readUInt16LE(56)]
-    const table = at(Number(header.readBigUInt64LE(32)), entry * count)
-    for (let offset = 0; offset < table.length; offset += entry)
-      if (table.readUInt32LE(offset) === 3)
-        return at(Number(table.readBigUInt64LE(offset + 8)), Number(table.readBigUInt64LE(offset + 32))).toString()
-    return ''
-  } finally {
-    closeSync(file)
-  }
-}
-
-function isMusl(): boolean {
-  try {
-    return interpreterOf(process.execPath).includes('/ld-musl-')
+    // two folders above a bundle lies what is nobody's, and anybody might put a library there
+    const { name } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { name?: unknown }
+    return name === 'bertkit' && existsSync(file) ? file : undefined
   } catch {
-    return false // a program that cannot be read is taken for one of glibc's, as most are
+    return undefined
   }
 }
 
-/** As in the name of the platform's package. */
-export function platformName(): string {
-  return `${process.platform}-${process.arch}${process.platform === 'linux' && isMusl() ? '-musl' : ''}`
-}
+const firstLine = (error: unknown) => (error instanceof Error ? error.message : String(error)).split(/\r?\n/)[0]
 
-const firstLine = (error: unknown) => (error instanceof Error ? error.message : String(error)).split('\n')[0]
+const unavailable = (message: string, cause?: unknown) =>
+  new BackendError(`Cannot load the native kernels${message}`, { cause, reason: 'unavailable' })
 
-/** The addon in a file. `what` is it in an error. */
-function load(file: string, what: string): Addon {
+/** How the package of a platform comes here. */
+const installation = (name: string) => `npm install ${name}@${RELEASE?.version ?? 'latest'}`
+
+function load(file: string): Addon {
   let addon: Addon
   try {
     addon = require(file) as Addon
   } catch (cause) {
-    throw new BackendError(`Cannot load the native kernels from ${what}: ${firstLine(cause)}. ${REBUILD}`, {
-      cause,
-      reason: 'unavailable',
-    })
+    throw unavailable(` from ${file}: ${firstLine(cause)}`, cause)
   }
   if (addon.opsHash !== opsHash)
     throw new BackendError(
-      `The native kernels in ${what} were built from another list of ops, that of another version. ${REBUILD}`,
+      `The native kernels in ${file} are those of another version of bertkit: build or install them again`,
     )
   return addon
 }
 
+/** A file that somebody chose is loaded or is an error, and nothing serves in its place. */
+function loadNamed(name: string): Addon {
+  const file = path.resolve(name)
+  try {
+    return load(file)
+  } catch (error) {
+    const cause = error instanceof BackendError && error.reason === 'unavailable' ? error.cause : error
+    throw new BackendError(`Cannot load the native kernels that BERTKIT_ADDON names, ${file}: ${firstLine(cause)}`, {
+      cause,
+    })
+  }
+}
+
 /** The addon of the platform's package, which npm installed with bertkit. */
 function loadPackage(): Addon {
-  const platform = platformName()
-  const name = `@bertkit/${platform}`
+  const platform = hostPlatform()
+  const name = `${SCOPE}/${platform}`
+  const expected = RELEASE?.sums[platform]
   let file: string
   try {
     file = require.resolve(name)
   } catch (cause) {
-    const sums = readSums()
-    const why =
-      sums && !(platform in sums)
-        ? `there are none for ${platform}`
-        : `${name} is not installed, which npm does with bertkit unless optional packages are left out`
-    throw new BackendError(`Cannot load the native kernels: ${why}. ${REBUILD}`, { cause, reason: 'unavailable' })
-  }
-  const expected = readSums()?.[platform]
-  if (expected && createHash('sha256').update(readFileSync(file)).digest('hex') !== expected)
-    throw new BackendError(
-      `The native kernels in ${file} are not those that were released with this version of bertkit: expected ${name} of the same version. Install both again`,
-      { reason: 'unavailable' },
+    const isMissing = cause instanceof Error && 'code' in cause && cause.code === 'MODULE_NOT_FOUND'
+    if (!isMissing) throw unavailable(`: ${name} cannot be looked for: ${firstLine(cause)}`, cause)
+    if (!RELEASE) throw unavailable(': none were built. In a checkout, npm run build builds them', cause)
+    if (!expected)
+      throw unavailable(`: there are none for ${platform}, but npx bertkit build-native builds them`, cause)
+    throw unavailable(
+      `: ${name} is not here, which npm installs with bertkit unless optional packages are left out. ${installation(name)} installs it; beside a bundle, deploy node_modules/${name}`,
+      cause,
     )
-  return load(file, file)
+  }
+  if (expected && createHash('sha256').update(readFileSync(file)).digest('hex') !== expected)
+    throw unavailable(
+      ` from ${file}: the file is damaged, or of another version than bertkit ${RELEASE?.version}. ${installation(name)} installs the one that was released`,
+    )
+  return load(file)
 }
 
-function readSums(): Record<string, string> | undefined {
-  return existsSync(SUMS) ? (JSON.parse(readFileSync(SUMS, 'utf8')) as Record<string, string>) : undefined
+/** What a build made here, and where that cannot be loaded, as in files that were copied from another system, the package's. */
+function loadFirst(): Addon {
+  const built = builtHere()
+  if (!built) return loadPackage()
+  try {
+    return load(built)
+  } catch (error) {
+    if (!(error instanceof BackendError && error.reason === 'unavailable')) throw error
+    try {
+      return loadPackage()
+    } catch (second) {
+      throw unavailable(` from ${built}: ${firstLine(error.cause)}. ${firstLine(second)}`, error)
+    }
+  }
 }
 
 let loaded: Addon | undefined
@@ -135,7 +139,6 @@ let loaded: Addon | undefined
  */
 export function loadAddon(): Addon {
   const { BERTKIT_ADDON } = process.env
-  if (BERTKIT_ADDON) loaded ??= load(path.resolve(BERTKIT_ADDON), path.resolve(BERTKIT_ADDON))
-  else loaded ??= existsSync(BUILT) ? load(BUILT, BUILT) : loadPackage()
+  loaded ??= BERTKIT_ADDON ? loadNamed(BERTKIT_ADDON) : loadFirst()
   return loaded
 }

@@ -1,10 +1,11 @@
-import type { Backend, BackendMemory } from '../backend/backend.ts'
+import type { Backend, BackendMemory, Program } from '../backend/backend.ts'
 import { openBackend } from '../backend/open.ts'
 import { fromBfloat16 } from '../bfloat16.ts'
 import { BackendError, DisposedError } from '../errors.ts'
 import type { Piece } from '../formats/tensors.ts'
 import type { FloatType, Value } from '../graph/graph.ts'
 import { Arena } from '../graph/op-table.ts'
+import type { Plan } from '../graph/plan.ts'
 import type { Tensor } from '../tensor.ts'
 import { Int8Weights, isInt8, readInt8 } from './int8-weights.ts'
 import { isTrainable, type Layout, type TensorPlace, type TrainablePlace } from './layout.ts'
@@ -115,7 +116,7 @@ export class ModelMemory {
   /** Writes a tensor in pieces, of which few are at a time on their way to a backend in a worker. */
   async writePieces(place: TensorPlace, pieces: AsyncIterable<Piece>): Promise<void> {
     for await (const { start, values } of pieces) {
-      this.writeTensor(place, values, start)
+      await this.writeTensor(place, values, start)
       this.#underway += values.length
       if (this.#underway >= MOST_UNDERWAY) await this.settle()
     }
@@ -134,10 +135,13 @@ export class ModelMemory {
   }
 
   /** Writes `values` from element `start` of a tensor on. A tensor that is kept as int8 comes in order. */
-  writeTensor(place: TensorPlace, values: Float32Array, start = 0): void {
+  async writeTensor(place: TensorPlace, values: Float32Array, start = 0): Promise<void> {
     this.weightsChanged()
-    if (isInt8(place)) this.#int8Weights.write(this.mapped(), place, values, start)
-    else this.mapped().write(Arena.weights, place.weights + start * 4, values)
+    const memory = this.mapped()
+    if (isInt8(place)) {
+      const compile = (plan: Plan): Program => this.opened.compile(plan)
+      await this.#int8Weights.write({ memory, compile }, place, values, start)
+    } else memory.write(Arena.weights, place.weights + start * 4, values)
   }
 
   /** Moments of zero, as a new optimiser has them. */

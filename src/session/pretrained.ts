@@ -313,7 +313,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
       for (const [name, { data }] of state) {
         const place = tensors.get(name)
         if (!place) continue
-        this.runtime.writeTensor(place, data instanceof Float32Array ? data : Float32Array.from(data))
+        await this.runtime.writeTensor(place, data instanceof Float32Array ? data : Float32Array.from(data))
         await this.runtime.settle()
       }
     })

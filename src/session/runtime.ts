@@ -122,9 +122,9 @@ export class ModelRuntime extends ModelMemory {
     this.free()
   }
 
-  override writeTensor(place: TensorPlace, values: Float32Array, start = 0): void {
+  override writeTensor(place: TensorPlace, values: Float32Array, start = 0): Promise<void> {
     this.#packedWeights?.invalidate()
-    super.writeTensor(place, values, start)
+    return super.writeTensor(place, values, start)
   }
 
   /** The call cannot wait in the queue: it would change what queued runs were asked to compute. */

@@ -1,8 +1,8 @@
 // A backend behind a worker: the native one, in this thread, with messages that are copied as between threads.
 import { describe, expect, it, vi } from 'vitest'
-import type { Backend } from '../../src/backend/backend.ts'
+import type { Backend, Elements } from '../../src/backend/backend.ts'
 import { openNative } from '../../src/backend/native.ts'
-import { HELLO, type Reply, type Request } from '../../src/backend/wasm/protocol.ts'
+import { HELLO, RETURN_BYTES, type Reply, type Request } from '../../src/backend/wasm/protocol.ts'
 import { openRemote, type WorkerPort } from '../../src/backend/wasm/remote.ts'
 import { Server } from '../../src/backend/wasm/serve.ts'
 import { AbortedError, ArgumentError, BackendError, BusyError, DisposedError, PlanError } from '../../src/errors.ts'
@@ -175,6 +175,36 @@ describe('a backend in a worker', () => {
     await running
     memory.dispose()
     expect(() => memory.write(Arena.io, 0, new Float32Array(1))).toThrow(DisposedError)
+  })
+
+  it('writes large pieces in memory that has come back, whatever their length and type', async () => {
+    const made = wire(native)
+    const sent: number[] = []
+    const post = (request: Request, transfer: ArrayBufferLike[]) => {
+      if (request.kind === 'write') sent.push(request.data.buffer.byteLength)
+      made.port.post(request, transfer)
+    }
+    const backend = await openRemote({ ...made.port, post }, { threads: 1 })
+    const memory = backend.createMemory()
+    const bytes = 2 * RETURN_BYTES
+    memory.reserve(Arena.io, bytes)
+    const written = async (source: Elements, target: Elements) => {
+      memory.write(Arena.io, 0, source)
+      await memory.read(Arena.io, 0, target)
+      const bytesOf = (data: Elements) => Buffer.from(data.buffer, data.byteOffset, data.byteLength)
+      return bytesOf(source).equals(bytesOf(target))
+    }
+    const numbers = (length: number) => Float32Array.from({ length }, (_, i) => (i * 7919) % 1000)
+    expect(await written(numbers(bytes / 4), new Float32Array(bytes / 4))).toBe(true)
+    expect(await written(Int32Array.from(numbers(bytes / 4 - 7)), new Int32Array(bytes / 4 - 7))).toBe(true)
+    expect(await written(Uint16Array.from(numbers(bytes / 4 + 3)), new Uint16Array(bytes / 4 + 3))).toBe(true)
+    expect(await written(numbers(5), new Float32Array(5))).toBe(true)
+    expect(sent).toEqual([bytes, bytes, bytes, 20])
+    // faster than they come back
+    for (const value of [1, 2, 3]) memory.write(Arena.io, 0, new Float32Array(bytes / 4).fill(value))
+    const target = new Float32Array(bytes / 4)
+    await memory.read(Arena.io, 0, target)
+    expect(target.every((value) => value === 3)).toBe(true)
   })
 
   it('rejects everything when the worker has ended', async () => {

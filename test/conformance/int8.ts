@@ -2,7 +2,6 @@
 import { describe, expect, it } from 'vitest'
 import { ArgumentError } from '../../src/errors.ts'
 import { Row } from '../../src/graph/op-table.ts'
-import { toInt8 } from '../../src/int8.ts'
 import { embeddingInt8, int8Matrix, int8Words, linearInt8 } from '../reference/linear-int8.ts'
 import { expectSame, expectWithin, type Open, Random, runRecord, u } from './harness.ts'
 
@@ -122,15 +121,55 @@ export function int8(open: Open): void {
       }
     })
 
-    it('are written by a model as the reference has them', () => {
+    it('are rounded as the reference does it, a stretch of rows at a time, and leave the other rows as they were', async () => {
       const random = new Random(55)
-      for (const [N, K] of SHAPES) {
-        const w = random.reals(N * K)
-        w.fill(0, 0, K)
-        const [got, want] = [toInt8(Float32Array.from(w), K), int8Matrix(w, N, K)]
-        expectSame(`scales of ${N} x ${K}`, got.scales, Float32Array.from(want.scales))
-        expect(got.words).toEqual(int8Words(want, N, K))
+      for (const [N, K] of SHAPES)
+        for (const [first, rows] of [
+          [0, N],
+          [N - 1, 1],
+          [Math.floor(N / 3), Math.ceil(N / 2)],
+        ]) {
+          const w = random.reals(N * K)
+          w.fill(0, first * K, (first + 1) * K)
+          const before = int8Matrix(random.reals(N * K), N, K)
+          const rounded = int8Matrix(w, N, K)
+          const inside = (n: number) => n >= first && n < first + rows
+          const want = {
+            whole: before.whole.map((value, i) => (inside(Math.floor(i / K)) ? rounded.whole[i] : value)),
+            scales: before.scales.map((value, n) => (inside(n) ? rounded.scales[n] : value)),
+          }
+          const words = int8Words(before, N, K)
+          const got = await runRecord(backend, {
+            op: 'quantizeRows',
+            operands: { x: w.subarray(first * K, (first + rows) * K), w: words, scale: before.scales },
+            attributes: { rows: Row.tokens, N, K, words: words.length, first },
+            rows: { tokens: rows },
+          })
+          expectSame(`scales of ${N} x ${K}`, got.scale, Float32Array.from(want.scales))
+          expect(new Int32Array(got.w.slice().buffer)).toEqual(int8Words(want, N, K))
+        }
+    })
+
+    it('have a scale of NaN for a row that is not finite, and are refused rows outside of the weight', async () => {
+      const [N, K] = [20, 6]
+      const run = (
+        x: Float64Array,
+        first: number,
+        words = int8Words(int8Matrix(new Float64Array(N * K), N, K), N, K),
+      ) =>
+        runRecord(backend, {
+          op: 'quantizeRows',
+          operands: { x, w: words, scale: new Float64Array(N) },
+          attributes: { rows: Row.tokens, N, K, words: words.length, first },
+          rows: { tokens: x.length / K },
+        })
+      const x = new Random(57).reals(3 * K)
+      for (const bad of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+        const { scale } = await run(x.with(K + 5, bad), 4)
+        expect([...scale].map(Number.isNaN)).toEqual(Array.from({ length: N }, (_, n) => n === 5))
       }
+      for (const first of [-1, N - 2, 2 ** 31 - 1]) await expect(run(x, first)).rejects.toThrow(/first/)
+      await expect(run(x, 0, new Int32Array(63))).rejects.toThrow(/\bw\b/)
     })
 
     it('are refused where words are missing, and so are ids outside the table', async () => {

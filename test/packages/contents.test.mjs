@@ -55,12 +55,13 @@ describe('bertkit', () => {
     assert.deepEqual(manifest.publishConfig, { access: 'public', provenance: true })
   })
 
-  test('names the sha256 of each addon', () => {
+  test('names the sha256 of each addon', async () => {
     const expected = platforms.map((platform) => [
       platform,
       sha256(path.join(packages, packageOf(platform), 'bertkit.node')),
     ])
-    assert.deepEqual(readJson(packages, 'bertkit', 'dist', 'prebuilds.json'), Object.fromEntries(expected))
+    const { RELEASE } = await import(path.join(packages, 'bertkit', 'dist', 'backend', 'prebuilt.js'))
+    assert.deepEqual(RELEASE, { version, sums: Object.fromEntries(expected) })
   })
 
   test('has no reference to a source map or a source that is not there', () => {
@@ -145,14 +146,11 @@ test('a second build gives the same bytes', () => {
 })
 
 test('the sources in bertkit are those of the checkout', () => {
-  for (const file of [
-    'CMakeLists.txt',
-    'binding.gyp',
-    'native/ops.def',
-    'native/addon.cc',
-    'NOTICE',
-    'LICENSE',
-    'README.md',
-  ])
+  for (const file of ['CMakeLists.txt', 'native/ops.def', 'native/addon.cc', 'NOTICE', 'LICENSE', 'README.md'])
     assert.equal(sha256(path.join(packages, 'bertkit', file)), sha256(path.join(root, file)), file)
+  assert.equal(sha256(path.join(packages, 'bertkit', 'native', 'binding.gyp')), sha256(path.join(root, 'binding.gyp')))
+})
+
+test('there is no binding.gyp in the root of any package, which npm would build', () => {
+  for (const { files } of Object.values(contents)) assert.ok(!files.includes('binding.gyp'))
 })

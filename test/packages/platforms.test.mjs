@@ -45,11 +45,8 @@ async function projectFor(platform) {
   return project
 }
 
-const host = { command: [process.execPath] }
-let expected
-before(async () => {
-  expected = await (await projectFor('linux-x64')).json(host, PROGRAM)
-})
+/** The losses of PROGRAM on scalar kernels; others differ by the rounding of sums. */
+const LOSSES = [0.69303143, 0.68573171, 0.67877543, 0.67081869, 0.66321337]
 
 function assertClose(found, wanted, tolerance = 1e-5) {
   assert.equal(found.length, wanted.length)
@@ -69,7 +66,7 @@ function testPlatform(platform, runtime, { isas, first = false } = {}) {
 
     test('the addon serves and trains as here, also in a worker thread', () => {
       assert.equal(found.backend, 'cpu')
-      assertClose(found.losses, expected.losses)
+      assertClose(found.losses, LOSSES)
       assert.deepEqual(found.inWorker, found.losses)
     })
 
@@ -92,7 +89,7 @@ function testPlatform(platform, runtime, { isas, first = false } = {}) {
           env: { ...runtime.env, BERTKIT_ISA: isa },
         })
         assert.equal(used, isa)
-        assertClose(losses, expected.losses)
+        assertClose(losses, LOSSES)
       }
     })
 
@@ -103,6 +100,7 @@ function testPlatform(platform, runtime, { isas, first = false } = {}) {
   })
 }
 
+testPlatform('linux-x64', { name: 'this machine', command: [process.execPath] })
 testPlatform('linux-x64', x64('Nehalem'), { isas: ['scalar'] })
 testPlatform('linux-x64', x64('Haswell'), { isas: ['avx2', 'scalar'] })
 testPlatform('linux-arm64', arm64('cortex-a72'), { isas: ['neon', 'scalar'] })

@@ -63,10 +63,16 @@ export type Request = Command | (Question & { readonly id: number }) | { readonl
 /** The id of what a worker says when its script has begun; no question has it. */
 export const HELLO = -1
 
+/** The id of what gives memory back; no question has it. */
+export const RETURNED = -2
+/** Bytes from which on the memory of a `write` is given back: touching new memory for the first time costs more than the copy. */
+export const RETURN_BYTES = 2 ** 16
+
 /** `cancelWords`: where runs are told to stop, when that has changed. */
 export type Reply = { readonly id: number; readonly cancelWords?: Int32Array } & (
   | { readonly answer: Answers[keyof Answers] }
   | { readonly error: CarriedError }
+  | { readonly returned: ArrayBuffer }
 )
 
 export interface CarriedError {
@@ -80,6 +86,13 @@ const ELEMENTS = { Float32Array, Int32Array, Uint16Array }
 export type ElementsName = keyof typeof ELEMENTS
 
 export const newElements = (type: ElementsName, length: number): Elements => new ELEMENTS[type](length)
+
+/** A copy of `source` in `buffer`, which is large enough. */
+export function copyInto(buffer: ArrayBuffer, source: Elements): Elements {
+  const copy = new ELEMENTS[elementsName(source)](buffer, 0, source.length)
+  copy.set(source)
+  return copy
+}
 
 export function elementsName(data: Elements): ElementsName {
   if (data instanceof Float32Array) return 'Float32Array'

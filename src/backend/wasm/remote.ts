@@ -6,8 +6,10 @@ import type { Backend, BackendDescription, BackendMemory, Elements, Peak, Progra
 import {
   type Answers,
   type Command,
+  copyInto,
   elementsName,
   type Question,
+  RETURN_BYTES,
   type Reply,
   type Request,
   runNumber,
@@ -29,6 +31,9 @@ interface Waiting {
   readonly reject: (error: Error) => void
 }
 
+/** Memory that has come back from the worker and waits to be used again: as many pieces as are written before an answer is waited for. */
+const MOST_SPARE = 8
+
 /** Seconds in which a worker's script has to say something: loading it over a slow network takes some. */
 const PATIENCE = 30
 
@@ -39,6 +44,7 @@ class Connection {
   #ended: string | undefined
   /** Where a run that goes on is told to stop; without, it goes on to its end. */
   #cancelWords: Int32Array | undefined
+  readonly #spare: ArrayBuffer[] = []
 
   /** Until the worker says something, or the connection ends. */
   readonly #silence: ReturnType<typeof setTimeout>
@@ -81,6 +87,13 @@ class Connection {
     }).finally(() => signal?.removeEventListener('abort', cancel))
   }
 
+  /** A copy to hand over, in memory that has come back where some is large enough. */
+  copyOf(source: Elements): Elements {
+    const i =
+      source.byteLength < RETURN_BYTES ? -1 : this.#spare.findIndex((buffer) => buffer.byteLength >= source.byteLength)
+    return i < 0 ? source.slice() : copyInto(this.#spare.splice(i, 1)[0], source)
+  }
+
   newHandle(): number {
     return this.#handles++
   }
@@ -91,12 +104,17 @@ class Connection {
     clearTimeout(this.#silence)
     for (const { reject } of this.#waiting.values()) reject(new BackendError(reason))
     this.#waiting.clear()
+    this.#spare.length = 0
     this.port.terminate()
   }
 
   #take(reply: Reply): void {
     clearTimeout(this.#silence)
     if (reply.cancelWords) this.#cancelWords = reply.cancelWords
+    if ('returned' in reply) {
+      if (this.#spare.length < MOST_SPARE) this.#spare.push(reply.returned)
+      return
+    }
     const waiting = this.#waiting.get(reply.id)
     if (!waiting) return
     this.#waiting.delete(reply.id)
@@ -128,7 +146,7 @@ class RemoteMemory implements BackendMemory {
 
   write(arena: Arena, offset: number, source: Elements): void {
     this.idle()
-    const data = source.slice()
+    const data = this.connection.copyOf(source)
     this.connection.tell({ kind: 'write', memory: this.id, arena, offset, data }, [data.buffer])
   }
 

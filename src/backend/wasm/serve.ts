@@ -8,6 +8,8 @@ import {
   carried,
   newElements,
   type Question,
+  RETURN_BYTES,
+  RETURNED,
   type Reply,
   type Request,
   runNumber,
@@ -116,8 +118,12 @@ export class Server {
     try {
       if (command.kind === 'reserve') memory.reserve(command.arena, command.bytes)
       else if (command.kind === 'release') memory.release(command.arena)
-      else if (command.kind === 'write') memory.write(command.arena, command.offset, command.data)
-      else {
+      else if (command.kind === 'write') {
+        memory.write(command.arena, command.offset, command.data)
+        const { buffer } = command.data
+        if (buffer instanceof ArrayBuffer && buffer.byteLength >= RETURN_BYTES)
+          this.answer({ id: RETURNED, returned: buffer }, [buffer])
+      } else {
         this.#memories.delete(command.memory)
         memory.dispose()
       }

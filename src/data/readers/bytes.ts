@@ -37,7 +37,7 @@ async function* gunzip(bytes: AsyncIterable<Uint8Array>, file: string): AsyncGen
 const MAX_WHOLE_BYTES = 256 * 2 ** 20
 
 /** All bytes of a stream; more than 256 MiB are a DataError that ends in `advice`. */
-export async function gather(bytes: AsyncIterable<Uint8Array>, file: string, advice: string): Promise<Buffer> {
+export async function gather(bytes: AsyncIterable<Uint8Array>, file: string, advice: string): Promise<Uint8Array> {
   const parts: Uint8Array[] = []
   let size = 0
   for await (const part of bytes) {

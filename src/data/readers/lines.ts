@@ -42,6 +42,10 @@ export function checkUtf8(bytes: Uint8Array, firstLine: number, file: string | u
   throw new DataError('the line is not valid UTF-8', file, line)
 }
 
+/** The same bytes, for what only a Buffer can do. */
+export const asBuffer = ({ buffer, byteOffset, byteLength }: Uint8Array): Buffer =>
+  Buffer.from(buffer, byteOffset, byteLength)
+
 /** The bytes after a byte order mark, where there is one. */
 export const withoutMark = (bytes: Buffer): Buffer =>
   bytes[0] === 0xef && bytes[1] === 0xbb && bytes[2] === 0xbf ? bytes.subarray(3) : bytes
@@ -64,8 +68,7 @@ export async function* byteBlocksOf(bytes: AsyncIterable<Uint8Array>, file?: str
   let parts: Uint8Array[] = []
   let gathered = 0
   const take = (): ByteBlock => {
-    const whole =
-      parts.length === 1 ? Buffer.from(parts[0].buffer, parts[0].byteOffset, parts[0].byteLength) : Buffer.concat(parts)
+    const whole = parts.length === 1 ? asBuffer(parts[0]) : Buffer.concat(parts)
     checkUtf8(whole, line, file)
     const block = { bytes: line === 1 ? withoutMark(whole) : whole, line }
     line += countFeeds(whole)
