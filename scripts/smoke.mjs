@@ -42,7 +42,15 @@ function packagesIn(folder, platform) {
   const { version } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'))
   return [MAIN, packageOf(platform)].map((name) => {
     const file = path.resolve(folder, tarballOf(name, version))
-    if (!fs.existsSync(file)) throw new Stop(`expected ${file} but found ${fs.readdirSync(folder).join(', ')}`)
+    if (!fs.existsSync(file))
+      throw new Stop(
+        `expected ${file} but found ${
+          fs
+            .readdirSync(folder)
+            .filter((name) => name.endsWith('.tgz'))
+            .join(', ') || 'no packages'
+        }`,
+      )
     return file
   })
 }

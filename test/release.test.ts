@@ -32,7 +32,7 @@ test('the scope of the packages stands in two files, where a fork changes it', a
       .map((file) => `${folder}/${file.replaceAll(path.sep, '/')}`)
       .filter((file) => fs.statSync(at(file)).isFile() && read(file).includes(SCOPE)),
   )
-  expect(holders).toEqual(['scripts/platforms.mjs', 'src/backend/addon.ts'])
+  expect(holders).toEqual(['scripts/platforms.mjs', 'src/backend/prebuilt.ts'])
 })
 
 describe('scripts/publish.mjs', () => {
