@@ -10,9 +10,9 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib'
+import { main, root, run, Stop } from './command.mjs'
 import { findZig } from './zig.mjs'
 
-const root = path.join(import.meta.dirname, '..')
 const lists = fs.readFileSync(path.join(root, 'CMakeLists.txt'), 'utf8').replace(/#.*/g, '')
 
 /** The words of set(name …) in CMakeLists.txt. */
@@ -35,8 +35,6 @@ const BINARIES = {
   'bertkit-relaxed-threads': { isa: 'relaxed', threads: true },
 }
 
-class Stop extends Error {}
-
 /** What a command prints, or undefined where it does not run. */
 function output(command, args) {
   const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8' })
@@ -52,13 +50,13 @@ function emscripten() {
   const compile = [process.env.EMCC ?? 'emcc']
   if (!works(compile))
     throw new Stop(
-      'build:wasm needs Emscripten: put emcc on the PATH (Debian, Ubuntu: apt install emscripten), or name it in EMCC',
+      'needs Emscripten: put emcc on the PATH (Debian, Ubuntu: apt install emscripten), or name it in EMCC',
     )
   const setting = (name) => output('em-config', [name])?.trim() ?? ''
   const folder = setting('LLVM_ROOT')
   const linkers = [`wasm-ld${setting('LLVM_ADD_VERSION') && `-${setting('LLVM_ADD_VERSION')}`}`, 'wasm-ld']
   const link = linkers.map((name) => [path.join(folder, name)]).find(works)
-  if (!link) throw new Stop(`build:wasm found emcc, but not its linker: expected ${linkers.join(' or ')} in ${folder}`)
+  if (!link) throw new Stop(`found emcc, but not its linker: expected ${linkers.join(' or ')} in ${folder}`)
   return { name: 'Emscripten', compile, link }
 }
 
@@ -71,15 +69,12 @@ function final() {
   const link = [`wasm-ld-${version}`, 'wasm-ld'].map((name) => [name]).find(works)
   if (Number(version) >= 19 && link) return { name: 'clang', compile: [...compile, '--target=wasm32'], link }
   throw new Stop(
-    'build:wasm needs zig for relaxed SIMD (pip install ziglang, or name a zig in ZIG), or clang++ 19 or newer with its wasm-ld (CLANG)',
+    'needs zig for relaxed SIMD (pip install ziglang, or name a zig in ZIG), or clang++ 19 or newer with its wasm-ld (CLANG)',
   )
 }
 
-function run([command, ...args], title) {
-  const { status, error, stderr } = spawnSync(command, args, { cwd: root, encoding: 'utf8' })
-  if (stderr) process.stderr.write(stderr)
-  if (status !== 0) throw new Stop(`build:wasm: ${title} failed${error ? `: ${error.message}` : ''}`)
-}
+/** Warnings are shown. */
+const stdio = ['ignore', 'ignore', 'inherit']
 
 function build(name, { isa, threads }, { name: toolchain, compile, link }, folder) {
   const flags = [...list('wasm_flags'), ...list(`wasm_${isa}_flags`), ...(threads ? list('wasm_threads_flags') : [])]
@@ -87,12 +82,12 @@ function build(name, { isa, threads }, { name: toolchain, compile, link }, folde
   const objects = sources.map((source) => {
     const object = path.join(folder, `${name}-${path.basename(source)}.o`)
     const own = source.endsWith('/libc.cc') ? ['-fno-builtin'] : []
-    run([...compile, '-c', ...flags, ...own, source, '-o', object], `${toolchain} on ${source}`)
+    run([...compile, '-c', ...flags, ...own, source, '-o', object], { what: `${toolchain} on ${source}`, stdio })
     return object
   })
   const target = path.join(root, 'dist', 'wasm', `${name}.wasm`)
   const linkFlags = [...list('wasm_link_flags'), ...(threads ? list('wasm_threads_link_flags') : []), ...exported()]
-  run([...link, ...linkFlags, ...objects, '-o', `${target}.new`], `linking ${name}.wasm`)
+  run([...link, ...linkFlags, ...objects, '-o', `${target}.new`], { what: `linking ${name}.wasm`, stdio })
   fs.renameSync(`${target}.new`, target)
   const bytes = fs.readFileSync(target)
   const brotli = brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 11 } })
@@ -102,23 +97,21 @@ function build(name, { isa, threads }, { name: toolchain, compile, link }, folde
   )
 }
 
-const names = process.argv.slice(2)
-const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'bertkit-wasm-'))
-try {
-  const unknown = names.find((name) => !BINARIES[name])
-  if (unknown) throw new Stop(`build:wasm: expected ${Object.keys(BINARIES).join(', ')} but received ${unknown}`)
-  fs.mkdirSync(path.join(root, 'dist', 'wasm'), { recursive: true })
-  fs.copyFileSync(path.join(root, 'native', 'wasm', 'binary.d.ts'), path.join(root, 'dist', 'wasm', 'binary.d.ts'))
-  const wanted = Object.entries(BINARIES).filter(([name]) => names.length === 0 || names.includes(name))
-  const toolchains = { simd128: emscripten, relaxed: final }
-  const found = Object.fromEntries(
-    [...new Set(wanted.map(([, { isa }]) => isa))].map((isa) => [isa, toolchains[isa]()]),
-  )
-  for (const [name, binary] of wanted) build(name, binary, found[binary.isa], folder)
-} catch (error) {
-  if (!(error instanceof Stop)) throw error
-  console.error(error.message)
-  process.exitCode = 1
-} finally {
-  fs.rmSync(folder, { recursive: true, force: true })
-}
+main('build:wasm', () => {
+  const names = process.argv.slice(2)
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'bertkit-wasm-'))
+  try {
+    const unknown = names.find((name) => !BINARIES[name])
+    if (unknown) throw new Stop(`expected ${Object.keys(BINARIES).join(', ')} but received ${unknown}`)
+    fs.mkdirSync(path.join(root, 'dist', 'wasm'), { recursive: true })
+    fs.copyFileSync(path.join(root, 'native', 'wasm', 'binary.d.ts'), path.join(root, 'dist', 'wasm', 'binary.d.ts'))
+    const wanted = Object.entries(BINARIES).filter(([name]) => names.length === 0 || names.includes(name))
+    const toolchains = { simd128: emscripten, relaxed: final }
+    const found = Object.fromEntries(
+      [...new Set(wanted.map(([, { isa }]) => isa))].map((isa) => [isa, toolchains[isa]()]),
+    )
+    for (const [name, binary] of wanted) build(name, binary, found[binary.isa], folder)
+  } finally {
+    fs.rmSync(folder, { recursive: true, force: true })
+  }
+})

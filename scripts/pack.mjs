@@ -2,26 +2,22 @@
 //
 //   node scripts/pack.mjs [--prebuilds FOLDER] [--out FOLDER]
 //
-// bertkit/                 TypeScript's output with types, WebAssembly, the assets, and the sources that build the addon
-// @bertkit/PLATFORM/       an addon and nothing else, for each FOLDER/PLATFORM/bertkit.node (default: prebuilds)
+// bertkit/                 the main package: TypeScript's output with types, WebAssembly, the assets, and the sources that build the addon
+// SCOPE/PLATFORM/          an addon and nothing else, for each FOLDER/PLATFORM/bertkit.node (default: prebuilds)
 // *.tgz                    both, as npm packs them; two runs give the same bytes
 //
 // The package.json of bertkit is the root's without what is for its development, and with the platforms' packages as optional
 // dependencies of exactly this version. The root's cannot name them: npm ci would look for packages that are not published yet.
-import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
-import { PLATFORMS } from './platforms.mjs'
+import { main, npm, root, run, Stop } from './command.mjs'
+import { MAIN, PLATFORMS, packageOf } from './platforms.mjs'
 import { vendor } from './vendor.mjs'
 
-const root = path.join(import.meta.dirname, '..')
 const at = (...parts) => path.join(root, ...parts)
 const WASM = ['bertkit', 'bertkit-threads', 'bertkit-relaxed', 'bertkit-relaxed-threads']
-
-/** A reason to stop that has been explained: no stack. */
-class Stop extends Error {}
 
 const { values } = parseArgs({
   options: {
@@ -38,12 +34,6 @@ const { GITHUB_SERVER_URL, GITHUB_REPOSITORY } = process.env
 const repository = GITHUB_REPOSITORY
   ? { type: 'git', url: `git+${GITHUB_SERVER_URL}/${GITHUB_REPOSITORY}.git` }
   : manifest.repository
-
-function run(title, command, args, options) {
-  const { status, error, stdout, stderr } = spawnSync(command, args, { cwd: root, encoding: 'utf8', ...options })
-  if (status !== 0) throw new Stop(`pack: ${title} failed: ${error?.message ?? ''}\n${stdout}${stderr}`)
-  return stdout
-}
 
 const writeJson = (file, value) => fs.writeFileSync(file, `${JSON.stringify(value, null, 2)}\n`)
 
@@ -72,7 +62,7 @@ function typesOf(dist) {
     const text = fs.readFileSync(path.join(dist, file), 'utf8')
     for (const [, specifier] of text.matchAll(TYPE_IMPORT)) {
       if (!specifier.startsWith('.'))
-        throw new Stop(`pack: the types of ${file} need ${specifier}, which whoever installs bertkit may not have`)
+        throw new Stop(`the types of ${file} need ${specifier}, which whoever installs bertkit may not have`)
       visit(path.posix.join(path.posix.dirname(file), specifier).replace(/\.[jt]s$/, '.d.ts'))
     }
   }
@@ -83,14 +73,12 @@ function typesOf(dist) {
 
 /** TypeScript's output: no maps, since the sources are not published, and no types that no entry leads to. */
 async function stageDist(dist) {
-  run('compiling TypeScript', process.execPath, [
-    at('node_modules', 'typescript', 'bin', 'tsc'),
-    ...['-p', root, '--outDir', dist, '--sourceMap', 'false', '--declarationMap', 'false'],
-  ])
+  const flags = ['-p', root, '--outDir', dist, '--sourceMap', 'false', '--declarationMap', 'false']
+  run([process.execPath, at('node_modules', 'typescript', 'bin', 'tsc'), ...flags], { what: 'compiling TypeScript' })
   fs.mkdirSync(path.join(dist, 'wasm'))
   for (const file of ['binary.d.ts', ...WASM.map((name) => `${name}.wasm`)]) {
     const source = at('dist', 'wasm', file)
-    if (!fs.existsSync(source)) throw new Stop(`pack: there is no ${source}: npm run build:wasm makes it`)
+    if (!fs.existsSync(source)) throw new Stop(`there is no ${source}: npm run build:wasm makes it`)
     fs.copyFileSync(source, path.join(dist, 'wasm', file))
   }
   const reached = typesOf(dist)
@@ -109,42 +97,45 @@ async function stageMain(folder, addons) {
   const sums = Object.fromEntries(addons.map((addon) => [addon.name, addon.sha256]))
   const module = path.join(folder, 'dist', 'backend', 'prebuilt.js')
   const text = fs.readFileSync(module, 'utf8')
-  const filled = text.replace('SUMS = {}', `SUMS = ${JSON.stringify(sums, null, 2)}`)
-  if (filled === text) throw new Stop(`pack: ${module} has no SUMS to fill`)
+  const filled = text.replace('RELEASE = undefined', `RELEASE = ${JSON.stringify({ version, sums }, null, 2)}`)
+  if (filled === text) throw new Stop(`pack: ${module} has no RELEASE to fill in`)
   fs.writeFileSync(module, filled)
   const files = manifest.files.filter((name) => name !== 'dist')
   copy(folder, ...files, 'README.md', 'LICENSE')
+  // npm runs node-gyp for a package with this file in its root, whatever gypfile says, where a lock file is installed
+  fs.renameSync(path.join(folder, 'binding.gyp'), path.join(folder, 'native', 'binding.gyp'))
   const { scripts, devDependencies, dependencies, private: _private, ...kept } = manifest
   writeJson(path.join(folder, 'package.json'), {
     ...kept,
+    files: kept.files.filter((name) => name !== 'binding.gyp'),
     repository,
-    optionalDependencies: Object.fromEntries(Object.keys(PLATFORMS).map((name) => [`@bertkit/${name}`, version])),
+    optionalDependencies: Object.fromEntries(Object.keys(PLATFORMS).map((name) => [packageOf(name), version])),
     publishConfig,
   })
   const unknown = Object.keys(dependencies ?? {}).filter((name) => !vendored.some((one) => one.startsWith(`${name} `)))
-  if (unknown.length > 0) throw new Stop(`pack: ${unknown.join(', ')} would have to be dependencies: vendor them`)
+  if (unknown.length > 0) throw new Stop(`${unknown.join(', ')} would have to be dependencies: vendor them`)
 }
 
 function stagePlatform(folder, { name, file }) {
   const { title, os, cpu, libc } = PLATFORMS[name]
   fs.mkdirSync(folder, { recursive: true })
   fs.copyFileSync(file, path.join(folder, 'bertkit.node'))
-  copy(folder, 'LICENSE')
+  copy(folder, 'LICENSE', 'NOTICE')
   fs.writeFileSync(
     path.join(folder, 'README.md'),
-    `# @bertkit/${name}\n\nThe native kernels of [bertkit](https://www.npmjs.com/package/bertkit) for ${title}. npm installs this package with\nbertkit where it fits; it is of no use alone.\n`,
+    `# ${packageOf(name)}\n\nThe native kernels of [${MAIN}](https://www.npmjs.com/package/${MAIN}) for ${title}. npm installs this package with\n${MAIN} where it fits; it is of no use alone.\n`,
   )
   writeJson(path.join(folder, 'package.json'), {
-    name: `@bertkit/${name}`,
+    name: packageOf(name),
     version,
-    description: `The native kernels of bertkit for ${title}`,
+    description: `The native kernels of ${MAIN} for ${title}`,
     ...common,
     os: [os],
     cpu: [cpu],
     ...(libc && { libc: [libc] }),
     type: 'commonjs',
     main: 'bertkit.node',
-    files: ['bertkit.node'],
+    files: ['bertkit.node', 'NOTICE'],
     publishConfig,
   })
 }
@@ -154,17 +145,15 @@ function pack(names) {
   // the permissions of files are part of a tarball, and would be those of this machine's umask
   for (const name of names)
     for (const file of filesOf(path.join(out, name))) fs.chmodSync(path.join(out, name, file), 0o644)
-  const npm = process.env.npm_execpath
-  const [command, args] = npm ? [process.execPath, [npm]] : ['npm', []]
   const folders = names.map((name) => `./${name}`)
   const options = ['pack', ...folders, '--json', '--ignore-scripts', '--pack-destination', out]
-  const report = JSON.parse(run('npm pack', command, [...args, ...options], { cwd: out }))
+  const report = JSON.parse(run([...npm, ...options], { what: 'npm pack', cwd: out }))
   const megabytes = (bytes) => `${(bytes / 1e6).toFixed(2)} MB`
   for (const { name, filename, size, unpackedSize, entryCount } of Object.values(report))
     console.log(`${name}: ${entryCount} files, ${megabytes(unpackedSize)}, packed ${megabytes(size)} (${filename})`)
 }
 
-try {
+main('pack', async () => {
   const addons = Object.keys(PLATFORMS)
     .map((name) => ({ name, file: path.join(prebuilds, name, 'bertkit.node') }))
     .filter(({ file }) => fs.existsSync(file))
@@ -173,10 +162,6 @@ try {
     console.error(`pack: addons of ${addons.map(({ name }) => name).join(', ') || 'no platform'} are in ${prebuilds}`)
   fs.rmSync(out, { recursive: true, force: true })
   await stageMain(path.join(out, 'bertkit'), addons)
-  for (const addon of addons) stagePlatform(path.join(out, '@bertkit', addon.name), addon)
-  pack(['bertkit', ...addons.map((addon) => `@bertkit/${addon.name}`)])
-} catch (error) {
-  if (!(error instanceof Stop)) throw error
-  console.error(error.message)
-  process.exitCode = 1
-}
+  for (const addon of addons) stagePlatform(path.join(out, packageOf(addon.name)), addon)
+  pack(['bertkit', ...addons.map((addon) => packageOf(addon.name))])
+})

@@ -1,4 +1,23 @@
-// The platforms that have a prebuilt addon, by the name of their package @bertkit/NAME.
+// The platforms that have a prebuilt addon, and the names of what is published. A fork has its own: `name` in package.json, and SCOPE
+// here and in src/backend/prebuilt.ts.
+import fs from 'node:fs'
+
+/** The main package. */
+export const MAIN = JSON.parse(fs.readFileSync(new URL('../package.json', import.meta.url), 'utf8')).name
+/** The scope of the packages with an addon. */
+export const SCOPE = '@bertkit'
+
+/** The package with the addon of a platform. */
+export const packageOf = (platform) => `${SCOPE}/${platform}`
+/** What npm pack calls a package's file. */
+export const tarballOf = (name, version) => `${name.replace('@', '').replace('/', '-')}-${version}.tgz`
+
+/** The platform of this machine. */
+export function hostPlatform() {
+  // Node is linked against musl where its report has no version of glibc
+  const isMusl = process.platform === 'linux' && !process.report.getReport().header.glibcVersionRuntime
+  return `${process.platform}-${process.arch}${isMusl ? '-musl' : ''}`
+}
 
 /** The oldest glibc that a prebuilt addon must run with. */
 export const GLIBC = '2.28'

@@ -1,55 +1,70 @@
-// Publishes packed packages: those of the platforms first, so that bertkit never names one that is not there. What is published already
-// is left out, so that a release that was interrupted can be run again.
+// Publishes packed packages, the files of SHA256SUMS: those of the platforms first, so that the main one never names one that is not there.
+// What is published already is left out, so that a release that was interrupted can be run again, with the same files. A prerelease
+// (1.0.0-beta.1) is published under the tag `next`, so that nobody gets it without asking.
 //   node scripts/publish.mjs FOLDER [--dry-run]      FOLDER: *.tgz and SHA256SUMS
 import { spawnSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { main, npm, root, run, Stop } from './command.mjs'
 
-const { positionals, values } = parseArgs({ options: { 'dry-run': { type: 'boolean' } }, allowPositionals: true })
-const [folder] = positionals
-const stop = (message) => {
-  console.error(`publish: ${message}`)
-  process.exit(1)
+function readPackage(folder, line) {
+  const [sum, file] = line.split(/ [ *]/)
+  const place = path.resolve(folder, file)
+  if (!fs.existsSync(place)) throw new Stop(`${file} of SHA256SUMS is not in ${folder}`)
+  const bytes = fs.readFileSync(place)
+  if (createHash('sha256').update(bytes).digest('hex') !== sum) throw new Stop(`${file} is not what SHA256SUMS says`)
+  const manifest = JSON.parse(run(['tar', '-xzOf', place, 'package/package.json'], { what: `reading ${file}` }))
+  const integrity = `sha512-${createHash('sha512').update(bytes).digest('base64')}`
+  return { ...manifest, place, integrity, id: `${manifest.name}@${manifest.version}` }
 }
-if (folder === undefined || !fs.existsSync(path.join(folder, 'SHA256SUMS')))
-  stop('Expected a folder with packages and SHA256SUMS')
 
-const sums = new Map(
-  fs
-    .readFileSync(path.join(folder, 'SHA256SUMS'), 'utf8')
-    .trim()
-    .split('\n')
-    .map((line) => line.split(/ [ *]/).reverse())
-    .map(([name, sum]) => [name, sum]),
-)
-const run = (command, ...args) => spawnSync(command, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] })
+/** The packages of a folder, in the order in which they are published. */
+function readPackages(folder) {
+  const sums = path.join(folder ?? '', 'SHA256SUMS')
+  if (folder === undefined || !fs.existsSync(sums)) throw new Stop('Expected a folder with packages and SHA256SUMS')
+  const lines = fs.readFileSync(sums, 'utf8').trim().split('\n')
+  const packages = lines.map((line) => readPackage(folder, line))
+  const needed = packages.flatMap(({ optionalDependencies = {} }) => Object.entries(optionalDependencies))
+  for (const id of needed.map(([name, version]) => `${name}@${version}`))
+    if (!packages.some((one) => one.id === id)) throw new Stop(`Expected ${id} among the packages, since one names it`)
+  const last = ({ optionalDependencies }) => Number(optionalDependencies !== undefined)
+  return packages.sort((a, b) => last(a) - last(b) || a.name.localeCompare(b.name))
+}
 
-const packages = fs
-  .readdirSync(folder)
-  .filter((name) => name.endsWith('.tgz'))
-  .map((file) => {
-    const place = path.join(folder, file)
-    const sum = createHash('sha256').update(fs.readFileSync(place)).digest('hex')
-    if (sums.get(file) !== sum) stop(`${file} is not what SHA256SUMS says`)
-    const { status, stdout } = run('tar', '-xzOf', place, 'package/package.json')
-    if (status !== 0) stop(`${file} has no package.json`)
-    const { name, version } = JSON.parse(stdout)
-    return { place, name, version, id: `${name}@${version}` }
-  })
-  .sort((a, b) => Number(a.name === 'bertkit') - Number(b.name === 'bertkit') || a.name.localeCompare(b.name))
-const versions = new Set(packages.map(({ version }) => version))
-if (versions.size !== 1) stop(`Expected packages of one version but found ${packages.map(({ id }) => id).join(', ')}`)
+/** The hash of what is published as `id`; undefined where nothing is. */
+function publishedIntegrity(id) {
+  const [command, ...args] = npm
+  const flags = ['view', id, 'dist.integrity', '--json']
+  const { status, stdout, stderr } = spawnSync(command, [...args, ...flags], { cwd: root, encoding: 'utf8' })
+  const answer = stdout.trim() === '' ? undefined : JSON.parse(stdout)
+  // of a package without that version, npm prints nothing or says that it has not found it
+  if (status === 0) return answer
+  if (answer?.error?.code === 'E404') return undefined
+  throw new Stop(`npm view ${id} failed, so it is not known whether it is published\n${stderr}`)
+}
 
-for (const { id, place } of packages) {
-  const found = spawnSync('npm', ['view', id, 'version'], { encoding: 'utf8' })
-  if (found.status === 0 && found.stdout.trim() !== '') {
-    console.log(`${id} is published already`)
-    continue
+function publish({ id, version, place, integrity }, isTrial) {
+  const published = publishedIntegrity(id)
+  if (published === integrity) return console.log(`${id} is published already`)
+  if (published !== undefined) {
+    const message = `${id} is published already with other bytes (${published}, here ${integrity}): release another version`
+    if (!isTrial) throw new Stop(message)
+    // between two releases, package.json has the version of the last one
+    return console.log(message)
   }
-  const flags = ['--access', 'public', ...(values['dry-run'] ? ['--dry-run'] : ['--provenance'])]
-  const { status } = run('npm', 'publish', place, ...flags)
-  if (status !== 0) stop(`npm publish ${id} failed`)
-  console.log(`${id} ${values['dry-run'] ? 'would be' : 'is'} published`)
+  const flags = ['--access', 'public', ...(version.includes('-') ? ['--tag', 'next'] : [])]
+  const what = `npm publish ${id}`
+  run([...npm, 'publish', place, ...flags, isTrial ? '--dry-run' : '--provenance'], { what, stdio: 'inherit' })
+  console.log(`${id} ${isTrial ? 'would be' : 'is'} published${version.includes('-') ? ' under the tag next' : ''}`)
 }
+
+main('publish', () => {
+  const { positionals, values } = parseArgs({ options: { 'dry-run': { type: 'boolean' } }, allowPositionals: true })
+  const packages = readPackages(positionals[0])
+  const versions = new Set(packages.map(({ version }) => version))
+  if (versions.size !== 1)
+    throw new Stop(`Expected packages of one version but found ${packages.map(({ id }) => id).join(', ')}`)
+  for (const one of packages) publish(one, values['dry-run'])
+})

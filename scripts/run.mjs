@@ -4,14 +4,10 @@ import { spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { root, Stop } from './command.mjs'
 
-const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..')
 const at = (...parts) => path.join(root, ...parts)
 const say = (text) => process.stderr.write(`${text}\n`)
-
-/** A reason to stop that has been explained: no stack. */
-class Stop extends Error {}
 
 // Ctrl-C reaches the child too, and the child decides what it means; this process only waits for it.
 process.on('SIGINT', () => {})

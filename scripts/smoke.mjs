@@ -1,10 +1,11 @@
 // Tries packed packages on the machine that it runs on: installs bertkit and this platform's package into an empty project, without
 // scripts and without a network, and trains and runs a small model there, on the native kernels and on WebAssembly.
 //   node scripts/smoke.mjs FOLDER        FOLDER: what scripts/pack.mjs wrote
-import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { main, root, run, Stop } from './command.mjs'
+import { hostPlatform, MAIN, packageOf, tarballOf } from './platforms.mjs'
 
 /**
  * Losses of five steps, as AVX2 computes them. Dropout draws the same masks everywhere, and sums differ by rounding: by 4e-7 at most on
@@ -12,41 +13,6 @@ import path from 'node:path'
  */
 const LOSSES = [0.5926813, 0.6533163, 0.3135818, 0.5486345, 0.526965]
 const TOLERANCE = 1e-5
-
-const [folder] = process.argv.slice(2)
-if (folder === undefined || !fs.existsSync(folder)) {
-  console.error('Usage: node scripts/smoke.mjs FOLDER, with the packages that scripts/pack.mjs made')
-  process.exit(1)
-}
-
-// Node is linked against musl where the report has no version of glibc
-const isMusl = process.platform === 'linux' && !process.report.getReport().header.glibcVersionRuntime
-const platform = `${process.platform}-${process.arch}${isMusl ? '-musl' : ''}`
-const tarballs = fs.readdirSync(folder).filter((name) => name.endsWith('.tgz'))
-const find = (pattern) => {
-  const found = tarballs.filter((name) => pattern.test(name))
-  if (found.length === 1) return path.resolve(folder, found[0])
-  console.error(`Expected one package for ${pattern} in ${folder} but found ${found.length} of ${tarballs.join(', ')}`)
-  process.exit(1)
-}
-const packages = [find(/^bertkit-\d/), find(new RegExp(`^bertkit-${platform}-\\d`))]
-
-const project = fs.mkdtempSync(path.join(os.tmpdir(), 'bertkit-smoke-'))
-const run = (command, ...args) => {
-  // npm is a script that only a shell can run on Windows
-  const shell = process.platform === 'win32' && command !== process.execPath
-  const { error, status, stdout } = spawnSync(command, args, {
-    cwd: project,
-    encoding: 'utf8',
-    shell,
-    stdio: ['ignore', 'pipe', 'inherit'],
-    env: { ...process.env, BERTKIT_LOSSES: JSON.stringify(LOSSES), BERTKIT_TOLERANCE: String(TOLERANCE) },
-  })
-  process.stdout.write(stdout ?? '')
-  if (status === 0) return
-  console.error(`${command} ${args.join(' ')} ended with ${status ?? error?.message}`)
-  process.exit(1)
-}
 
 const PROGRAM = `
 import assert from 'node:assert/strict'
@@ -69,13 +35,39 @@ for (const [i, loss] of losses.entries())
 model.dispose()
 `
 
-try {
-  fs.writeFileSync(path.join(project, 'package.json'), JSON.stringify({ name: 'smoke', private: true, type: 'module' }))
-  fs.writeFileSync(path.join(project, 'program.mjs'), PROGRAM)
-  run('npm', 'install', '--offline', '--ignore-scripts', '--no-audit', '--no-fund', ...packages)
-  for (const backend of ['cpu', 'wasm']) run(process.execPath, 'program.mjs', backend)
-  run('npx', '--no-install', 'bertkit', 'info')
-} finally {
-  fs.rmSync(project, { recursive: true, force: true })
+/** The files of bertkit and of this machine's addon, of the one version that is there. */
+function packagesIn(folder, platform) {
+  if (folder === undefined || !fs.existsSync(folder))
+    throw new Stop('expected a folder with the packages that scripts/pack.mjs made: node scripts/smoke.mjs FOLDER')
+  const { version } = JSON.parse(fs.readFileSync(path.join(root, 'package.json'), 'utf8'))
+  return [MAIN, packageOf(platform)].map((name) => {
+    const file = path.resolve(folder, tarballOf(name, version))
+    if (!fs.existsSync(file)) throw new Stop(`expected ${file} but found ${fs.readdirSync(folder).join(', ')}`)
+    return file
+  })
 }
-console.log(`${platform}: the packages work`)
+
+main('smoke', () => {
+  const platform = hostPlatform()
+  const [bertkit, addon] = packagesIn(process.argv[2], platform)
+  const project = fs.mkdtempSync(path.join(os.tmpdir(), 'bertkit-smoke-'))
+  const env = { ...process.env, BERTKIT_LOSSES: JSON.stringify(LOSSES), BERTKIT_TOLERANCE: String(TOLERANCE) }
+  // npm is a script that only a shell can run on Windows
+  const shell = process.platform === 'win32'
+  const show = (command, options) => run(command, { cwd: project, env, stdio: 'inherit', ...options })
+  try {
+    fs.writeFileSync(
+      path.join(project, 'package.json'),
+      JSON.stringify({ name: 'smoke', private: true, type: 'module' }),
+    )
+    fs.writeFileSync(path.join(project, 'program.mjs'), PROGRAM)
+    const flags = ['--offline', '--ignore-scripts', '--no-audit', '--no-fund']
+    // under the name that programs import, whatever a fork calls it
+    show(['npm', 'install', ...flags, `bertkit@file:${bertkit}`, addon], { shell })
+    for (const backend of ['cpu', 'wasm']) show([process.execPath, 'program.mjs', backend])
+    show(['npx', '--no-install', 'bertkit', 'info'], { shell })
+  } finally {
+    fs.rmSync(project, { recursive: true, force: true })
+  }
+  console.log(`${platform}: the packages work`)
+})

@@ -76,7 +76,7 @@ export async function vendor(folder, root) {
     }
     fs.writeFileSync(path.join(folder, file), text)
   }
-  return Promise.all(
+  const vendored = await Promise.all(
     wanted.map(async ({ name, package: packageName, notice, imports }) => {
       const installed = path.join(root, 'node_modules', packageName)
       const { version } = JSON.parse(fs.readFileSync(path.join(installed, 'package.json'), 'utf8'))
@@ -95,4 +95,10 @@ export async function vendor(folder, root) {
       return `${packageName} ${version}`
     }),
   )
+  // a second statement with the same package in a file would still be there
+  const left = Object.entries(await packagesIn(folder, files)).flatMap(([file, specifiers]) =>
+    specifiers.filter((name) => !PEERS.includes(name)).map((name) => `${file} still imports ${name}`),
+  )
+  if (left.length > 0) throw new Error(`scripts/vendor.mjs: ${left.join(', ')}`)
+  return vendored
 }

@@ -8,7 +8,7 @@ import { BackendError } from '../errors.ts'
 import { opsHash } from '../graph/op-table.ts'
 import { here } from './here.ts'
 import { hostPlatform } from './host-platform.ts'
-import { SCOPE, SUMS } from './prebuilt.ts'
+import { RELEASE, SCOPE } from './prebuilt.ts'
 
 /** The addon's exports (native/addon.cc). */
 export interface Addon {
@@ -41,8 +41,6 @@ export interface NativeProgram {
 
 const HERE = here(import.meta.url)
 const require = createRequire(HERE)
-const REBUILD = 'Build them with: npx bertkit build-native (in a checkout: npm run build)'
-
 /** Where a build leaves the addon, from src/backend and from dist/backend alike; undefined where there is none, or this is in a bundle. */
 function builtHere(): string | undefined {
   const root = path.resolve(path.dirname(fileURLToPath(HERE)), '../..')
@@ -61,42 +59,58 @@ const firstLine = (error: unknown) => (error instanceof Error ? error.message : 
 const unavailable = (message: string, cause?: unknown) =>
   new BackendError(`Cannot load the native kernels${message}`, { cause, reason: 'unavailable' })
 
+/** How the package of a platform comes here. */
+const installation = (name: string) => `npm install ${name}@${RELEASE?.version ?? 'latest'}`
+
 function load(file: string): Addon {
   let addon: Addon
   try {
     addon = require(file) as Addon
   } catch (cause) {
-    throw unavailable(` from ${file}: ${firstLine(cause)}. ${REBUILD}`, cause)
+    throw unavailable(` from ${file}: ${firstLine(cause)}`, cause)
   }
   if (addon.opsHash !== opsHash)
     throw new BackendError(
-      `The native kernels in ${file} were built from another list of ops, that of another version. ${REBUILD}`,
+      `The native kernels in ${file} are those of another version of bertkit: build or install them again`,
     )
   return addon
+}
+
+/** A file that somebody chose is loaded or is an error, and nothing serves in its place. */
+function loadNamed(name: string): Addon {
+  const file = path.resolve(name)
+  try {
+    return load(file)
+  } catch (error) {
+    const cause = error instanceof BackendError && error.reason === 'unavailable' ? error.cause : error
+    throw new BackendError(`Cannot load the native kernels that BERTKIT_ADDON names, ${file}: ${firstLine(cause)}`, {
+      cause,
+    })
+  }
 }
 
 /** The addon of the platform's package, which npm installed with bertkit. */
 function loadPackage(): Addon {
   const platform = hostPlatform()
   const name = `${SCOPE}/${platform}`
-  const expected = SUMS[platform]
+  const expected = RELEASE?.sums[platform]
   let file: string
   try {
     file = require.resolve(name)
   } catch (cause) {
     const isMissing = cause instanceof Error && 'code' in cause && cause.code === 'MODULE_NOT_FOUND'
     if (!isMissing) throw unavailable(`: ${name} cannot be looked for: ${firstLine(cause)}`, cause)
-    const released = Object.keys(SUMS)
-    if (released.length > 0 && !expected)
-      throw unavailable(`: there are none for ${platform}, but for ${released.join(', ')}. ${REBUILD}`, cause)
+    if (!RELEASE) throw unavailable(': none were built. In a checkout, npm run build builds them', cause)
+    if (!expected)
+      throw unavailable(`: there are none for ${platform}, but npx bertkit build-native builds them`, cause)
     throw unavailable(
-      `: ${name} is not installed, which npm does with bertkit unless optional packages are left out. ${REBUILD}`,
+      `: ${name} is not here, which npm installs with bertkit unless optional packages are left out. ${installation(name)} installs it; beside a bundle, deploy node_modules/${name}`,
       cause,
     )
   }
   if (expected && createHash('sha256').update(readFileSync(file)).digest('hex') !== expected)
     throw unavailable(
-      ` from ${file}: that is not the file that was released with this version of bertkit. Install bertkit and ${name} again, in the same version`,
+      ` from ${file}: the file is damaged, or of another version than bertkit ${RELEASE?.version}. ${installation(name)} installs the one that was released`,
     )
   return load(file)
 }
@@ -125,6 +139,6 @@ let loaded: Addon | undefined
  */
 export function loadAddon(): Addon {
   const { BERTKIT_ADDON } = process.env
-  loaded ??= BERTKIT_ADDON ? load(path.resolve(BERTKIT_ADDON)) : loadFirst()
+  loaded ??= BERTKIT_ADDON ? loadNamed(BERTKIT_ADDON) : loadFirst()
   return loaded
 }

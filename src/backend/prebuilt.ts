@@ -1,8 +1,11 @@
 /** The packages of native kernels are SCOPE/linux-x64 and so on. */
 export const SCOPE = '@bertkit'
 
-/**
- * By platform: the SHA-256 of the addon that was released with this version. Empty in a checkout; scripts/pack.mjs writes the module anew, a
- * module so that it is also in a bundle.
- */
-export const SUMS: Readonly<Record<string, string>> = {}
+/** What was released together. `sums`: by platform, the SHA-256 of its addon. */
+export interface Release {
+  readonly version: string
+  readonly sums: Readonly<Record<string, string>>
+}
+
+/** Undefined in a checkout; scripts/pack.mjs fills it in, in a module so that it is also in a bundle. */
+export const RELEASE = undefined as Release | undefined

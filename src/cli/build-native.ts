@@ -1,6 +1,6 @@
 // bertkit build-native: the addon, built on this machine where no prebuilt one fits, or for more than the baseline.
 import { spawn } from 'node:child_process'
-import { existsSync, realpathSync } from 'node:fs'
+import { copyFileSync, existsSync, realpathSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -14,6 +14,7 @@ import type { Io } from './io.ts'
 const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..')
 const TOOLS = ['cmake-js', 'node-gyp'] as const
 type Tool = (typeof TOOLS)[number]
+const NEEDS = { 'cmake-js': 'CMake, and Ninja or Make', 'node-gyp': 'Make and Python' }
 const INSTALL = 'npm install --save-dev cmake-js node-addon-api'
 
 /** A file of a package that this project or bertkit itself can import, else undefined. */
@@ -69,24 +70,40 @@ function findTool(wanted: Tool | undefined): { tool: Tool; program: string; modu
   )
 }
 
-async function buildNative(wanted: Tool | undefined, io: Io): Promise<void> {
-  const { tool, program, modules } = findTool(wanted)
-  const { signal } = io
-  const child = spawn(process.execPath, commandOf(tool, program), {
+/** In the package binding.gyp lies in native/, since npm would build what has one in its root; it is in the root while node-gyp runs. */
+async function withGypFile<Result>(body: () => Promise<Result>): Promise<Result> {
+  const [packed, place] = [path.join(ROOT, 'native', 'binding.gyp'), path.join(ROOT, 'binding.gyp')]
+  if (!existsSync(packed)) return body()
+  copyFileSync(packed, place)
+  try {
+    return await body()
+  } finally {
+    rmSync(place, { force: true })
+  }
+}
+
+/** Runs a program in ROOT, its output shown as it comes; the exit code. */
+function runShown(args: readonly string[], modules: string, { stderr, signal }: Io): Promise<number | null> {
+  const child = spawn(process.execPath, args, {
     cwd: ROOT,
     env: { ...process.env, NODE_PATH: modules },
     stdio: ['ignore', 'pipe', 'pipe'],
     signal,
   })
   for (const stream of [child.stdout, child.stderr])
-    stream.on('data', (chunk: Buffer) => io.stderr.write(chunk.toString()))
-  const code = await new Promise<number | null>((done, fail) => {
+    stream.on('data', (chunk: Buffer) => stderr.write(chunk.toString()))
+  return new Promise((done, fail) => {
     child.once('error', (error) => fail(signal?.aborted ? new AbortedError('The build was stopped') : error))
     child.once('close', done)
   })
+}
+
+async function buildNative(wanted: Tool | undefined, io: Io): Promise<void> {
+  const { tool, program, modules } = findTool(wanted)
+  const code = await withGypFile(() => runShown(commandOf(tool, program), modules, io))
   if (code !== 0)
     throw new BackendError(
-      `${tool} could not build the native kernels in ${ROOT}: it ended with ${code}, and what it said is above. They need g++ or clang++`,
+      `${tool} could not build the native kernels in ${ROOT}: it ended with ${code}, and what it said is above. It takes g++ or clang++, and ${NEEDS[tool]}`,
     )
   const backend = await openBackend({ backend: 'cpu' })
   io.stdout.write(
@@ -104,7 +121,7 @@ export function addBuildNative(program: Command, io: Io): void {
     )
     .addHelpText(
       'after',
-      `\nInstalls nothing by itself. What it takes: ${INSTALL}\nand g++ or clang++ and CMake; or, with node-gyp, make and Python.`,
+      `\nInstalls nothing by itself. What it takes: ${INSTALL}\ng++ or clang++, and ${NEEDS['cmake-js']}; with node-gyp ${NEEDS['node-gyp']}.`,
     )
     .action(({ tool }: { tool?: Tool }) => buildNative(tool, io))
 }

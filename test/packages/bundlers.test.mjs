@@ -5,6 +5,7 @@ import { before, describe, test } from 'node:test'
 import { build as esbuild } from 'esbuild'
 import { build as vite } from 'vite'
 import webpack from 'webpack'
+import { SCOPE } from '../../scripts/platforms.mjs'
 import { builtAddon, host } from './stage.mjs'
 import { Project, skipBecause } from './support.mjs'
 
@@ -154,13 +155,13 @@ console.log(JSON.stringify(await program({ wasm: { binary, worker: false } })))`
         bundle: true,
         format,
         platform: 'node',
-        external: ['@bertkit/*'],
+        external: [`${SCOPE}/*`],
         outfile: `server/main.${extension}`,
       })
       // the bundle is deployed beside nothing but the addon
       const deployed = new Project()
       deployed.write(`main.${extension}`, fs.readFileSync(project.at(`server/main.${extension}`), 'utf8'))
-      fs.cpSync(project.at('node_modules/@bertkit'), deployed.at('node_modules/@bertkit'), { recursive: true })
+      fs.cpSync(project.at('node_modules', SCOPE), deployed.at('node_modules', SCOPE), { recursive: true })
       const { stdout, stderr } = await deployed.run([process.execPath, `main.${extension}`])
       assert.equal(JSON.parse(stdout).backend, 'cpu', stderr)
     })

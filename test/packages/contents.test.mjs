@@ -4,7 +4,7 @@ import { createHash } from 'node:crypto'
 import fs from 'node:fs'
 import path from 'node:path'
 import { before, describe, test } from 'node:test'
-import { PLATFORMS } from '../../scripts/platforms.mjs'
+import { MAIN, PLATFORMS, packageOf } from '../../scripts/platforms.mjs'
 import { installed } from './programs.mjs'
 import { pack } from './stage.mjs'
 import { packages, readJson, root, run, tarball, unlessPrebuilt, version } from './support.mjs'
@@ -16,7 +16,7 @@ const sha256 = (file) => createHash('sha256').update(fs.readFileSync(file)).dige
 /** Of each tarball: its files, and the bytes that they unpack to. */
 const contents = {}
 before(async () => {
-  const tarballs = ['bertkit', ...platforms.map((platform) => `@bertkit/${platform}`)].map(tarball)
+  const tarballs = [MAIN, ...platforms.map(packageOf)].map(tarball)
   const { stdout } = await run(['npm', 'pack', '--json', '--dry-run', ...tarballs])
   for (const { name, files, unpackedSize } of Object.values(JSON.parse(stdout)))
     contents[name] = { files: files.map((file) => file.path).sort(), unpackedSize }
@@ -30,11 +30,11 @@ describe('bertkit', () => {
       .readFileSync(path.join(import.meta.dirname, 'files.txt'), 'utf8')
       .trim()
       .split('\n')
-    assert.deepEqual(contents.bertkit.files, frozen)
+    assert.deepEqual(contents[MAIN].files, frozen)
   })
 
   test('unpacks to less than 4 MB', () => {
-    const { unpackedSize } = contents.bertkit
+    const { unpackedSize } = contents[MAIN]
     assert.ok(unpackedSize < 4 * MEGABYTE, `${unpackedSize}`)
   })
 
@@ -42,7 +42,7 @@ describe('bertkit', () => {
     assert.equal(manifest.dependencies, undefined)
     assert.deepEqual(
       manifest.optionalDependencies,
-      Object.fromEntries(platforms.map((platform) => [`@bertkit/${platform}`, version])),
+      Object.fromEntries(platforms.map((platform) => [packageOf(platform), version])),
     )
     for (const name of Object.keys(manifest.peerDependencies ?? {}))
       assert.equal(manifest.peerDependenciesMeta[name]?.optional, true, name)
@@ -58,14 +58,14 @@ describe('bertkit', () => {
   test('names the sha256 of each addon', async () => {
     const expected = platforms.map((platform) => [
       platform,
-      sha256(path.join(packages, '@bertkit', platform, 'bertkit.node')),
+      sha256(path.join(packages, packageOf(platform), 'bertkit.node')),
     ])
-    const { SUMS } = await import(path.join(packages, 'bertkit', 'dist', 'backend', 'prebuilt.js'))
-    assert.deepEqual(SUMS, Object.fromEntries(expected))
+    const { RELEASE } = await import(path.join(packages, 'bertkit', 'dist', 'backend', 'prebuilt.js'))
+    assert.deepEqual(RELEASE, { version, sums: Object.fromEntries(expected) })
   })
 
   test('has no reference to a source map or a source that is not there', () => {
-    for (const file of contents.bertkit.files.filter((name) => /\.(js|cjs|ts)$/.test(name))) {
+    for (const file of contents[MAIN].files.filter((name) => /\.(js|cjs|ts)$/.test(name))) {
       const text = fs.readFileSync(path.join(packages, 'bertkit', file), 'utf8')
       assert.doesNotMatch(text, /^\/\/# sourceMappingURL/m, file)
     }
@@ -81,11 +81,20 @@ describe('bertkit', () => {
 })
 
 describe('addons:', () => {
+  test('carry the licences of what is linked into them', () => {
+    const words = (text) => text.trim().split(/\s+/).join(' ')
+    const notice = words(fs.readFileSync(path.join(packages, packageOf('win32-x64'), 'NOTICE'), 'utf8'))
+    const addonApi = fs.readFileSync(path.join(root, 'node_modules', 'node-addon-api', 'LICENSE.md'), 'utf8')
+    assert.ok(notice.includes(words(addonApi.slice(addonApi.indexOf('Permission is hereby granted')))))
+    for (const name of ['node-addon-api', 'libc++', 'libunwind', 'compiler-rt', 'mingw-w64'])
+      assert.ok(notice.includes(name), name)
+  })
+
   for (const platform of platforms) {
-    const name = `@bertkit/${platform}`
+    const name = packageOf(platform)
 
     test(`${name} has the addon and says where it fits`, () => {
-      assert.deepEqual(contents[name].files, ['LICENSE', 'README.md', 'bertkit.node', 'package.json'])
+      assert.deepEqual(contents[name].files, ['LICENSE', 'NOTICE', 'README.md', 'bertkit.node', 'package.json'])
       const manifest = readJson(packages, name, 'package.json')
       const { os, cpu, libc } = PLATFORMS[platform]
       assert.deepEqual([manifest.name, manifest.version], [name, version])
@@ -110,15 +119,15 @@ describe('checked by others:', () => {
     const { stdout } = await run([process.execPath, program, tarball(name), '--strict'])
     assert.match(stdout, /All good!/)
   }
-  test('publint finds nothing in bertkit', () => publint('bertkit'))
-  test('publint finds nothing in a platform package', () => publint('@bertkit/linux-x64'))
+  test('publint finds nothing in bertkit', () => publint(MAIN))
+  test('publint finds nothing in a platform package', () => publint(packageOf('linux-x64')))
 
   // node16: without node10, which knows no exports and so no bertkit/edge. cjs-resolves-to-esm: there is one build, of ES modules, and
   // require() of it works on every Node that bertkit supports; attw's rule is older than that.
   test('attw finds the types of every entry right', async () => {
     const program = installed('@arethetypeswrong/cli', 'dist', 'index.js')
     const options = ['--profile', 'node16', '--ignore-rules', 'cjs-resolves-to-esm', '--format', 'json']
-    const { stdout } = await run([process.execPath, program, tarball('bertkit'), ...options])
+    const { stdout } = await run([process.execPath, program, tarball(MAIN), ...options])
     const { analysis } = JSON.parse(stdout)
     const entries = Object.keys(readJson(packages, 'bertkit', 'package.json').exports)
     assert.deepEqual(Object.keys(analysis.entrypoints).sort(), entries.sort())
@@ -137,14 +146,11 @@ test('a second build gives the same bytes', () => {
 })
 
 test('the sources in bertkit are those of the checkout', () => {
-  for (const file of [
-    'CMakeLists.txt',
-    'binding.gyp',
-    'native/ops.def',
-    'native/addon.cc',
-    'NOTICE',
-    'LICENSE',
-    'README.md',
-  ])
+  for (const file of ['CMakeLists.txt', 'native/ops.def', 'native/addon.cc', 'NOTICE', 'LICENSE', 'README.md'])
     assert.equal(sha256(path.join(packages, 'bertkit', file)), sha256(path.join(root, file)), file)
+  assert.equal(sha256(path.join(packages, 'bertkit', 'native', 'binding.gyp')), sha256(path.join(root, 'binding.gyp')))
+})
+
+test('there is no binding.gyp in the root of any package, which npm would build', () => {
+  for (const { files } of Object.values(contents)) assert.ok(!files.includes('binding.gyp'))
 })

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import { before, describe, test } from 'node:test'
-import { PLATFORMS } from '../../scripts/platforms.mjs'
+import { PLATFORMS, packageOf } from '../../scripts/platforms.mjs'
 import { runtimes } from './programs.mjs'
 import { builtAddon, host } from './stage.mjs'
 import { DESCRIBE, Project, registry, sizeOf, skipBecause, version } from './support.mjs'
@@ -21,7 +21,7 @@ describe('npm install bertkit', () => {
     const installed = project.installed()
     assert.deepEqual(
       installed.map(({ name }) => name),
-      [`@bertkit/${host}`, 'bertkit'],
+      [packageOf(host), 'bertkit'],
     )
     for (const { name, version: found, resolved, hasInstallScript } of installed) {
       assert.equal(found, version, name)
@@ -44,10 +44,23 @@ describe('npm install bertkit', () => {
   test('an addon of another release is refused, and WebAssembly serves', { skip: noAddon }, async () => {
     const other = new Project()
     await other.install()
-    fs.appendFileSync(other.at('node_modules', '@bertkit', host, 'bertkit.node'), 'x')
+    fs.appendFileSync(other.at('node_modules', packageOf(host), 'bertkit.node'), 'x')
     const { stdout, stderr } = await other.program(node, DESCRIBE)
     assert.equal(JSON.parse(stdout).backend, 'wasm')
-    assert.match(stderr, /not those that were released with this version/)
+    assert.match(stderr, /the file is damaged, or of another version than bertkit/)
+  })
+
+  test('npm ci and npm rebuild, from a lock file, build nothing either', async () => {
+    const other = new Project()
+    other.write('package.json', fs.readFileSync(project.at('package.json'), 'utf8'))
+    other.write('package-lock.json', fs.readFileSync(project.at('package-lock.json'), 'utf8'))
+    await other.npm('ci', '--ignore-scripts=false')
+    await other.npm('rebuild')
+    assert.deepEqual(
+      other.installed().map(({ name }) => name),
+      [`@bertkit/${host}`, 'bertkit'],
+    )
+    assert.ok(!fs.existsSync(other.at('node_modules', 'bertkit', 'build')))
   })
 
   test('npx bertkit --version', async () => {
@@ -69,7 +82,7 @@ describe('npm install bertkit, as npm does it', () => {
       await project.install(`--os=${os}`, `--cpu=${cpu}`, ...(libc ? [`--libc=${libc}`] : []))
       assert.deepEqual(
         project.installed().map(({ name }) => name),
-        [`@bertkit/${platform}`, 'bertkit'],
+        [packageOf(platform), 'bertkit'],
       )
     })
 

@@ -27,9 +27,20 @@ for (const { name, command, missing } of runtimes)
     })
 
     test("the README's first program, on WebAssembly", { skip: noMinilm }, async () => {
-      const env = { BERTKIT_ADDON: project.at('none.node') }
-      const stderr = verifyFirst(await project.program(runtime, firstProgram(), { args: [minilm], env }))
+      const bare = new Project()
+      await bare.install('--omit=optional')
+      const stderr = verifyFirst(await bare.program(runtime, firstProgram(), { args: [minilm] }))
       assert.match(stderr, /^bertkit: the wasm backend serves\./)
+    })
+
+    test('an addon that BERTKIT_ADDON names, and that is not there, is an error', async () => {
+      const named = project.at('none.node')
+      const source = `import { describeBackend } from 'bertkit'
+console.log(JSON.stringify(await describeBackend().then(() => 'none', ({ code, message }) => [code, message.split(': ')[0]])))`
+      assert.deepEqual(await project.json(runtime, source, { env: { BERTKIT_ADDON: named } }), [
+        'ERR_BACKEND',
+        `Cannot load the native kernels that BERTKIT_ADDON names, ${named}`,
+      ])
     })
 
     test("'bertkit' has folders and the addon", { skip: noAddon }, async () => {

@@ -3,14 +3,13 @@
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
-import { PLATFORMS } from '../../scripts/platforms.mjs'
+import { hostPlatform, PLATFORMS } from '../../scripts/platforms.mjs'
 
 const root = path.join(import.meta.dirname, '..', '..')
 const out = path.join(root, 'out', 'test-packages')
 
-const isMusl = () => process.platform === 'linux' && process.report.getReport().header.glibcVersionRuntime === undefined
 /** The platform of this machine. */
-export const host = `${process.platform}-${process.arch}${isMusl() ? '-musl' : ''}`
+export const host = hostPlatform()
 
 const existing = (...file) => (fs.existsSync(path.join(...file)) ? path.join(...file) : undefined)
 

@@ -4,11 +4,12 @@ import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
+import { MAIN, tarballOf } from '../../scripts/platforms.mjs'
 import { prebuilt } from './stage.mjs'
 
 export const root = path.join(import.meta.dirname, '..', '..')
 
-const { BERTKIT_STAGED, BERTKIT_REGISTRY, BERTKIT_REQUIRE_PACKAGES } = process.env
+const { BERTKIT_STAGED, BERTKIT_REGISTRY, BERTKIT_REQUIRE_PACKAGES, BERTKIT_REFERENCE_DIR } = process.env
 if (!BERTKIT_STAGED || !BERTKIT_REGISTRY)
   throw new Error('These tests need packed packages and a registry with them: node test/packages/run.mjs [NAME...]')
 
@@ -17,7 +18,7 @@ export const packages = BERTKIT_STAGED
 export const registry = BERTKIT_REGISTRY
 export const readJson = (...file) => JSON.parse(fs.readFileSync(path.join(...file), 'utf8'))
 export const { version } = readJson(packages, 'bertkit', 'package.json')
-export const tarball = (name) => path.join(packages, `${name.replace('@', '').replace('/', '-')}-${version}.tgz`)
+export const tarball = (name) => path.join(packages, tarballOf(name, version))
 
 /** A reason to skip, which is an error where nothing may be skipped. */
 export function skipBecause(reason) {
@@ -34,13 +35,15 @@ export function unlessPrebuilt(platform) {
   return wanted === 'all' || wanted.split(',').includes(platform) ? skipBecause(reason) : reason
 }
 
-const reference = process.env.BERTKIT_REFERENCE_DIR ?? path.join(root, '..', 'shared')
+const reference = BERTKIT_REFERENCE_DIR ?? path.join(root, '..', 'shared')
 export const minilm = path.join(reference, 'data', 'weights', 'all-MiniLM-L6-v2')
 const weights = path.join(minilm, 'model.safetensors')
-/** Why programs on MiniLM are left out; false where they are not. */
-export const noMinilm = skipBecause(
-  fs.existsSync(weights) ? undefined : `no reference data: ${weights} (BERTKIT_REFERENCE_DIR)`,
-)
+/** Why programs on MiniLM are left out; false where they are not. They must run only where somebody says where it is. */
+export const noMinilm = (() => {
+  if (fs.existsSync(weights)) return false
+  const reason = `no reference data: ${weights} (BERTKIT_REFERENCE_DIR)`
+  return BERTKIT_REFERENCE_DIR === undefined ? reason : skipBecause(reason)
+})()
 
 /** A bundled program that fails is printed with the line, which may be all of it. */
 const MOST_SHOWN = 3000
@@ -100,7 +103,8 @@ export class Project {
   }
 
   install(...flags) {
-    return this.npm('install', 'bertkit', '--ignore-scripts', ...flags)
+    // programs import bertkit, whatever a fork calls it
+    return this.npm('install', MAIN === 'bertkit' ? MAIN : `bertkit@npm:${MAIN}`, '--ignore-scripts', ...flags)
   }
 
   /** A command in the project's folder. */

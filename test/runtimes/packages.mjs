@@ -61,15 +61,6 @@ export function testPackage(name, { program, missing }, flags) {
       assert.deepEqual(found, ['function', 'cpu'])
     })
 
-    test('and WebAssembly where there are none', async () => {
-      const found = await inPackage(
-        "import { describeBackend } from 'bertkit'\nconsole.log(JSON.stringify(await describeBackend()))",
-        { BERTKIT_ADDON: path.join(folder, 'none.node') },
-      )
-      assert.equal(found.backend, 'wasm')
-      assert.equal(found.isa, 'relaxed')
-    })
-
     test('a program ends although its model was not disposed', async () => {
       const found = await inPackage(`import { BertConfig, BertModel } from 'bertkit'
 const config = new BertConfig({ vocabSize: 30, hiddenSize: 16, numHiddenLayers: 1, numAttentionHeads: 2, intermediateSize: 16 })
