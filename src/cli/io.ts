@@ -12,7 +12,7 @@ export interface Io {
   readonly stdout: Output
   /** Progress and errors. */
   readonly stderr: Output
-  readonly stdin: AsyncIterable<Uint8Array | string>
+  readonly stdin: AsyncIterable<Uint8Array | string> & { readonly isTTY?: boolean }
   /** Fires on Ctrl-C. */
   readonly signal?: AbortSignal
 }

@@ -138,8 +138,9 @@ export const textLayoutOption = (): Option =>
     .argParser(oneOf('--text-layout', TEXT_LAYOUTS))
     .default(undefined, 'lines')
 
-export function addDataOptions(command: Command): Command {
-  return command
+/** `labels`: whether the command reads them. */
+export function addDataOptions(command: Command, { labels = true } = {}): Command {
+  command
     .option(
       '--file-format <name>',
       `${FILE_FORMATS.join(', ')} (default: by the name of the file)`,
@@ -149,7 +150,8 @@ export function addDataOptions(command: Command): Command {
     .option('--no-header', 'the first line is data (with --columns)')
     .option('--text-column <name>', "column of the text (default: 'text')")
     .option('--text-pair-column <name>', "column of the second text (default: 'text_pair' where there is one)")
-    .option('--label-column <name>', "column of the label (default: 'label')")
+  if (labels) command.option('--label-column <name>', "column of the label (default: 'label')")
+  return command
     .addOption(textLayoutOption())
     .option(
       '--max-length <integer>',
@@ -195,8 +197,8 @@ export const numberOption =
 const probabilityOption = (flag: string) =>
   numberOption(flag, 'a number from 0 to 1', (value) => value >= 0 && value <= 1)
 
-/** Options of single tasks; see TaskOptions. */
-export function addTaskOptions(command: Command): Command {
+/** Options of single tasks; see TaskOptions. `examples`: whether the command makes examples, with masks and pairs, of what it reads. */
+export function addTaskOptions(command: Command, { examples = true } = {}): Command {
   const integer = (flag: string, help: string, least = 1) =>
     command.option(`${flag} <integer>`, help, integerOption(flag, least))
   integer(
@@ -206,13 +208,15 @@ export function addTaskOptions(command: Command): Command {
   )
   integer('--max-answer-length', 'question answering: longest answer in tokens (default: 30)')
   integer('--n-best-size', 'question answering: starts and ends to choose from (default: 20)')
-  return command
+  command
     .option('--version-2-with-negative', 'question answering: questions may have no answer, as in SQuAD 2.0')
     .option(
       '--null-score-diff-threshold <number>',
       'question answering: how much better "no answer" has to score (default: 0)',
       numberOption('--null-score-diff-threshold', 'a number', () => true),
     )
+  if (!examples) return command
+  return command
     .option(
       '--mlm-probability <number>',
       'masked-lm, pretraining: share of tokens to predict (default: 0.15)',

@@ -7,7 +7,7 @@ import { formatOfName } from '../data/readers/rows.ts'
 import { AbortedError, UsageError } from '../errors.ts'
 import { guarded, writeAtomic } from '../formats/files.ts'
 import type { Task, TaskName, TaskOptions, TaskRow } from '../train/tasks/task.ts'
-import { abortable, type Io, type Output, writeJsonLine, writeWhenReady } from './io.ts'
+import { type Io, type Output, writeJsonLine, writeWhenReady } from './io.ts'
 import { maxLengthOf, openModel } from './models.ts'
 import {
   addDataOptions,
@@ -21,7 +21,7 @@ import {
   parseTask,
   readSettings,
 } from './options.ts'
-import { toBytes } from './texts.ts'
+import { standardInput, toBytes } from './texts.ts'
 
 interface PredictOptions extends ModelOptions, DataOptions, TaskOptions {
   readonly task?: TaskName
@@ -59,7 +59,7 @@ async function* groups(rows: AsyncIterable<TaskRow>, size: number): AsyncGenerat
 /** The inputs, in pieces of any size: lines of text from standard input and .txt files, else rows of a file of the task. */
 async function* readInputs(task: Task, options: PredictOptions, io: Io): AsyncGenerator<TaskRow[]> {
   const { fileFormat, inputFile, perDeviceEvalBatchSize: size } = options
-  const source = inputFile ?? { bytes: toBytes(abortable(io.stdin, io.signal)), name: 'standard input' }
+  const source = inputFile ?? { bytes: standardInput(io), name: 'standard input' }
   const isText = fileFormat === undefined && (inputFile === undefined || formatOfName(inputFile) === 'txt')
   if (!isText) return yield* groups(task.rows(source, readSettings(options), 'predict'), size)
   if (task.rowOf === undefined)
@@ -143,7 +143,8 @@ export function addPredict(program: Command, io: Io): void {
     )
     .option('--output-file <file>', 'where to write (default: standard output)')
     .option(`${batchFlag} <integer>`, 'sequences in a batch', integerOption(batchFlag, 1), 32)
-  addModelOptions(addTaskOptions(addDataOptions(addRevision(command)))).action((options: PredictOptions) =>
+  addDataOptions(addRevision(command), { labels: false })
+  addModelOptions(addTaskOptions(command, { examples: false })).action((options: PredictOptions) =>
     predict(options, io),
   )
 }

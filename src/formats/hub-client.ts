@@ -86,7 +86,7 @@ export class HubClient {
   }
 
   #message(what: string): string {
-    return `Cannot get ${quote(this.#id)} from the Hub (no folder of that name is here): ${what}`
+    return `There is no folder ${quote(this.#id)}, and it cannot be had from the Hub: ${what}`
   }
 
   /** The commit of a revision and the files it has. */

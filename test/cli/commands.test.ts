@@ -150,6 +150,14 @@ describe('train, evaluate, predict', () => {
     expect(jsonLines(stdout).length).toBe(1)
   })
 
+  test('predict tells a person at a terminal that it waits for standard input, and nobody else', async () => {
+    const argv = ['predict', '--model', at('plain')]
+    const { code, stderr, stdout } = await bertkit(argv, { stdin: 'red car\n', isTTY: true })
+    expect(stderr).toMatch(/^bertkit: reading from standard input; Ctrl-[DZ] .*\n$/)
+    expect([code, jsonLines(stdout).length]).toEqual([0, 1])
+    expect((await bertkit(argv, { stdin: 'red car\n' })).stderr).toBe('')
+  })
+
   test('predict takes JSON lines from standard input', async () => {
     const stdin = `${JSON.stringify({ text: 'red car' })}\n`
     const { stdout } = await bertkit(['predict', '--model', at('plain'), '--file-format', 'jsonl'], { stdin })

@@ -111,7 +111,7 @@ describe('a command', () => {
 
   test('says in one line what went wrong', async () => {
     const cases: [string[], RegExp, number][] = [
-      [['info', 'org/none'], /"org\/none" from the Hub \(no folder of that name is here\)/, 1],
+      [['info', 'org/none'], /There is no folder "org\/none", and it cannot be had from the Hub: /, 1],
       [['predict', '--model', 'org/tiny', '--revision', 'v9'], /no revision "v9"/, 1],
       [['info', 'org/tiny', '--revision', '../main'], /--revision to be the name of a branch/, 2],
     ]

@@ -11,13 +11,13 @@ export interface Outcome {
 /** Runs a command in this process with streams of its own. */
 export async function bertkit(
   argv: string[],
-  { stdin = '', signal }: { stdin?: string | AsyncIterable<string>; signal?: AbortSignal } = {},
+  { stdin = '', isTTY, signal }: { stdin?: string | AsyncIterable<string>; isTTY?: boolean; signal?: AbortSignal } = {},
 ) {
   const written = { stdout: '', stderr: '' }
   const io: Io = {
     stdout: { write: (text) => (written.stdout += text) },
     stderr: { write: (text) => (written.stderr += text) },
-    stdin: typeof stdin === 'string' ? Readable.from([stdin]) : stdin,
+    stdin: Object.assign(typeof stdin === 'string' ? Readable.from([stdin]) : stdin, { isTTY }),
     signal,
   }
   const code = await run(argv, io)

@@ -84,6 +84,18 @@ test('help and version exit with 0', async () => {
   expect(version.stdout).toMatch(/^\d+\.\d+\.\d+/)
 })
 
+test('predict neither shows nor takes what is for labels and for making examples; evaluate does', async () => {
+  const flags = ['--label-column', '--mlm-probability', '--whole-word-mask', '--line-by-line', '--short-seq-prob']
+  const { stdout } = await bertkit(['predict', '--help'])
+  expect(stdout).toContain('--text-column')
+  expect(flags.filter((flag) => stdout.includes(flag))).toEqual([])
+  const evaluate = await bertkit(['evaluate', '--help'])
+  expect(flags.filter((flag) => !evaluate.stdout.includes(flag))).toEqual([])
+  const refused = await bertkit(['predict', '--model', 'm', '--label-column', 'label'])
+  expect(refused.stderr).toMatch(/unknown option '--label-column'/)
+  expect(refused.code).toBe(2)
+})
+
 describe('what fails exits with 1 and one line without a stack', () => {
   test.each([
     [['train', '--model', './no-such-model', '--train-file', 'no-such-file.csv', '--output-dir', 'o'], /no such file/],

@@ -44,7 +44,7 @@ describe('an answer', () => {
     const error = await refuses(get('model', { token: false }), reason, message)
     expect(error.status).toBe(status)
     expect(hub.seen.length).toBe(1)
-    expect(error.message).toMatch(/no folder of that name/)
+    expect(error.message).toMatch(/^There is no folder "[^"]+", and it cannot be had from the Hub: /)
   })
 
   test('403 with a token says that the token is not enough', async () => {
