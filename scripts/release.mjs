@@ -36,6 +36,7 @@ function build() {
 
 function test() {
   show('scripts/run.mjs', ['test'])
+  show('scripts/check-musl.mjs')
   // nothing may be skipped, but what needs reference data that is not there
   show('test/packages/run.mjs', [], { BERTKIT_REQUIRE_PACKAGES: 'all' })
 }
