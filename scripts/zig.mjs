@@ -14,7 +14,7 @@ export function findZig() {
  * Empties a folder of a build unless what is in it was built with the same `toolchain`: build systems look at times of sources, and not at
  * which compiler is behind a wrapper.
  */
-function emptyUnlessOf(folder, toolchain) {
+export function emptyUnlessOf(folder, toolchain) {
   const stamp = path.join(folder, 'toolchain')
   if (fs.existsSync(stamp) && fs.readFileSync(stamp, 'utf8') === toolchain) return
   fs.rmSync(folder, { recursive: true, force: true })
