@@ -8,6 +8,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import * as prebuilt from '../src/backend/prebuilt.ts'
 
 const root = path.join(import.meta.dirname, '..')
 const at = (...parts: string[]) => path.join(root, ...parts)
@@ -24,8 +25,9 @@ function temporary(): string {
   return folder
 }
 
-test('the scope of the packages stands in two files, where a fork changes it', async () => {
-  const { SCOPE } = await load<{ SCOPE: string }>('scripts/platforms.mjs')
+test('the names of the packages stand in two files, where a fork changes them', async () => {
+  const { MAIN, SCOPE } = await load<{ MAIN: string; SCOPE: string }>('scripts/platforms.mjs')
+  expect(prebuilt).toMatchObject({ MAIN, SCOPE })
   const holders = ['scripts', 'src'].flatMap((folder) =>
     fs
       .readdirSync(at(folder), { recursive: true, encoding: 'utf8' })

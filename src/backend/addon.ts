@@ -8,7 +8,7 @@ import { BackendError } from '../errors.ts'
 import { opsHash } from '../graph/op-table.ts'
 import { here } from './here.ts'
 import { hostPlatform } from './host-platform.ts'
-import { RELEASE, SCOPE } from './prebuilt.ts'
+import { MAIN, RELEASE, SCOPE } from './prebuilt.ts'
 
 /** The addon's exports (native/addon.cc). */
 export interface Addon {
@@ -41,6 +41,7 @@ export interface NativeProgram {
 
 const HERE = here(import.meta.url)
 const require = createRequire(HERE)
+
 /** Where a build leaves the addon, from src/backend and from dist/backend alike; undefined where there is none, or this is in a bundle. */
 function builtHere(): string | undefined {
   const root = path.resolve(path.dirname(fileURLToPath(HERE)), '../..')
@@ -48,7 +49,7 @@ function builtHere(): string | undefined {
   try {
     // two folders above a bundle lies what is nobody's, and anybody might put a library there
     const { name } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { name?: unknown }
-    return name === 'bertkit' && existsSync(file) ? file : undefined
+    return name === MAIN && existsSync(file) ? file : undefined
   } catch {
     return undefined
   }

@@ -1,3 +1,6 @@
+/** The main package. Its name, and the scope, are those of scripts/platforms.mjs too. */
+export const MAIN = 'bertkit'
+
 /** The packages of native kernels are SCOPE/linux-x64 and so on. */
 export const SCOPE = '@bertkit'
 

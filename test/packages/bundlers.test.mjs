@@ -105,6 +105,23 @@ console.log(JSON.stringify(await program({ wasm: { binary, worker: false } })))`
     assert.deepEqual(await project.json(node, source), expected)
   })
 
+  /** Bundles as ES module, and holds webpack to saying nothing about it. */
+  async function bundleWithWebpack(settings) {
+    const compiler = webpack({
+      context: project.folder,
+      mode: 'production',
+      performance: { hints: false }, // of the sizes of binaries, of which one is fetched
+      experiments: { outputModule: true },
+      ...settings,
+    })
+    const stats = await new Promise((resolve, reject) =>
+      compiler.run((error, result) => (error ? reject(error) : resolve(result))),
+    )
+    await new Promise((resolve) => compiler.close(resolve))
+    assert.equal(stats.hasErrors(), false, stats.toString())
+    assert.equal(stats.hasWarnings(), false, stats.toString({ all: false, warnings: true }))
+  }
+
   test('vite, for pages: with the worker and the four binaries as files', async () => {
     project.write('index.html', '<script type="module" src="/src/page.js"></script>')
     project.write('src/page.js', "import { program } from './main.js'\nglobalThis.program = program\n")
@@ -122,33 +139,35 @@ console.log(JSON.stringify(await program({ wasm: { binary, worker: false } })))`
   })
 
   test('webpack, for pages: with the worker and the four binaries as files', async () => {
-    const compiler = webpack({
-      context: project.folder,
-      mode: 'production',
-      performance: { hints: false }, // of the sizes of binaries, of which one is fetched
+    await bundleWithWebpack({
       target: ['web', 'es2022'],
       entry: './src/main.js',
-      experiments: { outputModule: true },
       output: { path: project.at('webpack'), filename: 'main.js', library: { type: 'module' }, publicPath: './' },
     })
-    const stats = await new Promise((resolve, reject) =>
-      compiler.run((error, result) => (error ? reject(error) : resolve(result))),
-    )
-    await new Promise((resolve) => compiler.close(resolve))
-    assert.equal(stats.hasErrors(), false, stats.toString())
-    assert.equal(stats.hasWarnings(), false, stats.toString({ all: false, warnings: true }))
     assert.equal(assets('webpack', /\.wasm$/).length, 4)
     assert.equal(assets('webpack', /\.js$/).length, 2, 'the program and its worker')
     await verifyForPages('webpack', 'main.js')
   })
 
+  const SERVER =
+    "import { describeBackend } from 'bertkit'\ndescribeBackend().then((found) => console.log(JSON.stringify(found)))\n"
+
+  test('webpack, for a server, with bertkit outside: the addon serves', { skip: noAddon }, async () => {
+    project.write('src/server.js', SERVER)
+    await bundleWithWebpack({
+      target: 'node20',
+      entry: './src/server.js',
+      externals: { bertkit: 'module bertkit' },
+      output: { path: project.at('server'), filename: 'webpack.mjs', module: true },
+    })
+    const { stdout, stderr } = await project.run([process.execPath, 'server/webpack.mjs'])
+    assert.equal(JSON.parse(stdout).backend, 'cpu', stderr)
+  })
+
   for (const format of ['esm', 'cjs'])
     test(`esbuild, for a server, as ${format}: the addon serves`, { skip: noAddon }, async () => {
       const extension = format === 'esm' ? 'mjs' : 'cjs'
-      project.write(
-        'src/server.js',
-        "import { describeBackend } from 'bertkit'\ndescribeBackend().then((found) => console.log(JSON.stringify(found)))\n",
-      )
+      project.write('src/server.js', SERVER)
       await esbuild({
         absWorkingDir: project.folder,
         entryPoints: ['src/server.js'],

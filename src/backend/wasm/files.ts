@@ -23,7 +23,7 @@ export function loadBuilt(name: WasmBinary): Promise<WasmModule> {
       const reason =
         cause instanceof Error && 'code' in cause && cause.code === 'ENOENT' ? 'there is no such file' : String(cause)
       throw new BackendError(
-        `Cannot load the WebAssembly kernels from ${file}: ${reason}. Build them in a checkout with: npm run build:wasm`,
+        `Cannot load the WebAssembly kernels from ${file}: ${reason}. In a checkout, npm run build:wasm makes them; a bundle has none, so leave bertkit outside of it or name the file in the option wasm.binary`,
         { cause, reason: 'unavailable' },
       )
     }
