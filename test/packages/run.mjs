@@ -8,7 +8,6 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
-import { startRegistry } from './registry.mjs'
 import { stage } from './stage.mjs'
 
 const folder = import.meta.dirname
@@ -38,6 +37,8 @@ if (files.length === 0) {
 }
 
 process.env.BERTKIT_STAGED = stage()
+// which looks for a Node among the packages that were installed just now
+const { startRegistry } = await import('./registry.mjs')
 const registry = await startRegistry(process.env.BERTKIT_STAGED)
 process.env.BERTKIT_REGISTRY = registry.address
 
