@@ -117,7 +117,7 @@ export function problemsOf(file, { os, cpu, libc }) {
 }
 
 /** Instructions of AVX and later: their mnemonics begin with v, their registers are ymm and zmm. */
-const AVX = /^\s*[0-9a-f]+:\s+(?:v(?!err|erw|mcall|mlaunch|mresume|mxo)\w+|.*%[yz]mm)/
+export const AVX = /^\s*[0-9a-f]+:\s+(?:v(?!err|erw|mcall|mlaunch|mresume|mxo)\w+|.*%[yz]mm)/
 
 /**
  * What is wrong with the objects in a tree of CMake's. Those that every CPU of the architecture runs hold no instruction that only some have,

@@ -1,5 +1,6 @@
 // What the programs of this folder share: commands that have to succeed, and reasons to stop.
 import { spawnSync } from 'node:child_process'
+import fs from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 
@@ -25,6 +26,19 @@ export function run([command, ...args], { what = [command, ...args].join(' '), .
   })
   if (status === 0) return stdout
   throw new Stop([`${what} failed${error ? `: ${error.message}` : ''}`, stdout, stderr].filter(Boolean).join('\n'))
+}
+
+const modified = (...parts) => fs.statSync(path.join(...parts), { throwIfNoEntry: false })?.mtimeMs ?? 0
+
+/**
+ * Installs what the lock file of a folder names, where that is newer than what is installed: npm writes its own copy of it last. Without
+ * install scripts, since they download, or move what the packages bring.
+ */
+export function installModules(folder) {
+  if (modified(folder, 'node_modules', '.package-lock.json') >= modified(folder, 'package-lock.json')) return
+  const options = { cwd: folder, stdio: ['ignore', 2, 2], shell: process.platform === 'win32' && npm.length === 1 }
+  const command = [...npm, 'ci', '--ignore-scripts', '--no-audit', '--no-fund', '--loglevel=error']
+  run(command, { what: `npm ci in ${path.relative(root, folder)}`, ...options })
 }
 
 /** Runs what a program does. A Stop is told in one message that begins with the program's name, and is its exit code. */

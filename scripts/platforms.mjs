@@ -14,7 +14,8 @@ export const tarballOf = (name, version) => `${name.replace('@', '').replace('/'
 
 /** The platform of this machine. */
 export function hostPlatform() {
-  // Node is linked against musl where its report has no version of glibc
+  // Node is linked against musl where its report has no version of glibc. Deno and Bun have no such report: for them, and so in what is
+  // published, src/backend/host-platform.ts looks at the program
   const isMusl = process.platform === 'linux' && !process.report.getReport().header.glibcVersionRuntime
   return `${process.platform}-${process.arch}${isMusl ? '-musl' : ''}`
 }

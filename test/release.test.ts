@@ -37,6 +37,8 @@ test('the names of the packages stand in two files, where a fork changes them', 
   expect(holders).toEqual(['scripts/platforms.mjs', 'src/backend/prebuilt.ts'])
 })
 
+const script = (...args: string[]) => spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8' })
+
 describe('scripts/publish.mjs', () => {
   /** What the registry has, by name: the integrity of each version, or the status that it answers with. */
   const registry: Record<string, Record<string, string> | number> = {}
@@ -220,4 +222,23 @@ test('vendoring leaves no import of a package, also where a file imports it twic
   expect(fs.readFileSync(path.join(dist, 'a.js'), 'utf8')).toContain("import { Command } from './vendor/commander.cjs'")
   fs.writeFileSync(path.join(dist, 'b.js'), `${once}import { Option } from 'commander';\nexport { Option };\n`)
   await expect(vendor(dist, root)).rejects.toThrow('b.js still imports commander')
+})
+
+test('a tag of another version than package.json is refused', () => {
+  const { status, stderr } = script('scripts/check-version.mjs', 'v99.0.0')
+  expect(status).toBe(1)
+  expect(stderr).toContain(`Expected the tag v${JSON.parse(read('package.json')).version}`)
+  expect(stderr).not.toContain('to have a section')
+})
+
+test('a package that is not what its checksum says is not published', () => {
+  const packed = temporary()
+  fs.writeFileSync(path.join(packed, 'bertkit-1.0.0.tgz'), 'something else')
+  expect(script('scripts/publish.mjs', packed, '--dry-run').stderr).toContain(
+    'Expected a folder with packages and SHA256SUMS',
+  )
+  fs.writeFileSync(path.join(packed, 'SHA256SUMS'), `${'0'.repeat(64)}  bertkit-1.0.0.tgz\n`)
+  const { status, stderr } = script('scripts/publish.mjs', packed, '--dry-run')
+  expect(status).toBe(1)
+  expect(stderr).toContain('bertkit-1.0.0.tgz is not what SHA256SUMS says')
 })

@@ -4,6 +4,7 @@
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
+import { installModules } from '../../scripts/command.mjs'
 import { checkLinks } from './links.mjs'
 import { writeReference } from './reference.mjs'
 import { stage } from './stage.mjs'
@@ -21,7 +22,6 @@ function run(what, command, args, options) {
   process.exit(1)
 }
 const program = (name, ...file) => path.join(here, 'node_modules', name, ...file)
-const modified = (...parts) => fs.statSync(path.join(here, ...parts), { throwIfNoEntry: false })?.mtimeMs ?? 0
 
 if (!/^\/(.*\/)?$/.test(base)) {
   console.error(`Expected BERTKIT_DOCS_BASE to begin and end with / but received ${base}`)
@@ -31,11 +31,7 @@ if (!fs.existsSync(path.join(root, 'dist', 'cli', 'main.js'))) {
   console.error('dist/ is not there: run npm run build first')
   process.exit(1)
 }
-// npm writes its own copy of the lock file last
-if (modified('node_modules', '.package-lock.json') < modified('package-lock.json'))
-  run('npm ci in docs/site', 'npm', ['ci', '--ignore-scripts', '--no-audit', '--no-fund'], {
-    shell: process.platform === 'win32',
-  })
+installModules(here)
 
 fs.rmSync(path.join(root, 'out', 'docs'), { recursive: true, force: true })
 console.error(`${stage(root, pages)} pages`)

@@ -1,7 +1,5 @@
 // The workflows of .github can only be run by GitHub: what they name has to be there, and they may do no more than they need.
-import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
 import { expect, test } from 'vitest'
 import { read, root } from './blocks.ts'
@@ -58,26 +56,4 @@ test('belong to no owner: a fork runs and releases as it is', () => {
     /github\.com\/[\w-]+\/|repository_owner *==/.test(text.replace(/^ *#.*$/gm, '')),
   )
   expect(owned.map(({ name }) => name)).toEqual([])
-})
-
-const script = (...args: string[]) => spawnSync(process.execPath, args, { cwd: root, encoding: 'utf8' })
-
-test('a tag of another version than package.json is refused', () => {
-  const { status, stderr } = script('scripts/check-version.mjs', 'v99.0.0')
-  expect(status).toBe(1)
-  expect(stderr).toContain(`Expected the tag v${JSON.parse(read('package.json')).version}`)
-  expect(stderr).not.toContain('to have a section')
-})
-
-test('a package that is not what its checksum says is not published', () => {
-  const packed = fs.mkdtempSync(path.join(os.tmpdir(), 'bertkit-packed-'))
-  fs.writeFileSync(path.join(packed, 'bertkit-1.0.0.tgz'), 'something else')
-  expect(script('scripts/publish.mjs', packed, '--dry-run').stderr).toContain(
-    'Expected a folder with packages and SHA256SUMS',
-  )
-  fs.writeFileSync(path.join(packed, 'SHA256SUMS'), `${'0'.repeat(64)}  bertkit-1.0.0.tgz\n`)
-  const { status, stderr } = script('scripts/publish.mjs', packed, '--dry-run')
-  fs.rmSync(packed, { recursive: true })
-  expect(status).toBe(1)
-  expect(stderr).toContain('bertkit-1.0.0.tgz is not what SHA256SUMS says')
 })

@@ -3,6 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync } from 'node:fs'
 import * as path from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { describe, expect, it } from 'vitest'
 
 const OBJECTS = path.resolve(import.meta.dirname, '../../build/CMakeFiles')
@@ -31,13 +32,14 @@ const objects = (target: string): string[] =>
 const output = (tool: string, ...args: string[]): string =>
   execFileSync(tool, args, { encoding: 'utf8', maxBuffer: 1 << 30 })
 
-/** Instructions of AVX and later: their mnemonics begin with v, their registers are ymm and zmm. */
-function avxInstructions(object: string): string[] {
-  const vex = /^\s*[0-9a-f]+:\t(?:v(?!err|erw|mcall|mlaunch|mresume|mxo)\w+|.*%[yz]mm)/
-  return output('objdump', '-d', '--no-show-raw-insn', object)
-    .split('\n')
-    .filter((line) => vex.test(line))
+// the pattern that prebuilt addons are held to
+const { AVX } = (await import(pathToFileURL(path.resolve(import.meta.dirname, '../../scripts/binaries.mjs')).href)) as {
+  AVX: RegExp
 }
+const avxInstructions = (object: string): string[] =>
+  output('objdump', '-d', '--no-show-raw-insn', object)
+    .split('\n')
+    .filter((line) => AVX.test(line))
 
 const weakSymbols = (object: string): string[] =>
   output('nm', '--defined-only', object)
