@@ -1,0 +1,95 @@
+// What kernels of every family use: elements of either type, sums over a warp and a block, a block's dynamic shared memory. This file and
+// tensor_core.cuh are the only ones that know of BK_CUDA_EMULATED, the build whose kernels run on the CPU (test/native/cuda).
+#pragma once
+#include "kernel.cuh"
+
+namespace bk {
+namespace cuda {
+
+constexpr int kWarp = 32;
+
+/** bfloat16, the upper half of a float32. */
+struct bf16 {
+  uint16_t bits;
+};
+
+__device__ __forceinline__ float to_float(float x) { return x; }
+__device__ __forceinline__ float to_float(bf16 x) { return __uint_as_float((uint32_t)x.bits << 16); }
+
+/** Rounds to the nearest, ties to even; NaN stays NaN. */
+__device__ __forceinline__ bf16 to_bf16(float x) {
+#if !defined(BK_CUDA_EMULATED)
+  bf16 y;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(y.bits) : "f"(x));
+  return y;
+#else
+  const uint32_t u = __float_as_uint(x);
+  if (x != x) return {(uint16_t)(u >> 16 | 0x40)};
+  return {(uint16_t)((u + 0x7fff + (u >> 16 & 1)) >> 16)};
+#endif
+}
+
+template <class T>
+__device__ __forceinline__ T from_float(float x);
+template <>
+__device__ __forceinline__ float from_float<float>(float x) {
+  return x;
+}
+template <>
+__device__ __forceinline__ bf16 from_float<bf16>(float x) {
+  return to_bf16(x);
+}
+
+/** What a value is after it was stored as T. */
+template <class T>
+__device__ __forceinline__ float as_stored(float x) {
+  return to_float(from_float<T>(x));
+}
+
+/** On the host: calls body(T()) with the C++ type of an element type. */
+template <class Body>
+auto with_type(ElementType type, Body body) -> decltype(body(float())) {
+  return type == kBfloat16 ? body(bf16()) : body(float());
+}
+
+/** Sums in the same order on every lane, which all get the sum. All lanes of the warp take part. */
+__device__ __forceinline__ float warp_sum(float x) {
+#pragma unroll
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
+  return x;
+}
+__device__ __forceinline__ float warp_max(float x) {
+#pragma unroll
+  for (int offset = kWarp / 2; offset > 0; offset /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, offset));
+  return x;
+}
+
+/** The sum over a block of whole warps, at most 1024 threads, which all get it. All threads take part; may be called again at once. */
+__device__ __forceinline__ float block_sum(float x) {
+  __shared__ float sums[kWarp];
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  x = warp_sum(x);
+  __syncthreads();  // the sums of a call before this one have been read
+  if (lane == 0) sums[warp] = x;
+  __syncthreads();
+  return warp_sum(lane < (int)blockDim.x / kWarp ? sums[lane] : 0.0f);
+}
+
+/** The dynamic shared memory of the block, 128-byte aligned. */
+__device__ __forceinline__ char* dynamic_shared() {
+#if !defined(BK_CUDA_EMULATED)
+  extern __shared__ __align__(128) char bk_dynamic_shared[];
+  return bk_dynamic_shared;
+#else
+  return cuda_emulation::dynamic_shared();
+#endif
+}
+
+/** A parameter's gradient is added to: `accumulate` of its record, or of this run (ops.def). */
+__device__ __forceinline__ bool accumulates(const RunState* state, bool accumulate) { return accumulate || state->scalars[kScalar_accumulate] != 0; }
+
+constexpr int ceil_div(int64_t a, int64_t b) { return (int)((a + b - 1) / b); }
+constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+
+}  // namespace cuda
+}  // namespace bk

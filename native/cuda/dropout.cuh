@@ -1,0 +1,59 @@
+// Dropout masks (../philox.h has the mapping from element to bit).
+#pragma once
+#include "../philox.h"
+#include "device.cuh"
+
+namespace bk {
+namespace cuda {
+
+/** Dropout of one record, as its launcher passes it to kernels. */
+struct DropoutSite {
+  float p;
+  uint32_t site;
+  const int32_t* keep;  // what is kept instead of what the draws say; may be null
+};
+
+/** The four words of Philox4x32-10 for a counter (group, row, step, micro-step) under the key (seed, site). */
+struct Draws {
+  uint32_t word[4];
+};
+
+/** The random stream of a site in this run. */
+struct Dropout {
+  uint32_t seed, site, step, micro_step, threshold;
+  float scale;
+
+  __device__ static Dropout of(const RunState* state, float p, uint32_t site) {
+    return {(uint32_t)(int64_t)state->scalars[kScalar_seed],
+            site,
+            (uint32_t)(int64_t)state->scalars[kScalar_step],
+            (uint32_t)(int64_t)state->scalars[kScalar_micro_step],
+            (uint32_t)((double)p * 4294967296.0),
+            1.0f / (1.0f - p)};
+  }
+
+  /** Word i is the draw of column 64 (group / 16) + 16 i + group % 16 of the row. */
+  __device__ Draws draws(uint32_t row, uint32_t group) const {
+    uint32_t c0 = group, c1 = row, c2 = step, c3 = micro_step, k0 = seed, k1 = site;
+#pragma unroll
+    for (int r = 0; r < kPhiloxRounds; r++) {
+      const uint32_t hi0 = __umulhi(c0, kPhiloxMultiplier0), lo0 = c0 * kPhiloxMultiplier0;
+      const uint32_t hi1 = __umulhi(c2, kPhiloxMultiplier1), lo1 = c2 * kPhiloxMultiplier1;
+      c0 = hi1 ^ c1 ^ k0;
+      c1 = lo1;
+      c2 = hi0 ^ c3 ^ k1;
+      c3 = lo0;
+      k0 += kPhiloxWeyl0;
+      k1 += kPhiloxWeyl1;
+    }
+    return {{c0, c1, c2, c3}};
+  }
+
+  __device__ bool keeps(uint32_t draw) const { return draw >= threshold; }
+
+  /** Whether one element is kept: ten rounds for one bit, so kernels that can take `draws` for four columns. */
+  __device__ bool keeps(uint32_t row, uint32_t column) const { return keeps(draws(row, column / 64 * 16 + column % 16).word[column % 64 / 16]); }
+};
+
+}  // namespace cuda
+}  // namespace bk
