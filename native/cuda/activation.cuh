@@ -158,9 +158,7 @@ struct Relu6 {
 
 struct SqrtSoftplus {  // sqrt(log(1 + e^z)); below -18 e^(z/2), where PyTorch's gradient ends as 0 / 0 below -104
   static __device__ __forceinline__ float value(float z) { return z < -18.0f ? expf(0.5f * z) : sqrtf(softplus_of(z)); }
-  static __device__ __forceinline__ float slope(float z) {
-    return z < -18.0f ? 0.5f * expf(0.5f * z) : 0.5f * sigmoid_of(z) / sqrtf(softplus_of(z));
-  }
+  static __device__ __forceinline__ float slope(float z) { return z < -18.0f ? 0.5f * expf(0.5f * z) : 0.5f * sigmoid_of(z) / sqrtf(softplus_of(z)); }
 };
 
 /** On the host: calls body(Gelu()), or whatever the activation of this id is, so that kernels have it as a type. */

@@ -7,6 +7,7 @@
 #pragma once
 #include "device.cuh"
 #if defined(BK_CUDA_EMULATED)
+#include <math.h>
 #include <vector>
 #endif
 
@@ -16,46 +17,83 @@ namespace cuda {
 #if defined(BK_CUDA_EMULATED)
 namespace emulated {
 
+/** What a lane brings to a product. */
 template <class T>
-struct Warp {
-  T lane[kWarp];
+struct Product {
+  T* d;
+  const uint32_t *a, *b;
 };
 
-/** What every lane of the warp has. */
-template <class T>
-Warp<T> gather(const T& mine) {
-  Warp<T> all;
-  cuda_emulation::warp_gather(&mine, sizeof(T), &all);
-  return all;
-}
-
 /** Tensor cores cut what a float32 has no bits for. */
-inline float toward_zero(double x) {
+inline float rounded(double x) {
   const float y = (float)x;
   return fabs((double)y) > fabs(x) ? nextafterf(y, 0.0f) : y;
 }
+inline int rounded(int x) { return x; }
 
-inline double half_of(uint32_t word, int i) { return to_float(bf16{(uint16_t)(word >> 16 * i)}); }
-inline double tf32_of(uint32_t word) { return __uint_as_float(word & 0xffffe000u); }
-inline int byte_of(uint32_t word, int i) { return (int8_t)(word >> 8 * i); }
-
-struct Row {
-  uint16_t at[8];
+// The elements of a word, of a fragment whose words have `kPerWord` of them.
+struct Halves {
+  static constexpr int kPerWord = 2;
+  static double at(uint32_t word, int i) { return to_float(bf16{(uint16_t)(word >> 16 * i)}); }
+};
+struct Words {
+  static constexpr int kPerWord = 1;
+  static double at(uint32_t word, int) { return __uint_as_float(word & 0xffffe000u); }
+};
+struct Bytes {
+  static constexpr int kPerWord = 4;
+  static int at(uint32_t word, int i) { return (int8_t)(word >> 8 * i); }
 };
 
-/** The rows whose addresses the lanes below `count` have, as ldmatrix spreads them. */
-inline void ldmatrix(uint32_t* r, const void* shared, int matrices, bool trans) {
-  const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
-  Row mine = {};
-  if (lane < 8 * matrices) memcpy(&mine, shared, sizeof mine);
-  const Warp<Row> rows = gather(mine);
-  for (int i = 0; i < matrices; i++) {
-    const Row* at = rows.lane + 8 * i;
-    r[i] = trans ? at[2 * t].at[g] | (uint32_t)at[2 * t + 1].at[g] << 16 : at[g].at[2 * t] | (uint32_t)at[g].at[2 * t + 1] << 16;
-  }
+/** d += a b, of a 16 x 8 words and b 8 words x 8. */
+template <class Elements, class T>
+void mma(T* d, const uint32_t* a, const uint32_t* b) {
+  Product<T> mine = {d, a, b};
+  const auto together = [](void* const* lanes, unsigned) {
+    constexpr int kPerWord = Elements::kPerWord, kDepth = 8 * kPerWord;
+    typedef decltype(Elements::at(0, 0)) Number;
+    const Product<T>* const* from = (const Product<T>* const*)lanes;
+    Number left[16][kDepth], right[8][kDepth];
+    for (int lane = 0; lane < kWarp; lane++)
+      for (int word = 0; word < 4; word++)
+        for (int i = 0; i < kPerWord; i++) {
+          const int k = (word / 2 * 4 + lane % 4) * kPerWord + i;
+          left[lane / 4 + word % 2 * 8][k] = Elements::at(from[lane]->a[word], i);
+          if (word % 2 == 0) right[lane / 4][k] = Elements::at(from[lane]->b[word / 2], i);
+        }
+    for (int lane = 0; lane < kWarp; lane++)
+      for (int i = 0; i < 4; i++) {
+        Number sum = from[lane]->d[i];
+        for (int k = 0; k < kDepth; k++) sum += left[lane / 4 + i / 2 * 8][k] * right[lane % 4 * 2 + i % 2][k];
+        from[lane]->d[i] = rounded(sum);
+      }
+  };
+  cuda_emulation::warp_together("mma", 0xffffffffu, &mine, together);
 }
 
-/** A copy that has begun. Some are carried out at once and some when they are waited for, as either may be relied on by mistake. */
+/** What a lane brings to ldmatrix. */
+struct Loaded {
+  uint32_t* words;
+  const uint16_t* row;
+};
+
+template <int kMatrices, bool kTrans>
+void ldmatrix(uint32_t* words, const void* shared) {
+  if (cuda_emulation::lane() < 8 * kMatrices && (uintptr_t)shared % 16 != 0) cuda_emulation::fail("ldmatrix of %p, which is not 16-byte aligned", shared);
+  Loaded mine = {words, (const uint16_t*)shared};
+  const auto together = [](void* const* lanes, unsigned) {
+    const Loaded* const* from = (const Loaded* const*)lanes;
+    for (int lane = 0; lane < kWarp; lane++)
+      for (int i = 0; i < kMatrices; i++) {
+        const int g = lane / 4, t = lane % 4;
+        const auto at = [&](int row, int column) { return (uint32_t)from[8 * i + row]->row[column]; };
+        from[lane]->words[i] = kTrans ? at(2 * t, g) | at(2 * t + 1, g) << 16 : at(g, 2 * t) | at(g, 2 * t + 1) << 16;
+      }
+  };
+  cuda_emulation::warp_together("ldmatrix", 0xffffffffu, &mine, together);
+}
+
+/** A copy that has begun. Some are carried out at once and some when they are waited for, as a kernel may rely on either by mistake. */
 struct Copy {
   void* to;
   const void* from;
@@ -73,9 +111,9 @@ struct Copies {
   int groups = 0;
   uint32_t draws = 1;
 };
-/** Those of this thread: a thread of the host runs one block at a time. */
+/** Those of this thread of the block that runs. */
 inline Copies& copies() {
-  static thread_local std::vector<Copies> all(1024);
+  static std::vector<Copies> all(1024);
   return all[threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)];
 }
 
@@ -89,19 +127,7 @@ __device__ __forceinline__ void mma_bf16(float d[4], const uint32_t a[4], const 
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
-  struct Fragments {
-    uint32_t a[4], b[2];
-  };
-  const emulated::Warp<Fragments> all = emulated::gather(Fragments{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
-  const int g = threadIdx.x % kWarp / 4, t = threadIdx.x % 4;
-  for (int i = 0; i < 4; i++) {
-    double sum = d[i];
-    for (int k = 0; k < 16; k++) {
-      const uint32_t left = all.lane[4 * g + k % 8 / 2].a[i / 2 + k / 8 * 2], right = all.lane[4 * (2 * t + i % 2) + k % 8 / 2].b[k / 8];
-      sum += emulated::half_of(left, k % 2) * emulated::half_of(right, k % 2);
-    }
-    d[i] = emulated::toward_zero(sum);
-  }
+  emulated::mma<emulated::Halves>(d, a, b);
 #endif
 }
 
@@ -112,17 +138,7 @@ __device__ __forceinline__ void mma_tf32(float d[4], const uint32_t a[4], const 
                : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
-  struct Fragments {
-    uint32_t a[4], b[2];
-  };
-  const emulated::Warp<Fragments> all = emulated::gather(Fragments{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
-  const int g = threadIdx.x % kWarp / 4, t = threadIdx.x % 4;
-  for (int i = 0; i < 4; i++) {
-    double sum = d[i];
-    for (int k = 0; k < 8; k++)
-      sum += emulated::tf32_of(all.lane[4 * g + k % 4].a[i / 2 + k / 4 * 2]) * emulated::tf32_of(all.lane[4 * (2 * t + i % 2) + k % 4].b[k / 4]);
-    d[i] = emulated::toward_zero(sum);
-  }
+  emulated::mma<emulated::Words>(d, a, b);
 #endif
 }
 
@@ -133,16 +149,7 @@ __device__ __forceinline__ void mma_int8(int d[4], const uint32_t a[4], const ui
                : "+r"(d[0]), "+r"(d[1]), "+r"(d[2]), "+r"(d[3])
                : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #else
-  struct Fragments {
-    uint32_t a[4], b[2];
-  };
-  const emulated::Warp<Fragments> all = emulated::gather(Fragments{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}});
-  const int g = threadIdx.x % kWarp / 4, t = threadIdx.x % 4;
-  for (int i = 0; i < 4; i++)
-    for (int k = 0; k < 32; k++) {
-      const uint32_t left = all.lane[4 * g + k % 16 / 4].a[i / 2 + k / 16 * 2], right = all.lane[4 * (2 * t + i % 2) + k % 16 / 4].b[k / 16];
-      d[i] += emulated::byte_of(left, k % 4) * emulated::byte_of(right, k % 4);
-    }
+  emulated::mma<emulated::Bytes>(d, a, b);
 #endif
 }
 
@@ -168,7 +175,7 @@ __device__ __forceinline__ void ldmatrix_x4(uint32_t r[4], const void* shared) {
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"((uint32_t)__cvta_generic_to_shared(shared)));
 #else
-  emulated::ldmatrix(r, shared, 4, false);
+  emulated::ldmatrix<4, false>(r, shared);
 #endif
 }
 __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t r[4], const void* shared) {
@@ -177,7 +184,7 @@ __device__ __forceinline__ void ldmatrix_x4_trans(uint32_t r[4], const void* sha
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"((uint32_t)__cvta_generic_to_shared(shared)));
 #else
-  emulated::ldmatrix(r, shared, 4, true);
+  emulated::ldmatrix<4, true>(r, shared);
 #endif
 }
 /** Two of them; the addresses of lanes from 16 on are not read. */
@@ -185,14 +192,14 @@ __device__ __forceinline__ void ldmatrix_x2(uint32_t r[2], const void* shared) {
 #if !defined(BK_CUDA_EMULATED)
   asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"((uint32_t)__cvta_generic_to_shared(shared)));
 #else
-  emulated::ldmatrix(r, shared, 2, false);
+  emulated::ldmatrix<2, false>(r, shared);
 #endif
 }
 __device__ __forceinline__ void ldmatrix_x2_trans(uint32_t r[2], const void* shared) {
 #if !defined(BK_CUDA_EMULATED)
   asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"((uint32_t)__cvta_generic_to_shared(shared)));
 #else
-  emulated::ldmatrix(r, shared, 2, true);
+  emulated::ldmatrix<2, true>(r, shared);
 #endif
 }
 
@@ -202,6 +209,7 @@ __device__ __forceinline__ void cp_async16(void* shared, const void* global, boo
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)), "l"(global), "r"(valid ? 16 : 0)
                : "memory");
 #else
+  if (((uintptr_t)shared | (uintptr_t)global) % 16 != 0) cuda_emulation::fail("cp.async of %p to %p, which are not both 16-byte aligned", global, shared);
   emulated::Copies& mine = emulated::copies();
   const emulated::Copy copy = {shared, global, valid, mine.groups};
   mine.draws = mine.draws * 1664525u + 1013904223u;
