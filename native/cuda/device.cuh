@@ -88,8 +88,8 @@ __device__ __forceinline__ char* dynamic_shared() {
 /** A parameter's gradient is added to: `accumulate` of its record, or of this run (ops.def). */
 __device__ __forceinline__ bool accumulates(const RunState* state, bool accumulate) { return accumulate || state->scalars[kScalar_accumulate] != 0; }
 
-constexpr int ceil_div(int64_t a, int64_t b) { return (int)((a + b - 1) / b); }
-constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
+__host__ __device__ constexpr int ceil_div(int64_t a, int64_t b) { return (int)((a + b - 1) / b); }
+__host__ __device__ constexpr int64_t round_up(int64_t a, int64_t b) { return (a + b - 1) / b * b; }
 
 }  // namespace cuda
 }  // namespace bk

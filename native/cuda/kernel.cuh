@@ -26,12 +26,12 @@ struct Rows {
 
 /** A check of int32 data on the device. The first that fails (in the order of the checks, then of the rows) is what the run reports. */
 struct Check {
-  const char* where;    // operand, such as "ids"
+  const char* where;  // operand, such as "ids"
   int record;
   const int32_t* data;
-  bool borders;         // of data[row] - data[row - 1] instead: see check_borders
-  int64_t low, high;    // expected low <= value < high
-  int high_symbol;      // the row symbol whose count is added to `high`; -1: none
+  bool borders;       // of data[row] - data[row - 1] instead: see check_borders
+  int64_t low, high;  // expected low <= value < high
+  int high_symbol;    // the row symbol whose count is added to `high`; -1: none
 };
 
 /** Where a kernel says that a check failed: the least of (check << 32 | row); all ones while none has. */
@@ -54,15 +54,15 @@ constexpr int kMaxChecks = 4096;
 /** What a launcher may use. */
 struct Launch {
   cudaStream_t stream;
-  const RunState* state;  // on the device
-  Failure* failure;       // on the device
-  char* scratch;          // on the device; shared by all records, used by one after another
-  bool measuring;         // only asks how much scratch the records need: nothing is launched, and operands are only there or not
+  const RunState* state;               // on the device
+  Failure* failure;                    // on the device
+  char* scratch;                       // on the device; shared by all records, used by one after another
+  bool measuring;                      // only asks how much scratch the records need: nothing is launched, and operands are only there or not
   int64_t scratch_used, scratch_most;  // of this record, of all records so far
   int record;
   int multiprocessors;
-  int shared_bytes;  // that a block may have
-  int capability;    // 80, 90, 100
+  int shared_bytes;   // that a block may have
+  int capability;     // 80, 90, 100
   cudaError_t error;  // the first
   Check* checks;
   int check_count;

@@ -1,0 +1,62 @@
+// A packed weight: w [N, K] in the type of the products that read it, its rows a multiple of 16 bytes apart, so that they are copied to
+// shared memory as they are. Products for x w^T and for dy w read the same form; N and K are filled up to multiples of 8 with zeros.
+#pragma once
+#include "device.cuh"
+
+namespace bk {
+namespace cuda {
+
+constexpr int kPackedUnit = 8;
+
+/** Elements from one row of a packed weight to the next. */
+__host__ __device__ constexpr int64_t packed_pitch(int64_t K) { return round_up(K, kPackedUnit); }
+
+constexpr int64_t packed_words(ElementType product, int64_t N, int64_t K) {
+  return round_up(N, kPackedUnit) * packed_pitch(K) * (product == kBfloat16 ? 2 : 4) / 4;
+}
+
+/** That the targets have room: how many words they have is the caller's number, how many it takes is the kernels'. */
+inline Status check_packed(const void* forward, const void* backward, ElementType product, int64_t N, int64_t K, int64_t forward_words,
+                           int64_t backward_words) {
+  const int64_t needed = packed_words(product, N, K);
+  if (forward && forward_words < needed) return {"forward", 0, forward_words, needed, INT64_MAX};
+  if (backward && backward_words < needed) return {"backward", 0, backward_words, needed, INT64_MAX};
+  return kOk;
+}
+
+/** Where the elements of w [N, K] are packed: as T, which is the product's type. Either place may be null. */
+template <class T>
+struct PackedTarget {
+  T *forward, *backward;
+  int N, K;
+
+  /** V consecutive elements from index of w on, which are of one row: V divides K. With them the zeros that follow a row and the last one. */
+  template <int V>
+  __device__ __forceinline__ void store(int64_t index, const float (&values)[V]) const {
+    struct alignas(V * sizeof(T)) Elements {
+      T at[V];
+    } elements;
+#pragma unroll
+    for (int i = 0; i < V; i++) elements.at[i] = from_float<T>(values[i]);
+    const int64_t pitch = packed_pitch(K);
+    int64_t place = index;
+    if (pitch != K || N % kPackedUnit != 0) {
+      const int n = (int)(index / K), k = (int)(index - (int64_t)n * K), rows = n == N - 1 ? (int)round_up(N, kPackedUnit) : n + 1;
+      const int end = k + V == K ? (int)pitch : k + V;
+      place = n * pitch + k;
+      for (int row = n; row < rows; row++)
+        for (int column = row == n ? k + V : k; column < end; column++) zero(row * pitch + column);
+    }
+    if (forward) *(Elements*)(forward + place) = elements;
+    if (backward) *(Elements*)(backward + place) = elements;
+  }
+
+ private:
+  __device__ void zero(int64_t place) const {
+    if (forward) forward[place] = from_float<T>(0.0f);
+    if (backward) backward[place] = from_float<T>(0.0f);
+  }
+};
+
+}  // namespace cuda
+}  // namespace bk
