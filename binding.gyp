@@ -43,7 +43,7 @@
         "native/runtime/ops.cc",
         "native/runtime/pool.cc",
         "native/runtime/text.cc",
-        "native/runtime/queue.cc",
+        "native/runtime/queue.cc", "native/runtime/peak.cc",
         "native/runtime/system.cc",
         "native/runtime/cpu.cc",
         "native/runtime/pages.cc"

@@ -1,5 +1,6 @@
 // What the device reaches in a second (bk_measure_peak): multiply-adds and products in registers, and memory that no cache holds.
-#include "../runtime/system.h"
+#include <chrono>
+
 #include "engine.h"
 #include "tensor_core.cuh"
 
@@ -84,12 +85,13 @@ double bk_measure_peak(bk_engine* engine, int peak, double seconds) {
   cudaError_t e = cudaMalloc((void**)&data, (size_t)bytes);
   if (e == cudaSuccess) e = cudaMemsetAsync(data, 0, (size_t)bytes, d.stream);
   double done = 0;
-  const double start = bk::clock_seconds();
-  while (e == cudaSuccess && bk::clock_seconds() - start < seconds) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+  while (e == cudaSuccess && elapsed() < seconds) {
     done += launch_once(d, peak, data);
     e = cudaStreamSynchronize(d.stream);
   }
-  const double rate = done / (bk::clock_seconds() - start);
+  const double rate = done / elapsed();
   cudaFree(data);
   char message[256];
   return device_check(d, e, "Measuring", message, sizeof message) ? 0 : rate;
