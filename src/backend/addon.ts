@@ -14,7 +14,11 @@ import { MAIN, RELEASE, SCOPE } from './prebuilt.ts'
 export interface Addon {
   readonly opsHash: bigint
   /** `library`: the file of one with the kernels, in place of the addon's own. */
-  readonly Engine: new (isa: string, threads: number, library?: string) => NativeEngine
+  readonly Engine: new (
+    isa: string,
+    threads: number,
+    library?: string,
+  ) => NativeEngine
   readonly Memory: new (engine: NativeEngine) => NativeMemory
   readonly Program: new (engine: NativeEngine, plan: Int32Array) => NativeProgram
 }

@@ -49,10 +49,7 @@ const PROBLEM_TYPES: readonly ClassificationProblem[] = [
   'regression',
 ]
 
-export function oneOf<Name extends string>(
-  flag: string,
-  available: readonly Name[],
-) {
+export function oneOf<Name extends string>(flag: string, available: readonly Name[]) {
   return (text: string): Name => {
     const found = available.find((name) => name === text)
     if (found !== undefined) return found
