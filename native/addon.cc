@@ -306,7 +306,7 @@ Napi::Value Program::Run(const Napi::CallbackInfo& info) {
   {
     std::lock_guard<std::mutex> lock(own.mutex);
     error = library_->run_start(handle_.get(), memory->handle.get(), scalars.Data(), scalars.ElementLength(), seconds, job_ended, job.get(), &job->run, message,
-                         sizeof message);
+                                sizeof message);
     if (!error) {
       if (own.jobs.empty()) own.deliver.Ref(env);
       own.jobs.insert(job.get());

@@ -7,8 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Marks the functions for scripts/build-wasm.mjs, which exports them. The addon has them in itself, and exports none.
+// Marks the functions for scripts/build-wasm.mjs, which exports them, as a library does that is opened by the addon. The addon has them in
+// itself, and exports none.
+#if defined(BK_LIBRARY)
+#define BK_EXPORT __attribute__((visibility("default")))
+#else
 #define BK_EXPORT
+#endif
 
 #ifdef __cplusplus
 extern "C" {

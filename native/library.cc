@@ -43,10 +43,10 @@ const Library* open_library(const std::string& file, std::string* message) {
   void* handle = load(file, message);
   if (!handle) return nullptr;
   std::unique_ptr<Library> library(new Library);
-#define BK_MEMBER(name)                                                                                  \
+#define BK_MEMBER(name)                                                                       \
   if (!(library->name = reinterpret_cast<decltype(&bk_##name)>(find(handle, "bk_" #name)))) { \
-    *message = file + " has no bk_" #name;                                                               \
-    return nullptr;                                                                                      \
+    *message = file + " has no bk_" #name;                                                    \
+    return nullptr;                                                                           \
   }
   BK_FUNCTIONS(BK_MEMBER)
 #undef BK_MEMBER

@@ -19,8 +19,8 @@ int fail(int error, char* message, size_t capacity, const char* text) {
 }
 
 int data_error(const Program& program, int record, const Status& s, char* message, size_t capacity) {
-  write_text(message, capacity, "%s: %s[%lld] is %lld, expected at least %lld and below %lld", program.plan.record[record].op->name, s.where,
-             (long long)s.row, (long long)s.value, (long long)s.low, (long long)s.high);
+  write_text(message, capacity, "%s: %s[%lld] is %lld, expected at least %lld and below %lld", program.plan.record[record].op->name, s.where, (long long)s.row,
+             (long long)s.value, (long long)s.low, (long long)s.high);
   return BK_DATA;
 }
 

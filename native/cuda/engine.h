@@ -17,15 +17,15 @@ struct Buffer {
 struct Device {
   cudaDeviceProp properties;
   int driver, runtime;
-  cudaStream_t stream;  // of runs
-  cudaStream_t copies;  // of what is written and read between them: not the same, which may be capturing
+  cudaStream_t stream;     // of runs
+  cudaStream_t copies;     // of what is written and read between them: not the same, which may be capturing
   RunState* state;         // on the device
   RunState* pinned_state;  // where a run's is copied from
   Failure* failure;        // on the device
   Failure* pinned_failure;
-  Buffer scratch;       // of the record that runs; grows between runs
-  bool lost;            // an error that every later call would give as well
-  char reason[160];     // of the loss
+  Buffer scratch;    // of the record that runs; grows between runs
+  bool lost;         // an error that every later call would give as well
+  char reason[160];  // of the loss
 };
 
 /** What plans are checked against: no op has kernels of the CPU's kind, nor scratch that its checks could know. */

@@ -69,8 +69,7 @@ int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes, char* messag
   if (is_transient(arena)) bk_memory_release(memory, arena);  // so that old and new are never both in memory
   char what[80];
   write_text(what, sizeof what, "An arena of %lld bytes", (long long)bytes);
-  if (const int error =
-          device_check(device, grow(&memory->base[arena], memory->bytes[arena], (int64_t)bytes, device.copies), what, message, capacity))
+  if (const int error = device_check(device, grow(&memory->base[arena], memory->bytes[arena], (int64_t)bytes, device.copies), what, message, capacity))
     return error;
   memory->bytes[arena] = (int64_t)bytes;
   static_cast<Memory*>(memory)->changes++;
