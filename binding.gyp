@@ -43,7 +43,7 @@
         "native/runtime/ops.cc",
         "native/runtime/pool.cc",
         "native/runtime/text.cc",
-        "native/runtime/queue.cc",
+        "native/runtime/queue.cc", "native/runtime/peak.cc",
         "native/runtime/system.cc",
         "native/runtime/cpu.cc",
         "native/runtime/pages.cc"
@@ -59,7 +59,7 @@
     },
     {
       "target_name": "bertkit",
-      "sources": ["native/addon.cc"],
+      "sources": ["native/addon.cc", "native/library.cc"],
       "include_dirs": ["<!(node -p \"require('node-addon-api').include_dir\")"],
       "defines": ["NAPI_VERSION=9", "NODE_ADDON_API_CPP_EXCEPTIONS_ALL", "NODE_API_SWALLOW_UNTHROWABLE_EXCEPTIONS",
         "NAPI_CPP_CUSTOM_NAMESPACE=bertkit"],

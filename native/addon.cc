@@ -17,10 +17,11 @@
 #include <dlfcn.h>
 #endif
 
-#include "api.h"
+#include "library.h"
 
 namespace {
 
+using bk::Library;
 using EngineHandle = std::shared_ptr<bk_engine>;
 using MemoryHandle = std::shared_ptr<bk_memory>;
 using ProgramHandle = std::shared_ptr<bk_program>;
@@ -40,6 +41,7 @@ struct Instance {
 /** A run in flight. Handles keep what it uses alive even when JavaScript disposes of it meanwhile. */
 struct Job {
   Instance* instance;
+  const Library* library;
   double id;
   EngineHandle engine;
   ProgramHandle program;
@@ -88,26 +90,34 @@ class Engine : public Napi::ObjectWrap<Engine> {
         {InstanceMethod<&Engine::Describe>("describe"), InstanceMethod<&Engine::MeasurePeak>("measurePeak"), InstanceMethod<&Engine::Cancel>("cancel")});
   }
 
+  /** Engine(instruction set, threads, file of a library): the library's kernels in place of the addon's own. */
   explicit Engine(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Engine>(info) {
     const std::string isa = info[0].IsString() ? info[0].As<Napi::String>().Utf8Value() : "";
+    library = bk::own_library();
+    if (info[2].IsString()) {
+      std::string reason;
+      library = bk::open_library(info[2].As<Napi::String>().Utf8Value(), &reason);
+      if (!library) raise(info.Env(), BK_DEVICE, reason);
+    }
     char message[256];
     bk_engine* engine;
-    if (const int error = bk_open(isa.empty() ? nullptr : isa.c_str(), (int)number(info, 1), &engine, message, sizeof message))
+    if (const int error = library->open(isa.empty() ? nullptr : isa.c_str(), (int)number(info, 1), &engine, message, sizeof message))
       raise(info.Env(), error, message);
-    handle = EngineHandle(engine, bk_close);
+    handle = EngineHandle(engine, library->close);
   }
 
+  const Library* library;
   EngineHandle handle;
 
  private:
   Napi::Value Describe(const Napi::CallbackInfo& info) {
     char json[1024];
-    bk_describe(handle.get(), json, sizeof json);
+    library->describe(handle.get(), json, sizeof json);
     return Napi::String::New(info.Env(), json);
   }
 
   Napi::Value MeasurePeak(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), bk_measure_peak(handle.get(), (int)number(info, 0), number(info, 1)));
+    return Napi::Number::New(info.Env(), library->measure_peak(handle.get(), (int)number(info, 0), number(info, 1)));
   }
 
   void Cancel(const Napi::CallbackInfo& info) {
@@ -115,7 +125,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
     const double id = number(info, 0);
     std::lock_guard<std::mutex> lock(own.mutex);
     for (Job* job : own.jobs)
-      if (job->id == id && !job->ended) bk_run_cancel(job->run);
+      if (job->id == id && !job->ended) job->library->run_cancel(job->run);
   }
 };
 
@@ -134,13 +144,16 @@ class Memory : public Napi::ObjectWrap<Memory> {
 
   explicit Memory(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Memory>(info), busy(std::make_shared<int>(0)) {
     const Engine* engine = unwrap<Engine>(info.Env(), info[0], instance(info.Env()).engine, "an Engine");
+    library = engine->library;
     bk_memory* memory;
-    if (const int error = bk_memory_create(engine->handle.get(), &memory)) raise(info.Env(), error, "No memory for a model");
-    handle = MemoryHandle(memory, bk_memory_free);
+    if (const int error = library->memory_create(engine->handle.get(), &memory)) raise(info.Env(), error, "No memory for a model");
+    engine_ = engine->handle;
+    handle = MemoryHandle(memory, library->memory_free);
   }
 
   void Finalize(Napi::Env env) override { release(env); }
 
+  const Library* library;
   MemoryHandle handle;
   std::shared_ptr<int> busy;
 
@@ -156,8 +169,8 @@ class Memory : public Napi::ObjectWrap<Memory> {
     const int arena = (int)number(info, 0);
     const double bytes = number(info, 1);
     if (!(bytes >= 0 && bytes <= 9e15)) raise(info.Env(), BK_ARGUMENT, "Expected a number of bytes");
-    if (const int error = bk_memory_reserve(memory, arena, (uint64_t)bytes))
-      raise(info.Env(), error, "No memory for an arena of " + std::to_string((uint64_t)bytes) + " bytes");
+    char message[256];
+    if (const int error = library->memory_reserve(memory, arena, (uint64_t)bytes, message, sizeof message)) raise(info.Env(), error, message);
     const int64_t grown = (int64_t)bytes - sizes_[arena];
     if (grown > 0) {  // tell V8 about native bytes, so that garbage is collected in time
       sizes_[arena] += grown;
@@ -168,7 +181,7 @@ class Memory : public Napi::ObjectWrap<Memory> {
   void Release(const Napi::CallbackInfo& info) {
     bk_memory* memory = idle(info);
     const int arena = (int)number(info, 0);
-    if (const int error = bk_memory_release(memory, arena)) raise(info.Env(), error, "No such arena");
+    if (const int error = library->memory_release(memory, arena)) raise(info.Env(), error, "No such arena");
     if (sizes_[arena]) Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -sizes_[arena]);
     sizes_[arena] = 0;
   }
@@ -178,7 +191,7 @@ class Memory : public Napi::ObjectWrap<Memory> {
     if (!info[2].IsTypedArray()) raise(info.Env(), BK_ARGUMENT, "Expected a typed array");
     const Napi::TypedArray view = info[2].As<Napi::TypedArray>();
     const char* data = (const char*)view.ArrayBuffer().Data() + view.ByteOffset();
-    if (const int error = bk_memory_write(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength()))
+    if (const int error = library->memory_write(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength()))
       raise(info.Env(), error, "The range lies outside the arena");
   }
 
@@ -187,7 +200,7 @@ class Memory : public Napi::ObjectWrap<Memory> {
     if (!info[2].IsTypedArray()) raise(info.Env(), BK_ARGUMENT, "Expected a typed array");
     const Napi::TypedArray view = info[2].As<Napi::TypedArray>();
     char* data = (char*)view.ArrayBuffer().Data() + view.ByteOffset();
-    if (const int error = bk_memory_read(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength()))
+    if (const int error = library->memory_read(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength()))
       raise(info.Env(), error, "The range lies outside the arena");
   }
 
@@ -203,6 +216,7 @@ class Memory : public Napi::ObjectWrap<Memory> {
     }
   }
 
+  EngineHandle engine_;  // outlives the memory
   int64_t sizes_[kArenaCount] = {};
 };
 
@@ -217,10 +231,11 @@ class Program : public Napi::ObjectWrap<Program> {
     const Napi::Int32Array plan = typed_array<Napi::Int32Array>(info, 1, napi_int32_array);
     char message[256];
     bk_program* program;
-    if (const int error = bk_program_create(engine->handle.get(), plan.Data(), plan.ElementLength(), &program, message, sizeof message))
+    library_ = engine->library;
+    if (const int error = library_->program_create(engine->handle.get(), plan.Data(), plan.ElementLength(), &program, message, sizeof message))
       raise(info.Env(), error, message);
     engine_ = engine->handle;
-    handle_ = ProgramHandle(program, bk_program_free);
+    handle_ = ProgramHandle(program, library_->program_free);
   }
 
  private:
@@ -228,6 +243,7 @@ class Program : public Napi::ObjectWrap<Program> {
   Napi::Value Run(const Napi::CallbackInfo& info);
   void Dispose(const Napi::CallbackInfo&) { handle_.reset(); }
 
+  const Library* library_;
   EngineHandle engine_;
   ProgramHandle handle_;
 };
@@ -273,22 +289,24 @@ Napi::Value Program::Run(const Napi::CallbackInfo& info) {
   const Napi::Float64Array scalars = typed_array<Napi::Float64Array>(info, 1, napi_float64_array);
   if (!info[2].IsFunction()) raise(env, BK_ARGUMENT, "Expected a function as argument 2");
   if (!handle_ || !memory->handle) raise(env, BK_ARGUMENT, "The program or the memory was disposed");
+  if (memory->library != library_) raise(env, BK_ARGUMENT, "The memory belongs to another backend");
   std::unique_ptr<Job> job(new Job);
   job->instance = &own;
+  job->library = library_;
   job->id = own.next_id++;
   job->engine = engine_;
   job->program = handle_;
   job->memory = memory->handle;
   job->busy = memory->busy;
   job->callback = Napi::Persistent(info[2].As<Napi::Function>());
-  if (info[3].ToBoolean()) job->seconds.resize(bk_program_records(handle_.get()));
+  if (info[3].ToBoolean()) job->seconds.resize(library_->program_records(handle_.get()));
   double* seconds = job->seconds.empty() ? nullptr : job->seconds.data();
   char message[256] = "";
   int error;
   {
     std::lock_guard<std::mutex> lock(own.mutex);
-    error = bk_run_start(handle_.get(), memory->handle.get(), scalars.Data(), scalars.ElementLength(), seconds, job_ended, job.get(), &job->run, message,
-                         sizeof message);
+    error = library_->run_start(handle_.get(), memory->handle.get(), scalars.Data(), scalars.ElementLength(), seconds, job_ended, job.get(), &job->run, message,
+                                sizeof message);
     if (!error) {
       if (own.jobs.empty()) own.deliver.Ref(env);
       own.jobs.insert(job.get());
@@ -303,7 +321,7 @@ Napi::Value Program::Run(const Napi::CallbackInfo& info) {
 void stop_jobs(Instance* own) {
   std::unique_lock<std::mutex> lock(own->mutex);
   for (Job* job : own->jobs)
-    if (!job->ended) bk_run_cancel(job->run);
+    if (!job->ended) job->library->run_cancel(job->run);
   own->ended.wait(lock, [&] {
     for (Job* job : own->jobs)
       if (!job->ended) return false;

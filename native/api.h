@@ -7,8 +7,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Marks the functions for scripts/build-wasm.mjs, which exports them. The addon has them in itself, and exports none.
+// Marks the functions for scripts/build-wasm.mjs, which exports them, as a library does that is opened by the addon. The addon has them in
+// itself, and exports none.
+#if defined(BK_LIBRARY)
+#define BK_EXPORT __attribute__((visibility("default")))
+#else
 #define BK_EXPORT
+#endif
 
 #ifdef __cplusplus
 extern "C" {
@@ -21,6 +26,7 @@ enum bk_error {
   BK_DATA = 3,       // an index in the data is out of range: id, label, sequence border
   BK_CANCELLED = 4,  // bk_cancel was called
   BK_ARGUMENT = 5,   // an argument of the call is out of range
+  BK_DEVICE = 6,     // there is no device, or it is lost: what the process had on it is gone
 };
 
 typedef struct bk_engine bk_engine;    // an instruction set, a number of threads; kernels run on one pool per process
@@ -45,7 +51,7 @@ BK_EXPORT void bk_memory_free(bk_memory*);
  * Makes an arena at least `bytes` large, zero-filled where it is new. Contents are kept, but not those of activations and io.
  * Never during a run on this memory.
  */
-BK_EXPORT int bk_memory_reserve(bk_memory*, int arena, uint64_t bytes);
+BK_EXPORT int bk_memory_reserve(bk_memory*, int arena, uint64_t bytes, char* message, size_t capacity);
 /** Gives an arena's memory back: it is empty then. Never during a run on this memory. */
 BK_EXPORT int bk_memory_release(bk_memory*, int arena);
 /** Copies bytes in or out of an arena; BK_ARGUMENT if the range does not lie inside it. Never during a run on this memory. */

@@ -1,4 +1,4 @@
-// Formats the C++ of native/ and test/native/ with clang-format and the rules of .clang-format.
+// Formats the C++ and CUDA of native/ and test/native/ with clang-format and the rules of .clang-format.
 //   node scripts/clang-format.mjs [--check]     --check changes nothing and fails when a file is not formatted
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..')
 // ops.def is a table whose lines are read by scripts/ops-table.mjs too.
-const isSource = (file) => /\.(cc|h|inl)$/.test(file)
+const isSource = (file) => /\.(cc|cu|cuh|h|inl)$/.test(file)
 const sources = ['native', path.join('test', 'native')]
   .filter((folder) => fs.existsSync(path.join(root, folder)))
   .flatMap((folder) =>

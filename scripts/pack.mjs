@@ -1,10 +1,11 @@
 // Stages what is published into out/packages, and packs it:
 //
-//   node scripts/pack.mjs [--prebuilds FOLDER] [--out FOLDER]
+//   node scripts/pack.mjs [--prebuilds FOLDER] [--cuda FILE] [--out FOLDER]
 //
 // bertkit/                 the main package: TypeScript's output with types, WebAssembly, the assets, and the sources that build the addon
 // SCOPE/PLATFORM/          an addon and nothing else, for each FOLDER/PLATFORM/bertkit.node (default: prebuilds)
-// *.tgz                    both, as npm packs them; two runs give the same bytes
+// SCOPE/cuda-linux-x64/    the CUDA library and nothing else, where FILE is there (default: out/cuda/libbertkit_cuda.so)
+// *.tgz                    all, as npm packs them; two runs give the same bytes
 //
 // The package.json of bertkit is the root's without what is for its development, and with the platforms' packages as optional
 // dependencies of exactly this version. The root's cannot name them: npm ci would look for packages that are not published yet.
@@ -13,7 +14,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
 import { main, npm, root, run, Stop } from './command.mjs'
-import { MAIN, PLATFORMS, packageOf } from './platforms.mjs'
+import { CUDA, MAIN, PLATFORMS, packageOf } from './platforms.mjs'
 import { vendor } from './vendor.mjs'
 
 const at = (...parts) => path.join(root, ...parts)
@@ -22,6 +23,7 @@ const WASM = ['bertkit', 'bertkit-threads', 'bertkit-relaxed', 'bertkit-relaxed-
 const { values } = parseArgs({
   options: {
     prebuilds: { type: 'string', default: at('prebuilds') },
+    cuda: { type: 'string', default: at('out', 'cuda', 'libbertkit_cuda.so') },
     out: { type: 'string', default: at('out', 'packages') },
   },
 })
@@ -116,14 +118,14 @@ async function stageMain(folder, addons) {
   if (unknown.length > 0) throw new Stop(`${unknown.join(', ')} would have to be dependencies: vendor them`)
 }
 
-function stagePlatform(folder, { name, file }) {
-  const { title, os, cpu, libc } = PLATFORMS[name]
+/** A package with one file of native kernels, `as` that name. `fits`: how it comes to whoever needs it. */
+function stageKernels(folder, { name, file, as, fits, title, os, cpu, libc }) {
   fs.mkdirSync(folder, { recursive: true })
-  fs.copyFileSync(file, path.join(folder, 'bertkit.node'))
+  fs.copyFileSync(file, path.join(folder, as))
   copy(folder, 'LICENSE', 'NOTICE')
   fs.writeFileSync(
     path.join(folder, 'README.md'),
-    `# ${packageOf(name)}\n\nThe native kernels of [${MAIN}](https://www.npmjs.com/package/${MAIN}) for ${title}. npm installs this package with\n${MAIN} where it fits; it is of no use alone.\n`,
+    `# ${packageOf(name)}\n\nThe native kernels of [${MAIN}](https://www.npmjs.com/package/${MAIN}) for ${title}. ${fits}; it is of no use alone.\n`,
   )
   writeJson(path.join(folder, 'package.json'), {
     name: packageOf(name),
@@ -134,8 +136,8 @@ function stagePlatform(folder, { name, file }) {
     cpu: [cpu],
     ...(libc && { libc: [libc] }),
     type: 'commonjs',
-    main: 'bertkit.node',
-    files: ['bertkit.node', 'NOTICE'],
+    main: as,
+    files: [as, 'NOTICE'],
     publishConfig,
   })
 }
@@ -162,6 +164,12 @@ main('pack', async () => {
     console.error(`pack: addons of ${addons.map(({ name }) => name).join(', ') || 'no platform'} are in ${prebuilds}`)
   fs.rmSync(out, { recursive: true, force: true })
   await stageMain(path.join(out, 'bertkit'), addons)
-  for (const addon of addons) stagePlatform(path.join(out, packageOf(addon.name)), addon)
-  pack(['bertkit', ...addons.map((addon) => packageOf(addon.name))])
+  const automatic = { as: 'bertkit.node', fits: `npm installs this package with\n${MAIN} where it fits` }
+  const chosen = { as: 'libbertkit_cuda.so', fits: `npm install ${packageOf(CUDA.name)}\nadds it` }
+  const kernels = [
+    ...addons.map((addon) => ({ ...addon, ...automatic, ...PLATFORMS[addon.name] })),
+    ...(fs.existsSync(values.cuda) ? [{ ...CUDA, ...chosen, file: values.cuda }] : []),
+  ]
+  for (const one of kernels) stageKernels(path.join(out, packageOf(one.name)), one)
+  pack(['bertkit', ...kernels.map(({ name }) => packageOf(name))])
 })

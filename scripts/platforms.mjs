@@ -23,6 +23,15 @@ export function hostPlatform() {
 /** The oldest glibc that a prebuilt addon must run with. */
 export const GLIBC = '2.28'
 
+/** The package that nothing depends on: who has a GPU installs it. Its library is scripts/cuda.mjs's. */
+export const CUDA = {
+  name: 'cuda-linux-x64',
+  title: 'NVIDIA GPUs, Linux (glibc) on x64',
+  os: 'linux',
+  cpu: 'x64',
+  libc: 'glibc',
+}
+
 /** `os`, `cpu`, `libc`: what npm compares with a machine. `target`: what zig compiles for. */
 export const PLATFORMS = {
   'linux-x64': {

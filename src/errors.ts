@@ -112,12 +112,17 @@ export class AbortedError extends BertkitError {
   }
 }
 
+export type BackendErrorReason = 'memory' | 'unavailable' | 'absent' | 'device'
+
 /** No backend could be opened, or the opened one refused the work. */
 export class BackendError extends BertkitError {
   override readonly name = 'BackendError'
-  /** 'memory': there is not as much as was asked for. 'unavailable': nothing of this backend is here. */
-  readonly reason: 'memory' | 'unavailable' | undefined
-  constructor(message: string, { reason, ...options }: ErrorOptions & { reason?: 'memory' | 'unavailable' } = {}) {
+  /**
+   * 'memory': there is not as much as was asked for. 'unavailable': this backend cannot be used here. 'absent': it is not installed. 'device': the
+   * device is lost, and all models that were on it.
+   */
+  readonly reason: BackendErrorReason | undefined
+  constructor(message: string, { reason, ...options }: ErrorOptions & { reason?: BackendErrorReason } = {}) {
     super('ERR_BACKEND', message, options)
     this.reason = reason
   }

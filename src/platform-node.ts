@@ -1,5 +1,6 @@
 // Node, Deno and Bun: folders, the Hub's cache, the environment and the addon. Imported for its effect by src/index.ts.
 import { fileURLToPath } from 'node:url'
+import { openCuda } from './backend/cuda.ts'
 import { openSharedNative } from './backend/native.ts'
 import { nodeWasm } from './backend/wasm/node.ts'
 import { openWasm } from './backend/wasm/open.ts'
@@ -12,7 +13,8 @@ import { type Platform, registerPlatform } from './platform.ts'
 export const nodePlatform: Platform = {
   env: (name) => process.env[name],
   backends: [
-    { name: 'cpu', open: openSharedNative },
+    { name: 'cuda', open: openCuda },
+    { name: 'cpu', open: ({ isa, threads }) => openSharedNative({ isa, threads }) },
     { name: 'wasm', open: (options) => openWasm(nodeWasm, options) },
   ],
   async openModel(source, part, options) {

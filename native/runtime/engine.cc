@@ -164,14 +164,17 @@ int bk_memory_release(bk_memory* memory, int arena) {
   return BK_OK;
 }
 
-int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes) {
-  if (arena < 0 || arena >= kArenas || bytes > (uint64_t)1 << 34) return BK_ARGUMENT;
+int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes, char* message, size_t capacity) {
+  if (arena < 0 || arena >= kArenas || bytes > (uint64_t)1 << 34) return fail(BK_ARGUMENT, message, capacity, "There is no such arena");
   if ((int64_t)bytes <= memory->bytes[arena]) return BK_OK;
   if (is_transient(arena)) {  // freed first, so that old and new are never both in memory
     bk_memory_release(memory, arena);
   }
   char* larger = (char*)pages_grow(memory->base[arena], memory->bytes[arena], (int64_t)bytes);
-  if (!larger) return BK_MEMORY;
+  if (!larger) {
+    write_text(message, capacity, "No memory for an arena of %lld bytes", (long long)bytes);
+    return BK_MEMORY;
+  }
   memory->base[arena] = larger;
   memory->bytes[arena] = (int64_t)bytes;
   return BK_OK;

@@ -13,7 +13,12 @@ import { MAIN, RELEASE, SCOPE } from './prebuilt.ts'
 /** The addon's exports (native/addon.cc). */
 export interface Addon {
   readonly opsHash: bigint
-  readonly Engine: new (isa: string, threads: number) => NativeEngine
+  /** `library`: the file of one with the kernels, in place of the addon's own. */
+  readonly Engine: new (
+    isa: string,
+    threads: number,
+    library?: string,
+  ) => NativeEngine
   readonly Memory: new (engine: NativeEngine) => NativeMemory
   readonly Program: new (engine: NativeEngine, plan: Int32Array) => NativeProgram
 }
@@ -42,10 +47,10 @@ export interface NativeProgram {
 const HERE = here(import.meta.url)
 const require = createRequire(HERE)
 
-/** Where a build leaves the addon, from src/backend and from dist/backend alike; undefined where there is none, or this is in a bundle. */
-function builtHere(): string | undefined {
+/** What a build left here, from src/backend and from dist/backend alike; undefined where there is none, or this is in a bundle. */
+export function builtFile(name: string): string | undefined {
   const root = path.resolve(path.dirname(fileURLToPath(HERE)), '../..')
-  const file = path.join(root, 'build', 'Release', 'bertkit.node')
+  const file = path.join(root, name)
   try {
     // two folders above a bundle lies what is nobody's, and anybody might put a library there
     const { name } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { name?: unknown }
@@ -118,7 +123,7 @@ function loadPackage(): Addon {
 
 /** What a build made here, and where that cannot be loaded, as in files that were copied from another system, the package's. */
 function loadFirst(): Addon {
-  const built = builtHere()
+  const built = builtFile(path.join('build', 'Release', 'bertkit.node'))
   if (!built) return loadPackage()
   try {
     return load(built)

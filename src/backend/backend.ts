@@ -1,8 +1,8 @@
 import type { Arena } from '../graph/op-table.ts'
 import type { Plan } from '../graph/plan.ts'
 
-export type BackendName = 'cpu' | 'wasm'
-export type BackendChoice = 'auto' | BackendName | 'cuda'
+export type BackendName = 'cpu' | 'cuda' | 'wasm'
+export type BackendChoice = 'auto' | BackendName
 
 export interface ProductDescription {
   /** What multiplies. */
@@ -10,7 +10,7 @@ export interface ProductDescription {
   /** The tile of sums that registers hold. */
   readonly rows: number
   readonly columns: number
-  /** The depth of a packed weight is a multiple of `unit`, its width of `columns`, and its elements have `bytes`. */
+  /** The depth of a packed weight is a multiple of `unit`, its width of `columns`, and its elements have `bytes`; 0: none is packed. */
   readonly unit: number
   readonly bytes: number
 }
@@ -18,10 +18,11 @@ export interface ProductDescription {
 /** What runs the plans, for `bertkit info`. */
 export interface BackendDescription {
   readonly backend: BackendName
-  /** Instruction set in use. */
+  /** Instruction set in use; of a GPU, its architecture. */
   readonly isa: string
   /** Instruction sets that this machine has, best first. */
   readonly isas: readonly string[]
+  /** What computes, by its name. */
   readonly cpu: string
   readonly threads: number
   /** The dtype that is faster here: what 'auto' means. */

@@ -1,7 +1,7 @@
 import { AbortedError, ArgumentError, BackendError, type BertkitError, PlanError } from '../errors.ts'
 
 /** bk_error of native/api.h */
-export const ErrorNumber = { plan: 1, memory: 2, data: 3, cancelled: 4, argument: 5 } as const
+export const ErrorNumber = { plan: 1, memory: 2, data: 3, cancelled: 4, argument: 5, device: 6 } as const
 
 /** The typed error of an error number and its text. */
 export function backendError(number: number, message: string): BertkitError {
@@ -14,6 +14,8 @@ export function backendError(number: number, message: string): BertkitError {
       return new AbortedError()
     case ErrorNumber.memory:
       return new BackendError(message, { reason: 'memory' })
+    case ErrorNumber.device:
+      return new BackendError(message, { reason: 'device' })
     default:
       return new BackendError(message)
   }

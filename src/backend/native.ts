@@ -1,4 +1,4 @@
-// The CPU backend: the addon behind the Backend interface.
+// The addon behind the Backend interface: the CPU's kernels, or those of a library with the same C interface.
 import { AbortedError, BackendError, type BertkitError, BusyError, DisposedError } from '../errors.ts'
 import type { Arena } from '../graph/op-table.ts'
 import type { Plan } from '../graph/plan.ts'
@@ -121,13 +121,19 @@ class NativeBackendProgram implements Program {
   }
 }
 
-/**
- * Opens the CPU backend. `isa` (an instruction set that the machine has) and `threads` default to the best and to the CPUs that the
- * process may use. A BackendError says what is missing.
- */
-export function openNative(options: { isa?: string; threads?: number } = {}): Backend {
+export interface NativeOptions {
+  /** An instruction set that the machine has; default: the best. */
+  readonly isa?: string
+  /** Default: the CPUs that the process may use. */
+  readonly threads?: number
+  /** The file of a library with native/api.h's functions, in place of the CPU's kernels. */
+  readonly library?: string
+}
+
+/** Opens the kernels. A BackendError says what is missing. */
+export function openNative(options: NativeOptions = {}): Backend {
   const addon = loadAddon()
-  const engine = translated(() => new addon.Engine(options.isa ?? '', options.threads ?? 0))
+  const engine = translated(() => new addon.Engine(options.isa ?? '', options.threads ?? 0, options.library))
   return {
     description: JSON.parse(engine.describe()) as BackendDescription,
     createMemory: () => new NativeBackendMemory(translated(() => new addon.Memory(engine))),
@@ -144,8 +150,8 @@ export function openNative(options: { isa?: string; threads?: number } = {}): Ba
 const opened = new Map<string, Backend>()
 
 /** The same, opened once for the same options: an engine is a handle on the one pool of the process, and models share it. */
-export function openSharedNative(options: { isa?: string; threads?: number }): Backend {
-  const key = `${options.isa ?? ''}/${options.threads ?? 0}`
+export function openSharedNative(options: NativeOptions): Backend {
+  const key = `${options.isa ?? ''}/${options.threads ?? 0}/${options.library ?? ''}`
   let open = opened.get(key)
   if (!open) {
     open = openNative(options)

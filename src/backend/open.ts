@@ -59,6 +59,7 @@ async function openFirst(
       }
       return opened
     } catch (error) {
+      if (error instanceof BackendError && error.reason === 'absent') continue // nobody has asked for it
       // what was asked for or built wrongly is no reason to take another
       if (!(error instanceof BackendError && error.reason === 'unavailable')) throw error
       reasons.push(error.message)

@@ -49,18 +49,11 @@ const PROBLEM_TYPES: readonly ClassificationProblem[] = [
   'regression',
 ]
 
-export function oneOf<Name extends string>(
-  flag: string,
-  available: readonly Name[],
-  later: Readonly<Record<string, string>> = {},
-) {
+export function oneOf<Name extends string>(flag: string, available: readonly Name[]) {
   return (text: string): Name => {
     const found = available.find((name) => name === text)
     if (found !== undefined) return found
-    if (Object.hasOwn(later, text)) throw new UsageError(`not available yet: ${flag} ${text}; ${later[text]}`)
-    throw new UsageError(
-      `Expected ${flag} to be one of ${[...available, ...Object.keys(later)].join(', ')} but received '${text}'`,
-    )
+    throw new UsageError(`Expected ${flag} to be one of ${available.join(', ')} but received '${text}'`)
   }
 }
 
@@ -92,8 +85,8 @@ export function addModelOptions(command: Command, { trains = false } = {}): Comm
   return command
     .option(
       '--backend <name>',
-      'where to run: cpu, the native kernels; wasm, the same as WebAssembly; or auto, the best that there is',
-      oneOf('--backend', ['auto', 'cpu', 'wasm'], { cuda: 'cpu and wasm are' }),
+      'where to run: cpu, the native kernels; cuda, an NVIDIA GPU; wasm, the kernels as WebAssembly; or auto, the best that there is',
+      oneOf('--backend', ['auto', 'cpu', 'cuda', 'wasm']),
       'auto',
     )
     .option(

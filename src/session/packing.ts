@@ -38,6 +38,7 @@ export class PackedWeights implements Packing {
    * be given back then. Nor in the first forward with new weights, which may be the only one.
    */
   serves(differentiate: boolean, version: number): boolean {
+    if (this.product.bytes === 0) return false
     if (!this.optional) return true
     if (differentiate) {
       this.invalidate()
@@ -50,7 +51,7 @@ export class PackedWeights implements Packing {
 
   /** Whether all can be computed without. */
   get optional(): boolean {
-    return this.product.bytes === 4
+    return this.product.bytes !== 2
   }
 
   /** There is no memory for them: from now on they serve nothing. */
@@ -105,7 +106,7 @@ export class PackedWeights implements Packing {
    * that are updated in part are stale from then on, and so are all of float32 words.
    */
   split(ranges: readonly UpdateRange[]): readonly UpdateRange[] {
-    if (this.product.bytes === 4) {
+    if (this.optional) {
       this.invalidate()
       return ranges
     }

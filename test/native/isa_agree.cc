@@ -32,7 +32,7 @@ bool run(const Plan& plan, const char* isa, int threads, std::vector<std::vector
   for (int i = 0; i < kArenas; i++) {
     std::vector<char> contents((size_t)(plan.units[i] * kUnit));
     fill(plan, i, contents.data(), random);
-    if (failed(bk_memory_reserve(memory, i, contents.size()), "reserve")) return false;
+    if (failed(bk_memory_reserve(memory, i, contents.size(), nullptr, 0), "reserve")) return false;
     if (failed(bk_memory_write(memory, i, 0, contents.data(), contents.size()), "write")) return false;
   }
   const std::vector<int32_t> words = plan.words();

@@ -24,7 +24,7 @@ describe.skipIf(reason)(`the linear memory${reason ? ` (${reason})` : ''}`, () =
     return instance.out()
   }
   const reserve = (memory: number, arena: Arena, bytes: number) =>
-    instance.exports.bk_memory_reserve(memory, arena, BigInt(bytes))
+    instance.exports.bk_memory_reserve(memory, arena, BigInt(bytes), 0, 0)
   const at = (memory: number, arena: Arena, bytes: number) =>
     instance.exports.bk_memory_at(memory, arena, 0n, BigInt(bytes))
 

@@ -170,7 +170,7 @@ class InlineMemory implements BackendMemory {
 
   reserve(arena: Arena, bytes: number): void {
     const handle = this.#idle()
-    const error = this.engine.call(({ exports }) => exports.bk_memory_reserve(handle, arena, BigInt(bytes)))
+    const error = this.engine.call(({ exports }) => exports.bk_memory_reserve(handle, arena, BigInt(bytes), 0, 0))
     if (error) {
       // what it was before is gone where the contents are not kept
       if (isTransient(arena) && error === ErrorNumber.memory) this.#bytes.delete(arena)
@@ -212,7 +212,8 @@ class InlineMemory implements BackendMemory {
       for (const arena of ARENAS) {
         const bytes = this.#bytes.get(arena)
         if (!bytes) continue
-        if (current.exports.bk_memory_reserve(this.#handle, arena, BigInt(bytes))) throw new BackendError('No room')
+        if (current.exports.bk_memory_reserve(this.#handle, arena, BigInt(bytes), 0, 0))
+          throw new BackendError('No room')
         if (isTransient(arena)) continue
         const source = from.memoryAt(old, arena, 0, bytes)
         const target = current.memoryAt(this.#handle, arena, 0, bytes)

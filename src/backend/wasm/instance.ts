@@ -12,7 +12,7 @@ export interface WasmExports {
   bk_describe(engine: number, json: number, capacity: number): void
   bk_memory_create(engine: number, memory: number): number
   bk_memory_free(memory: number): void
-  bk_memory_reserve(memory: number, arena: number, bytes: bigint): number
+  bk_memory_reserve(memory: number, arena: number, bytes: bigint, message: number, capacity: number): number
   bk_memory_release(memory: number, arena: number): number
   bk_memory_at(memory: number, arena: number, offset: bigint, bytes: bigint): number
   bk_program_create(

@@ -1,0 +1,102 @@
+// Arenas in device memory.
+#include <stdlib.h>
+
+#include "../runtime/text.h"
+#include "engine.h"
+
+using namespace bk;
+using namespace bk::cuda;
+
+namespace {
+
+/** What they hold does not outlive a run and its outputs. */
+constexpr bool is_transient(int arena) { return arena == kArena_activations || arena == kArena_io; }
+
+constexpr uint64_t kMostBytes = (uint64_t)1 << 34;
+
+Device& device_of(const bk_memory* memory) { return *static_cast<const Memory*>(memory)->engine->device; }
+
+/** A larger arena with what the smaller one held, and zeros behind it. */
+cudaError_t grow(char** base, int64_t bytes, int64_t larger, cudaStream_t stream) {
+  char* data = nullptr;
+  cudaError_t e = cudaMalloc((void**)&data, (size_t)larger);
+  if (e != cudaSuccess) return e;
+  if (bytes) e = cudaMemcpyAsync(data, *base, (size_t)bytes, cudaMemcpyDeviceToDevice, stream);
+  if (e == cudaSuccess) e = cudaMemsetAsync(data + bytes, 0, (size_t)(larger - bytes), stream);
+  if (e == cudaSuccess) e = cudaStreamSynchronize(stream);
+  if (e != cudaSuccess) {
+    cudaFree(data);
+    return e;
+  }
+  cudaFree(*base);
+  *base = data;
+  return cudaSuccess;
+}
+
+}  // namespace
+
+int bk_memory_create(bk_engine* engine, bk_memory** out) {
+  Memory* memory = (Memory*)calloc(1, sizeof(Memory));
+  *out = memory;
+  if (!memory) return BK_MEMORY;
+  memory->engine = static_cast<Engine*>(engine);
+  return BK_OK;
+}
+
+void bk_memory_free(bk_memory* memory) {
+  if (!memory) return;
+  for (int i = 0; i < kArenas; i++) cudaFree(memory->base[i]);
+  free(static_cast<Memory*>(memory));
+}
+
+int bk_memory_release(bk_memory* memory, int arena) {
+  if (arena < 0 || arena >= kArenas) return BK_ARGUMENT;
+  cudaFree(memory->base[arena]);
+  memory->base[arena] = nullptr;
+  memory->bytes[arena] = 0;
+  static_cast<Memory*>(memory)->changes++;
+  return BK_OK;
+}
+
+int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes, char* message, size_t capacity) {
+  Device& device = device_of(memory);
+  if (arena < 0 || arena >= kArenas || bytes > kMostBytes) {
+    write_text(message, capacity, "Expected an arena of at most %lld bytes but received arena %d of %lld", (long long)kMostBytes, arena, (long long)bytes);
+    return BK_ARGUMENT;
+  }
+  if (const int error = device_alive(device, message, capacity)) return error;
+  if ((int64_t)bytes <= memory->bytes[arena]) return BK_OK;
+  if (is_transient(arena)) bk_memory_release(memory, arena);  // so that old and new are never both in memory
+  char what[80];
+  write_text(what, sizeof what, "An arena of %lld bytes", (long long)bytes);
+  if (const int error = device_check(device, grow(&memory->base[arena], memory->bytes[arena], (int64_t)bytes, device.copies), what, message, capacity))
+    return error;
+  memory->bytes[arena] = (int64_t)bytes;
+  static_cast<Memory*>(memory)->changes++;
+  return BK_OK;
+}
+
+static bool has(const bk_memory* memory, int arena, uint64_t offset, uint64_t bytes) {
+  return arena >= 0 && arena < kArenas && bytes <= (uint64_t)memory->bytes[arena] && offset <= (uint64_t)memory->bytes[arena] - bytes;
+}
+
+/** Copies, and waits until it is done. */
+static int copy(const bk_memory* memory, void* to, const void* from, uint64_t bytes, cudaMemcpyKind kind) {
+  Device& device = device_of(memory);
+  char message[256];
+  if (const int error = device_alive(device, message, sizeof message)) return error;
+  if (!bytes) return BK_OK;
+  cudaError_t e = cudaMemcpyAsync(to, from, (size_t)bytes, kind, device.copies);
+  if (e == cudaSuccess) e = cudaStreamSynchronize(device.copies);
+  return device_check(device, e, "Copying", message, sizeof message);
+}
+
+int bk_memory_write(bk_memory* memory, int arena, uint64_t offset, const void* source, uint64_t bytes) {
+  if (!has(memory, arena, offset, bytes)) return BK_ARGUMENT;
+  return copy(memory, memory->base[arena] + offset, source, bytes, cudaMemcpyHostToDevice);
+}
+
+int bk_memory_read(const bk_memory* memory, int arena, uint64_t offset, void* target, uint64_t bytes) {
+  if (!has(memory, arena, offset, bytes)) return BK_ARGUMENT;
+  return copy(memory, target, memory->base[arena] + offset, bytes, cudaMemcpyDeviceToHost);
+}

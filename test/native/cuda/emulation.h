@@ -1,0 +1,53 @@
+// What the parts of the emulation know of each other.
+#pragma once
+#include <cuda_runtime.h>
+#include <mutex>
+
+namespace cuda_emulation {
+
+/** Held while anything of the emulation goes on. */
+std::recursive_mutex& process_lock();
+
+/** What the environment says (cuda_runtime.h). */
+struct Settings {
+  enum { kWorks, kNoDriver, kNoDevice, kOldDriver } computer;
+  int major, minor, multiprocessors;
+  size_t bytes;
+  bool reverse, hide;
+  long fail_at;  // a count of launches; 0: none fails
+};
+const Settings& settings();
+/** Bytes of shared memory that a block may have. */
+int most_shared();
+
+/** All blocks of a kernel, one after another. On failure the device is broken from then on. */
+cudaError_t run_blocks(KernelOperation&);
+
+/** What cudaGetErrorString adds for this error, until it is told another. */
+void explain(cudaError_t, const char* format, ...) __attribute__((format(printf, 2, 3)));
+/** Sets an error that every later call returns. */
+cudaError_t break_device(cudaError_t);
+/** What every call begins with: why it cannot work at all. */
+cudaError_t usable();
+/** Notes an error for cudaGetLastError and returns it. */
+cudaError_t note(cudaError_t);
+
+/** Whether device memory holds this range. */
+bool on_device(const void*, size_t bytes);
+/** Whether any byte of this range is device memory. */
+bool touches_device(const void*, size_t bytes);
+/** Says in words where an address lies. */
+void describe_address(const void*, char* text, size_t capacity);
+/** Lets the host touch device memory, or not any longer. */
+void show_device_memory(bool shown);
+
+/** While it lives, device memory can be touched. */
+struct Shown {
+  Shown() { show_device_memory(true); }
+  ~Shown() { show_device_memory(false); }
+};
+
+/** A stream that notes for a graph, with a mode that forbids what the whole process does besides. */
+bool capture_forbids();
+
+}  // namespace cuda_emulation

@@ -1,0 +1,393 @@
+// Streams do at once what they are handed, or note it for a graph.
+#include <string.h>
+#include <time.h>
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "emulation.h"
+
+using cuda_emulation::Operation;
+
+/** A capture: what streams have noted so far. It begins in one stream; others come in by waiting for an event of it. */
+struct CUgraph_st {
+  std::vector<std::shared_ptr<Operation>> operations;
+};
+struct CUgraphExec_st {
+  std::vector<std::shared_ptr<Operation>> operations;
+};
+struct CUstream_st {
+  CUgraph_st* graph = nullptr;  // while it is captured
+  CUstream_st* origin = nullptr;
+  cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+  bool invalid = false, joined = true;
+  std::vector<CUstream_st*> forks;  // of an origin
+};
+struct CUevent_st {
+  bool timed = true, recorded = false;
+  double seconds = 0;
+  CUstream_st* captured = nullptr;  // the stream that it was recorded in while that was captured
+};
+
+namespace cuda_emulation {
+namespace {
+
+CUstream_st default_stream;
+std::vector<CUstream_st*> capturing;  // origins
+std::map<const void*, int> shared_allowed;
+long launches = 0;
+bool in_host_function = false;
+
+CUstream_st* stream_of(cudaStream_t stream) { return stream ? stream : &default_stream; }
+
+double now() {
+  timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/** What cannot be while a stream is captured also makes the capture worthless. */
+cudaError_t invalidate(CUstream_st* stream, cudaError_t error) {
+  (stream->origin ? stream->origin : stream)->invalid = true;
+  return note(error);
+}
+
+cudaError_t invalidate_all() {
+  for (CUstream_st* stream : capturing)
+    if (stream->mode != cudaStreamCaptureModeRelaxed) stream->invalid = true;
+  return note(cudaErrorStreamCaptureUnsupported);
+}
+
+struct Copy : Operation {
+  void* to;
+  const void* from;
+  size_t bytes;
+  Copy(void* to, const void* from, size_t bytes) : to(to), from(from), bytes(bytes) {}
+  cudaError_t run() override {
+    Shown shown;
+    memmove(to, from, bytes);
+    return cudaSuccess;
+  }
+};
+
+struct Fill : Operation {
+  void* to;
+  int value;
+  size_t bytes;
+  Fill(void* to, int value, size_t bytes) : to(to), value(value), bytes(bytes) {}
+  cudaError_t run() override {
+    Shown shown;
+    if (!on_device(to, bytes)) return break_device(cudaErrorIllegalAddress);
+    memset(to, value, bytes);
+    return cudaSuccess;
+  }
+};
+
+struct HostCall : Operation {
+  cudaHostFn_t function;
+  void* user;
+  HostCall(cudaHostFn_t function, void* user) : function(function), user(user) {}
+  cudaError_t run() override {
+    in_host_function = true;
+    function(user);
+    in_host_function = false;
+    return cudaSuccess;
+  }
+};
+
+struct Record : Operation {
+  CUevent_st* event;
+  explicit Record(CUevent_st* event) : event(event) {}
+  cudaError_t run() override {
+    event->recorded = true;
+    event->seconds = now();
+    return cudaSuccess;
+  }
+};
+
+cudaError_t check_copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
+  const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
+  const auto fits = [&](const void* place, bool device) { return device ? on_device(place, bytes) : !touches_device(place, bytes); };
+  if (bytes == 0) return cudaSuccess;
+  if (kind == cudaMemcpyDefault)
+    return (on_device(to, bytes) || !touches_device(to, bytes)) && (on_device(from, bytes) || !touches_device(from, bytes)) ? cudaSuccess
+                                                                                                                            : cudaErrorInvalidValue;
+  if (fits(to, to_device) && fits(from, from_device)) return cudaSuccess;
+  explain(cudaErrorInvalidValue, "%zu bytes from %p to %p do not lie where kind %d says", bytes, from, to, (int)kind);
+  return cudaErrorInvalidValue;
+}
+
+/** What a host function may not do. */
+cudaError_t begin_call() {
+  if (in_host_function) return note(cudaErrorNotPermitted);
+  return usable();
+}
+
+}  // namespace
+
+bool capture_forbids() {
+  for (const CUstream_st* stream : capturing)
+    if (stream->mode != cudaStreamCaptureModeRelaxed) {
+      invalidate_all();
+      return true;
+    }
+  return false;
+}
+
+cudaError_t KernelOperation::run() {
+  const Settings& s = settings();
+  if (s.fail_at && ++launches == s.fail_at) {
+    explain(cudaErrorIllegalAddress, "as BK_CUDA_EMULATED_FAIL has asked for");
+    return break_device(cudaErrorIllegalAddress);
+  }
+  Shown shown;
+  return run_blocks(*this);
+}
+
+cudaError_t check_launch(const KernelOperation& kernel) {
+  std::lock_guard<std::recursive_mutex> lock(process_lock());
+  if (const cudaError_t error = begin_call()) return error;
+  const dim3 g = kernel.grid, b = kernel.block;
+  if (g.x == 0 || g.y == 0 || g.z == 0 || g.x > 0x7fffffff || g.y > 65535 || g.z > 65535 || b.x == 0 || b.y == 0 || b.z == 0 || b.x > 1024 || b.y > 1024 ||
+      b.z > 64 || (uint64_t)b.x * b.y * b.z > 1024) {
+    explain(cudaErrorInvalidConfiguration, "a grid of (%u, %u, %u) blocks of (%u, %u, %u) threads", g.x, g.y, g.z, b.x, b.y, b.z);
+    return note(cudaErrorInvalidConfiguration);
+  }
+  const auto allowed = shared_allowed.find(kernel.kernel);
+  const size_t most = allowed != shared_allowed.end() && allowed->second > 48 << 10 ? (size_t)allowed->second : 48 << 10;
+  if (kernel.shared > most) {
+    explain(cudaErrorInvalidValue, "%zu bytes of shared memory, of %zu that the kernel may have", kernel.shared, most);
+    return note(cudaErrorInvalidValue);
+  }
+  return cudaSuccess;
+}
+
+cudaError_t submit(cudaStream_t handle, Operation* given) {
+  std::lock_guard<std::recursive_mutex> lock(process_lock());
+  std::shared_ptr<Operation> operation(given);
+  CUstream_st* stream = stream_of(handle);
+  if (stream->graph) {
+    stream->graph->operations.push_back(operation);
+    stream->joined = false;
+    return cudaSuccess;
+  }
+  // Work that the device fails at is found out by a later call, as streams run behind the program.
+  operation->run();
+  return cudaSuccess;
+}
+
+}  // namespace cuda_emulation
+
+using namespace cuda_emulation;
+#define BK_CALL()                                             \
+  std::lock_guard<std::recursive_mutex> lock(process_lock()); \
+  if (const cudaError_t unusable = begin_call()) return unusable
+
+cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
+  BK_CALL();
+  if (attribute != cudaFuncAttributeMaxDynamicSharedMemorySize) return cudaSuccess;
+  if (value < 0 || value > most_shared()) {
+    explain(cudaErrorInvalidValue, "%d bytes of shared memory, of %d that a block may have", value, most_shared());
+    return note(cudaErrorInvalidValue);
+  }
+  shared_allowed[kernel] = value;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceSynchronize() {
+  BK_CALL();
+  return capture_forbids() ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  BK_CALL();
+  if (const cudaError_t error = check_copy(to, from, bytes, kind)) return note(error);
+  return bytes ? submit(stream, new Copy(to, from, bytes)) : cudaSuccess;
+}
+
+cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
+  BK_CALL();
+  if (capture_forbids()) return cudaErrorStreamCaptureUnsupported;
+  return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
+}
+
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+  BK_CALL();
+  if (bytes == 0) return cudaSuccess;
+  if (!on_device(to, bytes)) return note(cudaErrorInvalidValue);
+  return submit(stream, new Fill(to, value, bytes));
+}
+
+cudaError_t cudaMemset(void* to, int value, size_t bytes) {
+  BK_CALL();
+  if (capture_forbids()) return cudaErrorStreamCaptureUnsupported;
+  return cudaMemsetAsync(to, value, bytes, nullptr);
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  BK_CALL();
+  *stream = new CUstream_st;
+  return cudaSuccess;
+}
+cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
+cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) { return cudaStreamCreateWithFlags(stream, flags); }
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  std::lock_guard<std::recursive_mutex> lock(process_lock());
+  if (!stream) return note(cudaErrorInvalidResourceHandle);
+  if (stream->graph) return invalidate(stream, cudaErrorStreamCaptureUnsupported);
+  delete stream;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  BK_CALL();
+  return stream_of(stream)->graph ? invalidate(stream, cudaErrorStreamCaptureUnsupported) : cudaSuccess;
+}
+cudaError_t cudaStreamQuery(cudaStream_t stream) { return cudaStreamSynchronize(stream); }
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned) {
+  BK_CALL();
+  CUstream_st *stream = stream_of(handle), *from = event->captured;
+  if (!from || !from->graph) return cudaSuccess;
+  if (!stream->graph) {
+    stream->graph = from->graph;
+    stream->origin = from->origin ? from->origin : from;
+    stream->joined = false;
+    stream->origin->forks.push_back(stream);
+  } else if (stream->graph == from->graph) {
+    from->joined = true;
+  } else {
+    return invalidate(stream, cudaErrorStreamCaptureUnsupported);
+  }
+  return cudaSuccess;
+}
+
+cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* user) {
+  BK_CALL();
+  return submit(stream, new HostCall(function, user));
+}
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags) {
+  BK_CALL();
+  *event = new CUevent_st;
+  (*event)->timed = !(flags & cudaEventDisableTiming);
+  return cudaSuccess;
+}
+cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, cudaEventDefault); }
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t handle, unsigned flags) {
+  BK_CALL();
+  CUstream_st* stream = stream_of(handle);
+  if (!event) return note(cudaErrorInvalidResourceHandle);
+  event->captured = nullptr;
+  if (!stream->graph || (flags & cudaEventRecordExternal)) {
+    if (!stream->graph && (flags & cudaEventRecordExternal)) return note(cudaErrorInvalidValue);
+    return submit(handle, new Record(event));
+  }
+  event->captured = stream;  // only says what comes after what
+  event->recorded = false;
+  return cudaSuccess;
+}
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) { return cudaEventRecordWithFlags(event, stream, cudaEventRecordDefault); }
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  BK_CALL();
+  return event->captured && event->captured->graph ? invalidate(event->captured, cudaErrorStreamCaptureUnsupported) : cudaSuccess;
+}
+cudaError_t cudaEventQuery(cudaEvent_t event) { return cudaEventSynchronize(event); }
+
+cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  BK_CALL();
+  if (!from->timed || !to->timed || !from->recorded || !to->recorded) return note(cudaErrorInvalidResourceHandle);
+  *milliseconds = (float)((to->seconds - from->seconds) * 1e3);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
+  BK_CALL();
+  if (!stream) return note(cudaErrorStreamCaptureUnsupported);
+  if (stream->graph) return invalidate(stream, cudaErrorInvalidValue);
+  stream->graph = new CUgraph_st;
+  stream->origin = nullptr;
+  stream->mode = mode;
+  stream->invalid = false;
+  capturing.push_back(stream);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  std::lock_guard<std::recursive_mutex> lock(process_lock());
+  *graph = nullptr;
+  if (!stream || !stream->graph) return note(cudaErrorInvalidValue);
+  if (stream->origin) return invalidate(stream, cudaErrorStreamCaptureUnmatched);
+  CUgraph_st* captured = stream->graph;
+  bool joined = true;
+  for (CUstream_st* fork : stream->forks) {
+    joined = joined && fork->joined;
+    fork->graph = nullptr;
+    fork->origin = nullptr;
+  }
+  stream->forks.clear();
+  stream->graph = nullptr;
+  for (size_t i = 0; i < capturing.size(); i++)
+    if (capturing[i] == stream) capturing.erase(capturing.begin() + (ptrdiff_t)i);
+  const cudaError_t error = usable() ? usable() : stream->invalid ? cudaErrorStreamCaptureInvalidated : joined ? cudaSuccess : cudaErrorStreamCaptureUnjoined;
+  if (error) {
+    delete captured;
+    return note(error);
+  }
+  *graph = captured;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamIsCapturing(cudaStream_t handle, cudaStreamCaptureStatus* status) {
+  BK_CALL();
+  CUstream_st* stream = stream_of(handle);
+  const CUstream_st* origin = stream->origin ? stream->origin : stream;
+  *status = !stream->graph ? cudaStreamCaptureStatusNone : origin->invalid ? cudaStreamCaptureStatusInvalidated : cudaStreamCaptureStatusActive;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphGetNodes(cudaGraph_t graph, cudaGraphNode_t* nodes, size_t* count) {
+  BK_CALL();
+  if (nodes) return note(cudaErrorNotSupported);
+  *count = graph->operations.size();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* exec, cudaGraph_t graph, unsigned long long) {
+  BK_CALL();
+  *exec = new CUgraphExec_st{graph->operations};
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) {
+  BK_CALL();
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
+  BK_CALL();
+  if (stream_of(stream)->graph) return invalidate(stream, cudaErrorStreamCaptureUnsupported);
+  Shown shown;
+  for (const auto& operation : exec->operations)
+    if (operation->run()) break;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
+  delete exec;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
