@@ -161,9 +161,12 @@ struct SqrtSoftplus {  // sqrt(log(1 + e^z)); below -18 e^(z/2), where PyTorch's
   static __device__ __forceinline__ float slope(float z) { return z < -18.0f ? 0.5f * expf(0.5f * z) : 0.5f * sigmoid_of(z) / sqrtf(softplus_of(z)); }
 };
 
-/** On the host: calls body(Gelu()), or whatever the activation of this id is, so that kernels have it as a type. */
+/** Calls body(Gelu()), or whatever the activation of this id is, so that loops over elements have it as a type. Body runs where the call is. */
+#if defined(__CUDACC__)
+#pragma nv_exec_check_disable
+#endif
 template <class Body>
-auto with_activation(int act, Body body) -> decltype(body(Linear())) {
+__host__ __device__ auto with_activation(int act, Body body) -> decltype(body(Linear())) {
   switch (act) {
     case 1: return body(Gelu());
     case 2:

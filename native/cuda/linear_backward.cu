@@ -1,0 +1,188 @@
+// The gradients of linear: dx = dy w, dw = dy^T x, dbias = the sums of dy's columns.
+#include "column_sums.cuh"
+#include "product.cuh"
+
+namespace bk {
+namespace cuda {
+
+/** dx = product, or is added to. */
+struct Added {
+  static constexpr bool kRowSums = false;
+  Result to;
+  bool add;
+
+  template <class Slab>
+  __device__ __forceinline__ void finish(const Slab& slab) const {
+    slab.each([&](int row, int column, auto& values) {
+      if (add) {
+        float before[sizeof values / sizeof values[0]];
+        to.load(row, column, before);
+#pragma unroll
+        for (int i = 0; i < (int)(sizeof values / sizeof values[0]); i++) values[i] += before[i];
+      }
+      to.store(row, column, values);
+    });
+  }
+};
+
+Status linear_backward_data(Launch& launch, Operands c) {
+  const void* dy = c.any();
+  const float* w = c.f32();
+  const void* packed = c.any();
+  void* dx = c.any();
+  const Rows rows = c.rows();
+  const int K = c.dim(), N = c.dim(), words = c.dim();
+  const bool add = c.flag();
+  const ElementType type = c.type(), to = c.type();
+  const Status s = check_packed(nullptr, packed, type, N, K, 0, words);
+  if (s.where) return s;
+  with_type(type, [&](auto element) {
+    typedef decltype(element) T;
+    const Operand<T> a = operand<T>(launch, {dy, to, N, 0, N, rows.capacity, rows.count});
+    const Operand<T> b = operand<T>(launch, weight_matrix(w, packed, type, N, K));
+    const Product<T> p = {a.data, b.data, a.pitch, b.pitch, rows.capacity, K, N, rows.count, nullptr, 1};
+    with_shape<T>(launch, rows.capacity, K, [&](auto shape) { launch_gemm<decltype(shape), true, false>(launch, p, Added{{dx, type, K}, add}); });
+  });
+  return kOk;
+}
+
+/** Where a gradient of a parameter goes: with splits of the sum, to the place of each. */
+struct Gradient {
+  float* to;     // null: nobody wants it
+  float* parts;  // null: there is one split
+  int64_t size;
+
+  /** `column` for the place inside; V of them are one access. */
+  template <int V>
+  __device__ __forceinline__ void put(int64_t place, const float (&values)[V], int split, bool add) const {
+    float sums[V];
+#pragma unroll
+    for (int i = 0; i < V; i++) sums[i] = values[i];
+    if (parts) {
+      store_elements(parts + split * size + place, sums);
+      return;
+    }
+    if (add) {
+      float before[V];
+      load_elements(to + place, before);
+#pragma unroll
+      for (int i = 0; i < V; i++) sums[i] += before[i];
+    }
+    store_elements(to + place, sums);
+  }
+};
+
+template <bool kRowSums_>
+struct Gradients {
+  static constexpr bool kRowSums = kRowSums_;
+  Gradient dw, dbias;
+  const RunState* state;
+  bool accumulate;
+
+  template <class Slab>
+  __device__ __forceinline__ void finish(const Slab& slab) const {
+    const bool add = accumulates(state, accumulate);
+    slab.each([&](int row, int column, auto& values) { dw.put((int64_t)row * slab.N + column, values, slab.split, add); });
+  }
+  __device__ __forceinline__ void finish_sum(int row, float sum, int split) const {
+    const float sums[1] = {sum};
+    if (dbias.to) dbias.put(row, sums, split, accumulates(state, accumulate));
+  }
+};
+
+/** The sums of the splits, in their order: of dw, V elements a thread, and then of dbias. */
+template <int V>
+__global__ void __launch_bounds__(256)
+    sum_splits_kernel(Gradient dw, Gradient dbias, const int32_t* counted, int splits, int unit, const RunState* state, bool accumulate) {
+  const int used = used_splits(*counted, splits, unit);
+  const bool add = accumulates(state, accumulate);
+  const int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * V;
+  const auto sum = [&](const Gradient& gradient, int64_t place, auto& sums) {
+    constexpr int kCount = sizeof sums / sizeof sums[0];
+    if (add) load_elements(gradient.to + place, sums);
+#pragma unroll 4
+    for (int s = 0; s < used; s++) {
+      float part[kCount];
+      load_elements(gradient.parts + s * gradient.size + place, part);
+#pragma unroll
+      for (int k = 0; k < kCount; k++) sums[k] += part[k];
+    }
+    store_elements(gradient.to + place, sums);
+  };
+  if (i < dw.size) {
+    float sums[V] = {};
+    sum(dw, i, sums);
+  } else if (dbias.to) {
+    for (int64_t place = i - dw.size; place < i - dw.size + V && place < dbias.size; place++) {
+      float sums[1] = {};
+      sum(dbias, place, sums);
+    }
+  }
+}
+
+/**
+ * How many splits of the rows: where dw has few tiles, more give every multiprocessor its share, but each is written and read once more.
+ * `weight` of that: what moving a float32 costs, in multiply-adds of the product.
+ */
+template <class Shape>
+int choose_splits(const Launch& launch, int rows, int N, int K) {
+  const double tiles = (double)ceil_div(N, Shape::kRows) * ceil_div(K, Shape::kColumns);
+  const double moved = sizeof(typename Shape::T) == 2 ? 512 : 96;
+  int best = 1;
+  double least = 1e300;
+  for (int splits = 1; splits <= 32 && (splits == 1 || splits * 4 * Shape::kDepth <= rows); splits++) {
+    const double rounds = (double)ceil_div((int64_t)tiles * splits, launch.multiprocessors) / splits;
+    const double cost = rounds + (splits == 1 ? 0 : splits * tiles / launch.multiprocessors * moved / rows);
+    if (cost < least) least = cost, best = splits;
+  }
+  return best;
+}
+
+template <class T>
+void weight_gradients(Launch& launch, const Matrix& dy, const Matrix& x, const Rows& rows, float* dw, float* dbias, bool accumulate) {
+  const int N = dy.columns, K = x.columns;
+  // a product of bfloat16 multiplies dy by ones too, which sums its columns as they are stored
+  constexpr bool kFuses = sizeof(T) == 2;
+  const bool fused = dbias && kFuses && dy.type == kBfloat16;
+  if (dbias && !fused) column_sums(launch, dy, rows, dbias, accumulate);
+  if (!dw && !fused) return;
+  const Operand<T> a = operand<T>(launch, dy), b = dw ? operand<T>(launch, x) : Operand<T>{a.data, a.pitch};
+  const auto run = [&](auto shape) {
+    typedef decltype(shape) Shape;
+    const int splits = choose_splits<Shape>(launch, rows.capacity, N, K);
+    const Product<T> p = {a.data, b.data, a.pitch, b.pitch, N, dw ? K : 0, rows.capacity, nullptr, rows.count, splits};
+    Gradient of_w = {dw, nullptr, dw ? (int64_t)N * K : 0}, of_bias = {fused ? dbias : nullptr, nullptr, N};
+    if (splits > 1 && dw) of_w.parts = launch.reserve<float>(splits * of_w.size);
+    if (splits > 1 && fused) of_bias.parts = launch.reserve<float>(splits * of_bias.size);
+    launch_gemm<Shape, false, false>(launch, p, Gradients<kFuses>{of_w, of_bias, launch.state, accumulate});
+    if (splits == 1) return;
+    const int64_t places = of_w.size + (fused ? N : 0);
+    if (of_w.size % 4 == 0)
+      launch(sum_splits_kernel<4>, dim3(ceil_div(places, 1024)), dim3(256), 0, of_w, of_bias, rows.count, splits, Shape::kDepth, launch.state, accumulate);
+    else
+      launch(sum_splits_kernel<1>, dim3(ceil_div(places, 256)), dim3(256), 0, of_w, of_bias, rows.count, splits, Shape::kDepth, launch.state, accumulate);
+  };
+  // as many splits and the same sums of dy whether there is dw or not
+  if (cost_of<typename Shapes<T>::Small>(launch, N, K, 0.6) < cost_of<typename Shapes<T>::Medium>(launch, N, K, 0.9))
+    run(typename Shapes<T>::Small());
+  else
+    run(typename Shapes<T>::Medium());
+}
+
+Status linear_backward_weight(Launch& launch, Operands c) {
+  const void *dy = c.any(), *x = c.any();
+  float *dw = c.f32(), *dbias = c.f32();
+  const Rows rows = c.rows();
+  const int K = c.dim(), N = c.dim(), T = c.dim(), first = c.integer();
+  const bool accumulate = c.flag();
+  const ElementType type = c.type(), to = c.type();
+  if (first < 0 || first > T - N) return {"first", 0, first, 0, T - N + 1};
+  with_type(type, [&](auto element) {
+    weight_gradients<decltype(element)>(launch, {dy, to, T, first, N, rows.capacity, rows.count}, {x, type, K, 0, K, rows.capacity, rows.count}, rows, dw,
+                                        dbias, accumulate);
+  });
+  return kOk;
+}
+
+}  // namespace cuda
+}  // namespace bk
