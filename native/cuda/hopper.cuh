@@ -218,6 +218,26 @@ __device__ __forceinline__ SharedMatrix shared_matrix(const char* start, int blo
 #endif
 }
 
+#if defined(BK_CUDA_EMULATED)
+/** Products are made by four warps together: none goes on before all have come. */
+inline void emulate_warp_group_sync() {
+  struct Group {
+    int arrived, turns;
+  };
+  static Group groups[1024 / kWarpGroup];
+  struct Wait {
+    Group* group;
+    int turn;
+  } wait = {groups + threadIdx.x / kWarpGroup, groups[threadIdx.x / kWarpGroup].turns};
+  if (++wait.group->arrived == kWarpGroup) {
+    wait.group->arrived = 0;
+    wait.group->turns++;
+  }
+  cuda_emulation::wait_until(
+      "a warp group", [](void* of) { return ((Wait*)of)->group->turns != ((Wait*)of)->turn; }, &wait);
+}
+#endif
+
 __device__ __forceinline__ void warp_group_fence() {
 #if !defined(BK_CUDA_EMULATED)
   asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
@@ -233,6 +253,8 @@ template <int kGoingOn>
 __device__ __forceinline__ void warp_group_wait() {
 #if !defined(BK_CUDA_EMULATED)
   asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kGoingOn) : "memory");
+#else
+  emulate_warp_group_sync();
 #endif
 }
 
@@ -242,6 +264,8 @@ __device__ __forceinline__ void hold(float (&sums)[kCount]) {
 #if !defined(BK_CUDA_EMULATED)
 #pragma unroll
   for (int i = 0; i < kCount; i++) asm volatile("" : "+f"(sums[i])::"memory");
+#else
+  (void)sums;
 #endif
 }
 
