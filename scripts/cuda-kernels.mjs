@@ -1,0 +1,78 @@
+// What ptxas says of kernels (-Xptxas -v): registers, shared memory, and what did not fit into registers.
+
+/** By a kernel's name, which report.txt has, the bytes that it may spill, and why. */
+const ALLOWED_SPILLS = new Map()
+
+/** The kernels of one source's log. `demangle` makes C++ names of a list of symbols. */
+export function kernelsOf(source, log, demangle) {
+  const kernels = []
+  let kernel
+  let isOf = false
+  for (const line of log.split('\n')) {
+    const [, symbol, architecture] = /Compiling entry function '(\w+)' for '(\w+)'/.exec(line) ?? []
+    if (symbol) {
+      kernel = { source, symbol, architecture, registers: 0, shared: 0, stack: 0, stores: 0, loads: 0 }
+      kernels.push(kernel)
+    }
+    const [, described] = /Function properties for (\w+)/.exec(line) ?? []
+    if (described) isOf = kernel !== undefined
+    const [, stack, stores, loads] =
+      /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line) ?? []
+    // a function that was not inlined has properties of its own; it counts for the kernel that it is compiled for
+    if (stack && isOf) {
+      kernel.stack += Number(stack)
+      kernel.stores += Number(stores)
+      kernel.loads += Number(loads)
+    }
+    const [, registers] = /Used (\d+) registers/.exec(line) ?? []
+    if (registers && kernel) {
+      kernel.registers = Number(registers)
+      kernel.shared = Number(/(\d+) bytes smem/.exec(line)?.[1] ?? 0)
+    }
+  }
+  if (kernels.length === 0) return []
+  const names = demangle(kernels.map(({ symbol }) => symbol))
+  return kernels.map((found, index) => ({ ...found, name: shortened(names[index]) }))
+}
+
+/** Without namespaces, the return type and parameters. */
+function shortened(name) {
+  const plain = name
+    .replace(/\(anonymous namespace\)::|\(anonymous namespace\)/g, '')
+    .replace(/_GLOBAL__N__\w+::/g, '')
+    .replace(/bk::cuda::|bk::/g, '')
+    .replace(/^void /, '')
+  let depth = 0
+  for (let i = 0; i < plain.length; i++) {
+    if (plain[i] === '<') depth++
+    if (plain[i] === '>') depth--
+    if (plain[i] === '(' && depth === 0) return plain.slice(0, i)
+  }
+  return plain
+}
+
+/** A table in text, the kernels with the most registers first in each source. */
+export function reportOf(kernels) {
+  const columns = ['architecture', 'registers', 'shared', 'stack', 'stores', 'loads']
+  const width = Object.fromEntries(columns.map((column) => [column, Math.max(column.length, 6)]))
+  const row = (cells, rest) =>
+    `${columns.map((column) => String(cells[column]).padStart(width[column])).join('  ')}  ${rest}`
+  const sorted = kernels.toSorted(
+    (a, b) =>
+      a.source.localeCompare(b.source) ||
+      a.architecture.localeCompare(b.architecture) ||
+      b.registers - a.registers ||
+      a.name.localeCompare(b.name),
+  )
+  const head = row(Object.fromEntries(columns.map((column) => [column, column])), 'source: kernel')
+  return `Bytes of shared memory without the dynamic one; stores and loads are bytes of spills.\n${[head, ...sorted.map((kernel) => row(kernel, `${kernel.source}: ${kernel.name}`))].join('\n')}\n`
+}
+
+/** Complaints about kernels that keep variables in memory for want of registers. */
+export const spillsOf = (kernels) =>
+  kernels
+    .filter(({ name, stores, loads }) => stores + loads > (ALLOWED_SPILLS.get(name) ?? 0))
+    .map(
+      ({ source, name, architecture, stores, loads }) =>
+        `${source}: ${name} for ${architecture} spills ${stores} bytes and loads ${loads}`,
+    )
