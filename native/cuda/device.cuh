@@ -63,6 +63,17 @@ auto with_type(ElementType type, Body body) -> decltype(body(float())) {
   return type == kBfloat16 ? body(bf16()) : body(float());
 }
 
+/** 2^x within 2^-22 of itself, 0 where that is below the normal numbers: one instruction. */
+__device__ __forceinline__ float exp2_fast(float x) {
+#if !defined(BK_CUDA_EMULATED)
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+#else
+  return x < -126 ? 0.0f : exp2f(x);
+#endif
+}
+
 /** Sums in the same order on every lane, which all get the sum. All lanes of the warp take part. */
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll

@@ -1,0 +1,242 @@
+// attention and cross_attention: softmax(q k^T / sqrt(D)) v inside each sequence (../cpu/attention.inl says what exactly), in one pass over
+// keys and values with a running maximum: FlashAttention-2 (Dao, 2023).
+#include "attention.cuh"
+#include "attention_plain.cuh"
+#include "attention_tile.cuh"
+
+namespace bk {
+namespace cuda {
+namespace {
+
+constexpr int kThreads = 128, kWarps = kThreads / kWarp, kKeys = 64;  // of a block; keys at a time
+
+/** A block's queries, and two stages of keys and values. */
+template <class T, int W, int M>
+struct Shared {
+  static constexpr int kQueries = 16 * M * kWarps, kQ = kQueries * Tile<T, W>::kRow, kStage = kKeys * Tile<T, W>::kRow;
+  static constexpr int kBytes = kQ + 4 * kStage;
+};
+
+/**
+ * A block is one head and 64 M queries of one sequence, a warp 16 M of them. Scores of 16 M x 64 are made, exponentiated and multiplied
+ * with values in registers, while the next 64 keys and values are copied. W: D rounded up to 32, 64 or 128.
+ */
+template <class T, int W, int M>
+__global__ void __launch_bounds__(kThreads, 2) attend_kernel(Sequences<T> s, T* context, float* lse, bool vector) {
+  typedef Fragments<T> F;
+  typedef Shared<T, W, M> Memory;
+  constexpr bool kHold = sizeof(T) == 2 && W <= 64;  // fragments of queries stay in registers
+  if (blockIdx.x == 0 && blockIdx.y == 0) s.check();
+  Place place;
+  if (!s.find(blockIdx.x, Blocks{Memory::kQueries, false}, place)) return;
+  const Head<T> h(s, place, blockIdx.y);
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, g = lane / 4, t = lane % 4;
+  const int q0 = place.part * Memory::kQueries, first = q0 + warp * 16 * M;  // query of the block, of the warp
+  char *queries = dynamic_shared(), *stages = queries + Memory::kQ;
+  const typename F::template Lanes<W> lanes;
+  const Dropout drop = Dropout::of(s.state, s.p, s.site);
+  const float factor = s.scale * kLog2E;
+
+  const int blocks = (h.visible(s, min(q0 + Memory::kQueries, h.Lq) - 1, h.seen) + kKeys - 1) / kKeys;
+  const auto load = [&](int block) {
+    const int j = block * kKeys;
+    char* stage = stages + block % 2 * 2 * Memory::kStage;
+    load_rows<T, W, kKeys, kThreads>(stage, h.k + (int64_t)j * s.kv_stride, s.kv_stride, h.seen - j, s.D, vector);
+    load_rows<T, W, kKeys, kThreads>(stage + Memory::kStage, h.v + (int64_t)j * s.kv_stride, s.kv_stride, h.seen - j, s.D, vector);
+  };
+  load_rows<T, W, Memory::kQueries, kThreads>(queries, h.q + (int64_t)q0 * s.q_stride, s.q_stride, h.Lq - q0, s.D, vector);
+  if (blocks) load(0);
+  cp_async_commit();
+
+  typename F::A held[kHold ? M : 1][kHold ? W / 16 : 1];
+  float out[M][W / 8][4] = {}, top[M][2], sum[M][2] = {};
+#pragma unroll
+  for (int m = 0; m < M; m++) top[m][0] = top[m][1] = -INFINITY;
+
+  for (int block = 0; block < blocks; block++) {
+    const int j0 = block * kKeys;
+    const char *keys = stages + block % 2 * 2 * Memory::kStage, *values = keys + Memory::kStage;
+    cp_async_wait<0>();
+    __syncthreads();  // this stage has arrived, and the other has been read
+    if (block + 1 < blocks) {
+      load(block + 1);
+      cp_async_commit();
+    }
+    if (first >= h.Lq) continue;
+    bool shown[2] = {true, true};  // of keys j0 + lane and j0 + 32 + lane
+    if (h.mask) {
+#pragma unroll
+      for (int i = 0; i < 2; i++) shown[i] = j0 + 32 * i + lane < h.seen && h.mask[j0 + 32 * i + lane] != 0;
+    }
+
+    float scores[M][kKeys / 8][4] = {};
+#pragma unroll(kHold ? W / 16 : 1)
+    for (int k = 0; k < W / 16; k++) {
+      typename F::A a[M];
+#pragma unroll
+      for (int m = 0; m < M; m++) {
+        if (!kHold || block == 0) F::load_a(a[m], queries, lanes, warp * 16 * M + 16 * m, 16 * k);
+        if (kHold && block == 0) held[m][k] = a[m];
+        if (kHold) a[m] = held[m][k];
+      }
+#pragma unroll
+      for (int n = 0; n < kKeys / 16; n++) {
+        typename F::B b;
+        F::load_b(b, keys, lanes, 16 * n, 16 * k);
+#pragma unroll
+        for (int m = 0; m < M; m++) F::multiply(scores[m][2 * n], scores[m][2 * n + 1], a[m], b);
+      }
+    }
+
+    if (h.mask || j0 + kKeys > h.visible(s, first, h.seen)) {
+      uint32_t words[2];
+#pragma unroll
+      for (int i = 0; i < 2; i++) words[i] = __ballot_sync(0xffffffffu, shown[i]) >> 2 * t;
+#pragma unroll
+      for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+          const int limit = h.visible(s, first + 16 * m + 8 * i + g, h.seen) - j0 - 2 * t;
+#pragma unroll
+          for (int n = 0; n < kKeys / 8; n++)
+#pragma unroll
+            for (int e = 0; e < 2; e++)
+              if (8 * n + e >= limit || !(words[n / 4] >> (8 * (n % 4) + e) & 1)) scores[m][n][2 * i + e] = -INFINITY;
+        }
+    }
+
+#pragma unroll
+    for (int m = 0; m < M; m++)
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        float greatest = top[m][i];
+#pragma unroll
+        for (int n = 0; n < kKeys / 8; n++) greatest = fmaxf(greatest, fmaxf(scores[m][n][2 * i], scores[m][n][2 * i + 1]));
+        greatest = fmaxf(greatest, __shfl_xor_sync(0xffffffffu, greatest, 1));
+        greatest = fmaxf(greatest, __shfl_xor_sync(0xffffffffu, greatest, 2));
+        // a row that has seen nothing yet: exponentials of -inf are 0, not NaN
+        const float base = greatest == -INFINITY ? 0.0f : greatest * factor, shrink = exp2_fast(top[m][i] * factor - base);
+        top[m][i] = greatest;
+        float total = 0;
+#pragma unroll
+        for (int n = 0; n < kKeys / 8; n++)
+#pragma unroll
+          for (int e = 0; e < 2; e++) {
+            float& x = scores[m][n][2 * i + e];
+            x = exp2_fast(fmaf(x, factor, -base));
+            total += x;
+          }
+        sum[m][i] = fmaf(sum[m][i], shrink, total);
+#pragma unroll
+        for (int n = 0; n < W / 8; n++)
+#pragma unroll
+          for (int e = 0; e < 2; e++) out[m][n][2 * i + e] *= shrink;
+        if (s.p > 0) {
+#pragma unroll
+          for (int c = 0; c < 4; c++) {  // columns 2 t + {0, 1, 8, 9} of each 16
+            bool kept[4];
+            h.kept(drop, s, first + 16 * m + 8 * i + g, block, 2 * t + c % 2 + c / 2 * 8, kept);
+#pragma unroll
+            for (int w = 0; w < 4; w++)
+              if (!kept[w]) scores[m][2 * w + c / 2][2 * i + c % 2] = 0;
+          }
+        }
+      }
+
+#pragma unroll
+    for (int k = 0; k < kKeys / 16; k++) {
+      typename F::A a[M];
+#pragma unroll
+      for (int m = 0; m < M; m++) F::to_a(a[m], scores[m][2 * k], scores[m][2 * k + 1]);
+#pragma unroll
+      for (int n = 0; n < W / 16; n++) {
+        typename F::B b;
+        F::load_b_turned(b, values, lanes, 16 * k, 16 * n);
+#pragma unroll
+        for (int m = 0; m < M; m++) F::multiply(out[m][2 * n], out[m][2 * n + 1], a[m], b);
+      }
+    }
+  }
+
+  if (blocks == 0) {  // the queries are still on their way, to where the results go
+    cp_async_wait<0>();
+    __syncthreads();
+  }
+  if (first >= h.Lq) return;
+#pragma unroll
+  for (int m = 0; m < M; m++)
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+      const int row = 16 * m + 8 * i + g;
+      float total = sum[m][i];
+      total += __shfl_xor_sync(0xffffffffu, total, 1);
+      total += __shfl_xor_sync(0xffffffffu, total, 2);
+      const float scale = total == 0 ? 0.0f : drop.scale / total;
+      if (t == 0 && first + row < h.Lq)
+        lse[(h.first_query + first + row) * s.A + h.head] = total == 0 ? INFINITY : (top[m][i] * factor + log2f(total)) * kLn2;
+#pragma unroll
+      for (int n = 0; n < W / 8; n++)
+        F::store_pair(queries + Tile<T, W>::at(warp * 16 * M + row, 8 * n + 2 * t), out[m][n][2 * i] * scale, out[m][n][2 * i + 1] * scale);
+    }
+  __syncwarp();
+  T* to = context + ((h.first_query + first) * s.A + h.head) * s.D;
+  store_rows<T, W>(queries, warp * 16 * M, min(16 * M, h.Lq - first), to, (int64_t)s.A * s.D, s.D, vector);
+}
+
+template <class T, int W, int M>
+bool attend(Launch& launch, const Sequences<T>& s, T* context, float* lse) {
+  typedef Shared<T, W, M> Memory;
+  if (Memory::kBytes > launch.shared_bytes) return false;
+  launch(attend_kernel<T, W, M>, s.grid({Memory::kQueries, false}), kThreads, Memory::kBytes, s, context, lse, s.vector());
+  return true;
+}
+
+/** 32 queries to a warp halve the reads of shared memory, where sequences are long enough and enough blocks remain. */
+template <class T, int W>
+bool attend(Launch& launch, const Sequences<T>& s, T* context, float* lse) {
+  constexpr int kMost = sizeof(T) == 2 && W <= 64 ? 2 : 1;
+  const dim3 grid = s.grid({64 * kMost, false});
+  if (grid.x * grid.y >= 2u * launch.multiprocessors && s.rows_capacity / 96 >= s.count_capacity) return attend<T, W, kMost>(launch, s, context, lse);
+  return attend<T, W, 1>(launch, s, context, lse);
+}
+
+template <class T>
+Status attend(Launch& launch, const Sequences<T>& s, T* context, float* lse) {
+  const bool done = s.D <= 32    ? attend<T, 32>(launch, s, context, lse)
+                    : s.D <= 64  ? attend<T, 64>(launch, s, context, lse)
+                    : s.D <= 128 ? attend<T, 128>(launch, s, context, lse)
+                                 : false;
+  if (!done) attend_plain(launch, s, context, lse);
+  return kOk;
+}
+
+}  // namespace
+
+Status attention(Launch& launch, Operands c) {
+  return with_type(type_after(8, c), [&](auto element) {
+    typedef decltype(element) T;
+    const T* qkv = (T*)c.any();
+    const int32_t *cu_seqlens = c.i32(), *key_mask = c.i32(), *keep = c.i32();
+    T* context = (T*)c.any();
+    float* lse = c.f32();
+    auto s = Sequences<T>::self(qkv, cu_seqlens, key_mask, keep);
+    s.options(launch, c);
+    return attend(launch, s, context, lse);
+  });
+}
+
+Status cross_attention(Launch& launch, Operands c) {
+  return with_type(type_after(9, c), [&](auto element) {
+    typedef decltype(element) T;
+    const T *q = (T*)c.any(), *kv = (T*)c.any();
+    const int32_t *cu_queries = c.i32(), *cu_keys = c.i32(), *key_mask = c.i32(), *keep = c.i32();
+    T* context = (T*)c.any();
+    float* lse = c.f32();
+    auto s = Sequences<T>::cross(q, kv, cu_queries, cu_keys, key_mask, keep);
+    s.options(launch, c);
+    return attend(launch, s, context, lse);
+  });
+}
+
+}  // namespace cuda
+}  // namespace bk
