@@ -36,9 +36,8 @@ int find_variables(dl_phdr_info* info, size_t, void* user) {
   return 1;
 }
 
-/** Those of all kernels, since nobody knows whose they are. */
+/** Those of all kernels, since nobody knows whose they are. A C or C++ library that is linked into this one would lose its own. */
 void spoil_variables() {
-#if !defined(__SANITIZE_ADDRESS__)  // which has variables of its own among them
   static const SharedVariables variables = [] {
     SharedVariables found = {0, 0};
     in_tls = 0;  // so that this thread has them
@@ -46,7 +45,6 @@ void spoil_variables() {
     return found;
   }();
   memset((char*)&in_tls + variables.offset, 0xff, variables.bytes);
-#endif
 }
 
 }  // namespace
