@@ -1,9 +1,9 @@
 // verdaccio on a port of this machine: a registry with the packed packages and nothing else, connected to no other.
 import { spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
-import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import { freePort } from '../free-port.mjs'
 import { nodes } from './programs.mjs'
 
 const CONFIG = `
@@ -14,14 +14,6 @@ uplinks: {}
 max_body_size: 50mb
 log: { type: stdout, format: json, level: error }
 `
-
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
 
 /** Starts it and publishes every tarball of a folder. */
 export async function startRegistry(packages) {
