@@ -12,7 +12,12 @@ function commandsOf(script: string): Command[] {
   return script
     .replace(/(^|\s)#.*$/gm, '')
     .split(/\n|&&|\|\||;/)
-    .map((line) => line.trim().replace(/^(?:check '[^']*' )?(?:env )?/, '').replace('npm run --silent ', 'npm run '))
+    .map((line) =>
+      line
+        .trim()
+        .replace(/^(?:check '[^']*' )?(?:env )?/, '')
+        .replace('npm run --silent ', 'npm run '),
+    )
     .filter((line) => line !== '')
     .map((line) => {
       const [variables = ''] = /^(?:\w+=\S* )+/.exec(line) ?? []

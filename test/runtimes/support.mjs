@@ -83,11 +83,13 @@ export async function run(command, args, options = {}) {
   return stdout
 }
 
-/** A new folder that has bertkit as a package. */
-export function packageFolder() {
+/** A new folder that has bertkit as a package, and packages of another folder, whose programs npx then finds. */
+export function packageFolder({ from, names = [] } = {}) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'bertkit-package-'))
   fs.mkdirSync(path.join(folder, 'node_modules'))
   fs.symlinkSync(root, path.join(folder, 'node_modules', 'bertkit'))
+  for (const name of names.length > 0 ? ['.bin', ...names] : [])
+    fs.symlinkSync(path.join(from, 'node_modules', name), path.join(folder, 'node_modules', name))
   fs.writeFileSync(path.join(folder, 'package.json'), '{ "type": "module" }')
   return folder
 }
