@@ -170,7 +170,7 @@ describe.skipIf(missing !== '')(`programs${missing}`, () => {
       for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await runPage(file, runner)
     }
     await Promise.all([work(), work()])
-  }, 150_000)
+  }, 240_000)
 
   test.each(named(wanted))('%s', async (_, program) => results.get(program))
 
