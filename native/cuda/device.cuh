@@ -29,6 +29,17 @@ __device__ __forceinline__ bf16 to_bf16(float x) {
 #endif
 }
 
+/** Two, the first in the lower half. */
+__device__ __forceinline__ uint32_t to_bf16_pair(float low, float high) {
+#if !defined(BK_CUDA_EMULATED)
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+  return pair;
+#else
+  return (uint32_t)to_bf16(low).bits | (uint32_t)to_bf16(high).bits << 16;
+#endif
+}
+
 template <class T>
 __device__ __forceinline__ T from_float(float x);
 template <>

@@ -52,7 +52,43 @@ struct Dropout {
   __device__ bool keeps(uint32_t draw) const { return draw >= threshold; }
 
   /** Whether one element is kept: ten rounds for one bit, so kernels that can take `draws` for four columns. */
-  __device__ bool keeps(uint32_t row, uint32_t column) const { return keeps(draws(row, column / 64 * 16 + column % 16).word[column % 64 / 16]); }
+  __device__ bool keeps(uint32_t row, uint32_t column) const {
+    const Draws drawn = draws(row, column / 64 * 16 + column % 16);
+    const uint32_t low = column % 32 < 16 ? drawn.word[0] : drawn.word[1], high = column % 32 < 16 ? drawn.word[2] : drawn.word[3];
+    return keeps(column % 64 < 32 ? low : high);
+  }
+
+  /**
+   * Which of W columns from `column` on are kept, in the W lowest bits; those above are any. All lanes of the warp take part, and each
+   * 64 / W of them hold the columns of a block of 64 of one row, one after another. A draw is for four columns that four lanes hold: each
+   * of the four makes a quarter of their draws, and they tell each other the bits.
+   */
+  template <int W>
+  __device__ uint32_t keeps_columns(uint32_t row, uint32_t column) const {
+    static_assert(W == 4 || W == 8, "expected four or eight columns");
+    const uint32_t place = column % 64 / 16, group = column / 64 * 16 + column % 16 + place * (W / 4);
+    uint32_t bits = 0;
+#pragma unroll
+    for (int g = 0; g < W / 4; g++) {
+      const Draws drawn = draws(row, group + g);
+#pragma unroll
+      for (int i = 0; i < 4; i++) bits |= (keeps(drawn.word[i]) ? 1u << (i * W + g) : 0u);
+    }
+    bits <<= place * (W / 4);
+    bits |= __shfl_xor_sync(0xffffffffu, bits, 16 / W);
+    bits |= __shfl_xor_sync(0xffffffffu, bits, 32 / W);
+    return bits >> (place * W);
+  }
+
+  /** The same for any one column, and by what `keep` [rows, H] says where it is there. Lanes beyond H columns take part for the others. */
+  template <int W>
+  __device__ uint32_t keeps_columns(const int32_t* keep, uint32_t row, uint32_t column, uint32_t H) const {
+    if (!keep) return W == 1 ? keeps(row, column) : keeps_columns<W == 1 ? 4 : W>(row, column);
+    uint32_t bits = 0;
+#pragma unroll
+    for (int j = 0; j < W; j++) bits |= (column < H && keep[(int64_t)row * H + column + j] != 0 ? 1u : 0u) << j;
+    return bits;
+  }
 };
 
 }  // namespace cuda

@@ -66,6 +66,7 @@ struct Launch {
   cudaError_t error;  // the first
   Check* checks;
   int check_count;
+  int cluster = 1;  // blocks of the next launch that share their shared memory
 
   /** kernel<<<grid, block, shared>>>(arguments...). A grid of no blocks is no launch. */
   template <class... Parameters, class... Arguments>
@@ -80,6 +81,14 @@ struct Launch {
     config.blockDim = block;
     config.dynamicSmemBytes = shared;
     config.stream = stream;
+    cudaLaunchAttribute clusters = {};
+    if (cluster > 1) {
+      clusters.id = cudaLaunchAttributeClusterDimension;
+      clusters.val.clusterDim.x = (unsigned)cluster;
+      clusters.val.clusterDim.y = clusters.val.clusterDim.z = 1;
+      config.attrs = &clusters;
+      config.numAttrs = 1;
+    }
     error = cudaLaunchKernelEx(&config, kernel, (Parameters)arguments...);
   }
 

@@ -1,7 +1,7 @@
 // On the host: how a product is launched. Operands whose rows cannot be copied in chunks of 16 bytes, and those of float32 in a product of
 // bfloat16, are copied first, to scratch; so there is one kernel for all.
 #pragma once
-#include "gemm.cuh"
+#include "gemm_hopper.cuh"
 #include "packed_weight.cuh"
 
 namespace bk {
@@ -143,6 +143,8 @@ void with_shape(const Launch& launch, int64_t M, int64_t N, Body body) {
 
 template <class Shape, bool kAlongA, bool kAlongB, class Epilogue>
 void launch_gemm(Launch& launch, const Product<typename Shape::T>& p, const Epilogue& epilogue) {
+  if constexpr (sizeof(typename Shape::T) == 2)
+    if (p.N > 0 && p.K > 0 && p.M > 0 && chooses_hopper(launch)) return launch_hopper<kAlongA, kAlongB>(launch, p, epilogue);
   const int64_t tiles = (int64_t)ceil_div(p.M, Shape::kRows) * (p.N ? ceil_div(p.N, Shape::kColumns) : 1) * p.splits;
   const int64_t most = (int64_t)launch.multiprocessors * Shape::kBlocks;
   launch(gemm_kernel<Shape, kAlongA, kAlongB, Epilogue>, dim3((unsigned)(tiles < most ? tiles : most)), dim3(Shape::kThreads), Shape::kBytes, p, epilogue);

@@ -170,7 +170,7 @@ async function info(argument: string | undefined, options: InfoOptions, io: Io):
     ['bertkit', version()],
     ['node', process.version],
     ['backend', backend],
-    ['cpu', cpu],
+    [backend === 'cuda' ? 'gpu' : 'cpu', cpu],
     ['instruction set', `${isa} (of ${isas.join(', ')})`],
     ['threads', String(threads)],
     ['faster dtype', auto],

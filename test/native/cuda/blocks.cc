@@ -46,11 +46,22 @@ struct Barrier {
   unsigned waits[kMaxWarps];          // lanes
 };
 
+/** A thread that waits for something that others write. */
+struct Sleeper {
+  int thread;
+  const char *what, *file;
+  int line;
+  Ready ready;
+  void* of;
+};
+
 KernelOperation* operation;
 int threads, alive, current;
 unsigned warps_ready;
 Warp warp[kMaxWarps];
 Barrier barrier;
+Sleeper sleeper[kMaxThreads];
+int sleepers;
 uint3 index_of[kMaxThreads];
 int16_t fiber_of[kMaxThreads];  // -1: has not begun
 int16_t free_fibers[kMaxFibers];
@@ -72,10 +83,24 @@ void make_ready(int w, unsigned lanes) {
 
 int pick(unsigned set) { return settings().reverse ? 31 - __builtin_clz(set) : __builtin_ctz(set); }
 
+/** Makes those ready whose waiting is over. */
+void wake_sleepers() {
+  int left = 0;
+  for (int i = 0; i < sleepers; i++) {
+    const Sleeper& s = sleeper[i];
+    if (s.ready(s.of))
+      make_ready(s.thread / kLanes, 1u << s.thread % kLanes);
+    else
+      sleeper[left++] = s;
+  }
+  sleepers = left;
+}
+
 /** The thread whose turn is next, of this warp if one of it can go on; -1 where all wait. */
 int next_thread() {
   int w = current / kLanes;
   if (!warp[w].ready) {
+    if (!warps_ready) wake_sleepers();
     if (!warps_ready) return -1;
     w = pick(warps_ready);
   }
@@ -100,6 +125,7 @@ int next_thread() {
     if (length < (int)sizeof(text)) length += snprintf(text + length, sizeof(text) - (size_t)length, format, values...);
   };
   if (barrier.arrived) say(" %d of %d at %s (%s:%d);", barrier.arrived, alive, barrier.what, barrier.file, barrier.line);
+  for (int i = 0; i < sleepers; i++) say(" thread %d at %s (%s:%d);", sleeper[i].thread, sleeper[i].what, sleeper[i].file, sleeper[i].line);
   for (int w = 0; w < (threads + kLanes - 1) / kLanes; w++)
     for (int i = 0; i < warp[w].gatherings; i++) {
       const Gathering& g = warp[w].gathering[i];
@@ -298,6 +324,7 @@ void run_block(KernelOperation& kernel) {
   memset(fiber_of, 0xff, sizeof(*fiber_of) * (size_t)threads);
   memset(barrier.waits, 0, sizeof(barrier.waits));
   barrier.arrived = barrier.predicates = 0;
+  sleepers = 0;
   warps_ready = 0;
   alive = threads;
   for (int w = 0; w * kLanes < threads; w++) {
@@ -361,6 +388,13 @@ void warp_together(const char* what, unsigned mask, void* mine, Together togethe
   make_ready(w, mask & ~bit);
   here.gatherings--;
   if (at != here.gatherings) g = here.gathering[here.gatherings];
+}
+
+void wait_until(const char* what, Ready ready, void* of, const char* file, int line) {
+  used_shared = true;
+  if (ready(of)) return;
+  sleeper[sleepers++] = {current, what, file, line, ready, of};
+  wait();
 }
 
 int block_together(const char* what, bool predicate, int* count, const char* file, int line) {

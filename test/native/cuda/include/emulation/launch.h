@@ -7,8 +7,16 @@
 
 #include "runtime.h"
 
-enum cudaLaunchAttributeID { cudaLaunchAttributeIgnore = 0, cudaLaunchAttributeProgrammaticStreamSerialization = 6, cudaLaunchAttributePriority = 8 };
+enum cudaLaunchAttributeID {
+  cudaLaunchAttributeIgnore = 0,
+  cudaLaunchAttributeClusterDimension = 4,
+  cudaLaunchAttributeProgrammaticStreamSerialization = 6,
+  cudaLaunchAttributePriority = 8
+};
 union cudaLaunchAttributeValue {
+  struct {
+    unsigned x, y, z;
+  } clusterDim;
   int programmaticStreamSerializationAllowed;
   int priority;
 };
@@ -61,6 +69,8 @@ template <class... Parameters, class... Arguments>
 inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Arguments&&... arguments) {
   static_assert((std::is_trivially_copyable<Parameters>::value && ...), "arguments of kernels are copied as bytes");
   static_assert((sizeof(Parameters) + ... + 0) <= 4096, "arguments of a kernel take at most 4096 bytes");
+  for (unsigned i = 0; i < config->numAttrs; i++)  // one block runs at a time
+    if (config->attrs[i].id == cudaLaunchAttributeClusterDimension) return cudaErrorNotSupported;
   auto* call = new cuda_emulation::KernelCall<Parameters...>(kernel, arguments...);
   call->kernel = (const void*)kernel;
   call->grid = config->gridDim;

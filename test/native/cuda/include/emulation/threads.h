@@ -53,6 +53,12 @@ inline void warp_gather(const T& mine, T* all32, const char* file = __builtin_FI
 /** Waits for all threads of the block that have not ended. Returns how many of them came with `predicate`. */
 BK_EMULATION int block_together(const char* what, bool predicate, int* threads, const char* file, int line);
 
+/** Whether what a thread waits for has come. */
+typedef bool (*Ready)(void* of);
+
+/** Waits until `ready(of)`, which other threads of the block bring about. */
+BK_EMULATION void wait_until(const char* what, Ready ready, void* of, const char* file = __builtin_FILE(), int line = __builtin_LINE());
+
 template <class T>
 struct Shuffle {
   T value;

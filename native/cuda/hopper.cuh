@@ -1,0 +1,287 @@
+// What compute capability 9.0 has besides (sm_90a): copies of whole tiles by a descriptor of their matrix, barriers in shared memory that
+// count bytes, products of a warp group (128 threads) that read both operands from shared memory. PTX, and the same in C++ for the build
+// whose kernels run on the CPU.
+#pragma once
+#include "tensor_core.cuh"
+
+#if !defined(BK_CUDA_EMULATED)
+#include <cuda.h>
+#endif
+
+namespace bk {
+namespace cuda {
+
+constexpr int kWarpGroup = 128;
+/** Bytes of a row of a tile, whose chunks of 16 lie at chunk ^ (row % 8); and of the 8 rows after which the pattern repeats. */
+constexpr int kSwizzle = 128, kSwizzled = 8 * kSwizzle;
+
+#if !defined(BK_CUDA_EMULATED)
+__device__ __forceinline__ uint32_t shared_address(const void* shared) { return (uint32_t)__cvta_generic_to_shared(shared); }
+#endif
+
+// ------------------------------------------------------------------------------------------------------------------ barriers
+
+/** A barrier in shared memory: a phase ends when all that were announced have arrived, and all bytes that were expected. */
+struct alignas(8) Mbarrier {
+#if !defined(BK_CUDA_EMULATED)
+  uint64_t word;
+#else
+  uint16_t announced, pending : 15, phase : 1;
+  int32_t bytes;
+
+  void settle() {
+    if (pending || bytes) return;
+    pending = announced;
+    phase ^= 1;
+  }
+#endif
+};
+
+__device__ __forceinline__ void mbarrier_init(Mbarrier* barrier, int arrivals) {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(barrier)), "r"(arrivals) : "memory");
+#else
+  *barrier = {};
+  barrier->announced = barrier->pending = (uint16_t)arrivals;
+#endif
+}
+
+/** Barriers that were made are there for copies and for other blocks of the cluster. */
+__device__ __forceinline__ void fence_barriers() {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+#endif
+}
+
+__device__ __forceinline__ void mbarrier_arrive(Mbarrier* barrier) {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(barrier)) : "memory");
+#else
+  barrier->pending--;
+  barrier->settle();
+#endif
+}
+
+/** At the same barrier of another block of the cluster. */
+__device__ __forceinline__ void mbarrier_arrive_at(Mbarrier* barrier, int block) {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile(
+      "{\n"
+      ".reg .b32 there;\n"
+      "mapa.shared::cluster.u32 there, %0, %1;\n"
+      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+      "}\n" ::"r"(shared_address(barrier)),
+      "r"(block)
+      : "memory");
+#else
+  (void)block;  // the emulation knows no clusters
+  mbarrier_arrive(barrier);
+#endif
+}
+
+/** Arrives, and expects bytes in this phase. */
+__device__ __forceinline__ void mbarrier_expect(Mbarrier* barrier, int bytes) {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(barrier)), "r"(bytes) : "memory");
+#else
+  barrier->bytes += bytes;
+  mbarrier_arrive(barrier);
+#endif
+}
+
+/** Waits until the phase of this parity, 0 for the first, has ended. */
+__device__ __forceinline__ void mbarrier_wait(Mbarrier* barrier, int parity) {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile(
+      "{\n"
+      ".reg .pred done;\n"
+      "again:\n"
+      "mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n"
+      "@done bra over;\n"
+      "bra again;\n"
+      "over:\n"
+      "}\n" ::"r"(shared_address(barrier)),
+      "r"(parity)
+      : "memory");
+#else
+  struct Wait {
+    const Mbarrier* barrier;
+    int parity;
+  } wait = {barrier, parity};
+  cuda_emulation::wait_until(
+      "mbarrier_wait",
+      [](void* of) {
+        const Wait& w = *(const Wait*)of;
+        return w.barrier->phase != w.parity;
+      },
+      &wait);
+#endif
+}
+
+// -------------------------------------------------------------------------------------------------------------------- copies
+
+/** A matrix of bfloat16 in global memory, and the part of it that is copied at once: 64 columns, 128 bytes, of some rows. */
+#if !defined(BK_CUDA_EMULATED)
+typedef CUtensorMap TensorMap;
+#else
+struct TensorMap {
+  const bf16* data;
+  int64_t pitch;
+  int columns, rows, height;
+};
+#endif
+
+/** On the host: the map of `columns` x `rows`, `pitch` elements apart (a multiple of 8), for copies of `height` rows. */
+cudaError_t make_tensor_map(TensorMap* map, const bf16* data, int64_t pitch, int columns, int rows, int height);
+
+/** Copies a part into shared memory, its chunks swizzled; what lies outside the matrix is zeros. `target` is a multiple of 1024 bytes. */
+__device__ __forceinline__ void copy_tile(char* target, const TensorMap* map, Mbarrier* barrier, int column, int row) {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1, {%3, %4}], [%2];" ::"r"(shared_address(target)),
+               "l"(map), "r"(shared_address(barrier)), "r"(column), "r"(row)
+               : "memory");
+#else
+  if ((uintptr_t)target % kSwizzled) cuda_emulation::fail("a tile is copied to a place that is no multiple of %d bytes", kSwizzled);
+  for (int r = 0; r < map->height; r++)
+    for (int c = 0; c < kSwizzle / 2; c++) {
+      const bool inside = row + r >= 0 && row + r < map->rows && column + c >= 0 && column + c < map->columns;
+      bf16* to = (bf16*)(target + r * kSwizzle + ((c / 8 ^ r % 8) << 4)) + c % 8;
+      *to = inside ? map->data[(int64_t)(row + r) * map->pitch + column + c] : bf16{0};
+    }
+  barrier->bytes -= map->height * kSwizzle;
+  barrier->settle();
+#endif
+}
+
+/** The same into all blocks of the cluster whose bit is set, at the same places and barriers of theirs. */
+__device__ __forceinline__ void copy_tile_to(char* target, const TensorMap* map, Mbarrier* barrier, int column, int row, uint16_t blocks) {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%4, %5}], [%2], %3;" ::"r"(
+                   shared_address(target)),
+               "l"(map), "r"(shared_address(barrier)), "h"(blocks), "r"(column), "r"(row)
+               : "memory");
+#else
+  (void)blocks;
+  copy_tile(target, map, barrier, column, row);
+#endif
+}
+
+/** What this thread has written to shared memory is there for products and copies, after the next barrier. */
+__device__ __forceinline__ void fence_async() {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
+// ------------------------------------------------------------------------------------------------------------------ clusters
+
+__device__ __forceinline__ int cluster_rank() {
+#if !defined(BK_CUDA_EMULATED)
+  int rank;
+  asm volatile("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return rank;
+#else
+  return 0;
+#endif
+}
+
+/** Waits for all threads of the cluster. */
+__device__ __forceinline__ void cluster_sync() {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+#else
+  __syncthreads();
+#endif
+}
+
+// ------------------------------------------------------------------------------------------------------------------ products
+
+/** Where an operand of a product lies: tiles as copy_tile writes them, and how far it is to the next. */
+struct SharedMatrix {
+#if !defined(BK_CUDA_EMULATED)
+  uint64_t bits;
+  __device__ __forceinline__ SharedMatrix advanced(int bytes) const { return {bits + (uint64_t)(bytes >> 4)}; }
+#else
+  const char* start;
+  int blocks, groups;
+  SharedMatrix advanced(int bytes) const { return {start + bytes, blocks, groups}; }
+#endif
+};
+
+/** `blocks`: bytes between blocks of 64 lines where the depth runs across rows; `groups`: between groups of 8 rows. */
+__device__ __forceinline__ SharedMatrix shared_matrix(const char* start, int blocks, int groups) {
+#if !defined(BK_CUDA_EMULATED)
+  const uint64_t address = shared_address(start) & 0x3ffff;
+  return {address >> 4 | (uint64_t)(blocks >> 4) << 16 | (uint64_t)(groups >> 4) << 32 | (uint64_t)1 << 62};
+#else
+  return {start, blocks, groups};
+#endif
+}
+
+#if defined(BK_CUDA_EMULATED)
+/** Products are made by four warps together: none goes on before all have come. */
+inline void emulate_warp_group_sync() {
+  struct Group {
+    int arrived, turns;
+  };
+  static Group groups[1024 / kWarpGroup];
+  struct Wait {
+    Group* group;
+    int turn;
+  } wait = {groups + threadIdx.x / kWarpGroup, groups[threadIdx.x / kWarpGroup].turns};
+  if (++wait.group->arrived == kWarpGroup) {
+    wait.group->arrived = 0;
+    wait.group->turns++;
+  }
+  cuda_emulation::wait_until(
+      "a warp group", [](void* of) { return ((Wait*)of)->group->turns != ((Wait*)of)->turn; }, &wait);
+}
+#endif
+
+__device__ __forceinline__ void warp_group_fence() {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void warp_group_commit() {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#endif
+}
+/** Waits until at most this many committed groups of products go on. */
+template <int kGoingOn>
+__device__ __forceinline__ void warp_group_wait() {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kGoingOn) : "memory");
+#else
+  emulate_warp_group_sync();
+#endif
+}
+
+/** The compiler takes sums that products go on with for changed at this place. */
+template <int kCount>
+__device__ __forceinline__ void hold(float (&sums)[kCount]) {
+#if !defined(BK_CUDA_EMULATED)
+#pragma unroll
+  for (int i = 0; i < kCount; i++) asm volatile("" : "+f"(sums[i])::"memory");
+#else
+  (void)sums;
+#endif
+}
+
+/** Gives registers of this warp group back to, or takes them from, what the block has. */
+template <int kCount>
+__device__ __forceinline__ void give_registers() {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(kCount));
+#endif
+}
+template <int kCount>
+__device__ __forceinline__ void take_registers() {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(kCount));
+#endif
+}
+
+}  // namespace cuda
+}  // namespace bk

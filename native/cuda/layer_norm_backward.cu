@@ -1,0 +1,222 @@
+// The backward of layer_norm. With g = dy gamma and h = (sum - mean) rstd: dsum = rstd (g - mean(g) - h mean(g h)), which dresidual is, and
+// dx = dropout(dsum); dgamma and dbeta are the column sums of dy h and of dy.
+#include "layer_norm.cuh"
+
+namespace bk {
+namespace cuda {
+
+template <class T>
+struct LayerNormBackward {
+  const T *dy, *sum;
+  const float *mean, *rstd, *gamma;
+  T *dx, *dresidual;
+  const int32_t* rows;
+  int H;
+  bool add;
+  DropoutSite site;
+  const RunState* state;
+};
+
+/** Each operand is read or written once. */
+template <class T, class Layout>
+__global__ void __launch_bounds__(kNormThreads) layer_norm_backward_kernel(LayerNormBackward<T> a) {
+  constexpr int S = Layout::kSteps, W = kNormWidth;
+  const int row = Layout::row(), H = a.H;
+  if (row >= *a.rows) return;
+  const int64_t start = (int64_t)row * H;
+  const bool add = a.add && a.dresidual;
+  float g[S][W] = {}, h[S][W] = {}, old[S][W];
+#pragma unroll
+  for (int s = 0; s < S; s++) {
+    const int column = Layout::column(s);
+    if (column >= H) continue;
+    load(a.dy + start + column, g[s]);
+    load(a.sum + start + column, h[s]);
+    if (add) load(a.dresidual + start + column, old[s]);
+  }
+  const float mean = a.mean[row], rstd = a.rstd[row];
+  float total = 0, with_h = 0;
+#pragma unroll
+  for (int s = 0; s < S; s++) {
+    const int column = Layout::column(s);
+    if (column >= H) continue;
+    float gamma[W];
+    load(a.gamma + column, gamma);
+#pragma unroll
+    for (int j = 0; j < W; j++) {
+      g[s][j] *= gamma[j];
+      h[s][j] = (h[s][j] - mean) * rstd;
+      total += g[s][j];
+      with_h = fmaf(g[s][j], h[s][j], with_h);
+    }
+  }
+  const float mean_g = Layout::sum(total) / (float)H, mean_gh = Layout::sum(with_h) / (float)H;
+#pragma unroll
+  for (int s = 0; s < S; s++) {
+    const int column = Layout::column(s);
+#pragma unroll
+    for (int j = 0; j < W; j++) g[s][j] = (g[s][j] - mean_g - h[s][j] * mean_gh) * rstd;
+    if (a.dresidual && column < H) {
+#pragma unroll
+      for (int j = 0; j < W; j++) h[s][j] = add ? old[s][j] + g[s][j] : g[s][j];
+      store(a.dresidual + start + column, h[s]);
+    }
+  }
+  if (!a.dx) return;
+  const bool dropped = a.site.p > 0;
+  const Dropout drop = Dropout::of(a.state, a.site.p, a.site.site);
+#pragma unroll
+  for (int s = 0; s < S; s++) {
+    const int column = Layout::column(s);
+    if (dropped) {
+      const uint32_t bits = drop.keeps_columns<W>(a.site.keep, row, column, H);
+#pragma unroll
+      for (int j = 0; j < W; j++) g[s][j] = bits >> j & 1 ? g[s][j] * drop.scale : 0.0f;
+    }
+    if (column < H) store(a.dx + start + column, g[s]);
+  }
+}
+
+/** The same for rows of any length, a column a lane at a time. */
+template <class T, class Layout>
+__global__ void __launch_bounds__(kNormThreads) layer_norm_backward_any_kernel(LayerNormBackward<T> a) {
+  const int row = Layout::row(), H = a.H;
+  if (row >= *a.rows) return;
+  const int64_t start = (int64_t)row * H;
+  const Dropout drop = Dropout::of(a.state, a.site.p, a.site.site);
+  const float mean = a.mean[row], rstd = a.rstd[row];
+  float total = 0, with_h = 0;
+  for (int j = Layout::lane(); j < H; j += Layout::kLanes) {
+    const float g = to_float(a.dy[start + j]) * a.gamma[j];
+    total += g;
+    with_h = fmaf(g, (to_float(a.sum[start + j]) - mean) * rstd, with_h);
+  }
+  const float mean_g = Layout::sum(total) / (float)H, mean_gh = Layout::sum(with_h) / (float)H;
+  for (int j = Layout::lane(); j < H; j += Layout::kLanes) {
+    const float h = (to_float(a.sum[start + j]) - mean) * rstd;
+    const float d = (to_float(a.dy[start + j]) * a.gamma[j] - mean_g - h * mean_gh) * rstd;
+    if (a.dresidual) {
+      T* to = a.dresidual + start + j;
+      *to = from_float<T>(a.add ? to_float(*to) + d : d);
+    }
+    if (!a.dx) continue;
+    const bool kept = !(a.site.p > 0) || drop.keeps_columns<1>(a.site.keep, row, j, H);
+    a.dx[start + j] = from_float<T>(a.site.p > 0 ? (kept ? d * drop.scale : 0.0f) : d);
+  }
+}
+
+template <class T, class Layout>
+static auto kernel_of(Layout) -> void (*)(LayerNormBackward<T>) {
+  if constexpr (Layout::kSteps == 0)
+    return layer_norm_backward_any_kernel<T, Layout>;
+  else
+    return layer_norm_backward_kernel<T, Layout>;
+}
+
+Status layer_norm_backward(Launch& launch, Operands c) {
+  const void *dy = c.any(), *sum = c.any();
+  const float *mean = c.f32(), *rstd = c.f32(), *gamma = c.f32();
+  const int32_t* keep = c.i32();
+  void *dx = c.any(), *dresidual = c.any();
+  const Rows rows = c.rows();
+  const int H = c.dim();
+  const float p = c.real();
+  const DropoutSite site = {p, (uint32_t)c.integer(), keep};
+  const bool add = c.flag();
+  with_type(c.type(), [&](auto element) {
+    typedef decltype(element) T;
+    const LayerNormBackward<T> a = {(const T*)dy, (const T*)sum, mean, rstd, gamma, (T*)dx, (T*)dresidual, rows.count, H, add, site, launch.state};
+    with_row_layout(H, [&](auto layout) { launch(kernel_of<T>(layout), row_grid<decltype(layout)>(rows), dim3(kNormThreads), 0, a); });
+  });
+  return kOk;
+}
+
+constexpr int kColumnWarps = 8, kColumnRows = 64;
+
+/**
+ * Block (c, t) sums kColumnRows rows from kColumnRows c on, of the 32 W columns of tile t: each warp every eighth row, then over warps in
+ * order. parts[2 c] are sums of dy h, parts[2 c + 1] of dy.
+ */
+template <class T, int W>
+__global__ void __launch_bounds__(kColumnWarps* kWarp) sum_columns_kernel(const T* __restrict__ dy, const T* __restrict__ sum, const float* __restrict__ mean,
+                                                                         const float* __restrict__ rstd, const int32_t* rows, int H, float* parts) {
+  __shared__ float sums[kColumnWarps][2][kWarp * W];
+  const int count = *rows, begin = blockIdx.x * kColumnRows, lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
+  if (begin >= count) return;
+  const int tile = blockIdx.y * kWarp * W, column = tile + lane * W;
+  float gamma[W] = {}, beta[W] = {};
+  if (column < H) {
+#pragma unroll 4
+    for (int i = 0; i < kColumnRows / kColumnWarps; i++) {
+      const int row = begin + i * kColumnWarps + warp;
+      if (row >= count) continue;
+      const float m = mean[row], scale = rstd[row];
+      float g[W], v[W];
+      load(dy + (int64_t)row * H + column, g);
+      load(sum + (int64_t)row * H + column, v);
+#pragma unroll
+      for (int j = 0; j < W; j++) {
+        gamma[j] = fmaf(g[j], (v[j] - m) * scale, gamma[j]);
+        beta[j] += g[j];
+      }
+    }
+  }
+#pragma unroll
+  for (int j = 0; j < W; j++) {
+    sums[warp][0][j * kWarp + lane] = gamma[j];
+    sums[warp][1][j * kWarp + lane] = beta[j];
+  }
+  __syncthreads();
+  for (int i = threadIdx.x; i < 2 * kWarp * W; i += kColumnWarps * kWarp) {
+    const int which = i / (kWarp * W), offset = i % (kWarp * W);
+    float total = 0;
+    for (int w = 0; w < kColumnWarps; w++) total += sums[w][which][offset % W * kWarp + offset / W];
+    if (tile + offset < H) parts[((int64_t)blockIdx.x * 2 + which) * H + tile + offset] = total;
+  }
+}
+
+constexpr int kPartWarps = 32;
+
+/** A warp for every 32nd part of 32 columns, then over warps in order. blockIdx.y: 0 dgamma, 1 dbeta. */
+__global__ void __launch_bounds__(kPartWarps* kWarp) put_columns_kernel(const float* __restrict__ parts, const int32_t* rows, int H, float* dgamma,
+                                                                       float* dbeta, const RunState* state, bool accumulate) {
+  __shared__ float sums[kPartWarps][kWarp];
+  float* to = blockIdx.y == 0 ? dgamma : dbeta;
+  if (!to) return;
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, column = blockIdx.x * kWarp + lane, count = ceil_div(*rows, kColumnRows);
+  float total = 0;
+  if (column < H) {
+#pragma unroll 4
+    for (int i = warp; i < count; i += kPartWarps) total += parts[((int64_t)i * 2 + blockIdx.y) * H + column];
+  }
+  sums[warp][lane] = total;
+  __syncthreads();
+  if (warp != 0 || column >= H) return;
+  total = 0;
+  for (int w = 0; w < kPartWarps; w++) total += sums[w][lane];
+  to[column] = accumulates(state, accumulate) ? total + to[column] : total;
+}
+
+Status layer_norm_backward_weight(Launch& launch, Operands c) {
+  const void *dy = c.any(), *sum = c.any();
+  const float *mean = c.f32(), *rstd = c.f32();
+  float *dgamma = c.f32(), *dbeta = c.f32();
+  const Rows rows = c.rows();
+  const int H = c.dim();
+  const bool accumulate = c.flag();
+  const ElementType type = c.type();
+  const int chunks = ceil_div(rows.capacity, kColumnRows);
+  float* parts = launch.reserve<float>((int64_t)chunks * 2 * H);
+  with_type(type, [&](auto element) {
+    typedef decltype(element) T;
+    constexpr int W = kWidth<T>;
+    const bool whole = H % W == 0;
+    launch(whole ? sum_columns_kernel<T, W> : sum_columns_kernel<T, 1>, dim3(chunks, ceil_div(H, kWarp * (whole ? W : 1))), dim3(kColumnWarps * kWarp), 0,
+           (const T*)dy, (const T*)sum, mean, rstd, rows.count, H, parts);
+  });
+  launch(put_columns_kernel, dim3(ceil_div(H, kWarp), 2), dim3(kPartWarps * kWarp), 0, parts, rows.count, H, dgamma, dbeta, launch.state, accumulate);
+  return kOk;
+}
+
+}  // namespace cuda
+}  // namespace bk
