@@ -297,8 +297,8 @@ void test_broken(int which) {
       {cudaErrorLaunchFailure, "ended"},
       {cudaErrorLaunchFailure, "lane 0 shuffles from lane 20, which is not in the mask 0x0000ffff"},
       {cudaErrorLaunchFailure, "lanes 0xfffffff0 of the mask of __any_sync"},
-      {cudaErrorIllegalAddress, "an access 64 bytes behind the beginning of 64 bytes of device memory, by thread (0, 0, 0)"},
-      {cudaErrorIllegalAddress, "by thread (0, 0, 0) of block (0, 0, 0)"},
+      {cudaErrorIllegalAddress, "an access 64 bytes behind the beginning of 64 bytes of device memory: addr2line"},
+      {cudaErrorIllegalAddress, "; thread (0, 0, 0) of block (0, 0, 0)"},
       {cudaErrorIllegalAddress, "where there is nothing"},
       {cudaErrorIllegalAddress, "addr2line"},
   };
