@@ -4,7 +4,7 @@
 namespace bk {
 namespace cuda {
 
-constexpr int kEmbeddingRows = 8;
+constexpr int kEmbeddingRows = 8, kEmbeddingBatch = 3;
 
 /** Indices into the three tables. One that is outside fails the run, and row 0 is read for it. */
 struct EmbeddingIds {
@@ -23,27 +23,43 @@ struct EmbeddingIds {
             launch.check("type_ids", type_ids, 0, Y),
             launch.check("position_ids", position_ids, 0, P)};
   }
-  __device__ int64_t word(int row) const { return checked(ids[row], 0, V, row) ? ids[row] : 0; }
-  __device__ int64_t type(int row) const { return checked_type(type_ids[row], 0, Y, row) ? type_ids[row] : 0; }
-  __device__ int64_t position(int row) const { return checked_position(position_ids[row], 0, P, row) ? position_ids[row] : 0; }
+
+  struct Row {
+    int64_t word, type, position;
+  };
+  __device__ Row at(int row) const {
+    const int id = ids[row], type_id = type_ids[row], position_id = position_ids[row];
+    return {checked(id, 0, V, row) ? id : 0, checked_type(type_id, 0, Y, row) ? type_id : 0, checked_position(position_id, 0, P, row) ? position_id : 0};
+  }
 };
 
 /** A warp takes a row, a lane W columns of it at a time. */
 template <class T, int W>
-__global__ void __launch_bounds__(kEmbeddingRows* kWarp) embedding_kernel(EmbeddingIds index, const float* __restrict__ word, const float* __restrict__ type,
-                                                                          const float* __restrict__ position, T* __restrict__ y, const int32_t* rows, int H) {
+__global__ void __launch_bounds__(kEmbeddingRows* kWarp, 4)
+    embedding_kernel(EmbeddingIds index, const float* __restrict__ word, const float* __restrict__ type, const float* __restrict__ position, T* __restrict__ y,
+                     const int32_t* rows, int H) {
   const int row = blockIdx.x * kEmbeddingRows + threadIdx.x / kWarp;
   if (row >= *rows) return;
-  const float *w = word + index.word(row) * H, *t = type + index.type(row) * H, *p = position + index.position(row) * H;
-#pragma unroll 4
-  for (int column = threadIdx.x % kWarp * W; column < H; column += kWarp * W) {
-    float v[W], more[W], last[W];
-    load(w + column, v);
-    load(t + column, more);
-    load(p + column, last);
+  const auto at = index.at(row);
+  const float *w = word + at.word * H, *t = type + at.type * H, *p = position + at.position * H;
+  for (int first = threadIdx.x % kWarp * W; first < H; first += kEmbeddingBatch * kWarp * W) {
+    float v[kEmbeddingBatch][W], more[kEmbeddingBatch][W], last[kEmbeddingBatch][W];
 #pragma unroll
-    for (int j = 0; j < W; j++) v[j] = v[j] + more[j] + last[j];
-    store(y + (int64_t)row * H + column, v);
+    for (int i = 0; i < kEmbeddingBatch; i++) {
+      const int column = first + i * kWarp * W;
+      if (column >= H) continue;
+      load(w + column, v[i]);
+      load(t + column, more[i]);
+      load(p + column, last[i]);
+    }
+#pragma unroll
+    for (int i = 0; i < kEmbeddingBatch; i++) {
+      const int column = first + i * kWarp * W;
+      if (column >= H) continue;
+#pragma unroll
+      for (int j = 0; j < W; j++) v[i][j] = v[i][j] + more[i][j] + last[i][j];
+      store(y + (int64_t)row * H + column, v[i]);
+    }
   }
 }
 
@@ -72,9 +88,9 @@ __global__ void __launch_bounds__(kEmbeddingRows* kWarp)
                           const float* __restrict__ position, float* __restrict__ y, const int32_t* rows, int H) {
   const int row = blockIdx.x * kEmbeddingRows + threadIdx.x / kWarp;
   if (row >= *rows) return;
-  const int64_t id = index.word(row);
-  const float *t = type + index.type(row) * H, *p = position + index.position(row) * H, s = scale[id];
-  const int32_t* words = word + id / kPanelRows * kPanelRows * ceil_div(H, 4) + id % kPanelRows;
+  const auto at = index.at(row);
+  const float *t = type + at.type * H, *p = position + at.position * H, s = scale[at.word];
+  const int32_t* words = word + at.word / kPanelRows * kPanelRows * ceil_div(H, 4) + at.word % kPanelRows;
 #pragma unroll 4
   for (int column = threadIdx.x % kWarp * 4; column < H; column += kWarp * 4) {
     const uint32_t four = (uint32_t)words[(int64_t)(column / 4) * kPanelRows];

@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm_kernel(LayerNorm<T> a
   const int row = Layout::row(), H = a.H;
   if (row >= *a.rows) return;
   const int64_t start = (int64_t)row * H;
-  float v[S][W], r[S][W];
+  float v[S][W], r[S][W];  // the residual, in the end beta
 #pragma unroll
   for (int s = 0; s < S; s++) {
     const int column = Layout::column(s);
@@ -66,7 +66,15 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm_kernel(LayerNorm<T> a
     if (Layout::column(s) < H)
 #pragma unroll
       for (int j = 0; j < W; j++) squares += (v[s][j] - mean) * (v[s][j] - mean);
-  const float rstd = 1.0f / sqrtf(Layout::sum(squares) / (float)H + a.eps);
+  float gamma[S][W];
+#pragma unroll
+  for (int s = 0; s < S; s++) {
+    const int column = Layout::column(s);
+    if (column >= H) continue;
+    load(a.gamma + column, gamma[s]);
+    load(a.beta + column, r[s]);
+  }
+  const float rstd = rsqrtf(Layout::sum(squares) / (float)H + a.eps);
   if (Layout::lane() == 0) {
     a.mean[row] = mean;
     a.rstd[row] = rstd;
@@ -75,24 +83,22 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm_kernel(LayerNorm<T> a
   for (int s = 0; s < S; s++) {
     const int column = Layout::column(s);
     if (column >= H) continue;
-    float gamma[W], beta[W];
-    load(a.gamma + column, gamma);
-    load(a.beta + column, beta);
 #pragma unroll
-    for (int j = 0; j < W; j++) v[s][j] = fmaf((v[s][j] - mean) * rstd, gamma[j], beta[j]);
+    for (int j = 0; j < W; j++) v[s][j] = fmaf((v[s][j] - mean) * rstd, gamma[s][j], r[s][j]);
     store(a.y + start + column, v[s]);
   }
 }
 
 /** The same for rows of any length, a column a lane at a time; each thread reads again what it has stored itself. */
 template <class T, class Layout>
-__global__ void __launch_bounds__(kNormThreads) layer_norm_any_kernel(LayerNorm<T> a) {
+__global__ void __launch_bounds__(kNormThreads, 8) layer_norm_any_kernel(LayerNorm<T> a) {
   const int row = Layout::row(), H = a.H;
   if (row >= *a.rows) return;
   const int64_t start = (int64_t)row * H;
   const Dropout drop = Dropout::of(a.state, a.site.p, a.site.site);
   T* sum = a.sum + start;
   float total = 0;
+#pragma unroll 1
   for (int j = Layout::lane(); j < H; j += Layout::kLanes) {
     float v = to_float(a.x[start + j]);
     if (a.site.p > 0) v = drop.keeps_columns<1>(a.site.keep, row, j, H) ? v * drop.scale : 0.0f;
@@ -102,12 +108,14 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm_any_kernel(LayerNorm<
   }
   const float mean = Layout::sum(total) / (float)H;
   float squares = 0;
+#pragma unroll 1
   for (int j = Layout::lane(); j < H; j += Layout::kLanes) squares += (to_float(sum[j]) - mean) * (to_float(sum[j]) - mean);
-  const float rstd = 1.0f / sqrtf(Layout::sum(squares) / (float)H + a.eps);
+  const float rstd = rsqrtf(Layout::sum(squares) / (float)H + a.eps);
   if (Layout::lane() == 0) {
     a.mean[row] = mean;
     a.rstd[row] = rstd;
   }
+#pragma unroll 1
   for (int j = Layout::lane(); j < H; j += Layout::kLanes) a.y[start + j] = from_float<T>(fmaf((to_float(sum[j]) - mean) * rstd, a.gamma[j], a.beta[j]));
 }
 

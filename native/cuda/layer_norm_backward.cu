@@ -131,33 +131,42 @@ Status layer_norm_backward(Launch& launch, Operands c) {
   return kOk;
 }
 
-constexpr int kColumnWarps = 8, kColumnRows = 64;
+constexpr int kColumnWarps = 8, kColumnRows = 64, kColumnBatch = 4;
 
 /**
  * Block (c, t) sums kColumnRows rows from kColumnRows c on, of the 32 W columns of tile t: each warp every eighth row, then over warps in
  * order. parts[2 c] are sums of dy h, parts[2 c + 1] of dy.
  */
 template <class T, int W>
-__global__ void __launch_bounds__(kColumnWarps* kWarp) sum_columns_kernel(const T* __restrict__ dy, const T* __restrict__ sum, const float* __restrict__ mean,
-                                                                          const float* __restrict__ rstd, const int32_t* rows, int H, float* parts) {
+__global__ void __launch_bounds__(kColumnWarps* kWarp, 2)
+    sum_columns_kernel(const T* __restrict__ dy, const T* __restrict__ sum, const float* __restrict__ mean, const float* __restrict__ rstd, const int32_t* rows,
+                       int H, float* parts) {
   __shared__ float sums[kColumnWarps][2][kWarp * W];
   const int count = *rows, begin = blockIdx.x * kColumnRows, lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   if (begin >= count) return;
   const int tile = blockIdx.y * kWarp * W, column = tile + lane * W;
   float gamma[W] = {}, beta[W] = {};
   if (column < H) {
-#pragma unroll 4
-    for (int i = 0; i < kColumnRows / kColumnWarps; i++) {
-      const int row = begin + i * kColumnWarps + warp;
-      if (row >= count) continue;
-      const float m = mean[row], scale = rstd[row];
-      float g[W], v[W];
-      load(dy + (int64_t)row * H + column, g);
-      load(sum + (int64_t)row * H + column, v);
+#pragma unroll 1
+    for (int first = begin + warp; first < begin + kColumnRows; first += kColumnBatch * kColumnWarps) {
+      float g[kColumnBatch][W], v[kColumnBatch][W], m[kColumnBatch], scale[kColumnBatch];
 #pragma unroll
-      for (int j = 0; j < W; j++) {
-        gamma[j] = fmaf(g[j], (v[j] - m) * scale, gamma[j]);
-        beta[j] += g[j];
+      for (int i = 0; i < kColumnBatch; i++) {
+        const int row = first + i * kColumnWarps;
+        if (row >= count) continue;
+        load(dy + (int64_t)row * H + column, g[i]);
+        load(sum + (int64_t)row * H + column, v[i]);
+        m[i] = mean[row];
+        scale[i] = rstd[row];
+      }
+#pragma unroll
+      for (int i = 0; i < kColumnBatch; i++) {
+        if (first + i * kColumnWarps >= count) continue;
+#pragma unroll
+        for (int j = 0; j < W; j++) {
+          gamma[j] = fmaf(g[i][j], (v[i][j] - m[i]) * scale[i], gamma[j]);
+          beta[j] += g[i][j];
+        }
       }
     }
   }

@@ -26,6 +26,10 @@ struct Segments {
     int length, target;
   };
   __device__ Segment segment(int g, int segments, int rows) const {
+    if (segments == 0) {  // asked for g = 0 all the same
+      if (zero(cu[0], 0, 1, 0)) end(cu[0], rows, (int64_t)rows + 1, 0);
+      return {0, 0, -1};
+    }
     const int64_t begin = cu[g], end_row = cu[g + 1];
     bool good = begin >= 0;
     if (g == 0) good = zero(begin, 0, 1, 0) && good;
@@ -43,7 +47,7 @@ __global__ void __launch_bounds__(kSegmentWarps* kWarp)
     segment_losses_kernel(const float* __restrict__ logits, Segments all, float* lse, double* parts, const int32_t* rows, const int32_t* segments, int C,
                           int column, bool smooth, const RunState* state) {
   const int g = blockIdx.x * kSegmentWarps + threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
-  if (g >= *segments) return;
+  if (g >= max(*segments, 1)) return;
   const double smoothing = smooth ? state->scalars[kScalar_label_smoothing] : 0;
   const auto s = all.segment(g, *segments, *rows);
   const float* z = logits + s.begin * C + column;
@@ -58,7 +62,7 @@ __global__ void __launch_bounds__(kSegmentWarps* kWarp)
   }
   sum = warp_sum(sum);
   sum_z = warp_sum(sum_z);
-  if (lane != 0) return;
+  if (lane != 0 || s.length == 0) return;
   const double log_sum = (double)top + log(sum);
   lse[g] = (float)log_sum;
   parts[g] = s.target < 0 ? 0 : log_sum - (1 - smoothing) * (double)z[(int64_t)s.target * C] - smoothing * sum_z / (double)s.length;
@@ -69,10 +73,12 @@ __global__ void __launch_bounds__(kSegmentWarps* kWarp)
     segment_gradients_kernel(const float* __restrict__ logits, Segments all, const float* __restrict__ lse, float* __restrict__ dlogits, const int32_t* rows,
                              const int32_t* segments, int C, int column, int denominator, bool smooth, const RunState* state) {
   const int g = blockIdx.x * kSegmentWarps + threadIdx.x / kWarp;
-  if (g >= *segments) return;
+  if (g >= max(*segments, 1)) return;
   const double smoothing = smooth ? state->scalars[kScalar_label_smoothing] : 0, divisor = state->scalars[denominator];
   const auto s = all.segment(g, *segments, *rows);
+  if (s.length == 0) return;
   const double spread = smoothing / (double)s.length, scale = s.target < 0 || !(divisor > 0) ? 0 : 1 / divisor, log_sum = (double)lse[g];
+#pragma unroll 1
   for (int i = threadIdx.x % kWarp; i < s.length; i += kWarp) {
     const int64_t at = (s.begin + i) * C + column;
     const double p = exp((double)logits[at] - log_sum), target = i == s.target ? 1 - smoothing : 0;

@@ -13,7 +13,7 @@ constexpr int kNormThreads = 256, kNormVectors = 16, kNormBatch = 8;
 constexpr int kNormChunk = kNormThreads * kNormVectors * 4;
 
 /** Sums of squares: of float32 over at most 64 elements, and of float64 beyond, so the error does not grow with n. */
-__global__ void __launch_bounds__(kNormThreads) sum_squares_kernel(const float* __restrict__ g, int64_t n, double* parts) {
+__global__ void __launch_bounds__(kNormThreads, 4) sum_squares_kernel(const float* __restrict__ g, int64_t n, double* parts) {
   const int64_t begin = (int64_t)blockIdx.x * kNormChunk;
   float sums[4] = {};
   if (begin + kNormChunk <= n) {
@@ -137,7 +137,7 @@ __global__ void __launch_bounds__(kAdamWThreads) adamw_kernel(AdamWBuffers a, Pa
 
 template <class Packed>
 static void launch_adamw(Launch& launch, const AdamWBuffers& a, bool fours, Packed packed) {
-  const int64_t blocks = ceil_div(a.n, kAdamWThreads * kAdamWElements), most = 4 * launch.multiprocessors;
+  const int64_t blocks = ceil_div(a.n, kAdamWThreads * kAdamWElements), most = 16 * launch.multiprocessors;
   launch(fours ? adamw_kernel<4, Packed> : adamw_kernel<1, Packed>, dim3((unsigned)(blocks < most ? blocks : most)), dim3(kAdamWThreads), 0, a, packed);
 }
 

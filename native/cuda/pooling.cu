@@ -16,8 +16,16 @@ constexpr int kPoolThreads = kPoolRows * kWarp;
 /** Rows that are only moved, in units of type U. */
 template <class U>
 __device__ __forceinline__ void copy_row(const U* __restrict__ from, U* __restrict__ to, int units) {
-#pragma unroll 4
-  for (int i = threadIdx.x % kWarp; i < units; i += kWarp) to[i] = from[i];
+  constexpr int kBatch = 4;
+  for (int first = threadIdx.x % kWarp; first < units; first += kBatch * kWarp) {
+    U moved[kBatch];
+#pragma unroll
+    for (int i = 0; i < kBatch; i++)
+      if (first + i * kWarp < units) moved[i] = from[first + i * kWarp];
+#pragma unroll
+    for (int i = 0; i < kBatch; i++)
+      if (first + i * kWarp < units) to[first + i * kWarp] = moved[i];
+  }
 }
 
 /** On the host: calls body(U(), units of `bytes` in 16 bytes or an element) where all offsets and lengths are multiples of `bytes`. */
