@@ -1,4 +1,4 @@
-// npm run bench -- gemm|linear-int8|attention|layer-norm|adamw|train|infer|generate|event-loop|peers|wasm-peers|wasm-chromium|wasm-start [options]
+// npm run bench -- gemm|linear-int8|attention|layer-norm|adamw|train|infer|generate|event-loop|peers|wasm-peers|wasm-chromium|wasm-start|record-plan [options]
 import { parseArgs } from 'node:util'
 
 const benches = [
@@ -15,6 +15,7 @@ const benches = [
   'wasm-peers',
   'wasm-chromium',
   'wasm-start',
+  'record-plan',
 ]
 const options = {
   json: { type: 'boolean', default: false },
@@ -33,6 +34,8 @@ const options = {
   'peer-dir': { type: 'string' },
   'model-dir': { type: 'string' },
   'train-file': { type: 'string' },
+  'record-plan': { type: 'string' },
+  'plan-only': { type: 'boolean', default: false },
 }
 
 function parse() {

@@ -9,6 +9,8 @@ export const models = {
   base: [768, 12, 12, 3072],
   large: [1024, 24, 16, 4096],
   minilm: [384, 6, 12, 1536],
+  /** Not published: the smallest with heads of 64, for what has to be carried (record-plan). */
+  nano: [128, 2, 2, 256],
 }
 
 /** Rows x inputs -> outputs: the square of the headline figure, and every linear layer of BERT-base and MiniLM. */

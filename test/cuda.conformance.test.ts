@@ -1,6 +1,7 @@
 import { it } from 'vitest'
 import { conformance } from './conformance.ts'
 import { missing, openCuda } from './cuda/library.ts'
+import { recorded } from './cuda/recording.ts'
 
 if (missing) it.skip(`cuda (${missing})`)
-else conformance('cuda', openCuda)
+else conformance('cuda', recorded(openCuda))

@@ -1,7 +1,6 @@
 // The device of the process: opened once, and what an error of its runtime means.
+#include <pthread.h>
 #include <stdlib.h>
-
-#include <mutex>
 
 #include "../runtime/text.h"
 #include "engine.h"
@@ -53,12 +52,21 @@ int find(Device& d, char* message, size_t capacity) {
   return BK_OK;
 }
 
+/** One thread at a time opens the device. Not by <mutex>, whose errors are in a C++ library: which one is linked is not known here. */
+struct Opening {
+  Opening() { pthread_mutex_lock(mutex()); }
+  ~Opening() { pthread_mutex_unlock(mutex()); }
+  static pthread_mutex_t* mutex() {
+    static pthread_mutex_t only = PTHREAD_MUTEX_INITIALIZER;
+    return &only;
+  }
+};
+
 }  // namespace
 
 Device* device_open(int* error, char* message, size_t capacity) {
-  static std::mutex mutex;
   static Device* opened;
-  std::lock_guard<std::mutex> lock(mutex);
+  const Opening alone;
   *error = BK_OK;
   if (opened) {
     *error = device_alive(*opened, message, capacity);

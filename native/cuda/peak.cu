@@ -1,5 +1,5 @@
 // What the device reaches in a second (bk_measure_peak): multiply-adds and products in registers, and memory that no cache holds.
-#include <chrono>
+#include <time.h>
 
 #include "engine.h"
 #include "tensor_core.cuh"
@@ -85,8 +85,13 @@ double bk_measure_peak(bk_engine* engine, int peak, double seconds) {
   cudaError_t e = cudaMalloc((void**)&data, (size_t)bytes);
   if (e == cudaSuccess) e = cudaMemsetAsync(data, 0, (size_t)bytes, d.stream);
   double done = 0;
-  const auto start = std::chrono::steady_clock::now();
-  const auto elapsed = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+  timespec start;
+  clock_gettime(CLOCK_MONOTONIC, &start);
+  const auto elapsed = [&] {
+    timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - start.tv_sec) + 1e-9 * (double)(now.tv_nsec - start.tv_nsec);
+  };
   while (e == cudaSuccess && elapsed() < seconds) {
     done += launch_once(d, peak, data);
     e = cudaStreamSynchronize(d.stream);

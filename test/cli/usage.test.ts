@@ -26,7 +26,7 @@ describe('bad usage exits with 2 and one line that says what is wrong', () => {
     [['--dtype', 'float16'], /Expected --dtype to be one of float32, bfloat16, auto but received 'float16'/],
     [['--dtype', 'int8'], /int8 is for predict, evaluate, generate and fill-mask, whole numbers cannot be trained/],
     [['--dtype', 'float8'], /--dtype to be one of .*but received 'float8'/],
-    [['--backend', 'cuda'], /not available yet: --backend cuda/],
+    [['--backend', 'gpu'], /Expected --backend to be one of auto, cpu, cuda, wasm but received 'gpu'/],
     [['--task', 'poetry'], /--task to be one of .*but received 'poetry'/],
     [['--problem-type', 'poetry'], /--problem-type to be one of .*but received 'poetry'/],
     [['--learning-rate', 'fast'], /--learning-rate to be a number of at least 0 but received 'fast'/],

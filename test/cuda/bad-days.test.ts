@@ -18,10 +18,18 @@ const print = (value) => console.log(JSON.stringify(value))
 
 /** What a program prints, and what it warns of. */
 function run(env: NodeJS.ProcessEnv, program: string): { printed: unknown[]; warned: string } {
-  const options = { cwd: root, encoding: 'utf8', env: { ...process.env, BERTKIT_CUDA_LIBRARY: library, ...env } } as const
-  const warnings = 'const lines = []; console.warn = (line) => lines.push(line); process.on("exit", () => print({ lines }))\n'
+  const options = {
+    cwd: root,
+    encoding: 'utf8',
+    env: { ...process.env, BERTKIT_CUDA_LIBRARY: library, ...env },
+  } as const
+  const warnings =
+    'const lines = []; console.warn = (line) => lines.push(line); process.on("exit", () => print({ lines }))\n'
   const flags = ['--input-type=module', '-e', `${PRELUDE}${warnings}${program}`]
-  const printed = execFileSync(process.execPath, flags, options).trim().split('\n').map((line) => JSON.parse(line))
+  const printed = execFileSync(process.execPath, flags, options)
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
   const { lines } = printed.pop() as { lines: string[] }
   return { printed, warned: lines.join('\n') }
 }
@@ -37,7 +45,11 @@ describe.skipIf(missing)(`a CUDA library on a bad day${missing ? ` (${missing})`
   it.each(Object.entries(MESSAGES))('%s: says so, and another backend serves where any may', (what, message) => {
     const env = { BK_CUDA_EMULATED: what }
     const [error] = run(env, DESCRIBE).printed
-    expect(error).toMatchObject({ name: 'BackendError', reason: 'unavailable', message: expect.stringMatching(message) })
+    expect(error).toMatchObject({
+      name: 'BackendError',
+      reason: 'unavailable',
+      message: expect.stringMatching(message),
+    })
     const { printed, warned } = run(env, 'print((await bertkit.describeBackend()).backend)')
     expect(printed).toEqual(['cpu'])
     expect(warned).toMatch(/^bertkit: the cpu backend serves\. Cannot use CUDA with /)

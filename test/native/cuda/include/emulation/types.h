@@ -2,6 +2,7 @@
 #pragma once
 #include <stddef.h>
 #include <stdint.h>
+#include <initializer_list>
 
 #define __global__
 #define __device__
@@ -11,7 +12,6 @@
 #define __forceinline__ inline __attribute__((always_inline))
 #define __align__(n) __attribute__((aligned(n)))
 #define __launch_bounds__(...)
-#define __grid_constant__
 
 #define BK_VECTORS(base, scalar, align2, align4)                                    \
   struct base##1 {                                                                  \
