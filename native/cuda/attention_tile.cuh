@@ -58,7 +58,7 @@ struct Fragments<bf16> {
   };
   template <int W>
   __device__ static const char* place(int tile, int lanes, int row, int column) {
-    return shared((tile + lanes ^ column * 2) + row * Tile<bf16, W>::kRow);
+    return shared(((tile + lanes) ^ column * 2) + row * Tile<bf16, W>::kRow);
   }
   template <int W>
   __device__ static void load_a(A& a, int tile, const Lanes<W>& lanes, int row, int k) {
