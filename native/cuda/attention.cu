@@ -15,7 +15,8 @@ constexpr int kThreads = 128, kWarps = kThreads / kWarp, kKeys = 64;  // of a bl
 template <class T, int W, int M>
 struct Shared {
   static constexpr int kQueries = 16 * M * kWarps, kQ = kQueries * Tile<T, W>::kRow, kStage = kKeys * Tile<T, W>::kRow;
-  static constexpr int kStages = kQ, kBytes = kQ + 4 * kStage;  // the queries lie at 0
+  static constexpr int kStages = kQ, kBytes = kQ + 4 * kStage;                            // the queries lie at 0
+  static constexpr int kBlocks = sizeof(T) == 4 || W > 64 ? 2 : W == 64 ? 4 - M : 5 - M;  // of a multiprocessor at once, as far as registers go
 };
 
 /**
@@ -23,14 +24,13 @@ struct Shared {
  * with values in registers, while the next 64 keys and values are copied. W: D rounded up to 32, 64 or 128.
  */
 template <class T, int W, int M>
-__global__ void __launch_bounds__(kThreads, 2) attend_kernel(Sequences<T> s, T* context, float* lse, bool vector) {
+__global__ void __launch_bounds__(kThreads, Shared<T, W, M>::kBlocks) attend_kernel(Sequences<T> s, T* context, float* lse, bool vector) {
   typedef Fragments<T> F;
   typedef Shared<T, W, M> Memory;
   constexpr bool kHold = sizeof(T) == 2 && W <= 64;  // fragments of queries stay in registers
   if (blockIdx.x == 0 && blockIdx.y == 0) s.check();
-  const Place* found = s.find(blockIdx.x, Blocks{Memory::kQueries, false});
-  if (!found) return;
-  const Place& place = *found;
+  if (!s.find(blockIdx.x, Blocks{Memory::kQueries, false})) return;
+  const Place& place = block_place();
   const Head<T>& h = Head<T>::of(s, place, blockIdx.y);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, g = lane / 4, t = lane % 4;
   const int q0 = place.part * Memory::kQueries, first = q0 + warp * 16 * M;  // query of the block, of the warp
@@ -105,18 +105,25 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(Sequences<T> s, T* 
         }
     }
 
+    float shrink[M][2];
+    bool shrinks = false;
 #pragma unroll
     for (int m = 0; m < M; m++)
 #pragma unroll
       for (int i = 0; i < 2; i++) {
-        float greatest = top[m][i];
+        float greatest = scores[m][0][2 * i];
 #pragma unroll
         for (int n = 0; n < kKeys / 8; n++) greatest = fmaxf(greatest, fmaxf(scores[m][n][2 * i], scores[m][n][2 * i + 1]));
         greatest = fmaxf(greatest, __shfl_xor_sync(0xffffffffu, greatest, 1));
         greatest = fmaxf(greatest, __shfl_xor_sync(0xffffffffu, greatest, 2));
+        // what exponentials are relative to need not be the greatest: up to 2^8 above it they are as exact, and the sums so far stay
+        shrink[m][i] = 1;
+        if ((greatest - top[m][i]) * s.factor > 8) {
+          shrink[m][i] = exp2_fast((top[m][i] - greatest) * s.factor);
+          top[m][i] = greatest;
+        }
         // a row that has seen nothing yet: exponentials of -inf are 0, not NaN
-        const float base = greatest == -INFINITY ? 0.0f : greatest * s.factor, shrink = exp2_fast(top[m][i] * s.factor - base);
-        top[m][i] = greatest;
+        const float base = top[m][i] == -INFINITY ? 0.0f : top[m][i] * s.factor;
         float total = 0;
 #pragma unroll
         for (int n = 0; n < kKeys / 8; n++)
@@ -126,12 +133,17 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(Sequences<T> s, T* 
             x = exp2_fast(fmaf(x, s.factor, -base));
             total += x;
           }
-        sum[m][i] = fmaf(sum[m][i], shrink, total);
+        sum[m][i] = fmaf(sum[m][i], shrink[m][i], total);
+        shrinks |= shrink[m][i] != 1;
+      }
+    if (__any_sync(0xffffffffu, shrinks)) {
+#pragma unroll
+      for (int m = 0; m < M; m++)
 #pragma unroll
         for (int n = 0; n < W / 8; n++)
 #pragma unroll
-          for (int e = 0; e < 2; e++) out[m][n][2 * i + e] *= shrink;
-      }
+          for (int i = 0; i < 4; i++) out[m][n][i] *= shrink[m][i / 2];
+    }
 
     const auto drop_scores = [&](bool given) {
 #pragma unroll
@@ -192,7 +204,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(Sequences<T> s, T* 
 template <class T, int W, int M>
 bool attend(Launch& launch, const Sequences<T>& s, T* context, float* lse) {
   typedef Shared<T, W, M> Memory;
-  if (Memory::kBytes > launch.shared_bytes) return false;
+  if (Memory::kBytes + kStaticShared > launch.shared_bytes) return false;
   launch(attend_kernel<T, W, M>, s.grid({Memory::kQueries, false}), kThreads, Memory::kBytes, s, context, lse, s.vector());
   return true;
 }

@@ -52,6 +52,12 @@ struct Blocks {
   __host__ __device__ int most(int rows, int sequences) const { return rows / size + sequences; }
 };
 
+/** That of this block of threads. */
+__device__ inline Place& block_place() {
+  __shared__ Place place;
+  return place;
+}
+
 /** q, k and v of a batch: in one row of qkv, [3, A, D], or queries of their own and k and v in one row of kv, [2, A, D]. */
 template <class T>
 struct Sequences {
@@ -156,12 +162,12 @@ struct Sequences {
     return dim3(most > 0 ? most : 1, A, depth);
   }
 
-  /** The part with this number, where parts(place) is how many a sequence has; null if there are fewer. By all threads of a block, once. */
+  /** Finds the block's part, the one with this number, where parts(place) is how many a sequence has; false if there are fewer. By all threads. */
   template <class Parts>
-  __device__ const Place* find(int index, const Parts& parts) const {
+  __device__ bool find(int index, const Parts& parts) const {
     __shared__ int totals[kWarp];
-    __shared__ Place found;
     const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp, sequences = *count;
+    if (index >= parts.most(parts.of_keys ? *keys : *rows, sequences)) return false;
     int before = 0;
     for (int b0 = 0; b0 < sequences; b0 += blockDim.x) {
       const int b = b0 + threadIdx.x;
@@ -182,16 +188,20 @@ struct Sequences {
         before += totals[i];
       }
       if (index >= first && index < first + n) {
-        found = mine;
-        found.part = index - first;
+        Place& place = block_place();
+        place = mine;
+        place.part = index - first;
       }
       __syncthreads();
       if (index >= before) continue;
-      return &found;
+      return true;
     }
-    return nullptr;
+    return false;
   }
 };
+
+/** Static shared memory of the kernels, at most. */
+constexpr int kStaticShared = 1024;
 
 /** One head of one sequence. */
 template <class T>

@@ -1,149 +1,13 @@
 // The gradients of attention and cross_attention (../cpu/attention_backward.inl), whose probabilities are computed again from the saved lse.
 // As FlashAttention-2 (Dao, 2023) does, in one pass with five products, but without atomic additions: what the blocks of keys add to dq is
 // added in the order of the keys.
-#include "attention.cuh"
-#include "attention_plain.cuh"
-#include "attention_tile.cuh"
+#include "attention_backward.cuh"
 
 namespace bk {
 namespace cuda {
 using namespace heads;
+using namespace heads::backward;
 namespace {
-
-constexpr int kThreads = 128, kWarps = kThreads / kWarp, kQueries = 64;  // of a block; in shared memory at a time
-
-/** Blocks of keys of a part. */
-struct Range {
-  int first, end;
-  bool alone;  // all of the sequence, so that dq is whole after the last
-};
-
-/** How a sequence's keys, KEYS at a time, are divided among blocks of threads. */
-template <int KEYS>
-struct Parts {
-  int most;    // parts of a sequence
-  bool whole;  // a sequence that could have a part for each of its blocks of keys has one part
-  __device__ int blocks(const Place& place) const { return (place.L + KEYS - 1) / KEYS; }
-  /** Blocks of keys in a part. */
-  __device__ int size(const Place& place) const {
-    const int n = blocks(place);
-    return n > most ? (n + most - 1) / most : whole && n > 1 ? n : 1;
-  }
-  __device__ int operator()(const Place& place) const { return (blocks(place) + size(place) - 1) / size(place); }
-  __device__ Range range(const Place& place) const {
-    const int first = place.part * size(place), end = min(first + size(place), blocks(place));
-    return {first, end, first == 0 && end == blocks(place)};
-  }
-};
-
-/** What this record's kernels share besides the sequences. dq, or dk and dv, may be null. */
-template <class T>
-struct Work : plain::Gradients<T> {
-  float* partial;  // of dq, unscaled: [parts, rows, A, W]
-  int most, whole_from;
-  /** Sums are the same whether a sequence is whole or not; so what else is in the batch may decide it. */
-  template <int KEYS>
-  __device__ Parts<KEYS> parts(const Sequences<T>& s) const {
-    return {most, *s.count * s.A >= whole_from};
-  }
-};
-
-/** The first block of queries that sees any key from `key` on; all take part in the first block of keys. */
-template <class T>
-__device__ int first_queries(const Sequences<T>& s, int shift, int key) {
-  return s.causal && key > 0 ? max(0, key - shift) / kQueries : 0;
-}
-
-/** Shared memory: keys, values, two stages of queries and gradients, dS, what dropout keeps, two stages of lse in bits and of delta. */
-template <class T, int W, int M>
-struct Layout {
-  static constexpr int kStep = sizeof(T) == 2 ? 32 : 16;
-  static constexpr int kKeys = 16 * M * kWarps, kRow = Tile<T, W>::kRow, kScoreRow = Tile<T, kQueries>::kRow;
-  static constexpr int kValues = kKeys * kRow, kStages = 2 * kValues, kGradients = kQueries * kRow, kStage = 2 * kGradients;
-  static constexpr int kScores = kStages + 2 * kStage, kBits = kScores + kKeys * kScoreRow, kStatistics = kBits + kQueries * kKeys / 8;
-  static constexpr int kBytes = kStatistics + 2 * 2 * kQueries * 4;
-};
-
-/** Bits of what dropout keeps of 64 queries from q0 on and kKeys keys from j0 on: bit j % 32 of word [query][j / 32]. */
-template <bool GIVEN, int kKeys, class T>
-__device__ __forceinline__ void draw_bits(const Sequences<T>& s, const Head<T>& h, int q0, int j0, uint32_t* bits) {
-  constexpr int kParts = kQueries / 2 * (kKeys / 64), kAtOnce = 4;
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, column = lane % 16;
-#pragma unroll 1
-  for (int i = warp; i < kParts; i += kAtOnce * kWarps) {
-    // half a warp takes the 16 draws of a query and 64 keys
-    bool kept[kAtOnce][4];
-#pragma unroll
-    for (int part = 0; part < kAtOnce; part++) {
-      const int at = i + part * kWarps, query = at % (kQueries / 2) * 2 + lane / 16, block = j0 / 64 + at / (kQueries / 2);
-      if (GIVEN)
-        h.given(q0 + query, block, column, kept[part]);
-      else
-        h.drawn(s, q0 + query, block, column, kept[part]);
-    }
-#pragma unroll
-    for (int part = 0; part < kAtOnce; part++) {
-      const int at = i + part * kWarps, query = at % (kQueries / 2) * 2 + lane / 16, block = at / (kQueries / 2);
-      uint32_t words[4];
-#pragma unroll
-      for (int w = 0; w < 4; w++) words[w] = __ballot_sync(0xffffffffu, kept[part][w]) >> lane / 16 * 16 & 0xffff;
-      if (column == 0) *(uint2*)(bits + query * (kKeys / 32) + block * 2) = make_uint2(words[0] | words[1] << 16, words[2] | words[3] << 16);
-    }
-  }
-}
-
-/**
- * dq of 64 queries from q0 on, as far as `count` keys in shared memory go: dS k, added to what the part's keys before them have left. `last`:
- * these are the last that add. Each warp has 32 queries and half of the columns.
- */
-template <class T, int W, int M>
-__device__ __forceinline__ void add_query_gradient(const Sequences<T>& s, const Head<T>& h, const Work<T>& work, int part, int q0, int count, bool first,
-                                                   bool last, bool vector) {
-  typedef Fragments<T> F;
-  typedef Layout<T, W, M> Memory;
-  constexpr int kHalf = W / 2, kGroup = kHalf < 32 ? kHalf : 32;  // columns of a warp, at a time
-  const int thread = opaque(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp, g = lane / 4, t = lane % 4, q = warp / 2 * 32;
-  const typename F::template Lanes<W> lanes;
-  const typename F::template Lanes<kQueries> score_lanes;
-#pragma unroll 1
-  for (int c0 = warp % 2 * kHalf; c0 < warp % 2 * kHalf + kHalf; c0 += kGroup) {
-    const int64_t row = ((int64_t)part * s.rows_capacity + h.first_query + q0 + q + g) * s.A + h.head;
-    float2* at = (float2*)(work.partial + row * W + c0 + 2 * t);
-    float2 before[4][kGroup / 8];
-#pragma unroll
-    for (int i = 0; i < 4; i++)
-#pragma unroll
-      for (int n = 0; n < kGroup / 8; n++)
-        before[i][n] = !first && q0 + q + 8 * i + g < h.Lq ? at[(int64_t)(8 * i) * s.A * (W / 2) + 4 * n] : make_float2(0.0f, 0.0f);
-    float sums[2][kGroup / 8][4] = {};
-#pragma unroll 1
-    for (int k = 0; k < count; k += 16) {
-      typename F::A a[2];
-#pragma unroll
-      for (int m = 0; m < 2; m++) F::load_a_turned(a[m], Memory::kScores + k * Memory::kScoreRow, score_lanes, 0, q + 16 * m);
-#pragma unroll
-      for (int n = 0; n < kGroup / 16; n++) {
-        typename F::B b;
-        F::load_b_turned(b, k * Memory::kRow, lanes, 0, c0 + 16 * n);
-#pragma unroll
-        for (int m = 0; m < 2; m++) F::multiply(sums[m][2 * n], sums[m][2 * n + 1], a[m], b);
-      }
-    }
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const int query = q0 + q + 8 * i + g;
-      if (query >= h.Lq) continue;
-#pragma unroll
-      for (int n = 0; n < kGroup / 8; n++) {
-        const float2 x = make_float2(before[i][n].x + sums[i / 2][n][i % 2 * 2], before[i][n].y + sums[i / 2][n][i % 2 * 2 + 1]);
-        if (last)
-          save_columns(work.dq + (h.first_query + query) * s.q_stride + h.head * s.D, c0 + 8 * n + 2 * t, s.D, vector, x.x * s.scale, x.y * s.scale);
-        else
-          at[(int64_t)(8 * i) * s.A * (W / 2) + 4 * n] = x;
-      }
-    }
-  }
-}
 
 /**
  * With P the probabilities, P' = dropout(P), O = P' v and delta = rowsum(dO O):
@@ -154,14 +18,13 @@ __device__ __forceinline__ void add_query_gradient(const Sequences<T>& s, const 
  * has 32 queries and half of the columns.
  */
 template <class T, int W, int M>
-__global__ void __launch_bounds__(kThreads, 2) attend_backward_kernel(Sequences<T> s, Work<T> work, bool vector) {
+__global__ void __launch_bounds__(kThreads, sizeof(T) == 4 && W == 32 ? 3 : 2) attend_backward_kernel(Sequences<T> s, Work<T> work, bool vector) {
   typedef Fragments<T> F;
   typedef Layout<T, W, M> Memory;
   constexpr int kKeys = Memory::kKeys, kRow = Memory::kRow, kStep = Memory::kStep;
   const auto parts = work.template parts<kKeys>(s);
-  const Place* found = s.find(blockIdx.x, parts);
-  if (!found) return;
-  const Place& place = *found;
+  if (!s.find(blockIdx.x, parts)) return;
+  const Place& place = block_place();
   __shared__ Range range;
   if (threadIdx.x == 0) range = parts.range(place);
   const Head<T>& h = Head<T>::of(s, place, blockIdx.y);
@@ -193,7 +56,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend_backward_kernel(Sequences<
 
   const int query_blocks = (h.Lq + kQueries - 1) / kQueries;
   for (int key_block = range.first; key_block < range.end; key_block++) {
-    const int j0 = key_block * kKeys, count = min(kKeys, h.L - j0);
+    const int j0 = opaque(key_block) * kKeys, count = min(kKeys, h.L - j0);
     const int begin = first_queries(s, h.shift, j0);
     __syncthreads();  // what the block of keys before this one left in shared memory has been read
     load_rows<T, W, kKeys, kThreads>(0, h.k + (int64_t)j0 * s.kv_stride, s.kv_stride, count, s.D, vector);
@@ -319,9 +182,8 @@ __global__ void __launch_bounds__(kThreads, 2) attend_backward_kernel(Sequences<
 template <class T, int W, int KEYS>
 __global__ void __launch_bounds__(kThreads) add_parts(Sequences<T> s, Work<T> work, bool vector) {
   const auto parts = work.template parts<KEYS>(s);
-  const Place* found = s.find(blockIdx.x, Blocks{kQueries, false});
-  if (!found) return;
-  const Place& place = *found;
+  if (!s.find(blockIdx.x, Blocks{kQueries, false})) return;
+  const Place& place = block_place();
   const int n = parts(place);
   if (n <= 1) return;
   const Head<T>& h = Head<T>::of(s, place, blockIdx.y);
@@ -380,11 +242,11 @@ template <class T, int W>
 bool attend_backward(Launch& launch, const Sequences<T>& s, Work<T> work) {
   constexpr int M = sizeof(T) == 2 && W <= 64 ? 2 : 1;
   typedef Layout<T, W, M> Memory;
-  if (Memory::kBytes > launch.shared_bytes) return false;
+  if (Memory::kBytes + kStaticShared > launch.shared_bytes) return false;
   const int blocks = ceil_div(s.keys_capacity, Memory::kKeys);
-  work.most = most_parts(blocks, s.rows_capacity, s.A);
+  work.limit = most_parts(blocks, s.rows_capacity, s.A);
   work.whole_from = 2 * launch.multiprocessors;
-  if (blocks > 1 && work.dq) work.partial = launch.reserve<float>((int64_t)work.most * s.rows_capacity * s.A * W);
+  if (blocks > 1 && work.dq) work.partial = launch.reserve<float>((int64_t)work.limit * s.rows_capacity * s.A * W);
   launch(attend_backward_kernel<T, W, M>, s.grid({Memory::kKeys, true}), kThreads, Memory::kBytes, s, work, s.vector());
   if (blocks > 1 && work.dq) launch(add_parts<T, W, Memory::kKeys>, s.grid({kQueries, false}), kThreads, 0, s, work, s.vector());
   return true;

@@ -59,9 +59,8 @@ template <class T>
 __global__ void __launch_bounds__(kThreads) attend(Sequences<T> s, T* context, float* lse) {
   __shared__ float scores[kThreads];
   if (blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0) s.check();
-  const Place* found = s.find(blockIdx.x, Blocks{1, false});
-  if (!found) return;
-  const Place& place = *found;
+  if (!s.find(blockIdx.x, Blocks{1, false})) return;
+  const Place& place = block_place();
   const Head<T>& h = Head<T>::of(s, place, blockIdx.y);
   const int i = place.part, limit = h.visible(s, i, h.seen), warp = threadIdx.x / kWarp;
   float top = -INFINITY, sum = 0, out[kEach] = {};
@@ -110,9 +109,8 @@ __device__ void differentiate(const Sequences<T>& s, const Head<T>& h, const Gra
 template <class T>
 __global__ void __launch_bounds__(kThreads) query_gradient(Sequences<T> s, Gradients<T> gradients) {
   __shared__ float factors[kThreads];
-  const Place* found = s.find(blockIdx.x, Blocks{1, false});
-  if (!found) return;
-  const Place& place = *found;
+  if (!s.find(blockIdx.x, Blocks{1, false})) return;
+  const Place& place = block_place();
   const Head<T>& h = Head<T>::of(s, place, blockIdx.y);
   const int i = place.part, warp = threadIdx.x / kWarp;
   float out[kEach] = {};
@@ -134,9 +132,8 @@ __global__ void __launch_bounds__(kThreads) query_gradient(Sequences<T> s, Gradi
 template <class T>
 __global__ void __launch_bounds__(kThreads) key_gradient(Sequences<T> s, Gradients<T> gradients) {
   __shared__ float factors[2][kThreads];
-  const Place* found = s.find(blockIdx.x, Blocks{1, true});
-  if (!found) return;
-  const Place& place = *found;
+  if (!s.find(blockIdx.x, Blocks{1, true})) return;
+  const Place& place = block_place();
   const Head<T>& h = Head<T>::of(s, place, blockIdx.y);
   const int j = place.part, warp = threadIdx.x / kWarp;
   float dk[kEach] = {}, dv[kEach] = {};

@@ -10,9 +10,8 @@ namespace {
 template <class T>
 __global__ void __launch_bounds__(plain::kThreads) probabilities(Sequences<T> s, const float* lse, float* probs) {
   if (blockIdx.x == 0 && blockIdx.y == 0) s.check();
-  const Place* found = s.find(blockIdx.x, Blocks{1, false});
-  if (!found) return;
-  const Place& place = *found;
+  if (!s.find(blockIdx.x, Blocks{1, false})) return;
+  const Place& place = block_place();
   const Head<T>& h = Head<T>::of(s, place, blockIdx.y);
   const int i = place.part;
   const long long before = s.pairs_before(place.sequence), mine = (long long)h.Lq * h.L;
