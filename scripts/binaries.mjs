@@ -10,7 +10,7 @@ const root = path.join(import.meta.dirname, '..')
 const { symbols } = createRequire(import.meta.url)('node-api-headers')
 const NODE_API = new Set(Object.values(symbols.v9).flat())
 /** What Node looks for in an addon. */
-const EXPORTS = ['napi_register_module_v1', 'node_api_module_get_api_version_v1']
+export const EXPORTS = ['napi_register_module_v1', 'node_api_module_get_api_version_v1']
 
 const FORMATS = { linux: 'elf64', darwin: 'Mach-O', win32: 'COFF' }
 const ARCHITECTURES = { x64: 'x86_64', arm64: 'aarch64' }
@@ -21,8 +21,6 @@ const LIBRARIES = {
   darwin: /^\/usr\/lib\/libSystem\.B\.dylib$/,
   win32: /^(kernel32|ntdll|api-ms-win-crt-[\w-]+)\.dll$/i,
 }
-/** Of the linker itself, and the C++ library's allocation, which all images of a macOS process share. */
-const DARWIN_EXPORTS = /^(___dso_handle|__mh_dylib_header|__Z(n|d)[wal]\w*)$/
 
 const read = (tool, ...args) =>
   execFileSync(tool, args, { encoding: 'utf8', maxBuffer: 1 << 30, stdio: ['ignore', 'pipe', 'pipe'] })
@@ -51,7 +49,7 @@ function problemsOfExports(file, os) {
   const found = exportsOf(file, os).map((name) =>
     os === 'darwin' && EXPORTS.includes(name.slice(1)) ? name.slice(1) : name,
   )
-  const surplus = found.filter((name) => !EXPORTS.includes(name) && !(os === 'darwin' && DARWIN_EXPORTS.test(name)))
+  const surplus = found.filter((name) => !EXPORTS.includes(name))
   const missing = EXPORTS.filter((name) => !found.includes(name))
   return [
     ...(missing.length > 0 ? [`does not export ${missing.join(', ')}`] : []),
@@ -79,7 +77,7 @@ function problemsOfMachO(file, { cpu }) {
   const shared = lines(read('llvm-objdump', '--macho', '--weak-bind', file)).flatMap(
     (line) => /\b0x[0-9A-F]+\b.*\s(\S+)$/.exec(line)?.[1] ?? [],
   )
-  const foreign = shared.filter((name) => !DARWIN_EXPORTS.test(name) && !name.includes('7bertkit'))
+  const foreign = shared.filter((name) => !name.includes('7bertkit'))
   const commands = read('llvm-objdump', '--macho', '--private-headers', file)
   const [, minimum] = /\n\s*minos ([\d.]+)/.exec(commands) ?? []
   return [

@@ -1,6 +1,7 @@
 // node scripts/prebuild.mjs [NAME...]: the addon for each platform of scripts/platforms.mjs, from one Linux machine, into
 // prebuilds/NAME/bertkit.node. CMakeLists.txt builds it, with zig as its compiler, and scripts/binaries.mjs holds the result to what a
-// prebuilt addon may be. Needs CMake, Ninja, zig (ZIG, `zig`, or `pip install ziglang`) and LLVM's tools (Debian: llvm).
+// prebuilt addon may be. Needs CMake, Ninja, zig (ZIG, `zig`, or `pip install ziglang`), LLVM's tools (Debian: llvm) and, for
+// macOS, its linker (lld).
 //
 //   --host    this machine's only, with prebuildify over node-gyp and the system's own compiler, whose C++ library it then needs; node-gyp
 //             begins by emptying build/
@@ -9,8 +10,9 @@ import fs from 'node:fs'
 import { createRequire } from 'node:module'
 import os from 'node:os'
 import path from 'node:path'
-import { problemsOf, problemsOfObjects } from './binaries.mjs'
+import { EXPORTS, problemsOf, problemsOfObjects } from './binaries.mjs'
 import { main, root, run, Stop } from './command.mjs'
+import { findLld, linkDarwin } from './darwin-link.mjs'
 import { hostPlatform, PLATFORMS } from './platforms.mjs'
 import { findZig, zigSettings } from './zig.mjs'
 
@@ -54,6 +56,7 @@ function prebuild(zig, name) {
   const platform = PLATFORMS[name]
   const tree = build(zig, name)
   const built = path.join(tree, 'bertkit.node')
+  if (platform.os === 'darwin') linkDarwin(zig, tree, 'bertkit.node', platform, EXPORTS)
   const problems = [...problemsOf(built, platform), ...problemsOfObjects(path.join(tree, 'CMakeFiles'), platform)]
   if (problems.length > 0) throw new Stop(`the addon for ${name}:\n  ${problems.join('\n  ')}`)
   place(built, name, started)
@@ -72,7 +75,9 @@ function prebuildAll(names) {
     ['llvm-readobj', 'llvm'],
   ])
     if (!works(tool)) throw new Stop(`needs ${tool} on the PATH (Debian, Ubuntu: apt install ${debian})`)
-  for (const name of names.length > 0 ? names : all) prebuild(zig, name)
+  const wanted = names.length > 0 ? names : all
+  if (wanted.some((name) => PLATFORMS[name].os === 'darwin')) findLld() // before minutes of compiling
+  for (const name of wanted) prebuild(zig, name)
 }
 
 function prebuildHost() {

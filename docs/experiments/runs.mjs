@@ -2,8 +2,7 @@
 // results to which every finished run is appended, so that the same command continues where it was stopped.
 import fs from 'node:fs'
 import os from 'node:os'
-import { AdamW, BertConfig, BertForSequenceClassification, BertTokenizer, Trainer } from 'bertkit'
-import { openBackend } from '../../dist/backend/open.js'
+import { AdamW, BertConfig, BertForSequenceClassification, BertTokenizer, describeBackend, Trainer } from 'bertkit'
 import { readDemoData } from '../../dist/cli/demo-data.js'
 
 export const SEEDS = [1, 2, 3]
@@ -117,9 +116,9 @@ async function train({ config, train, test }, setting, { evalSteps, rates = fals
   }
 }
 
-function provenance() {
-  const { description } = openBackend()
-  const machine = `${description.cpu}, ${os.cpus().length} CPUs, ${description.isa}`
+async function provenance() {
+  const { cpu, isa } = await describeBackend()
+  const machine = `${cpu}, ${os.cpus().length} CPUs, ${isa}`
   return { machine, date: new Date().toISOString().slice(0, 10) }
 }
 
@@ -140,7 +139,7 @@ export async function runAll(name, settings, curves = {}) {
   const results = new Map(readRuns(file).map(({ setting, result }) => [keyOf(setting), result]))
   const missing = settings.filter((setting) => !results.has(keyOf(setting)))
   const data = await readData()
-  const from = provenance()
+  const from = await provenance()
   for (const [i, setting] of missing.entries()) {
     const result = await train(data, setting, curves)
     results.set(keyOf(setting), result)

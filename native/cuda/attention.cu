@@ -172,8 +172,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(Sequences<T> s, T* 
       total += __shfl_xor_sync(0xffffffffu, total, 1);
       total += __shfl_xor_sync(0xffffffffu, total, 2);
       const float scale = total == 0 ? 0.0f : drop.scale / total;
-      if (t == 0 && first + row < h.Lq)
-        lse[(h.first_query + first + row) * s.A + h.head] = total == 0 ? INFINITY : (top[m][i] * factor + log2f(total)) * kLn2;
+      if (t == 0 && first + row < h.Lq) lse[(h.first_query + first + row) * s.A + h.head] = total == 0 ? INFINITY : (top[m][i] * factor + log2f(total)) * kLn2;
 #pragma unroll
       for (int n = 0; n < W / 8; n++)
         F::store_pair(queries + Tile<T, W>::at(warp * 16 * M + row, 8 * n + 2 * t), out[m][n][2 * i] * scale, out[m][n][2 * i + 1] * scale);

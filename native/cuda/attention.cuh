@@ -54,9 +54,9 @@ struct Blocks {
 /** q, k and v of a batch: in one row of qkv, [3, A, D], or queries of their own and k and v in one row of kv, [2, A, D]. */
 template <class T>
 struct Sequences {
-  const T *q, *k, *v;                                       // first row of each, rows q_stride or kv_stride apart
-  const int32_t *cu_queries, *cu_keys, *key_mask, *keep;    // key_mask and keep may be null
-  const int32_t *rows, *keys, *count, *pairs;               // counts
+  const T *q, *k, *v;                                     // first row of each, rows q_stride or kv_stride apart
+  const int32_t *cu_queries, *cu_keys, *key_mask, *keep;  // key_mask and keep may be null
+  const int32_t *rows, *keys, *count, *pairs;             // counts
   const RunState* state;
   Checked key_borders, query_borders, pair_count;
   int rows_capacity, keys_capacity, count_capacity;
@@ -195,13 +195,13 @@ struct Sequences {
 /** One head of one sequence. */
 template <class T>
 struct Head {
-  const T *q, *k, *v;    // of its first query and key
-  const int32_t* mask;   // of its first key; may be null
-  const int32_t* keep;   // of its first query, rows L apart; may be null
-  int64_t first_query;   // in the batch
+  const T *q, *k, *v;   // of its first query and key
+  const int32_t* mask;  // of its first key; may be null
+  const int32_t* keep;  // of its first query, rows L apart; may be null
+  int64_t first_query;  // in the batch
   int Lq, L, head;
-  int seen;              // keys up to the last one that is not hidden, at least one
-  int shift;             // a causal query i sees no key beyond shift + i
+  int seen;   // keys up to the last one that is not hidden, at least one
+  int shift;  // a causal query i sees no key beyond shift + i
 
   /** By all threads of a block. */
   __device__ Head(const Sequences<T>& s, const Place& place, int head)

@@ -10,7 +10,7 @@ constexpr int kDropoutRows = 8;
 
 /** A warp takes a row, a lane W columns of it at a time. y may be x. */
 template <class T, int W>
-__global__ void __launch_bounds__(kDropoutRows * kWarp) dropout_kernel(const T* x, T* y, const int32_t* rows, int H, DropoutSite site, const RunState* state) {
+__global__ void __launch_bounds__(kDropoutRows* kWarp) dropout_kernel(const T* x, T* y, const int32_t* rows, int H, DropoutSite site, const RunState* state) {
   const int row = blockIdx.x * kDropoutRows + threadIdx.x / kWarp;
   if (row >= *rows) return;
   const Dropout drop = Dropout::of(state, site.p, site.site);

@@ -83,7 +83,7 @@ struct Dropout {
   /** The same for any one column, and by what `keep` [rows, H] says where it is there. Lanes beyond H columns take part for the others. */
   template <int W>
   __device__ uint32_t keeps_columns(const int32_t* keep, uint32_t row, uint32_t column, uint32_t H) const {
-    if (!keep) return W == 1 ? keeps(row, column) : keeps_columns<W == 1 ? 4 : W>(row, column);
+    if (!keep) return W == 1 ? keeps(row, column) : keeps_columns < W == 1 ? 4 : W > (row, column);
     uint32_t bits = 0;
 #pragma unroll
     for (int j = 0; j < W; j++) bits |= (column < H && keep[(int64_t)row * H + column + j] != 0 ? 1u : 0u) << j;

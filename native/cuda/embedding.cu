@@ -13,7 +13,14 @@ struct EmbeddingIds {
   Checked checked, checked_type, checked_position;
 
   static EmbeddingIds of(Launch& launch, const int32_t* ids, const int32_t* type_ids, const int32_t* position_ids, int V, int Y, int P) {
-    return {ids, type_ids, position_ids, V, Y, P, launch.check("ids", ids, 0, V), launch.check("type_ids", type_ids, 0, Y),
+    return {ids,
+            type_ids,
+            position_ids,
+            V,
+            Y,
+            P,
+            launch.check("ids", ids, 0, V),
+            launch.check("type_ids", type_ids, 0, Y),
             launch.check("position_ids", position_ids, 0, P)};
   }
   __device__ int64_t word(int row) const { return checked(ids[row], 0, V, row) ? ids[row] : 0; }
@@ -24,7 +31,7 @@ struct EmbeddingIds {
 /** A warp takes a row, a lane W columns of it at a time. */
 template <class T, int W>
 __global__ void __launch_bounds__(kEmbeddingRows* kWarp) embedding_kernel(EmbeddingIds index, const float* __restrict__ word, const float* __restrict__ type,
-                                                                         const float* __restrict__ position, T* __restrict__ y, const int32_t* rows, int H) {
+                                                                          const float* __restrict__ position, T* __restrict__ y, const int32_t* rows, int H) {
   const int row = blockIdx.x * kEmbeddingRows + threadIdx.x / kWarp;
   if (row >= *rows) return;
   const float *w = word + index.word(row) * H, *t = type + index.type(row) * H, *p = position + index.position(row) * H;
@@ -60,10 +67,9 @@ constexpr int kPanelRows = 16;
 
 /** A warp takes a row, a lane the four columns of a word at a time. */
 template <bool kFours>
-__global__ void __launch_bounds__(kEmbeddingRows* kWarp) embedding_int8_kernel(EmbeddingIds index, const int32_t* __restrict__ word,
-                                                                              const float* __restrict__ scale, const float* __restrict__ type,
-                                                                              const float* __restrict__ position, float* __restrict__ y, const int32_t* rows,
-                                                                              int H) {
+__global__ void __launch_bounds__(kEmbeddingRows* kWarp)
+    embedding_int8_kernel(EmbeddingIds index, const int32_t* __restrict__ word, const float* __restrict__ scale, const float* __restrict__ type,
+                          const float* __restrict__ position, float* __restrict__ y, const int32_t* rows, int H) {
   const int row = blockIdx.x * kEmbeddingRows + threadIdx.x / kWarp;
   if (row >= *rows) return;
   const int64_t id = index.word(row);

@@ -17,8 +17,8 @@ struct SortedRows {
 };
 
 /** Puts each chunk in order: an element comes after those of its chunk that are less. */
-__global__ void __launch_bounds__(kSortRows) sort_chunks_kernel(const int32_t* __restrict__ ids, const int32_t* count, int V, int padding_idx, Checked checked,
-                                                               SortedRows sorted) {
+__global__ void __launch_bounds__(kSortRows)
+    sort_chunks_kernel(const int32_t* __restrict__ ids, const int32_t* count, int V, int padding_idx, Checked checked, SortedRows sorted) {
   __shared__ __align__(16) int32_t all[kSortRows];
   const int n = *count, begin = blockIdx.x * kSortRows, row = begin + threadIdx.x;
   if (begin >= n) return;
@@ -31,8 +31,8 @@ __global__ void __launch_bounds__(kSortRows) sort_chunks_kernel(const int32_t* _
   for (int i = 0; i < kSortRows; i += 4) {
     const int4 others = *(const int4*)(all + i);
     const int t = threadIdx.x;
-    place += (others.x < id || (others.x == id && i < t)) + (others.y < id || (others.y == id && i + 1 < t)) + (others.z < id || (others.z == id && i + 2 < t)) +
-             (others.w < id || (others.w == id && i + 3 < t));
+    place += (others.x < id || (others.x == id && i < t)) + (others.y < id || (others.y == id && i + 1 < t)) +
+             (others.z < id || (others.z == id && i + 2 < t)) + (others.w < id || (others.w == id && i + 3 < t));
   }
   sorted.chunk_ids[begin + place] = id;
   sorted.chunk_rows[begin + place] = row;
@@ -92,8 +92,9 @@ constexpr int kWindow = 32, kWindowThreads = 64, kBatch = 4;
  * the window goes to the table; that of one that began before the window to parts[2 w], that of one that only goes on to parts[2 w + 1].
  */
 template <class T, int W>
-__global__ void __launch_bounds__(kWindowThreads) sum_windows_kernel(const T* __restrict__ dy, const int32_t* count, SortedRows sorted, float* __restrict__ table,
-                                                                    float* __restrict__ parts, int H, const RunState* state, bool accumulate) {
+__global__ void __launch_bounds__(kWindowThreads)
+    sum_windows_kernel(const T* __restrict__ dy, const int32_t* count, SortedRows sorted, float* __restrict__ table, float* __restrict__ parts, int H,
+                       const RunState* state, bool accumulate) {
   __shared__ int32_t around[kWindow + 2], rows[kWindow];
   const int n = *count, begin = blockIdx.x * kWindow;
   if (begin >= n) return;
@@ -143,7 +144,7 @@ constexpr int kCrossingWarps = 8;
  */
 template <int W>
 __global__ void __launch_bounds__(kCrossingWarps* kWarp) add_crossing_kernel(const int32_t* count, SortedRows sorted, const float* __restrict__ parts,
-                                                                            float* __restrict__ table, int H, const RunState* state, bool accumulate) {
+                                                                             float* __restrict__ table, int H, const RunState* state, bool accumulate) {
   __shared__ float sums[kCrossingWarps][kWarp * W];
   const int window = blockIdx.x, after = (window + 1) * kWindow, windows = ceil_div(*count, kWindow);
   if (window + 1 >= windows) return;

@@ -292,7 +292,7 @@ __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks) gemm_kernel(P
   constexpr int kStages = Shape::kStages, kSteps = Shape::kSteps;
   constexpr bool kCut = sizeof(T) == 4, kAhead = !kCut;  // three products a step hide the next one's loads, and need the registers
   const Parts<Shape> parts(p);
-  if (blockIdx.x >= parts.count) return;
+  if ((int)blockIdx.x >= parts.count) return;
   char* shared = dynamic_shared();
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   const int warp_row = warp / Shape::kAcross * Shape::kWarpRows, warp_column = warp % Shape::kAcross * Shape::kWarpColumns;

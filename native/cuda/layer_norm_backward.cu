@@ -139,7 +139,7 @@ constexpr int kColumnWarps = 8, kColumnRows = 64;
  */
 template <class T, int W>
 __global__ void __launch_bounds__(kColumnWarps* kWarp) sum_columns_kernel(const T* __restrict__ dy, const T* __restrict__ sum, const float* __restrict__ mean,
-                                                                         const float* __restrict__ rstd, const int32_t* rows, int H, float* parts) {
+                                                                          const float* __restrict__ rstd, const int32_t* rows, int H, float* parts) {
   __shared__ float sums[kColumnWarps][2][kWarp * W];
   const int count = *rows, begin = blockIdx.x * kColumnRows, lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   if (begin >= count) return;
@@ -178,8 +178,8 @@ __global__ void __launch_bounds__(kColumnWarps* kWarp) sum_columns_kernel(const 
 constexpr int kPartWarps = 32;
 
 /** A warp for every 32nd part of 32 columns, then over warps in order. blockIdx.y: 0 dgamma, 1 dbeta. */
-__global__ void __launch_bounds__(kPartWarps* kWarp) put_columns_kernel(const float* __restrict__ parts, const int32_t* rows, int H, float* dgamma,
-                                                                       float* dbeta, const RunState* state, bool accumulate) {
+__global__ void __launch_bounds__(kPartWarps* kWarp)
+    put_columns_kernel(const float* __restrict__ parts, const int32_t* rows, int H, float* dgamma, float* dbeta, const RunState* state, bool accumulate) {
   __shared__ float sums[kPartWarps][kWarp];
   float* to = blockIdx.y == 0 ? dgamma : dbeta;
   if (!to) return;

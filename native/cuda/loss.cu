@@ -60,9 +60,9 @@ __device__ __forceinline__ float block_max(float x) {
 
 /** Reads each row once. */
 template <int TEAM>
-__global__ void __launch_bounds__(kRowThreads) cross_entropy_kernel(const float* __restrict__ logits, const int32_t* __restrict__ labels, float* lse,
-                                                                   double* parts, const int32_t* rows, int C, bool smooth, const RunState* state,
-                                                                   Checked checked) {
+__global__ void __launch_bounds__(kRowThreads)
+    cross_entropy_kernel(const float* __restrict__ logits, const int32_t* __restrict__ labels, float* lse, double* parts, const int32_t* rows, int C,
+                         bool smooth, const RunState* state, Checked checked) {
   typedef Team<TEAM> Row;
   const int row = Row::row(), lane = Row::lane();
   if (row >= *rows) return;
@@ -118,8 +118,8 @@ struct LogitsGradient {
 
 template <int TEAM>
 __global__ void __launch_bounds__(kRowThreads) cross_entropy_backward_kernel(const float* __restrict__ logits, const int32_t* __restrict__ labels,
-                                                                            const float* __restrict__ lse, float* __restrict__ dlogits, const int32_t* rows,
-                                                                            int C, int denominator, bool smooth, const RunState* state, Checked checked) {
+                                                                             const float* __restrict__ lse, float* __restrict__ dlogits, const int32_t* rows,
+                                                                             int C, int denominator, bool smooth, const RunState* state, Checked checked) {
   typedef Team<TEAM> Row;
   const int row = Row::row(), lane = Row::lane();
   if (row >= *rows) return;

@@ -22,8 +22,8 @@ struct BinaryCrossEntropy {
 
 /** The sum of each chunk. */
 template <class Loss>
-__global__ void __launch_bounds__(kElementThreads) element_losses_kernel(const float* __restrict__ logits, const float* __restrict__ targets,
-                                                                        const int32_t* rows, int C, double* parts) {
+__global__ void __launch_bounds__(kElementThreads)
+    element_losses_kernel(const float* __restrict__ logits, const float* __restrict__ targets, const int32_t* rows, int C, double* parts) {
   const int64_t n = (int64_t)*rows * C, begin = (int64_t)blockIdx.x * kElementChunk;
   if (begin >= n) return;
   double sum = 0;
@@ -37,9 +37,9 @@ __global__ void __launch_bounds__(kSumThreads) put_element_losses_kernel(const d
 }
 
 template <class Loss>
-__global__ void __launch_bounds__(kElementThreads) element_gradients_kernel(const float* __restrict__ logits, const float* __restrict__ targets,
-                                                                           float* __restrict__ dlogits, const int32_t* rows, int C, int denominator,
-                                                                           const RunState* state) {
+__global__ void __launch_bounds__(kElementThreads)
+    element_gradients_kernel(const float* __restrict__ logits, const float* __restrict__ targets, float* __restrict__ dlogits, const int32_t* rows, int C,
+                             int denominator, const RunState* state) {
   const int64_t n = (int64_t)*rows * C, begin = (int64_t)blockIdx.x * kElementChunk;
   const double divisor = state->scalars[denominator];
   for (int64_t i = begin + threadIdx.x; i < n && i < begin + kElementChunk; i += kElementThreads)

@@ -39,9 +39,9 @@ struct Segments {
 };
 
 /** A warp takes a segment. */
-__global__ void __launch_bounds__(kSegmentWarps* kWarp) segment_losses_kernel(const float* __restrict__ logits, Segments all, float* lse, double* parts,
-                                                                             const int32_t* rows, const int32_t* segments, int C, int column, bool smooth,
-                                                                             const RunState* state) {
+__global__ void __launch_bounds__(kSegmentWarps* kWarp)
+    segment_losses_kernel(const float* __restrict__ logits, Segments all, float* lse, double* parts, const int32_t* rows, const int32_t* segments, int C,
+                          int column, bool smooth, const RunState* state) {
   const int g = blockIdx.x * kSegmentWarps + threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
   if (g >= *segments) return;
   const double smoothing = smooth ? state->scalars[kScalar_label_smoothing] : 0;
@@ -65,9 +65,9 @@ __global__ void __launch_bounds__(kSegmentWarps* kWarp) segment_losses_kernel(co
 }
 
 /** This column of dlogits = (softmax - (1 - e) one_hot(target) - e / rows) / denominator; 0 in segments that are left out. */
-__global__ void __launch_bounds__(kSegmentWarps* kWarp) segment_gradients_kernel(const float* __restrict__ logits, Segments all, const float* __restrict__ lse,
-                                                                                float* __restrict__ dlogits, const int32_t* rows, const int32_t* segments,
-                                                                                int C, int column, int denominator, bool smooth, const RunState* state) {
+__global__ void __launch_bounds__(kSegmentWarps* kWarp)
+    segment_gradients_kernel(const float* __restrict__ logits, Segments all, const float* __restrict__ lse, float* __restrict__ dlogits, const int32_t* rows,
+                             const int32_t* segments, int C, int column, int denominator, bool smooth, const RunState* state) {
   const int g = blockIdx.x * kSegmentWarps + threadIdx.x / kWarp;
   if (g >= *segments) return;
   const double smoothing = smooth ? state->scalars[kScalar_label_smoothing] : 0, divisor = state->scalars[denominator];

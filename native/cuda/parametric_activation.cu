@@ -15,8 +15,8 @@ constexpr int kWeightChunk = kWeightThreads * kWeightElements;
  * eight side by side at a time for either type, and of float64 over threads.
  */
 template <class T, class F>
-__global__ void __launch_bounds__(kWeightThreads) sum_terms_kernel(const T* __restrict__ dy, const T* __restrict__ z, const int32_t* rows, int N, F function,
-                                                                   double* parts) {
+__global__ void __launch_bounds__(kWeightThreads)
+    sum_terms_kernel(const T* __restrict__ dy, const T* __restrict__ z, const int32_t* rows, int N, F function, double* parts) {
   constexpr int W = 8;
   const int64_t n = (int64_t)*rows * N, begin = (int64_t)blockIdx.x * kWeightChunk;
   if (begin >= n) return;
@@ -49,8 +49,8 @@ __global__ void __launch_bounds__(kWeightThreads) sum_terms_kernel(const T* __re
 
 /** Block s adds the parts of sum s, `chunks` of them where all rows are there, and puts what F's `gradient` makes of it. */
 template <class F>
-__global__ void __launch_bounds__(kSumThreads) put_weight_kernel(const double* parts, int chunks, const int32_t* rows, int N, F f, const RunState* state,
-                                                                 bool accumulate) {
+__global__ void __launch_bounds__(kSumThreads)
+    put_weight_kernel(const double* parts, int chunks, const int32_t* rows, int N, F f, const RunState* state, bool accumulate) {
   float* gradient = f.to[blockIdx.x];
   if (!gradient) return;
   const int64_t n = (int64_t)*rows * N;

@@ -34,8 +34,8 @@ static void with_unit(ElementType type, int64_t bytes, Body body) {
 static int64_t size_of(ElementType type) { return type == kBfloat16 ? 2 : 4; }
 
 template <class U>
-__global__ void __launch_bounds__(kPoolThreads) gather_kernel(const U* __restrict__ x, const int32_t* index, U* __restrict__ y, const int32_t* from,
-                                                             const int32_t* to, int units, Checked checked) {
+__global__ void __launch_bounds__(kPoolThreads)
+    gather_kernel(const U* __restrict__ x, const int32_t* index, U* __restrict__ y, const int32_t* from, const int32_t* to, int units, Checked checked) {
   const int row = warp_row();
   if (row >= *to) return;
   // an index that is outside fails the run; there is no row 0 either where there are none
@@ -88,7 +88,7 @@ __device__ __forceinline__ void add_row(const T* dy, const T* before, T* to, int
 /** A warp takes a row of dx, and adds to it in the order of the index, rounding each time. Rows that are met once are written once. */
 template <class T, int W>
 __global__ void __launch_bounds__(kPoolThreads) gather_backward_kernel(const T* __restrict__ dy, const int32_t* __restrict__ index, T* dx, const int32_t* from,
-                                                                      const int32_t* to, int H, bool add, Met met) {
+                                                                       const int32_t* to, int H, bool add, Met met) {
   const int row = warp_row(), lane = threadIdx.x % kWarp;
   if (row >= *from) return;
   const int times = met.times[row], last = *to;
@@ -138,7 +138,7 @@ struct Ascending {
 
 template <class U>
 __global__ void __launch_bounds__(kPoolThreads) store_rows_kernel(const U* __restrict__ x, U* __restrict__ y, const int32_t* rows, const int32_t* to, int pitch,
-                                                                 int first, int units, Ascending ascending) {
+                                                                  int first, int units, Ascending ascending) {
   const int row = warp_row();
   if (row >= *rows || !ascending(row, *to)) return;
   copy_row(x + (int64_t)row * pitch + first, y + (int64_t)ascending.index[row] * units, units);
@@ -178,8 +178,8 @@ __device__ __forceinline__ bool holds(const int32_t* list, int count, int32_t va
 }
 
 template <class U>
-__global__ void __launch_bounds__(kPoolThreads) copy_rows_kernel(const int32_t* from, U* y, const int32_t* rows, const int32_t* of, int units,
-                                                                Ascending ascending, Checked inside, Checked apart) {
+__global__ void __launch_bounds__(kPoolThreads)
+    copy_rows_kernel(const int32_t* from, U* y, const int32_t* rows, const int32_t* of, int units, Ascending ascending, Checked inside, Checked apart) {
   const int row = warp_row(), count = *rows;
   if (row >= count || !ascending(row, *of) || !inside(from[row], 0, *of, row)) return;
   // a source that is a target too is never within 0 .. 0

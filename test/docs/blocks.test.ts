@@ -1,11 +1,12 @@
-// Every block of code that the pages print is what they say: programs run, commands exist. blocks.ts says which block is what.
-import { execFile, execFileSync } from 'node:child_process'
+// Every block of code that the pages print is what they say: programs and commands run. blocks.mjs says which block is what.
+import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
-import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { blocksOf, type Program, pages, programsOf, read, root } from './blocks.ts'
+import { HubServer } from '../formats/hub-server.ts'
+import { blocksOf, type Program, pages, programsOf, read, root } from './blocks.mjs'
 import { makeFolder, makeModels } from './fixtures.ts'
+import { execute, Runner } from './runner.ts'
 
 const reference = process.env.BERTKIT_REFERENCE_DIR
 const checkpoint = path.join(reference ?? '', 'data', 'weights', 'all-MiniLM-L6-v2')
@@ -24,6 +25,8 @@ const cli = path.join(root, 'dist', 'cli', 'main.js')
 const files = pages()
 const programs = files.flatMap(programsOf)
 const folderOf = (file: string) => path.join(scratch, file.replace(/\W/g, '-'))
+/** What the pages have from the Hub; here both are the small one. */
+const IDS = ['google-bert/bert-base-uncased', 'sentence-transformers/all-MiniLM-L6-v2']
 const NAMES = ['bert', 'reviews-model', 'nli-model', 'names-model', 'qa-model', 'words-model', 'decoder']
 
 beforeAll(async () => {
@@ -32,33 +35,29 @@ beforeAll(async () => {
 })
 afterAll(() => fs.rmSync(scratch, { recursive: true, force: true }))
 
-const execute = promisify(execFile)
-const run = async (command: string, args: string[], cwd: string, env: NodeJS.ProcessEnv = {}) => {
-  const { stderr, stdout } = await execute(command, args, { cwd, env: { ...process.env, ...env }, maxBuffer: 2 ** 26 })
-  return { stderr, stdout }
-}
+const filesOf = (model: string) =>
+  Object.fromEntries(
+    fs.readdirSync(path.join(models, model)).map((name) => [name, fs.readFileSync(path.join(models, model, name))]),
+  )
 
 describe('blocks', () => {
-  test('nearly all programs and commands are run, and those that are not say why', () => {
-    const count = (all: readonly Program[], pattern: RegExp) =>
-      all.reduce((sum, { code }) => sum + (code.match(pattern)?.length ?? 0), 0)
-    const share = (language: string, pattern: RegExp) => {
-      const all = programs.filter((each) => each.language === language)
-      const run = all.filter(({ runs }) => runs)
-      return [count(run, pattern), count(run, pattern) / count(all, pattern)]
-    }
-    const [imports, shareOfPrograms] = share('js', /^import .* from 'bertkit/gm)
-    expect(imports).toBeGreaterThan(25)
-    expect(shareOfPrograms).toBeGreaterThan(0.8)
-    const [commands, shareOfCommands] = share('sh', /^(?:\w+=\S+ )?npx bertkit /gm)
-    expect(commands).toBeGreaterThan(35)
-    expect(shareOfCommands).toBeGreaterThan(0.8)
+  test.each(programs.map(({ name, where }) => [name, where]))('%s is run by: %s', (_, where) => {
+    if (where.startsWith('test/')) expect(read(where)).toContain(`programsFor('${where}')`)
+    else expect(['here', 'server', 'ci']).toContain(where)
+  })
+
+  test('most of them here', () => {
+    const here = programs.filter(isHere)
+    const count = (language: string, pattern: RegExp) =>
+      here.filter((each) => each.language === language && pattern.test(each.code)).length
+    expect(count('js', /^import .* from 'bertkit/m)).toBeGreaterThan(25)
+    expect(count('sh', /^(?:\w+=\S+ )?npx bertkit /m)).toBeGreaterThan(20)
   })
 
   test('a block that is a file of examples/ is that file', () => {
     const copies = files.flatMap(blocksOf).filter(({ what }) => what === 'file')
     expect(copies.length).toBeGreaterThan(1)
-    for (const { because, code } of copies) expect(code, because).toBe(read(because))
+    for (const { code, copyOf = '' } of copies) expect(code, copyOf).toBe(read(copyOf))
   })
 
   test('no program or command hides in a block without a fence', () => {
@@ -111,7 +110,7 @@ test('the compiler accepts every program', async () => {
   }
   fs.writeFileSync(path.join(folder, 'tsconfig.json'), JSON.stringify({ compilerOptions, include: ['.'] }))
   const tsc = path.join(root, 'node_modules', 'typescript', 'bin', 'tsc')
-  const output = await run(process.execPath, [tsc, '-p', '.'], folder).catch(({ stdout }) => ({ stdout }))
+  const output = await execute(process.execPath, [tsc, '-p', '.'], { cwd: folder }).catch(({ stdout }) => ({ stdout }))
   expect(output.stdout).toBe('')
 })
 
@@ -121,62 +120,43 @@ function flagsOf(command: string): Set<string> {
   return new Set([...help.matchAll(/^ +(?:-\w, )?(--[\w-]+)/gm)].map(([, flag]) => flag))
 }
 
-const named = (chosen: readonly Program[]) => chosen.map((each) => [each.name, each.because, each] as const)
-test.each(named(programs.filter(({ language, runs }) => language === 'sh' && !runs)))(
-  '%s: bertkit has these flags (not run: %s)',
-  (_, __, { code }) => {
-    const commands = [...code.matchAll(/bertkit ((?:tokenizer )?[a-z][a-z-]*)((?: [^\n#|]*|\\\n)*)/g)]
+const named = (chosen: readonly Program[]) => chosen.map((each) => [each.name, each] as const)
+const isHere = ({ where }: Program) => where === 'here' || where === 'server'
+
+test.each(named(programs.filter(({ language }) => language === 'sh')))(
+  '%s: bertkit has these commands and flags',
+  (_, { code }) => {
+    const commands = code.matchAll(/npx bertkit ((?:tokenizer )?[a-z][a-z-]*)((?: [^\n#|]*|\\\n)*)/g)
     for (const [, command, rest] of commands) {
-      if (
-        !/^(train|pretrain|evaluate|predict|fill-mask|generate|tokenizer train|export|info|demo|build-native)$/.test(
-          command,
-        )
-      )
-        continue
       const used = [...rest.matchAll(/(?<= )--[\w-]+/g)].map(([flag]) => flag)
-      const known = used.length > 0 ? flagsOf(command) : new Set<string>()
+      const known = flagsOf(command)
       expect(used.filter((flag) => !known.has(flag))).toEqual([])
     }
   },
 )
 
-/** Programs before all others on the PATH of commands: npx runs this bertkit, npm only looks whether there is what it is asked for. */
-function writeShims(folder: string): void {
-  fs.mkdirSync(folder, { recursive: true })
-  const { peerDependencies, scripts } = JSON.parse(read('package.json'))
-  const shim = (name: string, body: string) =>
-    fs.writeFileSync(path.join(folder, name), `#!/bin/sh\n${body}\n`, { mode: 0o755 })
-  shim('npx', `[ "$1" = bertkit ] || exit 64\nshift\nexec '${process.execPath}' '${cli}' "$@"`)
-  const installs = ['bertkit', ...Object.keys(peerDependencies)].join('|')
-  const runs = Object.keys(scripts).join('|')
-  shim(
-    'npm',
-    `case "$1" in
-install) shift; for name; do case "$name" in ${installs}|-*) ;; *) echo "npm install $name: unknown" >&2; exit 64 ;; esac; done ;;
-run) case "$2" in ${runs}) ;; *) echo "npm run $2: there is no such script" >&2; exit 64 ;; esac ;;
-start|test|ci) ;;
-*) echo "npm $1: unknown" >&2; exit 64 ;;
-esac`,
-  )
-}
-
 describe.skipIf(missing !== '')(`programs${missing}`, () => {
+  let hub: HubServer
+
   beforeAll(async () => {
+    hub = await HubServer.start()
     await makeModels(models, checkpoint)
-    writeShims(path.join(scratch, 'bin'))
+    for (const [i, id] of IDS.entries()) hub.models.set(id, { commit: String(i).repeat(40), files: filesOf('bert') })
     const all = Object.fromEntries(NAMES.map((name) => [name, path.join(models, name)]))
     for (const file of files) makeFolder(folderOf(file), { ...all, 'all-MiniLM-L6-v2': checkpoint })
     for (const file of files)
       fs.symlinkSync(path.join(root, 'examples'), path.join(folderOf(file), 'examples'), 'junction')
+    copyExperiments()
   })
+  afterAll(() => hub.stop())
 
-  const wanted = programs.filter(({ runs }) => runs)
+  const wanted = programs.filter(isHere)
   const results = new Map<Program, Promise<void>>()
 
   /** The blocks of a page one after another, because later ones use what those before them made. */
-  async function runPage(file: string): Promise<void> {
+  async function runPage(file: string, runner: Runner): Promise<void> {
     for (const program of wanted.filter((each) => each.file === file)) {
-      const result = runProgram(program)
+      const result = runner.run(program, folderOf(file))
       results.set(program, result)
       await result.catch(() => {}) // its test says so
     }
@@ -184,25 +164,41 @@ describe.skipIf(missing !== '')(`programs${missing}`, () => {
 
   // two pages at a time: most of the time goes into starting programs
   beforeAll(async () => {
+    const runner = new Runner(path.join(scratch, 'runner'), hub.endpoint)
     const waiting = [...files]
     const work = async () => {
-      for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await runPage(file)
+      for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) await runPage(file, runner)
     }
     await Promise.all([work(), work()])
-  }, 120_000)
+  }, 240_000)
 
-  test.each(named(wanted))('%s', async (_, __, program) => results.get(program))
+  test.each(named(wanted))('%s', async (_, program) => results.get(program))
+
+  test.each(IDS)('%s came from the Hub of this machine', (id) => {
+    expect(hub.requests('cdn')).toContain(`GET /${id}/model.safetensors`)
+  })
+
+  test('the experiments draw the figures that are there from the results that are there, and train nothing', () => {
+    for (const [kind, count] of Object.entries({ results: 3, figures: 4 })) {
+      const there = path.join(root, EXPERIMENTS, kind)
+      const here = path.join(folderOf(`${EXPERIMENTS}/README.md`), EXPERIMENTS, kind)
+      const names = fs.readdirSync(there)
+      expect(names.length).toBe(count)
+      expect(fs.readdirSync(here)).toEqual(names)
+      for (const name of names)
+        expect(fs.readFileSync(path.join(here, name)).equals(fs.readFileSync(path.join(there, name))), name).toBe(true)
+    }
+  })
 })
 
-async function runProgram(program: Program): Promise<void> {
-  const folder = folderOf(program.file)
-  if (program.language === 'sh') {
-    const env = { PATH: `${path.join(scratch, 'bin')}${path.delimiter}${process.env.PATH}` }
-    await run('sh', ['-eu', '-c', program.code], folder, env)
-    return
-  }
-  const file = path.join(folder, `block-${program.line}.mjs`)
-  fs.writeFileSync(file, program.code)
-  const { stdout } = await run(process.execPath, [file], folder)
-  if (program.prints.length > 0) expect(stdout.trimEnd().split('\n')).toEqual(program.prints)
+const EXPERIMENTS = 'docs/experiments'
+
+/** The programs of the experiments with their results, and without the figures, in the folder of their page. */
+function copyExperiments(): void {
+  const folder = folderOf(`${EXPERIMENTS}/README.md`)
+  fs.cpSync(path.join(root, EXPERIMENTS), path.join(folder, EXPERIMENTS), {
+    recursive: true,
+    filter: (source) => path.basename(source) !== 'figures',
+  })
+  for (const name of ['assets', 'dist']) fs.symlinkSync(path.join(root, name), path.join(folder, name), 'junction')
 }

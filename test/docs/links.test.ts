@@ -4,7 +4,7 @@ import path from 'node:path'
 import { expect, test } from 'vitest'
 import { anchorsOf, isExternal, linksOf, slugOf } from '../../docs/site/markdown.mjs'
 import { PAGES_OUTSIDE, pageOf, SIDEBAR } from '../../docs/site/pages.mjs'
-import { pages, read, root } from './blocks.ts'
+import { pages, read, root } from './blocks.mjs'
 
 test('every link leads to a file that is there, and to a heading that it has', () => {
   const wrong: string[] = []

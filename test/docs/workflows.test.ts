@@ -2,7 +2,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { expect, test } from 'vitest'
-import { read, root } from './blocks.ts'
+import { read, root } from './blocks.mjs'
 
 const folder = '.github/workflows'
 const workflows = fs.readdirSync(path.join(root, folder)).map((name) => ({ name, text: read(`${folder}/${name}`) }))

@@ -4,10 +4,13 @@ import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import path from 'node:path'
 import { describe, test } from 'node:test'
+import { programsFor } from '../docs/blocks.mjs'
 import { DESCRIBE, Project, root, skipBecause } from './support.mjs'
 
 const node = { command: [process.execPath] }
 const COMMAND = [...node.command, 'node_modules/bertkit/dist/cli/main.js', 'build-native']
+const blocks = programsFor('test/packages/build-native.test.mjs')
+const printed = blocks.take('docs/installing.md', 'npx bertkit build-native')
 const works = (tool) => spawnSync(tool, ['--version']).status === 0
 const missing = ['cmake', 'c++'].find((tool) => !works(tool))
 
@@ -19,6 +22,8 @@ function link(project, ...names) {
     fs.symlinkSync(target, project.at('node_modules', name), 'junction')
   }
 }
+
+test('every block that names this test is run by it', () => assert.deepEqual(blocks.left(), []))
 
 describe('bertkit build-native', () => {
   test('says what it takes', async () => {
@@ -41,11 +46,13 @@ describe('bertkit build-native', () => {
     )
   })
 
-  test('builds with cmake-js', { skip: skipBecause(missing && `needs ${missing}`) }, async () => {
+  test('builds as docs/installing.md says', { skip: skipBecause(missing && `needs ${missing}`) }, async () => {
     const project = new Project()
     await project.install('--omit=optional')
-    link(project, 'cmake-js', 'node-addon-api')
-    const { stdout } = await project.run(COMMAND)
+    // the registry of the tests has no other packages
+    const [, names] = /^npm install --save-dev (.+)$/m.exec(printed)
+    link(project, ...names.split(' '))
+    const { stdout } = await project.run(['sh', '-eu', '-c', `npm() { :; }\n${printed}`])
     assert.match(stdout, /^The native kernels were built with cmake-js and run on this machine, with \w+\n$/)
     const described = await project.program(node, DESCRIBE)
     assert.equal(JSON.parse(described.stdout).backend, 'cpu')

@@ -1,13 +1,13 @@
 // Programs that esbuild, vite and webpack bundle from the installed package, for pages and for servers, and that then run.
+// Servers that esbuild bundles are in pages.test.mjs, with the commands of the pages.
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import { before, describe, test } from 'node:test'
 import { build as esbuild } from 'esbuild'
 import { build as vite } from 'vite'
 import webpack from 'webpack'
-import { SCOPE } from '../../scripts/platforms.mjs'
 import { builtAddon, host } from './stage.mjs'
-import { Project, skipBecause } from './support.mjs'
+import { DESCRIBE, Project, skipBecause } from './support.mjs'
 
 const node = { command: [process.execPath] }
 const noAddon = skipBecause(builtAddon(host) ? undefined : `no addon was built for this machine, ${host}`)
@@ -149,11 +149,8 @@ console.log(JSON.stringify(await program({ wasm: { binary, worker: false } })))`
     await verifyForPages('webpack', 'main.js')
   })
 
-  const SERVER =
-    "import { describeBackend } from 'bertkit'\ndescribeBackend().then((found) => console.log(JSON.stringify(found)))\n"
-
   test('webpack, for a server, with bertkit outside: the addon serves', { skip: noAddon }, async () => {
-    project.write('src/server.js', SERVER)
+    project.write('src/server.js', DESCRIBE)
     await bundleWithWebpack({
       target: 'node20',
       entry: './src/server.js',
@@ -163,25 +160,4 @@ console.log(JSON.stringify(await program({ wasm: { binary, worker: false } })))`
     const { stdout, stderr } = await project.run([process.execPath, 'server/webpack.mjs'])
     assert.equal(JSON.parse(stdout).backend, 'cpu', stderr)
   })
-
-  for (const format of ['esm', 'cjs'])
-    test(`esbuild, for a server, as ${format}: the addon serves`, { skip: noAddon }, async () => {
-      const extension = format === 'esm' ? 'mjs' : 'cjs'
-      project.write('src/server.js', SERVER)
-      await esbuild({
-        absWorkingDir: project.folder,
-        entryPoints: ['src/server.js'],
-        bundle: true,
-        format,
-        platform: 'node',
-        external: [`${SCOPE}/*`],
-        outfile: `server/main.${extension}`,
-      })
-      // the bundle is deployed beside nothing but the addon
-      const deployed = new Project()
-      deployed.write(`main.${extension}`, fs.readFileSync(project.at(`server/main.${extension}`), 'utf8'))
-      fs.cpSync(project.at('node_modules', SCOPE), deployed.at('node_modules', SCOPE), { recursive: true })
-      const { stdout, stderr } = await deployed.run([process.execPath, `main.${extension}`])
-      assert.equal(JSON.parse(stdout).backend, 'cpu', stderr)
-    })
 })

@@ -1,9 +1,9 @@
 // verdaccio on a port of this machine: a registry with the packed packages and nothing else, connected to no other.
 import { spawn, spawnSync } from 'node:child_process'
 import fs from 'node:fs'
-import net from 'node:net'
 import os from 'node:os'
 import path from 'node:path'
+import { freePort } from '../free-port.mjs'
 import { nodes } from './programs.mjs'
 
 const CONFIG = `
@@ -15,15 +15,7 @@ max_body_size: 50mb
 log: { type: stdout, format: json, level: error }
 `
 
-async function freePort() {
-  const server = net.createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address()
-  await new Promise((resolve) => server.close(resolve))
-  return port
-}
-
-/** Starts it and publishes every tarball of a folder. */
+/** Starts it and publishes every tarball of a folder. `npmrc`: the settings of an npm that may publish there. */
 export async function startRegistry(packages) {
   const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'bertkit-registry-'))
   fs.writeFileSync(path.join(folder, 'config.yaml'), CONFIG)
@@ -55,14 +47,15 @@ export async function startRegistry(packages) {
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
   // npm publishes only with a token, and any will do
-  fs.writeFileSync(path.join(folder, 'npmrc'), `registry=${address}\n//${host}/:_authToken=any\n`)
+  const npmrc = path.join(folder, 'npmrc')
+  fs.writeFileSync(npmrc, `registry=${address}\n//${host}/:_authToken=any\n`)
   for (const tarball of fs.readdirSync(packages).filter((name) => name.endsWith('.tgz'))) {
-    const options = ['--provenance=false', '--userconfig', path.join(folder, 'npmrc'), '--registry', address]
+    const options = ['--provenance=false', '--userconfig', npmrc, '--registry', address]
     const { status, stderr } = spawnSync('npm', ['publish', path.join(packages, tarball), ...options], {
       cwd: folder,
       encoding: 'utf8',
     })
     if (status !== 0) throw new Error(`npm publish ${tarball} failed\n${stderr}`)
   }
-  return { address, stop }
+  return { address, npmrc, stop }
 }

@@ -3,28 +3,24 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { dist, goldenFile, installed, minilmFolder, noReference, root, serve } from './support.mjs'
+import { programsFor } from '../docs/blocks.mjs'
+import { serveAndAsk } from '../docs/serve.mjs'
+import { dist, goldenFile, installed, minilmFolder, noReference, packageFolder, root, run, serve } from './support.mjs'
 
 const { missing } = installed(['miniflare', 'package.json'])
 const folder = path.join(root, 'examples', 'worker')
 const config = JSON.parse(fs.readFileSync(path.join(folder, 'wrangler.jsonc'), 'utf8').replace(/^\s*\/\/.*$/gm, ''))
+const WORDS = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'good', 'bad', 'a', 'one']
+const shape = { hiddenSize: 64, numHiddenLayers: 2, numAttentionHeads: 4, intermediateSize: 128, initializerRange: 0.3 }
 const TEXTS = ['good good bad', 'bad', 'a good one']
 
 /** Files of a small classifier, and what the native backend says of TEXTS in the worker's dtype. */
 async function classifier() {
   const { BertConfig, BertForSequenceClassification, BertTokenizer, pipeline } = await import(dist('index.js'))
-  const words = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', 'good', 'bad', 'a', 'one']
-  const tokenizer = BertTokenizer.fromVocab(words)
-  const shape = {
-    hiddenSize: 64,
-    numHiddenLayers: 2,
-    numAttentionHeads: 4,
-    intermediateSize: 128,
-    initializerRange: 0.3,
-  }
+  const tokenizer = BertTokenizer.fromVocab(WORDS)
   const id2label = { 0: 'worse', 1: 'better' }
   const model = new BertForSequenceClassification(
-    new BertConfig({ ...shape, vocabSize: words.length, numLabels: 2, id2label }),
+    new BertConfig({ ...shape, vocabSize: WORDS.length, numLabels: 2, id2label }),
     { seed: 3, backend: 'cpu' },
   )
   const files = { ...(await tokenizer.savePretrained()), ...(await model.savePretrained()) }
@@ -34,6 +30,44 @@ async function classifier() {
   classify.dispose()
   return { files, expected }
 }
+
+const blocks = programsFor('test/runtimes/example-worker.test.mjs')
+
+describe('examples/worker/README.md', { skip: installed(['wrangler', 'package.json']).missing }, () => {
+  const prepare = blocks.take('examples/worker/README.md', 'wrangler r2 object put')
+  const ask = blocks.take('examples/worker/README.md', 'wrangler dev')
+  const project = packageFolder({ from: import.meta.dirname, names: ['wrangler'] })
+  after(() => fs.rmSync(project, { recursive: true, force: true }))
+
+  test('has no other block that names this test', () => assert.deepEqual(blocks.left(), []))
+
+  test('its commands embed on this machine', async () => {
+    const { BertConfig, BertModel, BertTokenizer } = await import(dist('index.js'))
+    const embedder = path.join(project, config.vars.EMBEDDER)
+    const model = new BertModel(new BertConfig({ ...shape, vocabSize: WORDS.length }))
+    await model.savePretrained(embedder)
+    model.dispose()
+    await BertTokenizer.fromVocab(WORDS).savePretrained(embedder)
+    // as sentence-transformers writes it: the vectors of the tokens become one
+    const paths = { Transformer: '', Pooling: '1_Pooling' }
+    const modules = Object.entries(paths).map(([name, path]) => ({
+      path,
+      type: `sentence_transformers.models.${name}`,
+    }))
+    fs.mkdirSync(path.join(embedder, paths.Pooling))
+    fs.writeFileSync(path.join(embedder, 'modules.json'), JSON.stringify(modules))
+    fs.writeFileSync(path.join(embedder, paths.Pooling, 'config.json'), '{ "pooling_mode_mean_tokens": true }')
+    for (const name of fs.readdirSync(folder)) fs.copyFileSync(path.join(folder, name), path.join(project, name))
+    // it would otherwise count its users and look for a newer version
+    const quiet = { WRANGLER_SEND_METRICS: 'false', WRANGLER_HIDE_BANNER: 'true', CLOUDFLARE_CF_FETCH_ENABLED: 'false' }
+    const options = { cwd: project, env: { ...process.env, ...quiet } }
+    // bertkit and wrangler are there
+    await run('sh', ['-eu', '-c', `npm() { :; }\n${prepare}`], options)
+    const { embeddings } = JSON.parse(await serveAndAsk(ask, options))
+    assert.deepEqual([embeddings.length, embeddings[0].length], [1, shape.hiddenSize])
+    assert.ok(embeddings[0].every(Number.isFinite))
+  })
+})
 
 describe('examples/worker', { skip: missing }, () => {
   let server

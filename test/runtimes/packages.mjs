@@ -1,10 +1,9 @@
 // Deno and Bun: the same tests, of the package by its name as a program there imports it, and of the edge entry.
 import assert from 'node:assert/strict'
 import fs from 'node:fs'
-import os from 'node:os'
 import path from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { binary, dist, root, run, runMain, serve, settings, verify } from './support.mjs'
+import { binary, dist, packageFolder, run, runMain, serve, settings, verify } from './support.mjs'
 
 /** `program` or why it is `missing`: from `installed`. `flags`: before the script. */
 export function testPackage(name, { program, missing }, flags) {
@@ -14,10 +13,7 @@ export function testPackage(name, { program, missing }, flags) {
     let folder
     before(async () => {
       server = await serve()
-      folder = fs.mkdtempSync(path.join(os.tmpdir(), 'bertkit-package-'))
-      fs.mkdirSync(path.join(folder, 'node_modules'))
-      fs.symlinkSync(root, path.join(folder, 'node_modules', 'bertkit'))
-      fs.writeFileSync(path.join(folder, 'package.json'), '{ "type": "module" }')
+      folder = packageFolder()
     })
     after(() => {
       server.close()

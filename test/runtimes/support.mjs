@@ -4,6 +4,7 @@ import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import http from 'node:http'
 import { createRequire } from 'node:module'
+import os from 'node:os'
 import path from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { tinyCurve } from './tiny-curve.mjs'
@@ -80,6 +81,17 @@ export async function run(command, args, options = {}) {
   if (code !== 0)
     throw new Error(`${path.basename(command)} ended with ${code}\n${stdout}\n${Buffer.concat(err).toString()}`)
   return stdout
+}
+
+/** A new folder that has bertkit as a package, and packages of another folder, whose programs npx then finds. */
+export function packageFolder({ from, names = [] } = {}) {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'bertkit-package-'))
+  fs.mkdirSync(path.join(folder, 'node_modules'))
+  fs.symlinkSync(root, path.join(folder, 'node_modules', 'bertkit'))
+  for (const name of names.length > 0 ? ['.bin', ...names] : [])
+    fs.symlinkSync(path.join(from, 'node_modules', name), path.join(folder, 'node_modules', name))
+  fs.writeFileSync(path.join(folder, 'package.json'), '{ "type": "module" }')
+  return folder
 }
 
 /** The result of main.mjs in a runtime: `command` is its program and the arguments before the script. */

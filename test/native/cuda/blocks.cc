@@ -1,14 +1,9 @@
 // Runs the blocks of a kernel: threads are fibers, which take turns where they wait for each other.
-#include <inttypes.h>
-#include <link.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include "emulation.h"
 #include "fiber.h"
@@ -20,7 +15,6 @@ namespace cuda_emulation {
 namespace {
 
 constexpr int kMaxThreads = 1024, kLanes = 32, kMaxWarps = kMaxThreads / kLanes;
-constexpr size_t kMostShared = 256 << 10;
 
 /** Lanes that wait for others of their mask. */
 struct Gathering {
@@ -69,8 +63,6 @@ int free_count;
 void* saved[kMaxFibers];
 void* host;  // where whoever runs blocks goes on
 bool failed, used_shared;
-char* shared_end;
-char* shared_begin;
 char failure[1024];
 cudaError_t failure_code;
 
@@ -108,14 +100,6 @@ int next_thread() {
   warp[w].ready &= ~(1u << lane);
   if (!warp[w].ready) warps_ready &= ~(1u << w);
   return w * kLanes + lane;
-}
-
-[[noreturn]] void give_up(cudaError_t code) {
-  failed = true;
-  failure_code = code;
-  void* never;
-  bk_fiber_switch(&never, host);
-  abort();
 }
 
 [[noreturn]] void fail_deadlock() {
@@ -201,102 +185,6 @@ void thread_main() {
   }
 }
 
-// --------------------------------------------------------------------------------------------------------- shared memory
-
-thread_local int in_tls = 0;  // a variable among those that __shared__ makes
-
-struct SharedVariables {
-  ptrdiff_t offset;  // from in_tls
-  size_t bytes;
-};
-
-int find_variables(dl_phdr_info* info, size_t, void* user) {
-  bool mine = false;
-  const ElfW(Phdr)* tls = nullptr;
-  for (int i = 0; i < info->dlpi_phnum; i++) {
-    const ElfW(Phdr)& part = info->dlpi_phdr[i];
-    const uintptr_t begin = info->dlpi_addr + part.p_vaddr;
-    if (part.p_type == PT_LOAD && (uintptr_t)&operation >= begin && (uintptr_t)&operation < begin + part.p_memsz) mine = true;
-    if (part.p_type == PT_TLS) tls = &part;
-  }
-  if (!mine) return 0;
-  if (tls && info->dlpi_tls_data) {
-    char* begin = (char*)info->dlpi_tls_data + tls->p_filesz;
-    *(SharedVariables*)user = {begin - (char*)&in_tls, tls->p_memsz - tls->p_filesz};
-  }
-  return 1;
-}
-
-/** Fills the variables of all kernels, since nobody knows whose they are. */
-void spoil_shared_variables() {
-#if !defined(__SANITIZE_ADDRESS__)  // which has variables of its own among them
-  static const SharedVariables variables = [] {
-    SharedVariables found = {0, 0};
-    in_tls = 0;  // so that this thread has them
-    dl_iterate_phdr(find_variables, &found);
-    return found;
-  }();
-  memset((char*)&in_tls + variables.offset, 0xff, variables.bytes);
-#endif
-}
-
-// --------------------------------------------------------------------------------------------------------------- signals
-
-pthread_t runner;  // which runs blocks, or has done so last
-struct sigaction before_segv, before_bus, before_ill;
-
-/** An access that a device would refuse, or one of the traps that the compiler has put where the program means nothing. */
-void on_signal(int signal, siginfo_t* info, void* context) {
-  if (!operation || !pthread_equal(runner, pthread_self())) {  // not a kernel's: whoever was asked before
-    struct sigaction& before = signal == SIGSEGV ? before_segv : signal == SIGBUS ? before_bus : before_ill;
-    if (before.sa_flags & SA_SIGINFO)
-      before.sa_sigaction(signal, info, context);
-    else if (before.sa_handler != SIG_DFL && before.sa_handler != SIG_IGN)
-      before.sa_handler(signal);
-    else
-      sigaction(signal, &before, nullptr);  // and the same instruction again
-    return;
-  }
-  uintptr_t code = 0;
-#if defined(__x86_64__)
-  code = (uintptr_t)((ucontext_t*)context)->uc_mcontext.gregs[REG_RIP];
-#elif defined(__aarch64__)
-  code = (uintptr_t)((ucontext_t*)context)->uc_mcontext.pc;
-#endif
-  Dl_info where = {};
-  dladdr((void*)code, &where);
-  char what[300];
-  if (signal == SIGILL)
-    snprintf(what, sizeof(what), "an access that is not aligned, an index outside an array, or a shift by too much");
-  else
-    describe_address(info->si_addr, what, sizeof(what));
-  snprintf(failure, sizeof(failure), "%s, by thread (%u, %u, %u) of block (%u, %u, %u); addr2line -Cfipe %s 0x%" PRIxPTR, what, threadIdx.x, threadIdx.y,
-           threadIdx.z, blockIdx.x, blockIdx.y, blockIdx.z, where.dli_fname ? where.dli_fname : "?", code - (uintptr_t)where.dli_fbase);
-  give_up(signal == SIGILL ? cudaErrorMisalignedAddress : cudaErrorIllegalAddress);
-}
-
-void arm_signals() {
-  static bool armed = false;
-  if (armed && pthread_equal(runner, pthread_self())) return;
-  runner = pthread_self();
-  if (!armed) {
-    struct sigaction action = {};
-    action.sa_sigaction = on_signal;
-    action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER;  // it does not return from a kernel's
-    sigaction(SIGSEGV, &action, &before_segv);
-    sigaction(SIGBUS, &action, &before_bus);
-    sigaction(SIGILL, &action, &before_ill);
-    armed = true;
-  }
-  stack_t stack = {};
-  sigaltstack(nullptr, &stack);
-  if (!(stack.ss_flags & SS_DISABLE)) return;
-  stack.ss_flags = 0;
-  stack.ss_size = 64 << 10;
-  stack.ss_sp = mmap(nullptr, stack.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (stack.ss_sp != MAP_FAILED) sigaltstack(&stack, nullptr);
-}
-
 // ---------------------------------------------------------------------------------------------------------------- blocks
 
 void prepare_kernel(KernelOperation& kernel) {
@@ -306,21 +194,12 @@ void prepare_kernel(KernelOperation& kernel) {
   for (int t = 0; t < threads; t++) index_of[t] = {(unsigned)t % blockDim.x, (unsigned)t / blockDim.x % blockDim.y, (unsigned)t / blockDim.x / blockDim.y};
   free_count = kMaxFibers;  // also those of a launch that was given up
   for (int i = 0; i < kMaxFibers; i++) free_fibers[i] = (int16_t)(kMaxFibers - 1 - i);
-  if (!shared_end) {
-    char* memory = (char*)mmap(nullptr, kMostShared + 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    shared_end = memory + kMostShared;
-    mprotect(shared_end, 4096, PROT_NONE);
-  }
-  shared_begin = shared_end - (kernel.shared + 127) / 128 * 128;
   used_shared = true;
 }
 
 void run_block(KernelOperation& kernel) {
-  if (used_shared) {
-    if (kernel.shared) memset(shared_begin, 0xff, (size_t)(shared_end - shared_begin));
-    spoil_shared_variables();
-    used_shared = false;
-  }
+  if (used_shared) spoil_shared_memory(kernel.shared);
+  used_shared = false;
   memset(fiber_of, 0xff, sizeof(*fiber_of) * (size_t)threads);
   memset(barrier.waits, 0, sizeof(barrier.waits));
   barrier.arrived = barrier.predicates = 0;
@@ -343,20 +222,30 @@ void run_block(KernelOperation& kernel) {
 
 char* dynamic_shared() {
   used_shared = true;
-  return shared_begin;
+  return dynamic_shared_memory(operation->shared);
 }
 
 int lane() { return current % kLanes; }
 
+bool in_kernel() { return operation != nullptr; }
+
+void give_up(cudaError_t code, const char* text) {
+  snprintf(failure, sizeof(failure), "%s; thread (%u, %u, %u) of block (%u, %u, %u)", text, threadIdx.x, threadIdx.y, threadIdx.z, blockIdx.x, blockIdx.y,
+           blockIdx.z);
+  failed = true;
+  failure_code = code;
+  void* never;
+  bk_fiber_switch(&never, host);
+  abort();
+}
+
 void fail(const char* format, ...) {
+  char text[900];
   va_list values;
   va_start(values, format);
-  int length = vsnprintf(failure, sizeof(failure), format, values);
+  vsnprintf(text, sizeof(text), format, values);
   va_end(values);
-  if (length > (int)sizeof(failure) - 120) length = (int)sizeof(failure) - 120;
-  snprintf(failure + length, sizeof(failure) - (size_t)length, "; thread (%u, %u, %u) of block (%u, %u, %u)", threadIdx.x, threadIdx.y, threadIdx.z, blockIdx.x,
-           blockIdx.y, blockIdx.z);
-  give_up(cudaErrorLaunchFailure);
+  give_up(cudaErrorLaunchFailure, text);
 }
 
 void warp_together(const char* what, unsigned mask, void* mine, Together together, const char* file, int line) {
@@ -419,7 +308,7 @@ int block_together(const char* what, bool predicate, int* count, const char* fil
 }
 
 cudaError_t run_blocks(KernelOperation& kernel) {
-  arm_signals();
+  arm_faults();
   prepare_kernel(kernel);
   operation = &kernel;
   failed = false;

@@ -23,6 +23,18 @@ int most_shared();
 /** All blocks of a kernel, one after another. On failure the device is broken from then on. */
 cudaError_t run_blocks(KernelOperation&);
 
+/** Whether a kernel runs, in whatever thread. */
+bool in_kernel();
+/** In a thread of a kernel: the launch is over, with this error. */
+[[noreturn]] void give_up(cudaError_t, const char* text);
+/** Faults of a kernel, which the calling thread is about to run, are errors of the launch. */
+void arm_faults();
+
+/** Where a block's shared memory of this size begins. */
+char* dynamic_shared_memory(size_t bytes);
+/** Fills the shared memory of a block with NaN, its variables too. */
+void spoil_shared_memory(size_t dynamic);
+
 /** What cudaGetErrorString adds for this error, until it is told another. */
 void explain(cudaError_t, const char* format, ...) __attribute__((format(printf, 2, 3)));
 /** Sets an error that every later call returns. */

@@ -6,10 +6,6 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#if defined(__SANITIZE_ADDRESS__)
-#include <sanitizer/asan_interface.h>
-#endif
-
 namespace cuda_emulation {
 namespace {
 
@@ -33,9 +29,6 @@ char* stack_end(int index) {
     mprotect(begin, kGuard, PROT_NONE);
     guarded[index] = true;
   }
-#if defined(__SANITIZE_ADDRESS__)
-  __asan_unpoison_memory_region(begin + kGuard, kFiberStack - kGuard);  // what a launch that was given up has left
-#endif
   return begin + kFiberStack - (size_t)index * 29 % 61 * 64;
 }
 

@@ -1,5 +1,6 @@
 // Streams do at once what they are handed, or note it for a graph.
 #include <string.h>
+#include <pthread.h>
 #include <time.h>
 #include <map>
 #include <memory>
@@ -20,6 +21,7 @@ struct CUstream_st {
   CUgraph_st* graph = nullptr;  // while it is captured
   CUstream_st* origin = nullptr;
   cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
+  pthread_t thread = {};  // which captures
   bool invalid = false, joined = true;
   std::vector<CUstream_st*> forks;  // of an origin
 };
@@ -52,9 +54,14 @@ cudaError_t invalidate(CUstream_st* stream, cudaError_t error) {
   return note(error);
 }
 
+/** Whether this thread may not do what could disturb the capture. */
+bool forbids(const CUstream_st* stream) {
+  return stream->mode == cudaStreamCaptureModeGlobal || (stream->mode == cudaStreamCaptureModeThreadLocal && pthread_equal(stream->thread, pthread_self()));
+}
+
 cudaError_t invalidate_all() {
   for (CUstream_st* stream : capturing)
-    if (stream->mode != cudaStreamCaptureModeRelaxed) stream->invalid = true;
+    if (forbids(stream)) stream->invalid = true;
   return note(cudaErrorStreamCaptureUnsupported);
 }
 
@@ -128,7 +135,7 @@ cudaError_t begin_call() {
 
 bool capture_forbids() {
   for (const CUstream_st* stream : capturing)
-    if (stream->mode != cudaStreamCaptureModeRelaxed) {
+    if (forbids(stream)) {
       invalidate_all();
       return true;
     }
@@ -317,6 +324,7 @@ cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mo
   stream->graph = new CUgraph_st;
   stream->origin = nullptr;
   stream->mode = mode;
+  stream->thread = pthread_self();
   stream->invalid = false;
   capturing.push_back(stream);
   return cudaSuccess;
