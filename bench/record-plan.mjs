@@ -62,7 +62,7 @@ export async function run(options) {
     : recorder.wrap(opened, () => ({ ...about }), { singly: () => singly })
   registerPlatform({ ...platform(), backends: [{ name: 'cuda', open: () => recording }] })
 
-  const random = uniform(0)
+  let random
   /** A batch, and what is said of its runs. `passes`: of the model over it, as flops are counted. */
   const draw = (session, step, passes) => {
     const ns = lengths(kind, batch, seq, random)
@@ -74,6 +74,7 @@ export async function run(options) {
   for (const dtype of options.dtype.split(',')) {
     const of = `${name} ${batch}x${seq} ${kind} ${dtype}`
     const on = { backend: 'cuda', dtype, seed: 0 }
+    random = uniform(0) // the same batches for every dtype
     if (options.filter !== 'infer') await train(of, on)
     if (options.filter !== 'train') await infer(of, on)
   }

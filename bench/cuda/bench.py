@@ -23,7 +23,7 @@ from library import BertkitError, Engine
 from measure import DATASHEET, ROOT, Prepared, Results, Torch, median_seconds, table
 from plan import SIZES
 from recording import Recording
-from steps import run_session, sessions
+from steps import disagreements, run_session, sessions
 
 # Elements of an output that are compared, at either end of it.
 COMPARED = 1 << 21
@@ -146,16 +146,19 @@ def run_kernels(engine: Engine, ops, options, torch, results) -> bool:
 
 
 def run_steps(engine: Engine, ops, options, torch, results) -> bool:
-    stop, ok = time.monotonic() + options.seconds, True
+    stop, ok, firsts = time.monotonic() + options.seconds, True, {}
     for name, cases in sessions([Recording(folder) for folder in options.sessions]).items():
         if time.monotonic() > stop:
             print(f"the time is up: {name} is left out")
             continue
         try:
-            run_session(engine, ops, name, cases, results, DATASHEET, 0.1 if options.quick else 2)
+            firsts[name] = run_session(engine, ops, name, cases, results, DATASHEET, 0.1 if options.quick else 2)
         except (BertkitError, ValueError) as error:
             ok = False
             results.add(name, failed=str(error))
+    for problem in disagreements(firsts):
+        ok = False
+        print(f"FAILED {problem}")
     return ok
 
 

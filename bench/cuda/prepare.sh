@@ -12,7 +12,7 @@ folder=$1
 mkdir -p "$folder"
 export BERTKIT_CUDA_LIBRARY=${BERTKIT_CUDA_LIBRARY:-$PWD/build/tests/libbertkit_cuda_emulated.so}
 
-BERTKIT_RECORD_PLANS=$folder/suite BERTKIT_RECORD_MEGABYTES=${MEGABYTES:-40} npx vitest run test/cuda.conformance.test.ts
+BERTKIT_RECORD_PLANS=$folder/suite BERTKIT_RECORD_MEGABYTES=${MEGABYTES:-36} npx vitest run test/cuda.conformance.test.ts
 
 record() {
   node bench/main.mjs record-plan --backend cuda --record-plan "$folder/$1" "${@:2}"

@@ -5,7 +5,8 @@
 #   bash bench/cuda/run.sh FOLDER          FOLDER: of bench/cuda/prepare.sh
 #
 # Logs and results go to $OUT (out/cuda/device). No part takes longer than its limit, none stops those after it, and what does not fit
-# into LIMIT seconds (540) is left out; the most wanted come first. PARTS names those to do.
+# into LIMIT seconds (540) is left out; the most wanted come first. PARTS names those to do. BUILD=1 builds the library, though one came
+# along. QUICK=1 takes tiny shapes, to try this out with the emulated library.
 set -u
 cd "$(dirname "$0")/../.."
 folder=$1
@@ -18,18 +19,18 @@ mkdir -p "$out"
 results=$out/results.jsonl
 failed=()
 
-# part NAME LIMIT COMMAND...: its output goes to NAME.log, and the end of it here
+# part NAME LIMIT COMMAND...: its output goes to $log, NAME.log unless it is set, and the end of it here
 part() {
-  local name=$1 most=$(($2 < limit - SECONDS ? $2 : limit - SECONDS)) start=$SECONDS
+  local name=$1 file=$out/${log:-$1}.log most=$(($2 < limit - SECONDS ? $2 : limit - SECONDS)) start=$SECONDS
   if [ "$most" -lt 10 ]; then
     echo "== $name: left out, the time is up"
     failed+=("$name: left out")
     return 1
   fi
-  timeout -k 5 "$most" "${@:3}" >>"$out/$name.log" 2>&1
+  timeout -k 5 "$most" "${@:3}" >>"$file" 2>&1
   local code=$?
   echo "== $name: exit status $code after $((SECONDS - start)) s (limit $most)"
-  tail -n "${LINES_SHOWN:-6}" "$out/$name.log" | cut -c1-200
+  tail -n "${LINES_SHOWN:-6}" "$file" | cut -c1-200
   [ $code -eq 0 ] || failed+=("$name: $code")
   return $code
 }
@@ -50,9 +51,9 @@ build() {
     cp build/cuda/libbertkit_cuda.so "$library"
 }
 
-verify() { "$python" bench/cuda/driver.py --library "$library" --seconds 100 --json "$out/verify.json" "$folder/nano" "$folder/suite"; }
+verify() { "$python" bench/cuda/driver.py --library "$library" --seconds 90 --mixing 20 --json "$out/verify.json" "$folder/nano" "$folder/suite"; }
 
-bench() { "$python" bench/cuda/bench.py --library "$library" --json "$results" --seconds "$1" --part "${@:2}"; }
+bench() { "$python" bench/cuda/bench.py --library "$library" --json "$results" --seconds "$1" ${QUICK:+--quick} --part "${@:2}"; }
 
 # A tool of compute-sanitizer over some of the recorded runs: it is slow, and finds what it finds in the first run of a kernel.
 sanitize() {
@@ -66,7 +67,7 @@ library=$PWD/out/cuda/device.so
 mkdir -p out/cuda
 export -f build verify bench sanitize
 export folder out python library results
-part build 200 bash -c build || exit 1
+log=verify part build 200 bash -c build || exit 1
 
 for name in $parts; do
   case $name in
@@ -74,7 +75,7 @@ for name in $parts; do
     steps) LINES_SHOWN=40 part steps 120 bash -c "bench 90 steps --sessions $folder/steps/*" ;;
     kernels) part kernels 170 bash -c "bench 140 kernels" ;;
     peers) part peers 240 bash -c "bench 200 peers" ;;
-    bad_days) part bad_days 60 "$python" bench/cuda/bad_days.py --library "$library" ;;
+    bad_days) log=verify part bad_days 60 "$python" bench/cuda/bad_days.py --library "$library" ;;
     sanitizer)
       for tool in memcheck racecheck synccheck initcheck; do
         LINES_SHOWN=3 part sanitizer 45 bash -c "sanitize $tool 40 30"

@@ -15,6 +15,7 @@ from recording import Recording
 from work import flops, traffic
 
 PIECE = 1 << 24
+ALLOWED = {"loss": 0.02, "norm": 0.05}
 
 
 class Run:
@@ -121,14 +122,14 @@ def run_session(engine: Engine, ops: Ops, name: str, cases, results: Results, pe
     session = Session(engine, ops, cases)
     try:
         training = any(run.kind == "update" for run in session.runs)
-        losses = []
+        firsts = {}  # loss and norm of the first step
         for step in session.steps:
             session.once(step)
             if training:
-                losses.append(session.output(step[0], "loss"))
-                norm = session.output(step[-1], "norm")
-                if not (np.isfinite(losses[-1]) and norm is not None and np.isfinite(norm) and norm > 0):
-                    raise ValueError(f"{name}: loss {losses[-1]}, norm {norm}")
+                found = {"loss": session.output(step[0], "loss"), "norm": session.output(step[-1], "norm")}
+                if not (np.isfinite(found["loss"]) and np.isfinite(found["norm"]) and found["norm"] > 0):
+                    raise ValueError(f"{name}: {found}")
+                firsts = firsts or found
         taken, stop = defaultdict(list), time.perf_counter() + seconds
         while time.perf_counter() < stop or not taken:
             for index, step in enumerate(session.steps):
@@ -138,12 +139,24 @@ def run_session(engine: Engine, ops: Ops, name: str, cases, results: Results, pe
         total = sum(medians)
         results.add(
             name, ms=1e3 * total / len(medians), tflops=work / total / 1e12, of_peak=work / total / peak, tokens_per_s=real / total,
-            runs=len(taken[0]), **({"loss": losses[0]} if losses else {}),
+            runs=len(taken[0]), **firsts,
         )  # fmt: skip
         if profile:
             print_profile(name, session.profile(session.steps[0]), results)
+        return firsts
     finally:
         session.free()
+
+
+def disagreements(firsts: dict) -> list:
+    """Sessions that differ by their dtype have the same weights, batches and masks: loss and norm are the same but for rounding."""
+    wrong = []
+    for name, found in firsts.items():
+        exact = firsts.get(name.replace("bfloat16", "float32"), {})
+        for what, value in found.items():
+            if what in exact and abs(value - exact[what]) > ALLOWED[what] * abs(exact[what]):
+                wrong.append(f"{name}: {what} {value}, in float32 {exact[what]}")
+    return wrong
 
 
 def print_profile(name: str, lines, results: Results):
