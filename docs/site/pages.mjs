@@ -29,6 +29,7 @@ export const SIDEBAR = [
       ['Pipelines', 'pipelines'],
       ['Serving', 'serving'],
       ['Browsers and edge workers', 'webassembly'],
+      ['NVIDIA GPUs', 'cuda'],
       ['Example: a page that fine-tunes', 'examples/browser'],
       ['Example: a Cloudflare worker', 'examples/worker'],
     ],

@@ -26,11 +26,16 @@ int data_error(const Program& program, int record, const Status& s, char* messag
 
 /** What a check that failed has found: the data is read again, from the device. */
 cudaError_t found(const Check& check, int64_t row, const double* scalars, Status* status) {
+  if (!check.data) {
+    *status = {check.where, 0, (int64_t)scalars[check.high_symbol], row, row + 1};
+    return cudaSuccess;
+  }
   int32_t value = 0, before = 0;
   cudaError_t e = cudaMemcpy(&value, check.data + row, sizeof value, cudaMemcpyDeviceToHost);
   if (e == cudaSuccess && check.borders && row > 0) e = cudaMemcpy(&before, check.data + row - 1, sizeof before, cudaMemcpyDeviceToHost);
   const int64_t counted = check.high_symbol >= 0 ? (int64_t)scalars[check.high_symbol] : 0;
   *status = {check.where, row, value, check.borders ? before + check.low : check.low, check.high + counted};
+  if (check.borders && value >= status->low && value < status->high) status->low = status->high - 1;  // the last one, which is not the end
   return e;
 }
 

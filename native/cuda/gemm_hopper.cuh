@@ -232,12 +232,12 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 template <class Shape, bool kAlongA, bool kAlongB, class Epilogue>
 void launch_hopper_shape(Launch& launch, const Product<bf16>& p, const Epilogue& epilogue) {
   TensorMap map_a, map_b;
-  const int share = Shape::kColumns / Shape::kCluster;
+  const int share = Shape::kColumns / Shape::kCluster, columns = p.N > 0 ? p.N : 1;  // of C none where only sums of A's rows are wanted
   if (!launch.measuring && launch.error == cudaSuccess)
     launch.error = kAlongA ? make_tensor_map(&map_a, p.a, p.a_pitch, p.K, p.M, Shape::kBlockRows) : make_tensor_map(&map_a, p.a, p.a_pitch, p.M, p.K, 64);
   if (!launch.measuring && launch.error == cudaSuccess)
-    launch.error = kAlongB ? make_tensor_map(&map_b, p.b, p.b_pitch, p.K, p.N, share) : make_tensor_map(&map_b, p.b, p.b_pitch, p.N, p.K, 64);
-  const int tiles = ceil_div(p.M, Shape::kRows) * ceil_div(p.N, Shape::kColumns) * p.splits, most = launch.multiprocessors / Shape::kCluster;
+    launch.error = kAlongB ? make_tensor_map(&map_b, p.b, p.b_pitch, p.K, columns, share) : make_tensor_map(&map_b, p.b, p.b_pitch, columns, p.K, 64);
+  const int tiles = ceil_div(p.M, Shape::kRows) * ceil_div(columns, Shape::kColumns) * p.splits, most = launch.multiprocessors / Shape::kCluster;
   launch.cluster = Shape::kCluster;
   launch(gemm_hopper_kernel<Shape, kAlongA, kAlongB, Epilogue>, dim3((unsigned)((tiles < most ? tiles : most) * Shape::kCluster)), dim3(Shape::kThreads),
          Shape::kBytes, map_a, map_b, p, epilogue);

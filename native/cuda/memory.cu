@@ -35,6 +35,10 @@ cudaError_t grow(char** base, int64_t bytes, int64_t larger, cudaStream_t stream
 
 }  // namespace
 
+bool bk::memory_has(const bk_memory* memory, int arena, uint64_t offset, uint64_t bytes) {
+  return arena >= 0 && arena < kArenas && bytes <= (uint64_t)memory->bytes[arena] && offset <= (uint64_t)memory->bytes[arena] - bytes;
+}
+
 int bk_memory_create(bk_engine* engine, bk_memory** out) {
   Memory* memory = (Memory*)calloc(1, sizeof(Memory));
   *out = memory;
@@ -76,27 +80,27 @@ int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes, char* messag
   return BK_OK;
 }
 
-static bool has(const bk_memory* memory, int arena, uint64_t offset, uint64_t bytes) {
-  return arena >= 0 && arena < kArenas && bytes <= (uint64_t)memory->bytes[arena] && offset <= (uint64_t)memory->bytes[arena] - bytes;
+static int outside(char* message, size_t capacity) {
+  write_text(message, capacity, "The range lies outside the arena");
+  return BK_ARGUMENT;
 }
 
 /** Copies, and waits until it is done. */
-static int copy(const bk_memory* memory, void* to, const void* from, uint64_t bytes, cudaMemcpyKind kind) {
+static int copy(const bk_memory* memory, void* to, const void* from, uint64_t bytes, cudaMemcpyKind kind, char* message, size_t capacity) {
   Device& device = device_of(memory);
-  char message[256];
-  if (const int error = device_alive(device, message, sizeof message)) return error;
+  if (const int error = device_alive(device, message, capacity)) return error;
   if (!bytes) return BK_OK;
   cudaError_t e = cudaMemcpyAsync(to, from, (size_t)bytes, kind, device.copies);
   if (e == cudaSuccess) e = cudaStreamSynchronize(device.copies);
-  return device_check(device, e, "Copying", message, sizeof message);
+  return device_check(device, e, "Copying", message, capacity);
 }
 
-int bk_memory_write(bk_memory* memory, int arena, uint64_t offset, const void* source, uint64_t bytes) {
-  if (!has(memory, arena, offset, bytes)) return BK_ARGUMENT;
-  return copy(memory, memory->base[arena] + offset, source, bytes, cudaMemcpyHostToDevice);
+int bk_memory_write(bk_memory* memory, int arena, uint64_t offset, const void* source, uint64_t bytes, char* message, size_t capacity) {
+  if (!memory_has(memory, arena, offset, bytes)) return outside(message, capacity);
+  return copy(memory, memory->base[arena] + offset, source, bytes, cudaMemcpyHostToDevice, message, capacity);
 }
 
-int bk_memory_read(const bk_memory* memory, int arena, uint64_t offset, void* target, uint64_t bytes) {
-  if (!has(memory, arena, offset, bytes)) return BK_ARGUMENT;
-  return copy(memory, target, memory->base[arena] + offset, bytes, cudaMemcpyDeviceToHost);
+int bk_memory_read(const bk_memory* memory, int arena, uint64_t offset, void* target, uint64_t bytes, char* message, size_t capacity) {
+  if (!memory_has(memory, arena, offset, bytes)) return outside(message, capacity);
+  return copy(memory, target, memory->base[arena] + offset, bytes, cudaMemcpyDeviceToHost, message, capacity);
 }
