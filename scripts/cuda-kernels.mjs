@@ -41,6 +41,7 @@ function shortened(name) {
     .replace(/\(anonymous namespace\)::|\(anonymous namespace\)/g, '')
     .replace(/_GLOBAL__N__\w+::/g, '')
     .replace(/bk::cuda::|bk::/g, '')
+    .replace(/\((int|bool|unsigned int)\)/g, '')
     .replace(/^void /, '')
   let depth = 0
   for (let i = 0; i < plain.length; i++) {
