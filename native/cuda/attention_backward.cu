@@ -45,14 +45,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 && W == 32 ? 3 : 2) a
     const int64_t at = (h.first_query + i) * s.A + h.head;
     return of_lse ? work.lse[at] * kLog2E : work.delta[at];
   };
-  const auto statistics = [&](int block) { return (float*)shared(Memory::kStatistics) + block % 2 * 2 * kQueries; };
   uint32_t* bits = (uint32_t*)shared(Memory::kBits);
-  const auto draw = [&](int block, int j0) {
-    if (h.keep)
-      draw_bits<true, kKeys>(s, h, block * kQueries, j0, bits);
-    else if (s.p > 0)
-      draw_bits<false, kKeys>(s, h, block * kQueries, j0, bits);
-  };
 
   const int query_blocks = (h.Lq + kQueries - 1) / kQueries;
   for (int key_block = range.first; key_block < range.end; key_block++) {
@@ -61,10 +54,10 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 && W == 32 ? 3 : 2) a
     __syncthreads();  // what the block of keys before this one left in shared memory has been read
     load_rows<T, W, kKeys, kThreads>(0, h.k + (int64_t)j0 * s.kv_stride, s.kv_stride, count, s.D, vector);
     load_rows<T, W, kKeys, kThreads>(Memory::kValues, h.v + (int64_t)j0 * s.kv_stride, s.kv_stride, count, s.D, vector);
+    float next = 0;
     if (begin < query_blocks) {
       load(begin);
-      statistics(begin)[threadIdx.x] = statistic(begin);
-      draw(begin, j0);
+      next = statistic(begin);
     }
     cp_async_commit();
     float dk[M][W / 8][4] = {}, dv[M][W / 8][4] = {};
@@ -76,9 +69,13 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 && W == 32 ? 3 : 2) a
     }
 
     for (int block = begin; block < query_blocks; block++) {
+      if (h.keep)
+        draw_bits<true, kKeys>(s, h, block * kQueries, j0, bits);
+      else if (s.p > 0)
+        draw_bits<false, kKeys>(s, h, block * kQueries, j0, bits);
+      ((float*)shared(Memory::kStatistics))[threadIdx.x] = next;
       cp_async_wait<0>();
       __syncthreads();  // this stage has arrived, and the other and dS have been read
-      float next = 0;
       if (block + 1 < query_blocks) {
         load(block + 1);
         cp_async_commit();
@@ -88,7 +85,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 && W == 32 ? 3 : 2) a
       for (int q = 0; q < kQueries && mine < count && block * kQueries + q < h.Lq; q += kStep) {
         const int keys = opaque(mine * kRow), values = keys + Memory::kValues;
         const int queries = opaque(Memory::kStages + block % 2 * Memory::kStage + q * kRow), gradients = queries + Memory::kGradients;
-        const int lse = opaque(Memory::kStatistics + (block % 2 * 2 * kQueries + q + 2 * t) * 4), delta = lse + kQueries * 4;
+        const int lse = opaque(Memory::kStatistics + (q + 2 * t) * 4), delta = lse + kQueries * 4;
         float p[M][kStep / 8][4] = {}, ds[M][kStep / 8][4] = {};
         multiply_turned<F, W>(p, keys, queries, lanes);
 #pragma unroll
@@ -149,9 +146,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 && W == 32 ? 3 : 2) a
           multiply_add<F, W>(dk, a, queries + 16 * k * kRow, lanes);
         }
       }
-      if (block + 1 < query_blocks) statistics(block + 1)[threadIdx.x] = next;
-      __syncthreads();  // dS is there, and the bits have been read
-      if (block + 1 < query_blocks) draw(block + 1, j0);
+      __syncthreads();  // dS is there; bits and statistics have been read
       if (!work.dq || block * kQueries + warp / 2 * 32 >= h.Lq) continue;
       const bool last = range.alone && (key_block + 1 == range.end || block < first_queries(s, h.shift, j0 + kKeys));
       add_query_gradient<T, W, M>(s, h, work, place.part, block * kQueries, count, key_block == range.first, last, vector);
