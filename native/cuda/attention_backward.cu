@@ -2,6 +2,7 @@
 // As FlashAttention-2 (Dao, 2023) does, in one pass with five products, but without atomic additions: what the blocks of keys add to dq is
 // added in the order of the keys.
 #include "attention_backward.cuh"
+#include "vector.cuh"
 
 namespace bk {
 namespace cuda {
@@ -202,24 +203,21 @@ __global__ void __launch_bounds__(kThreads) add_parts(Sequences<T> s, Work<T> wo
 template <class T>
 __global__ void __launch_bounds__(256) row_sums(Sequences<T> s, const T* dcontext, const T* context, float* delta, bool vector) {
   if (blockIdx.x == 0) s.check();
-  constexpr int kLanes = 8, kChunk = 16 / sizeof(T);
+  constexpr int kLanes = 8, kChunk = kWidth<T>;
   const int64_t row = (int64_t)blockIdx.x * (blockDim.x / kLanes) + threadIdx.x / kLanes;
   const bool real = row < (int64_t)*s.rows * s.A;
   float sum = 0;
   for (int c = threadIdx.x % kLanes * kChunk; real && c < s.D; c += kLanes * kChunk) {
     const T *x = dcontext + row * s.D + c, *y = context + row * s.D + c;
-    T a[kChunk], b[kChunk];
+    float a[kChunk] = {}, b[kChunk] = {};
     if (vector) {
-      *(uint4*)a = *(const uint4*)x;
-      *(uint4*)b = *(const uint4*)y;
+      load(x, a);
+      load(y, b);
     } else {
-      for (int e = 0; e < kChunk; e++) {
-        a[e] = c + e < s.D ? x[e] : from_float<T>(0.0f);
-        b[e] = c + e < s.D ? y[e] : from_float<T>(0.0f);
-      }
+      for (int e = 0; e < kChunk && c + e < s.D; e++) a[e] = to_float(x[e]), b[e] = to_float(y[e]);
     }
 #pragma unroll
-    for (int e = 0; e < kChunk; e++) sum = fmaf(to_float(a[e]), to_float(b[e]), sum);
+    for (int e = 0; e < kChunk; e++) sum = fmaf(a[e], b[e], sum);
   }
 #pragma unroll
   for (int offset = kLanes / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, offset);
