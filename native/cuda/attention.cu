@@ -9,24 +9,32 @@ namespace cuda {
 using namespace heads;
 namespace {
 
-constexpr int kThreads = 128, kWarps = kThreads / kWarp, kKeys = 64;  // of a block; keys at a time
+constexpr int kThreads = 128, kWarps = kThreads / kWarp;  // of a block
 
 /** A block's queries, and two stages of keys and values. */
 template <class T, int W, int M>
 struct Shared {
+  static constexpr int kKeys = sizeof(T) == 4 && W > 64 ? 32 : 64;  // at a time
   static constexpr int kQueries = 16 * M * kWarps, kQ = kQueries * Tile<T, W>::kRow, kStage = kKeys * Tile<T, W>::kRow;
-  static constexpr int kStages = kQ, kBytes = kQ + 4 * kStage;                            // the queries lie at 0
-  static constexpr int kBlocks = sizeof(T) == 4 || W > 64 ? 2 : W == 64 ? 4 - M : 5 - M;  // of a multiprocessor at once, as far as registers go
+  static constexpr int kStages = kQ, kBytes = kQ + 4 * kStage;  // the queries lie at 0
+  // of a multiprocessor at once, as far as registers go
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
+  static constexpr int kNarrow = 3;
+#else
+  static constexpr int kNarrow = 2;
+#endif
+  static constexpr int kBlocks = sizeof(T) == 4 || W == 128 ? 2 : W == 64 ? 4 - M : M == 1 ? 4 : kNarrow;
 };
 
 /**
- * A block is one head and 64 M queries of one sequence, a warp 16 M of them. Scores of 16 M x 64 are made, exponentiated and multiplied
- * with values in registers, while the next 64 keys and values are copied. W: D rounded up to 32, 64 or 128.
+ * A block is one head and 64 M queries of one sequence, a warp 16 M of them. Scores of 16 M x kKeys are made, exponentiated and multiplied
+ * with values in registers, while the next keys and values are copied. W: D rounded up to 32, 64 or 128.
  */
 template <class T, int W, int M>
 __global__ void __launch_bounds__(kThreads, Shared<T, W, M>::kBlocks) attend_kernel(Sequences<T> s, T* context, float* lse, bool vector) {
   typedef Fragments<T> F;
   typedef Shared<T, W, M> Memory;
+  constexpr int kKeys = Memory::kKeys;
   constexpr bool kHold = sizeof(T) == 2 && W <= 64;  // fragments of queries stay in registers
   if (blockIdx.x == 0 && blockIdx.y == 0) s.check();
   if (!s.find(blockIdx.x, Blocks{Memory::kQueries, false})) return;
@@ -63,10 +71,10 @@ __global__ void __launch_bounds__(kThreads, Shared<T, W, M>::kBlocks) attend_ker
       cp_async_commit();
     }
     if (first >= h.Lq) continue;
-    bool shown[2] = {true, true};  // of keys j0 + lane and j0 + 32 + lane
+    bool shown[kKeys / 32];  // of keys j0 + 32 i + lane
     if (h.mask) {
 #pragma unroll
-      for (int i = 0; i < 2; i++) shown[i] = j0 + 32 * i + lane < h.seen && h.mask[j0 + 32 * i + lane] != 0;
+      for (int i = 0; i < kKeys / 32; i++) shown[i] = j0 + 32 * i + lane < h.seen && h.mask[j0 + 32 * i + lane] != 0;
     }
 
     float scores[M][kKeys / 8][4] = {};
@@ -89,9 +97,9 @@ __global__ void __launch_bounds__(kThreads, Shared<T, W, M>::kBlocks) attend_ker
     }
 
     if (h.mask || j0 + kKeys > h.visible(s, first, h.seen)) {
-      uint32_t words[2];
+      uint32_t words[kKeys / 32];
 #pragma unroll
-      for (int i = 0; i < 2; i++) words[i] = __ballot_sync(0xffffffffu, shown[i]) >> 2 * t;
+      for (int i = 0; i < kKeys / 32; i++) words[i] = __ballot_sync(0xffffffffu, !h.mask || shown[i]) >> 2 * t;
 #pragma unroll
       for (int m = 0; m < M; m++)
 #pragma unroll
@@ -155,12 +163,13 @@ __global__ void __launch_bounds__(kThreads, Shared<T, W, M>::kBlocks) attend_ker
             const int query = first + 16 * m + 8 * i + g, column = 2 * t + c % 2 + c / 2 * 8;
             bool kept[4];
             if (given)
-              h.given(query, block, column, kept);
+              h.given(query, j0 / 64, column, kept);
             else
-              h.drawn(s, query, block, column, kept);
+              h.drawn(s, query, j0 / 64, column, kept);
+            const bool later = j0 % 64 != 0;  // where 32 keys are taken at a time
 #pragma unroll
-            for (int w = 0; w < 4; w++)
-              if (!kept[w]) scores[m][2 * w + c / 2][2 * i + c % 2] = 0;
+            for (int w = 0; w < kKeys / 16; w++)
+              if (!(later ? kept[(w + 2) % 4] : kept[w])) scores[m][2 * w + c / 2][2 * i + c % 2] = 0;
           }
     };
     if (h.keep)

@@ -2,6 +2,7 @@
 // As FlashAttention-2 (Dao, 2023) does, in one pass with five products, but without atomic additions: what the blocks of keys add to dq is
 // added in the order of the keys.
 #include "attention_backward.cuh"
+#include "vector.cuh"
 
 namespace bk {
 namespace cuda {
@@ -45,14 +46,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 && W == 32 ? 3 : 2) a
     const int64_t at = (h.first_query + i) * s.A + h.head;
     return of_lse ? work.lse[at] * kLog2E : work.delta[at];
   };
-  const auto statistics = [&](int block) { return (float*)shared(Memory::kStatistics) + block % 2 * 2 * kQueries; };
   uint32_t* bits = (uint32_t*)shared(Memory::kBits);
-  const auto draw = [&](int block, int j0) {
-    if (h.keep)
-      draw_bits<true, kKeys>(s, h, block * kQueries, j0, bits);
-    else if (s.p > 0)
-      draw_bits<false, kKeys>(s, h, block * kQueries, j0, bits);
-  };
 
   const int query_blocks = (h.Lq + kQueries - 1) / kQueries;
   for (int key_block = range.first; key_block < range.end; key_block++) {
@@ -61,10 +55,10 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 && W == 32 ? 3 : 2) a
     __syncthreads();  // what the block of keys before this one left in shared memory has been read
     load_rows<T, W, kKeys, kThreads>(0, h.k + (int64_t)j0 * s.kv_stride, s.kv_stride, count, s.D, vector);
     load_rows<T, W, kKeys, kThreads>(Memory::kValues, h.v + (int64_t)j0 * s.kv_stride, s.kv_stride, count, s.D, vector);
+    float next = 0;
     if (begin < query_blocks) {
       load(begin);
-      statistics(begin)[threadIdx.x] = statistic(begin);
-      draw(begin, j0);
+      next = statistic(begin);
     }
     cp_async_commit();
     float dk[M][W / 8][4] = {}, dv[M][W / 8][4] = {};
@@ -76,9 +70,13 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 && W == 32 ? 3 : 2) a
     }
 
     for (int block = begin; block < query_blocks; block++) {
+      if (h.keep)
+        draw_bits<true, kKeys>(s, h, block * kQueries, j0, bits);
+      else if (s.p > 0)
+        draw_bits<false, kKeys>(s, h, block * kQueries, j0, bits);
+      ((float*)shared(Memory::kStatistics))[threadIdx.x] = next;
       cp_async_wait<0>();
       __syncthreads();  // this stage has arrived, and the other and dS have been read
-      float next = 0;
       if (block + 1 < query_blocks) {
         load(block + 1);
         cp_async_commit();
@@ -88,7 +86,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 && W == 32 ? 3 : 2) a
       for (int q = 0; q < kQueries && mine < count && block * kQueries + q < h.Lq; q += kStep) {
         const int keys = opaque(mine * kRow), values = keys + Memory::kValues;
         const int queries = opaque(Memory::kStages + block % 2 * Memory::kStage + q * kRow), gradients = queries + Memory::kGradients;
-        const int lse = opaque(Memory::kStatistics + (block % 2 * 2 * kQueries + q + 2 * t) * 4), delta = lse + kQueries * 4;
+        const int lse = opaque(Memory::kStatistics + (q + 2 * t) * 4), delta = lse + kQueries * 4;
         float p[M][kStep / 8][4] = {}, ds[M][kStep / 8][4] = {};
         multiply_turned<F, W>(p, keys, queries, lanes);
 #pragma unroll
@@ -149,9 +147,7 @@ __global__ void __launch_bounds__(kThreads, sizeof(T) == 4 && W == 32 ? 3 : 2) a
           multiply_add<F, W>(dk, a, queries + 16 * k * kRow, lanes);
         }
       }
-      if (block + 1 < query_blocks) statistics(block + 1)[threadIdx.x] = next;
-      __syncthreads();  // dS is there, and the bits have been read
-      if (block + 1 < query_blocks) draw(block + 1, j0);
+      __syncthreads();  // dS is there; bits and statistics have been read
       if (!work.dq || block * kQueries + warp / 2 * 32 >= h.Lq) continue;
       const bool last = range.alone && (key_block + 1 == range.end || block < first_queries(s, h.shift, j0 + kKeys));
       add_query_gradient<T, W, M>(s, h, work, place.part, block * kQueries, count, key_block == range.first, last, vector);
@@ -207,24 +203,21 @@ __global__ void __launch_bounds__(kThreads) add_parts(Sequences<T> s, Work<T> wo
 template <class T>
 __global__ void __launch_bounds__(256) row_sums(Sequences<T> s, const T* dcontext, const T* context, float* delta, bool vector) {
   if (blockIdx.x == 0) s.check();
-  constexpr int kLanes = 8, kChunk = 16 / sizeof(T);
+  constexpr int kLanes = 8, kChunk = kWidth<T>;
   const int64_t row = (int64_t)blockIdx.x * (blockDim.x / kLanes) + threadIdx.x / kLanes;
   const bool real = row < (int64_t)*s.rows * s.A;
   float sum = 0;
   for (int c = threadIdx.x % kLanes * kChunk; real && c < s.D; c += kLanes * kChunk) {
     const T *x = dcontext + row * s.D + c, *y = context + row * s.D + c;
-    T a[kChunk], b[kChunk];
+    float a[kChunk] = {}, b[kChunk] = {};
     if (vector) {
-      *(uint4*)a = *(const uint4*)x;
-      *(uint4*)b = *(const uint4*)y;
+      load(x, a);
+      load(y, b);
     } else {
-      for (int e = 0; e < kChunk; e++) {
-        a[e] = c + e < s.D ? x[e] : from_float<T>(0.0f);
-        b[e] = c + e < s.D ? y[e] : from_float<T>(0.0f);
-      }
+      for (int e = 0; e < kChunk && c + e < s.D; e++) a[e] = to_float(x[e]), b[e] = to_float(y[e]);
     }
 #pragma unroll
-    for (int e = 0; e < kChunk; e++) sum = fmaf(to_float(a[e]), to_float(b[e]), sum);
+    for (int e = 0; e < kChunk; e++) sum = fmaf(a[e], b[e], sum);
   }
 #pragma unroll
   for (int offset = kLanes / 2; offset > 0; offset /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, offset);

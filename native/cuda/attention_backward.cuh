@@ -56,14 +56,14 @@ __device__ int first_queries(const Sequences<T>& s, int shift, int key) {
   return s.causal && key > 0 ? max(0, key - shift) / kQueries : 0;
 }
 
-/** Shared memory: keys, values, two stages of queries and gradients, dS, what dropout keeps, two stages of lse in bits and of delta. */
+/** Shared memory: keys, values, two stages of queries and gradients, dS, what dropout keeps, lse in bits and delta. */
 template <class T, int W, int M>
 struct Layout {
   static constexpr int kStep = sizeof(T) == 2 ? 32 : 16;
   static constexpr int kKeys = 16 * M * kWarps, kRow = Tile<T, W>::kRow, kScoreRow = Tile<T, kQueries>::kRow;
   static constexpr int kValues = kKeys * kRow, kStages = 2 * kValues, kGradients = kQueries * kRow, kStage = 2 * kGradients;
   static constexpr int kScores = kStages + 2 * kStage, kBits = kScores + kKeys * kScoreRow, kStatistics = kBits + kQueries * kKeys / 8;
-  static constexpr int kBytes = kStatistics + 2 * 2 * kQueries * 4;
+  static constexpr int kBytes = kStatistics + 2 * kQueries * 4;
 };
 
 /** Bits of what dropout keeps of 64 queries from q0 on and kKeys keys from j0 on: bit j % 32 of word [query][j / 32]. */
@@ -103,7 +103,7 @@ __device__ __forceinline__ void add_query_gradient(const Sequences<T>& s, const 
                                                    bool last, bool vector) {
   typedef Fragments<T> F;
   typedef Layout<T, W, M> Memory;
-  constexpr int kHalf = W / 2, kGroup = kHalf < 32 ? kHalf : 32;  // columns of a warp, at a time
+  constexpr int kHalf = W / 2, kMost = sizeof(T) == 2 ? 32 : 16, kGroup = kHalf < kMost ? kHalf : kMost;  // columns of a warp, at a time
   const int thread = opaque(threadIdx.x), lane = thread % kWarp, warp = thread / kWarp, g = lane / 4, t = lane % 4, q = warp / 2 * 32;
   const typename F::template Lanes<W> lanes;
   const typename F::template Lanes<kQueries> score_lanes;
