@@ -72,10 +72,8 @@ __global__ void __launch_bounds__(kThreads, Shared<T, W, M>::kBlocks) attend_ker
     }
     if (first >= h.Lq) continue;
     bool shown[kKeys / 32];  // of keys j0 + 32 i + lane
-    if (h.mask) {
 #pragma unroll
-      for (int i = 0; i < kKeys / 32; i++) shown[i] = j0 + 32 * i + lane < h.seen && h.mask[j0 + 32 * i + lane] != 0;
-    }
+    for (int i = 0; i < kKeys / 32; i++) shown[i] = !h.mask || (j0 + 32 * i + lane < h.seen && h.mask[j0 + 32 * i + lane] != 0);
 
     float scores[M][kKeys / 8][4] = {};
 #pragma unroll(kHold ? W / 16 : 1)
@@ -99,7 +97,7 @@ __global__ void __launch_bounds__(kThreads, Shared<T, W, M>::kBlocks) attend_ker
     if (h.mask || j0 + kKeys > h.visible(s, first, h.seen)) {
       uint32_t words[kKeys / 32];
 #pragma unroll
-      for (int i = 0; i < kKeys / 32; i++) words[i] = __ballot_sync(0xffffffffu, !h.mask || shown[i]) >> 2 * t;
+      for (int i = 0; i < kKeys / 32; i++) words[i] = __ballot_sync(0xffffffffu, shown[i]) >> 2 * t;
 #pragma unroll
       for (int m = 0; m < M; m++)
 #pragma unroll

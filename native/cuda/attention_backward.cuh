@@ -118,7 +118,7 @@ __device__ __forceinline__ void add_query_gradient(const Sequences<T>& s, const 
       for (int n = 0; n < kGroup / 8; n++)
         before[i][n] = !first && q0 + q + 8 * i + g < h.Lq ? at[(int64_t)(8 * i) * s.A * (W / 2) + 4 * n] : make_float2(0.0f, 0.0f);
     float sums[2][kGroup / 8][4] = {};
-#pragma unroll 2
+#pragma unroll(sizeof(T) == 2 ? 2 : 1)
     for (int k = 0; k < count; k += 16) {
       typename F::A a[2];
 #pragma unroll
