@@ -20,7 +20,7 @@ from attention import attention
 from compare import floats
 from kernels import Kernel, Maker
 from library import BertkitError, Engine
-from measure import DATASHEET, ROOT, Prepared, Results, Torch, median_seconds, table
+from measure import ROOT, Prepared, Results, Torch, median_seconds, table
 from plan import SIZES
 from recording import Recording
 from steps import disagreements, run_session, sessions
@@ -72,7 +72,7 @@ def peer_seconds(kernel: Kernel, make, torch: Torch) -> float:
     return torch.seconds(lambda: [calls[copy % len(calls)]() for copy in range(kernel.copies)] and None) / kernel.copies
 
 
-def time_kernel(engine: Engine, kernel: Kernel, torch: Torch | None, peak: dict, results: Results) -> bool:
+def time_kernel(engine: Engine, kernel: Kernel, torch: Torch | None, peak: dict, results: Results, peers: bool) -> bool:
     prepared = Prepared(engine, kernel.plan, kernel.scalars)
     try:
         for one in kernel.sets:
@@ -95,7 +95,7 @@ def time_kernel(engine: Engine, kernel: Kernel, torch: Torch | None, peak: dict,
         values |= {"tflops": kernel.flops / seconds / 1e12, "of_peak": kernel.flops / seconds / peak[kernel.peak]}
     if kernel.bytes:
         values |= {"gbytes": kernel.bytes / seconds / 1e9, "of_peak": kernel.bytes / seconds / peak["memory"]}
-    for name, make in kernel.peers.items() if torch else ():
+    for name, make in kernel.peers.items() if torch and peers else ():
         try:
             other = peer_seconds(kernel, make, torch)
         except Exception as failure:  # noqa: BLE001: of any kind
@@ -110,36 +110,38 @@ def time_kernel(engine: Engine, kernel: Kernel, torch: Torch | None, peak: dict,
     return ok
 
 
-def kernels(maker: Maker):
-    """The most wanted first. Each is made when its turn comes."""
-    large, base = (1024, 4096), (768, 3072)
-    for length in (2048, 512):
-        for dropout in (0.0, 0.1):
-            made = attention(maker, 16384, length, 16, 64, dropout)
-            yield from (lambda one=one: one for one in made)
-    for name, (H, I), tokens in (("large", large, 16384), ("base", base, 2048)):
-        for part, K, N in (("qkv", H, 3 * H), ("out", H, H), ("up", H, I), ("down", I, H)):
-            yield lambda: maker.linear(f"{name} {part}", tokens, K, N)
-            yield lambda: maker.linear_backward_data(f"{name} {part}", tokens, K, N)
-            yield lambda: maker.linear_backward_weight(f"{name} {part}", tokens, K, N)
-    yield lambda: maker.adamw(110_000_000)
-    yield lambda: maker.layer_norm(16384, 1024)
-    yield lambda: maker.layer_norm_backward(16384, 1024)
-    yield lambda: maker.linear("base up", 2048, 768, 3072, "float32")
+def kernels(maker: Maker, only: str):
+    """The most wanted first. Each is made when its turn comes: its operands are large."""
+    if "attention".startswith(only):
+        for length in (2048, 512):
+            for dropout in (0.0, 0.1):
+                yield from attention(maker, 16384, length, 16, 64, dropout)
+    if "linear".startswith(only):
+        for name, H, I, tokens in (("large", 1024, 4096, 16384), ("base", 768, 3072, 2048)):
+            for part, K, N in (("qkv", H, 3 * H), ("out", H, H), ("up", H, I), ("down", I, H)):
+                yield maker.linear(f"{name} {part}", tokens, K, N)
+                yield maker.linear_backward_data(f"{name} {part}", tokens, K, N)
+                yield maker.linear_backward_weight(f"{name} {part}", tokens, K, N)
+        yield maker.linear("base up", 2048, 768, 3072, "float32")
+    if "adamw".startswith(only):
+        yield maker.adamw(110_000_000)
+    if "layer_norm".startswith(only):
+        yield maker.layer_norm(16384, 1024)
+        yield maker.layer_norm_backward(16384, 1024)
 
 
 def run_kernels(engine: Engine, ops, options, torch, results) -> bool:
     peak = peaks(engine, torch, results, options.quick)
     stop, ok = time.monotonic() + options.seconds, True
-    for make in kernels(Maker(ops, options.quick)):
+    for kernel in kernels(Maker(ops, options.quick), options.only):
         if time.monotonic() > stop:
             print("the time is up: the other kernels are left out")
             break
         try:
-            ok &= time_kernel(engine, make(), torch, peak, results)
+            ok &= time_kernel(engine, kernel, torch, peak, results, not options.no_peers)
         except BertkitError as error:
             ok = False
-            results.add("a kernel", failed=str(error))
+            results.add(kernel.name, failed=str(error))
             if error.number == 6:
                 break
     return ok
@@ -152,7 +154,7 @@ def run_steps(engine: Engine, ops, options, torch, results) -> bool:
             print(f"the time is up: {name} is left out")
             continue
         try:
-            firsts[name] = run_session(engine, ops, name, cases, results, DATASHEET, 0.1 if options.quick else 2)
+            firsts[name] = run_session(engine, ops, name, cases, results, 0.1 if options.quick else 2)
         except (BertkitError, ValueError) as error:
             ok = False
             results.add(name, failed=str(error))
@@ -165,7 +167,7 @@ def run_steps(engine: Engine, ops, options, torch, results) -> bool:
 def run_peers(options, torch, results) -> bool:
     from peers import Peer
 
-    peer = Peer(torch, results, DATASHEET, 0.1 if options.quick else 2)
+    peer = Peer(torch, results, 0.1 if options.quick else 2)
     if options.quick:
         peer.train("nano", 2, 32, "ragged")
         peer.infer("nano", 2, 32)
@@ -197,7 +199,9 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="results are added to this file")
     parser.add_argument("--sessions", nargs="*", type=Path, default=[])
     parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing after this long")
+    parser.add_argument("--only", default="", choices=["", "attention", "linear", "adamw", "layer_norm"], help="these kernels alone")
     parser.add_argument("--no-torch", action="store_true")
+    parser.add_argument("--no-peers", action="store_true", help="verify by PyTorch, but do not time it")
     parser.add_argument("--quick", action="store_true", help="tiny shapes, to try this program out")
     options = parser.parse_args()
     if options.part == "table":

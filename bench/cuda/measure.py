@@ -1,6 +1,7 @@
 """Seconds of our plans and of PyTorch's calls, and what every result is printed with."""
 
 import json
+import os
 import statistics
 import subprocess
 import time
@@ -11,7 +12,7 @@ import numpy as np
 
 from library import Engine, Memory, Program
 
-# Flops per second of dense bfloat16 that NVIDIA's datasheets give an H100 and an H200 (SXM): what whole steps are measured by.
+# Flops per second of dense bfloat16 that NVIDIA gives an H100 and an H200 (SXM): what whole steps are measured by, as `mfu`.
 DATASHEET = 989e12
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,6 @@ class Torch:
         self.cuda = torch.cuda.is_available()
         self.device = "cuda" if self.cuda else "cpu"
         torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
 
     def sync(self):
         if self.cuda:
@@ -92,15 +92,18 @@ class Results:
     def __init__(self, engine: Engine | None, file: Path | None):
         self.file = file
         self.lines = []
+        # a choice of kernels by the environment is part of what was measured
+        chosen = os.environ.get("BERTKIT_CUDA_GEMM") if engine else None
+        self.prefix = f"{chosen}: " if chosen else ""
         self.common = {"date": date.today().isoformat(), "commit": commit(), **machine()}
         if engine:
             self.common["device"] = engine.describe()["cpu"]
 
     def add(self, what: str, **values):
-        line = {"what": what, **{key: round_to(value) for key, value in values.items()}}
+        line = {"what": self.prefix + what, **{key: round_to(value) for key, value in values.items()}}
         self.lines.append(line)
         text = " ".join(f"{key}={value}" for key, value in line.items() if key != "what")
-        print(f"{what}: {text}", flush=True)
+        print(f"{line['what']}: {text}", flush=True)
         self._write({**line, **self.common})
 
     def note(self, what: str, **values):
@@ -115,7 +118,7 @@ class Results:
 
 def table(lines):
     """One line for each result; what of it there is."""
-    columns = ["ms", "tflops", "gbytes", "of_peak", "peer_ms", "ratio", "error"]
+    columns = ["ms", "tflops", "gbytes", "of_peak", "mfu", "peer_ms", "ratio", "error"]
     print(f"{'':52}" + "".join(f"{column:>10}" for column in columns))
     for line in lines:
         if "what" in line:

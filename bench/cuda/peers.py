@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from measure import Results, Torch
+from measure import DATASHEET, Results, Torch
 
 # hidden, layers, heads, intermediate; as bench/shapes.mjs
 MODELS = {"base": (768, 12, 12, 3072), "large": (1024, 24, 16, 4096), "nano": (128, 2, 2, 256)}
@@ -34,8 +34,8 @@ def config_of(name: str, length: int):
 
 
 class Peer:
-    def __init__(self, torch: Torch, results: Results, peak: float, seconds: float):
-        self.t, self.torch, self.results, self.peak, self.limit = torch, torch.torch, results, peak, seconds
+    def __init__(self, torch: Torch, results: Results, seconds: float):
+        self.t, self.torch, self.results, self.limit = torch, torch.torch, results, seconds
 
     def batch(self, lengths, length: int):
         """Padded to the longest; without a mask where nothing is padded."""
@@ -62,7 +62,7 @@ class Peer:
                 taken[index].append(time.perf_counter() - start)
         total = sum(statistics.median(of) for of in taken)
         self.results.add(
-            name, ms=1e3 * total / len(batches), tflops=work / total / 1e12, of_peak=work / total / self.peak,
+            name, ms=1e3 * total / len(batches), tflops=work / total / 1e12, mfu=work / total / DATASHEET,
             tokens_per_s=real / total, runs=len(taken[0]), warm_s=warm,
         )  # fmt: skip
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from kernels import normals
 from library import Engine, Memory, Program
-from measure import Results
+from measure import DATASHEET, Results
 from ops import Ops
 from plan import Plan, Range
 from recording import Recording
@@ -117,7 +117,7 @@ class Session:
         self.memory.free()
 
 
-def run_session(engine: Engine, ops: Ops, name: str, cases, results: Results, peak: float, seconds: float, profile: bool = True):
+def run_session(engine: Engine, ops: Ops, name: str, cases, results: Results, seconds: float, profile: bool = True):
     """Times a session for about `seconds`; the profile is of its first step."""
     session = Session(engine, ops, cases)
     try:
@@ -138,7 +138,7 @@ def run_session(engine: Engine, ops: Ops, name: str, cases, results: Results, pe
         work, real = (sum(step[0].meta[key] for step in session.steps) for key in ("flops", "tokens"))
         total = sum(medians)
         results.add(
-            name, ms=1e3 * total / len(medians), tflops=work / total / 1e12, of_peak=work / total / peak, tokens_per_s=real / total,
+            name, ms=1e3 * total / len(medians), tflops=work / total / 1e12, mfu=work / total / DATASHEET, tokens_per_s=real / total,
             runs=len(taken[0]), **firsts,
         )  # fmt: skip
         if profile:
