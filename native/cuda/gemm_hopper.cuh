@@ -38,8 +38,8 @@ struct HopperBlock {
   Mbarrier *full, *empty, *cleared;
 
   __device__ static HopperBlock make() {
-    const uintptr_t begin = ((uintptr_t)dynamic_shared() + kSwizzled - 1) / kSwizzled * kSwizzled;
-    char* stages = (char*)begin;
+    char* shared = dynamic_shared();
+    char* stages = shared + (kSwizzled - (uintptr_t)shared % kSwizzled) % kSwizzled;
     char* ones = stages + Shape::kStages * Shape::kStageBytes;
     char* slabs = ones + Shape::kOnesBytes;
     Mbarrier* full = (Mbarrier*)(slabs + Shape::kGroups * 4 * Shape::kSlabBytes);
