@@ -2,8 +2,10 @@
 //
 // nvcc comes from PyPI into out/cuda/venv (cuda-requirements.txt), unless CUDACXX names one. Needs CMake, Ninja, g++ with its binutils, and
 // python3 with venv; with zig (ZIG, `zig`, or `python3 -m ziglang`) the library runs on systems as old as those that the addons run on,
-// else on this one and newer. What ptxas says of each kernel is in out/cuda/report.txt. Fails where a kernel has more variables than
-// registers (and may not, cuda-kernels.mjs), where the library exports anything but api.h's functions, or where it needs a library that not every system has.
+// else on this one and newer. What ptxas says of each kernel is in out/cuda/report.txt.
+//
+// Fails where a kernel has more variables than registers and may not (cuda-kernels.mjs), where the library exports anything but api.h's
+// functions, or where it needs a library that not every system has.
 import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
