@@ -7,19 +7,16 @@ const ALLOWED_SPILLS = new Map()
 export function kernelsOf(source, log, demangle) {
   const kernels = []
   let kernel
-  let isOf = false
   for (const line of log.split('\n')) {
     const [, symbol, architecture] = /Compiling entry function '(\w+)' for '(\w+)'/.exec(line) ?? []
     if (symbol) {
       kernel = { source, symbol, architecture, registers: 0, shared: 0, stack: 0, stores: 0, loads: 0 }
       kernels.push(kernel)
     }
-    const [, described] = /Function properties for (\w+)/.exec(line) ?? []
-    if (described) isOf = kernel !== undefined
     const [, stack, stores, loads] =
       /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line) ?? []
     // a function that was not inlined has properties of its own; it counts for the kernel that it is compiled for
-    if (stack && isOf) {
+    if (stack && kernel) {
       kernel.stack += Number(stack)
       kernel.stores += Number(stores)
       kernel.loads += Number(loads)
@@ -41,6 +38,7 @@ function shortened(name) {
     .replace(/\(anonymous namespace\)::|\(anonymous namespace\)/g, '')
     .replace(/_GLOBAL__N__\w+::/g, '')
     .replace(/bk::cuda::|bk::/g, '')
+    .replace(/\((int|bool|unsigned int)\)/g, '')
     .replace(/^void /, '')
   let depth = 0
   for (let i = 0; i < plain.length; i++) {

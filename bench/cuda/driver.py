@@ -156,7 +156,7 @@ class Verifier:
 
     # ---- many runs
 
-    def mixed(self, cases: list, replays: int, seed: int):
+    def mixed(self, cases: list, replays: int, seed: int, stop: float):
         """Runs of one plan in a random order, with other row counts each time."""
         plan = Plan(self.ops, cases[0].words)
         line = "mixed: " + ", ".join(sorted({record.op.name for record in plan.records}))[:40]
@@ -164,6 +164,8 @@ class Verifier:
         firsts = [None] * len(cases)
         try:
             for index in random.integers(len(cases), size=replays):
+                if time.monotonic() > stop:
+                    break
                 case = cases[index]
                 self.lines[line].runs += 1
                 self.load(plan, case)
@@ -191,7 +193,8 @@ def parse():
     parser.add_argument("--library", required=True)
     parser.add_argument("--only", default="", help="cases whose name or op has this")
     parser.add_argument("--every", type=int, default=1, help="each n-th case only")
-    parser.add_argument("--seconds", type=float, default=1e9, help="stop after this long")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin no case after this long")
+    parser.add_argument("--mixing", type=float, default=1e9, help="and the mixed runs this long after that")
     parser.add_argument("--replays", type=int, default=1000, help="runs of one plan, mixed")
     parser.add_argument("--once", action="store_true", help="each case once: neither replayed nor timed, nor mixed")
     parser.add_argument("--json", type=Path, help="the table and all failures")
@@ -227,10 +230,11 @@ def main() -> int:
     recordings = [Recording(folder) for folder in options.folders]
     verifier = Verifier(engine, ops, timed=not options.once, again=not options.once)
     start, done, total = time.monotonic(), 0, sum(map(len, recordings))
+    stop = start + options.seconds
     for recording in recordings:
         for index in range(0, len(recording), options.every):
             case = recording[index]
-            if time.monotonic() - start > options.seconds:
+            if time.monotonic() > stop:
                 break
             if not (case.after or case.error):
                 continue  # recorded to be timed
@@ -240,8 +244,7 @@ def main() -> int:
             done += 1
     if not options.once:
         for group in groups_of(ops, recordings)[:3]:
-            if time.monotonic() - start < options.seconds:
-                verifier.mixed([recording[index] for recording, index in group[:8]], options.replays, 1)
+            verifier.mixed([recording[index] for recording, index in group[:8]], options.replays, 1, stop + options.mixing)
     verifier.table()
     failed = len(verifier.failures)
     print(f"{done} of {total} recorded runs in {time.monotonic() - start:.1f} s, {failed} failures")

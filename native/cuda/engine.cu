@@ -42,7 +42,6 @@ cudaError_t found(const Check& check, int64_t row, const double* scalars, Status
 void drop_graph(Program& program) {
   if (program.graph) cudaGraphExecDestroy(program.graph);
   program.graph = nullptr;
-  program.memory = nullptr;
 }
 
 /** A graph of all records for this memory; where attributes cannot be, `status` and no graph. */
@@ -65,15 +64,14 @@ cudaError_t capture(Device& device, Program& program, const Memory* memory) {
   }
   if (graph) cudaGraphDestroy(graph);
   if (e != cudaSuccess) return e;
-  program.memory = memory;
-  program.memory_changes = memory->changes;
+  program.memory_state = memory->state;
   program.scratch = device.scratch.data;
   program.check_count = recorder.launch.check_count;
   return cudaSuccess;
 }
 
 bool is_captured(const Device& device, const Program& program, const Memory* memory) {
-  return program.graph && program.memory == memory && program.memory_changes == memory->changes && program.scratch == device.scratch.data;
+  return program.graph && program.memory_state == memory->state && program.scratch == device.scratch.data;
 }
 
 cudaError_t reserve_scratch(Device& device, int64_t bytes) {

@@ -14,6 +14,11 @@ constexpr bool is_transient(int arena) { return arena == kArena_activations || a
 
 constexpr uint64_t kMostBytes = (uint64_t)1 << 34;
 
+uint64_t new_state() {
+  static Atomic<uint64_t> states = {1};
+  return states.fetch_add(1);
+}
+
 Device& device_of(const bk_memory* memory) { return *static_cast<const Memory*>(memory)->engine->device; }
 
 /** A larger arena with what the smaller one held, and zeros behind it. */
@@ -44,6 +49,7 @@ int bk_memory_create(bk_engine* engine, bk_memory** out) {
   *out = memory;
   if (!memory) return BK_MEMORY;
   memory->engine = static_cast<Engine*>(engine);
+  memory->state = new_state();
   return BK_OK;
 }
 
@@ -58,7 +64,7 @@ int bk_memory_release(bk_memory* memory, int arena) {
   cudaFree(memory->base[arena]);
   memory->base[arena] = nullptr;
   memory->bytes[arena] = 0;
-  static_cast<Memory*>(memory)->changes++;
+  static_cast<Memory*>(memory)->state = new_state();
   return BK_OK;
 }
 
@@ -76,7 +82,7 @@ int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes, char* messag
   if (const int error = device_check(device, grow(&memory->base[arena], memory->bytes[arena], (int64_t)bytes, device.copies), what, message, capacity))
     return error;
   memory->bytes[arena] = (int64_t)bytes;
-  static_cast<Memory*>(memory)->changes++;
+  static_cast<Memory*>(memory)->state = new_state();
   return BK_OK;
 }
 
