@@ -158,13 +158,13 @@ __device__ __forceinline__ void multiply(Sums<Shape>& sums, const Fragments<Shap
 
 /**
  * x is the sum of the two, but for a unit in its last place. Big is rounded, and of small, which then has a bit more than fits, the
- * hardware cuts that bit. Where rounding makes a NaN something else, small is a NaN.
+ * hardware cuts that bit.
  */
 template <int kCount>
 __device__ __forceinline__ void cut_in_two(const uint32_t (&x)[kCount], uint32_t (&big)[kCount], uint32_t (&small)[kCount]) {
 #pragma unroll
   for (int i = 0; i < kCount; i++) {
-    big[i] = (x[i] + 0x1000u) & 0xffffe000u;
+    big[i] = to_tf32(__uint_as_float(x[i]));
     small[i] = __float_as_uint(__uint_as_float(x[i]) - __uint_as_float(big[i]));
   }
 }

@@ -111,10 +111,15 @@ __device__ __forceinline__ void multiply_stage(float (&sums)[Shape::kSums], floa
   const SharedMatrix one = shared_matrix(ones, 64 * kSwizzle, kSwizzled);
   constexpr int kStepA = kAlongA ? 32 : 16 * kSwizzle, kStepB = kAlongB ? 32 : 16 * kSwizzle;
   warp_group_fence();
+  if (kRowSums && sums_rows) {
 #pragma unroll
-  for (int step = 0; step < Shape::kDepth / 16; step++) {
-    warp_group_mma<kAlongA, kAlongB>(sums, a.advanced(step * kStepA), b.advanced(step * kStepB));
-    if (kRowSums && sums_rows) warp_group_mma<kAlongA, true>(row_sums, a.advanced(step * kStepA), one);
+    for (int step = 0; step < Shape::kDepth / 16; step++) {
+      warp_group_mma<kAlongA, kAlongB>(sums, a.advanced(step * kStepA), b.advanced(step * kStepB));
+      warp_group_mma<kAlongA, true>(row_sums, a.advanced(step * kStepA), one);
+    }
+  } else {
+#pragma unroll
+    for (int step = 0; step < Shape::kDepth / 16; step++) warp_group_mma<kAlongA, kAlongB>(sums, a.advanced(step * kStepA), b.advanced(step * kStepB));
   }
   warp_group_commit();
 }
@@ -175,8 +180,10 @@ __device__ void consume(const Epilogue& epilogue, const Parts<Shape>& parts, con
         cleared ^= 1;
       }
       hold(sums);
+      hold(row_sums);
       multiply_stage<Shape, kAlongA, kAlongB, Epilogue::kRowSums>(sums, row_sums, stage, block.ones, group, sums_rows);
       hold(sums);
+      hold(row_sums);
       warp_group_wait<1>();  // the products of the stage before have been made
       if (last >= 0) give_back(last);
       last = ring.stage;
