@@ -1,5 +1,6 @@
 // Records the programs of a training step (forward, backward, norm of the gradients, AdamW; dropout on) and of a forward, for bench/cuda
-// on a machine without Node: npm run bench -- record-plan --record-plan FOLDER --backend cuda, with the options of train.
+// on a machine without Node: npm run bench -- record-plan --record-plan FOLDER --backend cuda, with the options of train, and more than one
+// --dtype; --filter train or infer leaves out the other.
 //
 // Inputs and results are recorded too, those of each record alone among them, of a model with few words, so that they can be carried.
 // With --plan-only a model of any size is not run: its plans, scalars and batches are recorded, and whoever times them fills the
@@ -61,7 +62,7 @@ export async function run(options) {
     : recorder.wrap(opened, () => ({ ...about }), { singly: () => singly })
   registerPlatform({ ...platform(), backends: [{ name: 'cuda', open: () => recording }] })
 
-  const random = uniform(0)
+  let random
   /** A batch, and what is said of its runs. `passes`: of the model over it, as flops are counted. */
   const draw = (session, step, passes) => {
     const ns = lengths(kind, batch, seq, random)
@@ -73,6 +74,13 @@ export async function run(options) {
   for (const dtype of options.dtype.split(',')) {
     const of = `${name} ${batch}x${seq} ${kind} ${dtype}`
     const on = { backend: 'cuda', dtype, seed: 0 }
+    random = uniform(0) // the same batches for every dtype
+    if (options.filter !== 'infer') await train(of, on)
+    if (options.filter !== 'train') await infer(of, on)
+  }
+  console.log(recorder.close())
+
+  async function train(of, on) {
     const trained = new BertForSequenceClassification(config, on).train()
     const optimizer = new AdamW(trained, { lr: 2e-5, weightDecay: 0.01 })
     const labelled = (inputIds) => ({ inputIds, labels: inputIds.map(() => Math.floor(random() * 2)) })
@@ -83,11 +91,13 @@ export async function run(options) {
       if (!planOnly && step === count - 1) batches.push(labelled(draw(`train ${of}`, step, 3)))
       await optimizer.step(batches, { maxGradNorm: 1 })
     }
-    trained.dispose()
     singly = false
+    trained.dispose()
+  }
+
+  async function infer(of, on) {
     const served = new BertModel(config, on).eval()
     for (let step = 0; step < 2; step++) await served.forward({ inputIds: draw(`infer ${of}`, step, 1) })
     served.dispose()
   }
-  console.log(recorder.close())
 }

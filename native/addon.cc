@@ -191,8 +191,9 @@ class Memory : public Napi::ObjectWrap<Memory> {
     if (!info[2].IsTypedArray()) raise(info.Env(), BK_ARGUMENT, "Expected a typed array");
     const Napi::TypedArray view = info[2].As<Napi::TypedArray>();
     const char* data = (const char*)view.ArrayBuffer().Data() + view.ByteOffset();
-    if (const int error = library->memory_write(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength()))
-      raise(info.Env(), error, "The range lies outside the arena");
+    char message[256];
+    if (const int error = library->memory_write(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength(), message, sizeof message))
+      raise(info.Env(), error, message);
   }
 
   void Read(const Napi::CallbackInfo& info) {
@@ -200,8 +201,9 @@ class Memory : public Napi::ObjectWrap<Memory> {
     if (!info[2].IsTypedArray()) raise(info.Env(), BK_ARGUMENT, "Expected a typed array");
     const Napi::TypedArray view = info[2].As<Napi::TypedArray>();
     char* data = (char*)view.ArrayBuffer().Data() + view.ByteOffset();
-    if (const int error = library->memory_read(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength()))
-      raise(info.Env(), error, "The range lies outside the arena");
+    char message[256];
+    if (const int error = library->memory_read(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength(), message, sizeof message))
+      raise(info.Env(), error, message);
   }
 
   /** The pages go back at once, or when the run that uses them has ended. */

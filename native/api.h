@@ -55,8 +55,8 @@ BK_EXPORT int bk_memory_reserve(bk_memory*, int arena, uint64_t bytes, char* mes
 /** Gives an arena's memory back: it is empty then. Never during a run on this memory. */
 BK_EXPORT int bk_memory_release(bk_memory*, int arena);
 /** Copies bytes in or out of an arena; BK_ARGUMENT if the range does not lie inside it. Never during a run on this memory. */
-BK_EXPORT int bk_memory_write(bk_memory*, int arena, uint64_t offset, const void* source, uint64_t bytes);
-BK_EXPORT int bk_memory_read(const bk_memory*, int arena, uint64_t offset, void* target, uint64_t bytes);
+BK_EXPORT int bk_memory_write(bk_memory*, int arena, uint64_t offset, const void* source, uint64_t bytes, char* message, size_t capacity);
+BK_EXPORT int bk_memory_read(const bk_memory*, int arena, uint64_t offset, void* target, uint64_t bytes, char* message, size_t capacity);
 
 /**
  * Validates a plan (layout in runtime/plan.h) and makes it a program. Whatever the numbers are, the result is an error or a program

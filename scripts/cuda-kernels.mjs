@@ -1,25 +1,38 @@
 // What ptxas says of kernels (-Xptxas -v): registers, shared memory, and what did not fit into registers.
 
-/** By a kernel's name, which report.txt has, the bytes that it may spill, and why. */
-const ALLOWED_SPILLS = new Map()
+/**
+ * By a kernel's name, which report.txt has, the bytes that it may store and load for want of registers, on the architecture where they are
+ * most. They are to be fewer: no device has been asked yet what they cost.
+ */
+const ALLOWED_SPILLS = new Map([
+  ['attend_kernel<bf16, 64, 2>', 56],
+  ['attend_backward_kernel<bf16, 64, 2>', 160],
+  ['attend_backward_kernel<float, 128, 1>', 16],
+  ['layer_norm_kernel<float, RowLayout<1, 2> >', 16],
+  ['layer_norm_any_kernel<bf16, RowLayout<1, 0> >', 8],
+  ['layer_norm_any_kernel<bf16, RowLayout<4, 0> >', 8],
+  ['layer_norm_any_kernel<float, RowLayout<1, 0> >', 8],
+  ['layer_norm_any_kernel<float, RowLayout<4, 0> >', 8],
+  ['gemm_kernel<BlockShape<bf16, 128, 128, 64, 64, 3, 2>, false, false, Gradients<true> >', 484],
+  ['gemm_kernel<BlockShape<float, 128, 128, 64, 32, 3, 1>, false, false, Gradients<false> >', 300],
+  ['gemm_kernel<BlockShape<bf16, 128, 128, 64, 64, 3, 2>, true, false, Added>', 20],
+  ['segment_gradients_kernel', 40],
+])
 
 /** The kernels of one source's log. `demangle` makes C++ names of a list of symbols. */
 export function kernelsOf(source, log, demangle) {
   const kernels = []
   let kernel
-  let isOf = false
   for (const line of log.split('\n')) {
     const [, symbol, architecture] = /Compiling entry function '(\w+)' for '(\w+)'/.exec(line) ?? []
     if (symbol) {
       kernel = { source, symbol, architecture, registers: 0, shared: 0, stack: 0, stores: 0, loads: 0 }
       kernels.push(kernel)
     }
-    const [, described] = /Function properties for (\w+)/.exec(line) ?? []
-    if (described) isOf = kernel !== undefined
     const [, stack, stores, loads] =
       /(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads/.exec(line) ?? []
     // a function that was not inlined has properties of its own; it counts for the kernel that it is compiled for
-    if (stack && isOf) {
+    if (stack && kernel) {
       kernel.stack += Number(stack)
       kernel.stores += Number(stores)
       kernel.loads += Number(loads)
@@ -41,6 +54,7 @@ function shortened(name) {
     .replace(/\(anonymous namespace\)::|\(anonymous namespace\)/g, '')
     .replace(/_GLOBAL__N__\w+::/g, '')
     .replace(/bk::cuda::|bk::/g, '')
+    .replace(/\((int|bool|unsigned int)\)/g, '')
     .replace(/^void /, '')
   let depth = 0
   for (let i = 0; i < plain.length; i++) {
@@ -68,7 +82,7 @@ export function reportOf(kernels) {
   return `Bytes of shared memory without the dynamic one; stores and loads are bytes of spills.\n${[head, ...sorted.map((kernel) => row(kernel, `${kernel.source}: ${kernel.name}`))].join('\n')}\n`
 }
 
-/** Complaints about kernels that keep variables in memory for want of registers. */
+/** Complaints about kernels that, more than they may, keep variables in memory for want of registers. */
 export const spillsOf = (kernels) =>
   kernels
     .filter(({ name, stores, loads }) => stores + loads > (ALLOWED_SPILLS.get(name) ?? 0))

@@ -104,6 +104,7 @@ async function stageMain(folder, addons) {
   fs.writeFileSync(module, filled)
   const files = manifest.files.filter((name) => name !== 'dist')
   copy(folder, ...files, 'README.md', 'LICENSE')
+  fs.rmSync(path.join(folder, 'native', 'cuda'), { recursive: true }) // build-native builds the addon alone
   // npm runs node-gyp for a package with this file in its root, whatever gypfile says, where a lock file is installed
   fs.renameSync(path.join(folder, 'binding.gyp'), path.join(folder, 'native', 'binding.gyp'))
   const { scripts, devDependencies, dependencies, private: _private, ...kept } = manifest

@@ -18,7 +18,10 @@ import { parametricActivations } from './conformance/parametric-activations.ts'
 import { refusals } from './conformance/refusals.ts'
 import { rows } from './conformance/rows.ts'
 
-export function conformance(name: string, open: Open): void {
+/** Whether results are the same for these numbers of threads. */
+const POOLS = [1, 2, 4, 7, 8, 2]
+
+export function conformance(name: string, open: Open, pools: readonly number[] = POOLS): void {
   describe(name, () => {
     for (const part of [
       activations,
@@ -35,8 +38,8 @@ export function conformance(name: string, open: Open): void {
       optimizer,
       caching,
       refusals,
-      determinism,
     ])
       part(open)
+    determinism(open, pools)
   })
 }

@@ -4,4 +4,4 @@ import { missing, openCuda } from './cuda/library.ts'
 import { recorded } from './cuda/recording.ts'
 
 if (missing) it.skip(`cuda (${missing})`)
-else conformance('cuda', recorded(openCuda))
+else conformance('cuda', recorded(openCuda), [1])

@@ -1,4 +1,5 @@
-// DESIGN's layers, held on the import statements of src/: a layer imports from the layers below it and from nowhere else.
+// DESIGN's layers, held on the import statements of src/: a layer imports from the layers below it and from nowhere else. And the files of
+// native/cuda, which mirror those of native/cpu.
 import fs from 'node:fs'
 import path from 'node:path'
 import { describe, expect, test } from 'vitest'
@@ -165,6 +166,50 @@ function reachedFrom(start: string, follows: (found: Import) => boolean): string
   visit(start)
   return [...reached]
 }
+
+/** CUDA's kernels, and what surrounds them, by the names of their files. */
+const cuda = path.join(root, '../native/cuda')
+const cudaFiles = fs.readdirSync(cuda)
+const stemsOf = (folder: string, extension: string) =>
+  fs.readdirSync(path.join(root, '../native', folder)).flatMap((file) => {
+    const { name, ext } = path.parse(file)
+    return ext === extension ? [name] : []
+  })
+/** What no op is in: the engine, and Hopper's instructions with what they need on the host. */
+const cudaEngine = ['device', 'engine', 'hopper', 'memory', 'recorder']
+/** The only ones that hold instructions of the device, and know that there is a build that has none. */
+const cudaInstructions = [
+  'device.cuh',
+  'gemm_hopper.cuh',
+  'hopper.cu',
+  'hopper.cuh',
+  'tensor_core.cuh',
+  'warp_group.cuh',
+]
+
+describe('native/cuda', () => {
+  test('has the families of native/cpu, whole or in parts', () => {
+    const families = stemsOf('cpu', '.inl')
+    const strange = stemsOf('cuda', '.cu').filter(
+      (stem) =>
+        !cudaEngine.includes(stem) && !families.some((family) => stem === family || stem.startsWith(`${family}_`)),
+    )
+    expect(strange).toEqual([])
+  })
+
+  test('is compiled whole', () => {
+    const lists = fs.readFileSync(path.join(root, '../CMakeLists.txt'), 'utf8')
+    const [, list = ''] = /^set\(cuda_sources\s([^)]*)\)/m.exec(lists) ?? []
+    expect(list.split(/\s+/).toSorted()).toEqual(stemsOf('cuda', '.cu').toSorted())
+  })
+
+  test('knows of instructions in few files', () => {
+    const knowing = cudaFiles.filter((file) =>
+      /\basm\b|BK_CUDA_EMULATED/.test(fs.readFileSync(path.join(cuda, file), 'utf8')),
+    )
+    expect(knowing.filter((file) => !cudaInstructions.includes(file))).toEqual([])
+  })
+})
 
 describe('src/', () => {
   test('imports only from below', () => {

@@ -10,6 +10,7 @@ the bits that they gave at first. Needs Python 3.10 and NumPy. Exit status: 0, 1
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections import defaultdict
@@ -156,7 +157,7 @@ class Verifier:
 
     # ---- many runs
 
-    def mixed(self, cases: list, replays: int, seed: int):
+    def mixed(self, cases: list, replays: int, seed: int, stop: float):
         """Runs of one plan in a random order, with other row counts each time."""
         plan = Plan(self.ops, cases[0].words)
         line = "mixed: " + ", ".join(sorted({record.op.name for record in plan.records}))[:40]
@@ -164,6 +165,8 @@ class Verifier:
         firsts = [None] * len(cases)
         try:
             for index in random.integers(len(cases), size=replays):
+                if time.monotonic() > stop:
+                    break
                 case = cases[index]
                 self.lines[line].runs += 1
                 self.load(plan, case)
@@ -189,13 +192,19 @@ def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--library", required=True)
-    parser.add_argument("--only", default="", help="cases whose name or op has this")
+    parser.add_argument("--only", default="", help="ops, or parts of names, with commas between them")
     parser.add_argument("--every", type=int, default=1, help="each n-th case only")
-    parser.add_argument("--seconds", type=float, default=1e9, help="stop after this long")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin no case after this long")
+    parser.add_argument("--mixing", type=float, default=1e9, help="and the mixed runs this long after that")
     parser.add_argument("--replays", type=int, default=1000, help="runs of one plan, mixed")
     parser.add_argument("--once", action="store_true", help="each case once: neither replayed nor timed, nor mixed")
     parser.add_argument("--json", type=Path, help="the table and all failures")
     return parser.parse_args()
+
+
+def wanted(ops, case: Case, only: str) -> bool:
+    first = ops.by_id[int(case.words[6 + len(ops.rows) + 1 + len(ops.arenas)])].name
+    return not only or any(part == first or part in case.name for part in only.split(","))
 
 
 def groups_of(ops, recordings) -> list:
@@ -227,29 +236,30 @@ def main() -> int:
     recordings = [Recording(folder) for folder in options.folders]
     verifier = Verifier(engine, ops, timed=not options.once, again=not options.once)
     start, done, total = time.monotonic(), 0, sum(map(len, recordings))
-    for recording in recordings:
-        for index in range(0, len(recording), options.every):
-            case = recording[index]
-            if time.monotonic() - start > options.seconds:
-                break
-            if not (case.after or case.error):
-                continue  # recorded to be timed
-            if options.only and options.only not in case.name and options.only != ops.by_id[int(case.words[6 + len(ops.rows) + 1 + len(ops.arenas)])].name:
-                continue
-            verifier.case(case)
-            done += 1
-    if not options.once:
-        for group in groups_of(ops, recordings)[:3]:
-            if time.monotonic() - start < options.seconds:
-                verifier.mixed([recording[index] for recording, index in group[:8]], options.replays, 1)
+    stop = start + options.seconds
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a limit of time: what was found is told all the same
+    ended = ""
+    try:
+        for recording in recordings:
+            for index in range(0, len(recording), options.every):
+                case = recording[index]
+                if time.monotonic() > stop:
+                    break
+                if (case.after or case.error) and wanted(ops, case, options.only):  # others are recorded to be timed
+                    verifier.case(case)
+                    done += 1
+        for group in [] if options.once else groups_of(ops, recordings)[:3]:
+            verifier.mixed([recording[index] for recording, index in group[:8]], options.replays, 1, stop + options.mixing)
+    except KeyboardInterrupt:
+        ended = ", interrupted"
     verifier.table()
     failed = len(verifier.failures)
-    print(f"{done} of {total} recorded runs in {time.monotonic() - start:.1f} s, {failed} failures")
+    print(f"{done} of {total} recorded runs in {time.monotonic() - start:.1f} s, {failed} failures{ended}")
     if options.json:
         lines = {name: vars(line) for name, line in verifier.lines.items()}
         options.json.write_text(json.dumps({"lines": lines, "failures": verifier.failures, "runs": done}, indent=1))
     engine.close()
-    return 1 if failed else 0
+    return 1 if failed or ended else 0
 
 
 if __name__ == "__main__":

@@ -28,8 +28,8 @@ SIGNATURES = {
     "bk_memory_free": (None, [c_void_p]),
     "bk_memory_reserve": (c_int, [c_void_p, c_int, c_uint64, c_char_p, c_size_t]),
     "bk_memory_release": (c_int, [c_void_p, c_int]),
-    "bk_memory_write": (c_int, [c_void_p, c_int, c_uint64, c_void_p, c_uint64]),
-    "bk_memory_read": (c_int, [c_void_p, c_int, c_uint64, c_void_p, c_uint64]),
+    "bk_memory_write": (c_int, [c_void_p, c_int, c_uint64, c_void_p, c_uint64, c_char_p, c_size_t]),
+    "bk_memory_read": (c_int, [c_void_p, c_int, c_uint64, c_void_p, c_uint64, c_char_p, c_size_t]),
     "bk_program_create": (c_int, [c_void_p, POINTER(c_int32), c_size_t, POINTER(c_void_p), c_char_p, c_size_t]),
     "bk_program_free": (None, [c_void_p]),
     "bk_program_records": (c_size_t, [c_void_p]),
@@ -101,12 +101,12 @@ class Memory:
 
     def write(self, arena: int, offset: int, array: np.ndarray):
         if array.nbytes:
-            self.engine.check("bk_memory_write", self.handle, arena, offset, address(array), array.nbytes)
+            self.engine.call("bk_memory_write", self.handle, arena, offset, address(array), array.nbytes)
 
     def read(self, arena: int, offset: int, size: int) -> np.ndarray:
         target = np.empty(size, np.uint8)
         if size:
-            self.engine.check("bk_memory_read", self.handle, arena, offset, address(target), size)
+            self.engine.call("bk_memory_read", self.handle, arena, offset, address(target), size)
         return target
 
     def free(self):

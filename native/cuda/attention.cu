@@ -6,45 +6,53 @@
 
 namespace bk {
 namespace cuda {
+using namespace heads;
 namespace {
 
-constexpr int kThreads = 128, kWarps = kThreads / kWarp, kKeys = 64;  // of a block; keys at a time
+constexpr int kThreads = 128, kWarps = kThreads / kWarp;  // of a block
 
 /** A block's queries, and two stages of keys and values. */
 template <class T, int W, int M>
 struct Shared {
+  static constexpr int kKeys = sizeof(T) == 4 && W > 64 ? 32 : 64;  // at a time
   static constexpr int kQueries = 16 * M * kWarps, kQ = kQueries * Tile<T, W>::kRow, kStage = kKeys * Tile<T, W>::kRow;
-  static constexpr int kBytes = kQ + 4 * kStage;
+  static constexpr int kStages = kQ, kBytes = kQ + 4 * kStage;  // the queries lie at 0
+  // of a multiprocessor at once, as far as registers go
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 900
+  static constexpr int kNarrow = 3;
+#else
+  static constexpr int kNarrow = 2;
+#endif
+  static constexpr int kBlocks = sizeof(T) == 4 || W == 128 ? 2 : W == 64 ? 4 - M : M == 1 ? 4 : kNarrow;
 };
 
 /**
- * A block is one head and 64 M queries of one sequence, a warp 16 M of them. Scores of 16 M x 64 are made, exponentiated and multiplied
- * with values in registers, while the next 64 keys and values are copied. W: D rounded up to 32, 64 or 128.
+ * A block is one head and 64 M queries of one sequence, a warp 16 M of them. Scores of 16 M x kKeys are made, exponentiated and multiplied
+ * with values in registers, while the next keys and values are copied. W: D rounded up to 32, 64 or 128.
  */
 template <class T, int W, int M>
-__global__ void __launch_bounds__(kThreads, 2) attend_kernel(Sequences<T> s, T* context, float* lse, bool vector) {
+__global__ void __launch_bounds__(kThreads, Shared<T, W, M>::kBlocks) attend_kernel(Sequences<T> s, T* context, float* lse, bool vector) {
   typedef Fragments<T> F;
   typedef Shared<T, W, M> Memory;
+  constexpr int kKeys = Memory::kKeys;
   constexpr bool kHold = sizeof(T) == 2 && W <= 64;  // fragments of queries stay in registers
   if (blockIdx.x == 0 && blockIdx.y == 0) s.check();
-  Place place;
-  if (!s.find(blockIdx.x, Blocks{Memory::kQueries, false}, place)) return;
-  const Head<T> h(s, place, blockIdx.y);
+  if (!s.find(blockIdx.x, Blocks{Memory::kQueries, false})) return;
+  const Place& place = block_place();
+  const Head<T>& h = Head<T>::of(s, place, blockIdx.y);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, g = lane / 4, t = lane % 4;
   const int q0 = place.part * Memory::kQueries, first = q0 + warp * 16 * M;  // query of the block, of the warp
-  char *queries = dynamic_shared(), *stages = queries + Memory::kQ;
+  const int own = warp * 16 * M * Tile<T, W>::kRow;                          // the warp's queries
   const typename F::template Lanes<W> lanes;
-  const Dropout drop = Dropout::of(s.state, s.p, s.site);
-  const float factor = s.scale * kLog2E;
 
   const int blocks = (h.visible(s, min(q0 + Memory::kQueries, h.Lq) - 1, h.seen) + kKeys - 1) / kKeys;
   const auto load = [&](int block) {
     const int j = block * kKeys;
-    char* stage = stages + block % 2 * 2 * Memory::kStage;
+    const int stage = Memory::kStages + block % 2 * 2 * Memory::kStage;
     load_rows<T, W, kKeys, kThreads>(stage, h.k + (int64_t)j * s.kv_stride, s.kv_stride, h.seen - j, s.D, vector);
     load_rows<T, W, kKeys, kThreads>(stage + Memory::kStage, h.v + (int64_t)j * s.kv_stride, s.kv_stride, h.seen - j, s.D, vector);
   };
-  load_rows<T, W, Memory::kQueries, kThreads>(queries, h.q + (int64_t)q0 * s.q_stride, s.q_stride, h.Lq - q0, s.D, vector);
+  load_rows<T, W, Memory::kQueries, kThreads>(0, h.q + (int64_t)q0 * s.q_stride, s.q_stride, h.Lq - q0, s.D, vector);
   if (blocks) load(0);
   cp_async_commit();
 
@@ -55,7 +63,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(Sequences<T> s, T* 
 
   for (int block = 0; block < blocks; block++) {
     const int j0 = block * kKeys;
-    const char *keys = stages + block % 2 * 2 * Memory::kStage, *values = keys + Memory::kStage;
+    const int keys = Memory::kStages + block % 2 * 2 * Memory::kStage, values = keys + Memory::kStage;
     cp_async_wait<0>();
     __syncthreads();  // this stage has arrived, and the other has been read
     if (block + 1 < blocks) {
@@ -63,11 +71,9 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(Sequences<T> s, T* 
       cp_async_commit();
     }
     if (first >= h.Lq) continue;
-    bool shown[2] = {true, true};  // of keys j0 + lane and j0 + 32 + lane
-    if (h.mask) {
+    bool shown[kKeys / 32];  // of keys j0 + 32 i + lane
 #pragma unroll
-      for (int i = 0; i < 2; i++) shown[i] = j0 + 32 * i + lane < h.seen && h.mask[j0 + 32 * i + lane] != 0;
-    }
+    for (int i = 0; i < kKeys / 32; i++) shown[i] = !h.mask || (j0 + 32 * i + lane < h.seen && h.mask[j0 + 32 * i + lane] != 0);
 
     float scores[M][kKeys / 8][4] = {};
 #pragma unroll(kHold ? W / 16 : 1)
@@ -75,7 +81,7 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(Sequences<T> s, T* 
       typename F::A a[M];
 #pragma unroll
       for (int m = 0; m < M; m++) {
-        if (!kHold || block == 0) F::load_a(a[m], queries, lanes, warp * 16 * M + 16 * m, 16 * k);
+        if (!kHold || block == 0) F::load_a(a[m], own, lanes, 16 * m, 16 * k);
         if (kHold && block == 0) held[m][k] = a[m];
         if (kHold) a[m] = held[m][k];
       }
@@ -89,9 +95,9 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(Sequences<T> s, T* 
     }
 
     if (h.mask || j0 + kKeys > h.visible(s, first, h.seen)) {
-      uint32_t words[2];
+      uint32_t words[kKeys / 32];
 #pragma unroll
-      for (int i = 0; i < 2; i++) words[i] = __ballot_sync(0xffffffffu, shown[i]) >> 2 * t;
+      for (int i = 0; i < kKeys / 32; i++) words[i] = __ballot_sync(0xffffffffu, shown[i]) >> 2 * t;
 #pragma unroll
       for (int m = 0; m < M; m++)
 #pragma unroll
@@ -105,56 +111,76 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(Sequences<T> s, T* 
         }
     }
 
+    float shrink[M][2];
+    bool shrinks = false;
 #pragma unroll
     for (int m = 0; m < M; m++)
 #pragma unroll
       for (int i = 0; i < 2; i++) {
-        float greatest = top[m][i];
+        float greatest = scores[m][0][2 * i];
 #pragma unroll
         for (int n = 0; n < kKeys / 8; n++) greatest = fmaxf(greatest, fmaxf(scores[m][n][2 * i], scores[m][n][2 * i + 1]));
         greatest = fmaxf(greatest, __shfl_xor_sync(0xffffffffu, greatest, 1));
         greatest = fmaxf(greatest, __shfl_xor_sync(0xffffffffu, greatest, 2));
+        // what exponentials are relative to need not be the greatest: up to 2^8 above it they are as exact, and the sums so far stay
+        shrink[m][i] = 1;
+        if ((greatest - top[m][i]) * s.factor > 8) {
+          shrink[m][i] = exp2_fast((top[m][i] - greatest) * s.factor);
+          top[m][i] = greatest;
+        }
         // a row that has seen nothing yet: exponentials of -inf are 0, not NaN
-        const float base = greatest == -INFINITY ? 0.0f : greatest * factor, shrink = exp2_fast(top[m][i] * factor - base);
-        top[m][i] = greatest;
+        const float base = top[m][i] == -INFINITY ? 0.0f : top[m][i] * s.factor;
         float total = 0;
 #pragma unroll
         for (int n = 0; n < kKeys / 8; n++)
 #pragma unroll
           for (int e = 0; e < 2; e++) {
             float& x = scores[m][n][2 * i + e];
-            x = exp2_fast(fmaf(x, factor, -base));
+            x = exp2_fast(fmaf(x, s.factor, -base));
             total += x;
           }
-        sum[m][i] = fmaf(sum[m][i], shrink, total);
+        sum[m][i] = fmaf(sum[m][i], shrink[m][i], total);
+        shrinks |= shrink[m][i] != 1;
+      }
+    if (__any_sync(0xffffffffu, shrinks)) {
+#pragma unroll
+      for (int m = 0; m < M; m++)
 #pragma unroll
         for (int n = 0; n < W / 8; n++)
 #pragma unroll
-          for (int e = 0; e < 2; e++) out[m][n][2 * i + e] *= shrink;
-        if (s.p > 0) {
+          for (int i = 0; i < 4; i++) out[m][n][i] *= shrink[m][i / 2];
+    }
+
+    const auto drop_scores = [&](bool given) {
+#pragma unroll
+      for (int m = 0; m < M; m++)
+#pragma unroll
+        for (int i = 0; i < 2; i++)
 #pragma unroll
           for (int c = 0; c < 4; c++) {  // columns 2 t + {0, 1, 8, 9} of each 16
+            const int query = first + 16 * m + 8 * i + g, column = 2 * t + c % 2 + c / 2 * 8;
             bool kept[4];
-            h.kept(drop, s, first + 16 * m + 8 * i + g, block, 2 * t + c % 2 + c / 2 * 8, kept);
+            if (given)
+              h.given(query, j0 / 64, column, kept);
+            else
+              h.drawn(s, query, j0 / 64, column, kept);
+            const bool later = j0 % 64 != 0;  // where 32 keys are taken at a time
 #pragma unroll
-            for (int w = 0; w < 4; w++)
-              if (!kept[w]) scores[m][2 * w + c / 2][2 * i + c % 2] = 0;
+            for (int w = 0; w < kKeys / 16; w++)
+              if (!(later ? kept[(w + 2) % 4] : kept[w])) scores[m][2 * w + c / 2][2 * i + c % 2] = 0;
           }
-        }
-      }
+    };
+    if (h.keep)
+      drop_scores(true);
+    else if (s.p > 0)
+      drop_scores(false);
 
 #pragma unroll
     for (int k = 0; k < kKeys / 16; k++) {
       typename F::A a[M];
 #pragma unroll
       for (int m = 0; m < M; m++) F::to_a(a[m], scores[m][2 * k], scores[m][2 * k + 1]);
-#pragma unroll
-      for (int n = 0; n < W / 16; n++) {
-        typename F::B b;
-        F::load_b_turned(b, values, lanes, 16 * k, 16 * n);
-#pragma unroll
-        for (int m = 0; m < M; m++) F::multiply(out[m][2 * n], out[m][2 * n + 1], a[m], b);
-      }
+      multiply_add<F, W>(out, a, values + 16 * k * Tile<T, W>::kRow, lanes);
     }
   }
 
@@ -171,21 +197,21 @@ __global__ void __launch_bounds__(kThreads, 2) attend_kernel(Sequences<T> s, T* 
       float total = sum[m][i];
       total += __shfl_xor_sync(0xffffffffu, total, 1);
       total += __shfl_xor_sync(0xffffffffu, total, 2);
-      const float scale = total == 0 ? 0.0f : drop.scale / total;
-      if (t == 0 && first + row < h.Lq) lse[(h.first_query + first + row) * s.A + h.head] = total == 0 ? INFINITY : (top[m][i] * factor + log2f(total)) * kLn2;
+      const float scale = total == 0 ? 0.0f : h.drop.scale / total;
+      if (t == 0 && first + row < h.Lq)
+        lse[(h.first_query + first + row) * s.A + h.head] = total == 0 ? INFINITY : (top[m][i] * s.factor + log2f(total)) * kLn2;
 #pragma unroll
-      for (int n = 0; n < W / 8; n++)
-        F::store_pair(queries + Tile<T, W>::at(warp * 16 * M + row, 8 * n + 2 * t), out[m][n][2 * i] * scale, out[m][n][2 * i + 1] * scale);
+      for (int n = 0; n < W / 8; n++) F::store_pair(shared(own + Tile<T, W>::at(row, 8 * n + 2 * t)), out[m][n][2 * i] * scale, out[m][n][2 * i + 1] * scale);
     }
   __syncwarp();
   T* to = context + ((h.first_query + first) * s.A + h.head) * s.D;
-  store_rows<T, W>(queries, warp * 16 * M, min(16 * M, h.Lq - first), to, (int64_t)s.A * s.D, s.D, vector);
+  save_rows<T, W>(own, min(16 * M, h.Lq - first), to, (int64_t)s.A * s.D, s.D, vector);
 }
 
 template <class T, int W, int M>
 bool attend(Launch& launch, const Sequences<T>& s, T* context, float* lse) {
   typedef Shared<T, W, M> Memory;
-  if (Memory::kBytes > launch.shared_bytes) return false;
+  if (Memory::kBytes + kStaticShared > launch.shared_bytes) return false;
   launch(attend_kernel<T, W, M>, s.grid({Memory::kQueries, false}), kThreads, Memory::kBytes, s, context, lse, s.vector());
   return true;
 }

@@ -6,6 +6,7 @@
 
 namespace bk {
 namespace cuda {
+namespace heads {
 
 constexpr float kLog2E = 1.44269504f, kLn2 = 0.693147181f;
 
@@ -51,6 +52,12 @@ struct Blocks {
   __host__ __device__ int most(int rows, int sequences) const { return rows / size + sequences; }
 };
 
+/** That of this block of threads. */
+__device__ inline Place& block_place() {
+  __shared__ Place place;
+  return place;
+}
+
 /** q, k and v of a batch: in one row of qkv, [3, A, D], or queries of their own and k and v in one row of kv, [2, A, D]. */
 template <class T>
 struct Sequences {
@@ -61,7 +68,7 @@ struct Sequences {
   Checked key_borders, query_borders, pair_count;
   int rows_capacity, keys_capacity, count_capacity;
   int q_stride, kv_stride, A, D;
-  float scale, p;  // of scores: 1 / sqrt(D); of dropout
+  float scale, factor, p;  // of scores: 1 / sqrt(D), and the same for powers of two; of dropout
   uint32_t site;
   bool own;  // every query is a key of its own, at the same place
   bool causal;
@@ -99,6 +106,7 @@ struct Sequences {
     A = c.dim();
     D = c.dim();
     scale = 1.0f / sqrtf((float)D);
+    factor = scale * kLog2E;
     const int H = A * D;
     q_stride = own ? 3 * H : H;
     kv_stride = own ? 3 * H : 2 * H;
@@ -154,12 +162,12 @@ struct Sequences {
     return dim3(most > 0 ? most : 1, A, depth);
   }
 
-  /** The part with this number, where parts(place) is how many a sequence has; false if there are fewer. By all threads of a block. */
+  /** Finds the block's part, the one with this number, where parts(place) is how many a sequence has; false if there are fewer. By all threads. */
   template <class Parts>
-  __device__ bool find(int index, const Parts& parts, Place& place) const {
+  __device__ bool find(int index, const Parts& parts) const {
     __shared__ int totals[kWarp];
-    __shared__ Place found;
     const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, warps = blockDim.x / kWarp, sequences = *count;
+    if (index >= parts.most(parts.of_keys ? *keys : *rows, sequences)) return false;
     int before = 0;
     for (int b0 = 0; b0 < sequences; b0 += blockDim.x) {
       const int b = b0 + threadIdx.x;
@@ -180,17 +188,20 @@ struct Sequences {
         before += totals[i];
       }
       if (index >= first && index < first + n) {
-        found = mine;
-        found.part = index - first;
+        Place& place = block_place();
+        place = mine;
+        place.part = index - first;
       }
       __syncthreads();
       if (index >= before) continue;
-      place = found;
       return true;
     }
     return false;
   }
 };
+
+/** Static shared memory of the kernels, at most. */
+constexpr int kStaticShared = 1024;
 
 /** One head of one sequence. */
 template <class T>
@@ -198,35 +209,41 @@ struct Head {
   const T *q, *k, *v;   // of its first query and key
   const int32_t* mask;  // of its first key; may be null
   const int32_t* keep;  // of its first query, rows L apart; may be null
+  Dropout drop;
   int64_t first_query;  // in the batch
   int Lq, L, head;
   int seen;   // keys up to the last one that is not hidden, at least one
   int shift;  // a causal query i sees no key beyond shift + i
 
-  /** By all threads of a block. */
-  __device__ Head(const Sequences<T>& s, const Place& place, int head)
-      : q(s.q + (int64_t)place.first_query * s.q_stride + head * s.D),
-        k(s.k + (int64_t)place.first_key * s.kv_stride + head * s.D),
-        v(s.v + (int64_t)place.first_key * s.kv_stride + head * s.D),
-        mask(s.key_mask ? s.key_mask + place.first_key : nullptr),
-        keep(nullptr),
-        first_query(place.first_query),
-        Lq(place.Lq),
-        L(place.L),
-        head(head),
-        seen(place.L) {
-    if (mask) {
+  /** In shared memory, so that it takes no registers from the kernels' loops. By all threads of a block, once. */
+  __device__ static const Head& of(const Sequences<T>& s, const Place& place, int head) {
+    __shared__ Head shared;
+    Head h;
+    h.q = s.q + (int64_t)place.first_query * s.q_stride + head * s.D;
+    h.k = s.k + (int64_t)place.first_key * s.kv_stride + head * s.D;
+    h.v = s.v + (int64_t)place.first_key * s.kv_stride + head * s.D;
+    h.mask = s.key_mask ? s.key_mask + place.first_key : nullptr;
+    h.keep = nullptr;
+    h.drop = Dropout::of(s.state, s.p, s.site);
+    h.first_query = place.first_query;
+    h.Lq = place.Lq;
+    h.L = h.seen = place.L;
+    h.head = head;
+    if (h.mask) {
       int last = 1;
-      for (int j = threadIdx.x; j < L; j += blockDim.x)
-        if (mask[j]) last = j + 1;
-      seen = min(L, block_combine(last, Larger()));
+      for (int j = threadIdx.x; j < h.L; j += blockDim.x)
+        if (h.mask[j]) last = j + 1;
+      h.seen = min(h.L, block_combine(last, Larger()));
     }
-    shift = (s.own ? L : seen) - Lq;
+    h.shift = (s.own ? h.L : h.seen) - h.Lq;
     if (s.keep && s.p > 0) {
-      const long long before = s.pairs_before(place.sequence), mine = (long long)Lq * L;
+      const long long before = s.pairs_before(place.sequence), mine = (long long)h.Lq * h.L;
       // the run fails where the pairs are not those of the borders; nothing is read beyond them
-      if (before + mine <= *s.pairs) keep = s.keep + before * s.A + head * mine;
+      if (before + mine <= *s.pairs) h.keep = s.keep + before * s.A + head * mine;
     }
+    if (threadIdx.x == 0) shared = h;
+    __syncthreads();
+    return shared;
   }
 
   /** Of the first `limit` keys, how many query i sees but for those that the mask hides. */
@@ -236,22 +253,22 @@ struct Head {
   __device__ bool sees(const Sequences<T>& s, int i, int j) const { return j < visible(s, i, L) && (!mask || mask[j] != 0); }
 
   /** Whether dropout keeps the probability of key j for query i. */
-  __device__ bool keeps(const Dropout& drop, const Sequences<T>& s, int i, int j) const {
+  __device__ bool keeps(const Sequences<T>& s, int i, int j) const {
     return s.p <= 0 || (keep ? keep[(int64_t)i * L + j] != 0 : drop.keeps((uint32_t)(first_query + i) * s.A + head, j));
   }
 
   /** The same for keys 64 block + column + {0, 16, 32, 48}, which are of one draw. */
-  __device__ void kept(const Dropout& drop, const Sequences<T>& s, int i, int block, int column, bool out[4]) const {
-    if (!keep) {
-      const Draws draws = drop.draws((uint32_t)(first_query + i) * s.A + head, block * 16 + column);
+  __device__ void drawn(const Sequences<T>& s, int i, int block, int column, bool kept[4]) const {
+    const Draws draws = drop.draws((uint32_t)(first_query + i) * s.A + head, block * 16 + column);
 #pragma unroll
-      for (int w = 0; w < 4; w++) out[w] = drop.keeps(draws.word[w]);
-      return;
-    }
+    for (int w = 0; w < 4; w++) kept[w] = drop.keeps(draws.word[w]);
+  }
+  /** The same where it is given. */
+  __device__ void given(int i, int block, int column, bool kept[4]) const {
 #pragma unroll
     for (int w = 0; w < 4; w++) {
       const int j = block * 64 + 16 * w + column;
-      out[w] = i < Lq && j < L && keep[(int64_t)i * L + j] != 0;
+      kept[w] = i < Lq && j < L && keep[(int64_t)i * L + j] != 0;
     }
   }
 };
@@ -262,5 +279,6 @@ inline ElementType type_after(int attributes, Operands c) {
   return c.type();
 }
 
+}  // namespace heads
 }  // namespace cuda
 }  // namespace bk

@@ -5,6 +5,7 @@
 
 namespace bk {
 namespace cuda {
+namespace heads {
 namespace plain {
 
 constexpr int kThreads = 128, kWarps = kThreads / kWarp, kEach = 4, kColumns = kEach * kThreads;
@@ -29,7 +30,7 @@ template <class T>
 __device__ float probability(const Sequences<T>& s, const Head<T>& h, int i, int j, float lse) {
   if (!h.sees(s, i, j)) return 0;
   const float score = dot(h.q + (int64_t)i * s.q_stride, h.k + (int64_t)j * s.kv_stride, s.D);
-  return exp2_fast(fmaf(score, s.scale * kLog2E, -lse * kLog2E));
+  return exp2_fast(fmaf(score, s.factor, -lse * kLog2E));
 }
 
 /** sums[e] += factors[r] * rows[r][column of e], the columns of this thread. */
@@ -58,12 +59,10 @@ template <class T>
 __global__ void __launch_bounds__(kThreads) attend(Sequences<T> s, T* context, float* lse) {
   __shared__ float scores[kThreads];
   if (blockIdx.x == 0 && blockIdx.y == 0 && blockIdx.z == 0) s.check();
-  Place place;
-  if (!s.find(blockIdx.x, Blocks{1, false}, place)) return;
-  const Head<T> h(s, place, blockIdx.y);
+  if (!s.find(blockIdx.x, Blocks{1, false})) return;
+  const Place& place = block_place();
+  const Head<T>& h = Head<T>::of(s, place, blockIdx.y);
   const int i = place.part, limit = h.visible(s, i, h.seen), warp = threadIdx.x / kWarp;
-  const Dropout drop = Dropout::of(s.state, s.p, s.site);
-  const float factor = s.scale * kLog2E;
   float top = -INFINITY, sum = 0, out[kEach] = {};
   for (int j0 = 0; j0 < limit; j0 += kThreads) {
     const int count = min(kThreads, limit - j0);
@@ -73,19 +72,19 @@ __global__ void __launch_bounds__(kThreads) attend(Sequences<T> s, T* context, f
     }
     __syncthreads();
     const float score = (int)threadIdx.x < count ? scores[threadIdx.x] : -INFINITY, greatest = fmaxf(top, block_combine(score, Greater()));
-    const float base = greatest == -INFINITY ? 0.0f : greatest * factor, shrink = exp2_fast(top * factor - base);
-    const float p = exp2_fast(fmaf(score, factor, -base));
+    const float base = greatest == -INFINITY ? 0.0f : greatest * s.factor, shrink = exp2_fast(top * s.factor - base);
+    const float p = exp2_fast(fmaf(score, s.factor, -base));
     top = greatest;
     sum = fmaf(sum, shrink, block_combine(p, Add()));
-    if ((int)threadIdx.x < count) scores[threadIdx.x] = h.keeps(drop, s, i, j0 + threadIdx.x) ? as_stored<T>(p) : 0.0f;
+    if ((int)threadIdx.x < count) scores[threadIdx.x] = h.keeps(s, i, j0 + threadIdx.x) ? as_stored<T>(p) : 0.0f;
     __syncthreads();
     for (float& x : out) x *= shrink;
     accumulate(out, scores, h.v + (int64_t)j0 * s.kv_stride, s.kv_stride, count, s.D);
     __syncthreads();
   }
   const int64_t row = (h.first_query + i) * s.A + h.head;
-  if (threadIdx.x == 0 && blockIdx.z == 0) lse[row] = sum == 0 ? INFINITY : (top * factor + log2f(sum)) * kLn2;
-  write(context + row * s.D, out, sum == 0 ? 0.0f : drop.scale / sum, s.D);
+  if (threadIdx.x == 0 && blockIdx.z == 0) lse[row] = sum == 0 ? INFINITY : (top * s.factor + log2f(sum)) * kLn2;
+  write(context + row * s.D, out, sum == 0 ? 0.0f : h.drop.scale / sum, s.D);
 }
 
 /** What the backward's kernels read, and where gradients go; dq, or dk and dv, may be null. */
@@ -98,9 +97,9 @@ struct Gradients {
 
 /** The dropped probability of query i and key j, and the gradient of its unscaled score, on every lane. By a warp. */
 template <class T>
-__device__ void differentiate(const Sequences<T>& s, const Head<T>& h, const Gradients<T>& gradients, const Dropout& drop, int i, int j, float& p, float& ds) {
+__device__ void differentiate(const Sequences<T>& s, const Head<T>& h, const Gradients<T>& gradients, int i, int j, float& p, float& ds) {
   const int64_t row = (h.first_query + i) * s.A + h.head;
-  const float whole = probability(s, h, i, j, gradients.lse[row]), factor = h.keeps(drop, s, i, j) ? drop.scale : 0.0f;
+  const float whole = probability(s, h, i, j, gradients.lse[row]), factor = h.keeps(s, i, j) ? h.drop.scale : 0.0f;
   p = as_stored<T>(whole * factor);
   const float dp = whole == 0 ? 0.0f : dot(gradients.dcontext + row * s.D, h.v + (int64_t)j * s.kv_stride, s.D);
   ds = as_stored<T>(whole * fmaf(dp, factor, -gradients.delta[row]));
@@ -110,17 +109,16 @@ __device__ void differentiate(const Sequences<T>& s, const Head<T>& h, const Gra
 template <class T>
 __global__ void __launch_bounds__(kThreads) query_gradient(Sequences<T> s, Gradients<T> gradients) {
   __shared__ float factors[kThreads];
-  Place place;
-  if (!s.find(blockIdx.x, Blocks{1, false}, place)) return;
-  const Head<T> h(s, place, blockIdx.y);
-  const Dropout drop = Dropout::of(s.state, s.p, s.site);
+  if (!s.find(blockIdx.x, Blocks{1, false})) return;
+  const Place& place = block_place();
+  const Head<T>& h = Head<T>::of(s, place, blockIdx.y);
   const int i = place.part, warp = threadIdx.x / kWarp;
   float out[kEach] = {};
   for (int j0 = 0; j0 < h.L; j0 += kThreads) {
     const int count = min(kThreads, h.L - j0);
     for (int j = warp; j < count; j += kWarps) {
       float p, ds;
-      differentiate(s, h, gradients, drop, i, j0 + j, p, ds);
+      differentiate(s, h, gradients, i, j0 + j, p, ds);
       if (threadIdx.x % kWarp == 0) factors[j] = ds;
     }
     __syncthreads();
@@ -134,17 +132,16 @@ __global__ void __launch_bounds__(kThreads) query_gradient(Sequences<T> s, Gradi
 template <class T>
 __global__ void __launch_bounds__(kThreads) key_gradient(Sequences<T> s, Gradients<T> gradients) {
   __shared__ float factors[2][kThreads];
-  Place place;
-  if (!s.find(blockIdx.x, Blocks{1, true}, place)) return;
-  const Head<T> h(s, place, blockIdx.y);
-  const Dropout drop = Dropout::of(s.state, s.p, s.site);
+  if (!s.find(blockIdx.x, Blocks{1, true})) return;
+  const Place& place = block_place();
+  const Head<T>& h = Head<T>::of(s, place, blockIdx.y);
   const int j = place.part, warp = threadIdx.x / kWarp;
   float dk[kEach] = {}, dv[kEach] = {};
   for (int i0 = 0; i0 < h.Lq; i0 += kThreads) {
     const int count = min(kThreads, h.Lq - i0);
     for (int i = warp; i < count; i += kWarps) {
       float p, ds;
-      differentiate(s, h, gradients, drop, i0 + i, j, p, ds);
+      differentiate(s, h, gradients, i0 + i, j, p, ds);
       if (threadIdx.x % kWarp == 0) factors[0][i] = p, factors[1][i] = ds;
     }
     __syncthreads();
@@ -171,5 +168,6 @@ void attend_backward_plain(Launch& launch, const Sequences<T>& s, const plain::G
   if (gradients.dk) launch(plain::key_gradient<T>, s.grid({1, true}, depth), plain::kThreads, 0, s, gradients);
 }
 
+}  // namespace heads
 }  // namespace cuda
 }  // namespace bk

@@ -3,16 +3,16 @@
 
 namespace bk {
 namespace cuda {
+using namespace heads;
 namespace {
 
 /** [A, queries, keys] for each sequence in turn. A block is one query of one head. */
 template <class T>
 __global__ void __launch_bounds__(plain::kThreads) probabilities(Sequences<T> s, const float* lse, float* probs) {
   if (blockIdx.x == 0 && blockIdx.y == 0) s.check();
-  Place place;
-  if (!s.find(blockIdx.x, Blocks{1, false}, place)) return;
-  const Head<T> h(s, place, blockIdx.y);
-  const Dropout drop = Dropout::of(s.state, s.p, s.site);
+  if (!s.find(blockIdx.x, Blocks{1, false})) return;
+  const Place& place = block_place();
+  const Head<T>& h = Head<T>::of(s, place, blockIdx.y);
   const int i = place.part;
   const long long before = s.pairs_before(place.sequence), mine = (long long)h.Lq * h.L;
   if (before + mine > *s.pairs) return;  // the run fails
@@ -20,7 +20,7 @@ __global__ void __launch_bounds__(plain::kThreads) probabilities(Sequences<T> s,
   const float of_row = lse[(h.first_query + i) * s.A + h.head];
   for (int j = threadIdx.x / kWarp; j < h.L; j += plain::kWarps) {
     const float p = plain::probability(s, h, i, j, of_row);
-    if (threadIdx.x % kWarp == 0) row[j] = h.keeps(drop, s, i, j) ? p * drop.scale : 0.0f;
+    if (threadIdx.x % kWarp == 0) row[j] = h.keeps(s, i, j) ? p * h.drop.scale : 0.0f;
   }
 }
 

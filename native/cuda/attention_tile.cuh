@@ -5,6 +5,10 @@
 
 namespace bk {
 namespace cuda {
+namespace heads {
+
+/** Tiles are offsets from here; a multiple of 256 bytes, and so are they. */
+__device__ __forceinline__ char* shared(int offset) { return dynamic_shared() + offset; }
 
 template <class T, int W>
 struct Tile;
@@ -13,8 +17,8 @@ struct Tile;
 template <int W>
 struct Tile<bf16, W> {
   static constexpr int kRow = 2 * W;  // bytes
-  __device__ static int at(int row, int column) {
-    constexpr int kTurns = W < 64 ? W / 8 : 8;
+  __device__ static int at(unsigned row, unsigned column) {
+    constexpr unsigned kTurns = W < 64 ? W / 8 : 8;
     return row * kRow + ((column / 8 ^ row / (8 / kTurns) % kTurns) * 16 | column % 8 * 2);
   }
 };
@@ -22,7 +26,7 @@ struct Tile<bf16, W> {
 template <int W>
 struct Tile<float, W> {
   static constexpr int kRow = 4 * (W + 4);
-  __device__ static int at(int row, int column) { return row * kRow + column * 4; }
+  __device__ static int at(unsigned row, unsigned column) { return row * kRow + column * 4; }
 };
 
 /**
@@ -39,50 +43,57 @@ struct Fragments<bf16> {
   struct A {
     uint32_t r[4];
   };
-  typedef A B;  // of columns 0 .. 7 and 8 .. 15
+  typedef A B;                       // of columns 0 .. 7 and 8 .. 15
+  static constexpr int kDepth = 64;  // of a contraction's stretch that is unrolled
 
   /** Where this lane's rows of matrices begin: first along the rows of the tile, or first across them. */
   template <int W>
   struct Lanes {
     int down, across;
     __device__ Lanes() {
-      const int lane = threadIdx.x % kWarp;
+      const unsigned lane = threadIdx.x % kWarp;
       down = Tile<bf16, W>::at(lane % 16, lane / 16 * 8);
       across = Tile<bf16, W>::at(lane / 16 * 8 + lane % 8, lane / 8 % 2 * 8);
     }
   };
   template <int W>
-  __device__ static const char* place(const char* tile, int lanes, int row, int column) {
-    return tile + (lanes ^ column * 2) + row * Tile<bf16, W>::kRow;
+  __device__ static const char* place(int tile, int lanes, int row, int column) {
+    return shared(((tile + lanes) ^ column * 2) + row * Tile<bf16, W>::kRow);
   }
   template <int W>
-  __device__ static void load_a(A& a, const char* tile, const Lanes<W>& lanes, int row, int k) {
+  __device__ static void load_a(A& a, int tile, const Lanes<W>& lanes, int row, int k) {
     ldmatrix_x4(a.r, place<W>(tile, lanes.down, row, k));
   }
   template <int W>
-  __device__ static void load_b(B& b, const char* tile, const Lanes<W>& lanes, int column, int k) {
+  __device__ static void load_b(B& b, int tile, const Lanes<W>& lanes, int column, int k) {
     ldmatrix_x4(b.r, place<W>(tile, lanes.across, column, k));
   }
   template <int W>
-  __device__ static void load_a_turned(A& a, const char* tile, const Lanes<W>& lanes, int k, int row) {
+  __device__ static void load_a_turned(A& a, int tile, const Lanes<W>& lanes, int k, int row) {
     ldmatrix_x4_trans(a.r, place<W>(tile, lanes.across, k, row));
   }
   template <int W>
-  __device__ static void load_b_turned(B& b, const char* tile, const Lanes<W>& lanes, int k, int column) {
+  __device__ static void load_b_turned(B& b, int tile, const Lanes<W>& lanes, int k, int column) {
     ldmatrix_x4_trans(b.r, place<W>(tile, lanes.down, k, column));
   }
-  __device__ static uint32_t pack(float low, float high) { return to_bf16(low).bits | (uint32_t)to_bf16(high).bits << 16; }
   __device__ static void to_a(A& a, const float left[4], const float right[4]) {
-    a.r[0] = pack(left[0], left[1]);
-    a.r[1] = pack(left[2], left[3]);
-    a.r[2] = pack(right[0], right[1]);
-    a.r[3] = pack(right[2], right[3]);
+    a.r[0] = to_bf16_pair(left[0], left[1]);
+    a.r[1] = to_bf16_pair(left[2], left[3]);
+    a.r[2] = to_bf16_pair(right[0], right[1]);
+    a.r[3] = to_bf16_pair(right[2], right[3]);
   }
   __device__ static void multiply(float left[4], float right[4], const A& a, const B& b) {
     mma_bf16(left, a.r, b.r);
     mma_bf16(right, a.r, b.r + 2);
   }
-  __device__ static void store_pair(char* place, float x, float y) { *(uint32_t*)place = pack(x, y); }
+  __device__ static void store_pair(char* place, float x, float y) { *(uint32_t*)place = to_bf16_pair(x, y); }
+  /** Writes what to_a has made of left and right to 16 rows of a tile. */
+  template <int W>
+  __device__ static void store_a(int tile, int row, int column, const A& a, const float[4], const float[4]) {
+    const unsigned lane = threadIdx.x % kWarp;
+#pragma unroll
+    for (int i = 0; i < 4; i++) *(uint32_t*)shared(tile + Tile<bf16, W>::at(row + i % 2 * 8 + lane / 4, column + i / 2 * 8 + lane % 4 * 2)) = a.r[i];
+  }
 };
 
 /**
@@ -100,29 +111,30 @@ struct Fragments<float> {
     }
   };
   typedef A B;
+  static constexpr int kDepth = 16;
 
   template <int W>
   struct Lanes {
     int down, across;
     __device__ Lanes() {
-      const int lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
+      const unsigned lane = threadIdx.x % kWarp, g = lane / 4, t = lane % 4;
       across = Tile<float, W>::at(g, t);
       down = Tile<float, W>::at(2 * t, g);
     }
   };
   template <int W>
-  __device__ static float at(const char* tile, int lanes, int row, int column) {
-    return *(const float*)(tile + lanes + Tile<float, W>::at(row, column));
+  __device__ static float at(int tile, int lanes, int row, int column) {
+    return *(const float*)shared(tile + lanes + Tile<float, W>::at(row, column));
   }
   template <int W>
-  __device__ static void load_a(A& a, const char* tile, const Lanes<W>& lanes, int row, int k) {
+  __device__ static void load_a(A& a, int tile, const Lanes<W>& lanes, int row, int k) {
 #pragma unroll
     for (int step = 0; step < 2; step++)
 #pragma unroll
       for (int i = 0; i < 4; i++) a.set(step, i, at<W>(tile, lanes.across, row + i % 2 * 8, k + 8 * step + i / 2 * 4));
   }
   template <int W>
-  __device__ static void load_b(B& b, const char* tile, const Lanes<W>& lanes, int column, int k) {
+  __device__ static void load_b(B& b, int tile, const Lanes<W>& lanes, int column, int k) {
 #pragma unroll
     for (int step = 0; step < 2; step++)
 #pragma unroll
@@ -130,14 +142,14 @@ struct Fragments<float> {
   }
   // the k's that lane t has of 8 are 2 t and 2 t + 1 here, as a product's sums have columns
   template <int W>
-  __device__ static void load_a_turned(A& a, const char* tile, const Lanes<W>& lanes, int k, int row) {
+  __device__ static void load_a_turned(A& a, int tile, const Lanes<W>& lanes, int k, int row) {
 #pragma unroll
     for (int step = 0; step < 2; step++)
 #pragma unroll
       for (int i = 0; i < 4; i++) a.set(step, i, at<W>(tile, lanes.down, k + 8 * step + i / 2, row + i % 2 * 8));
   }
   template <int W>
-  __device__ static void load_b_turned(B& b, const char* tile, const Lanes<W>& lanes, int k, int column) {
+  __device__ static void load_b_turned(B& b, int tile, const Lanes<W>& lanes, int k, int column) {
 #pragma unroll
     for (int step = 0; step < 2; step++)
 #pragma unroll
@@ -165,28 +177,69 @@ struct Fragments<float> {
     }
   }
   __device__ static void store_pair(char* place, float x, float y) { *(float2*)place = make_float2(x, y); }
+  template <int W>
+  __device__ static void store_a(int tile, int row, int column, const A&, const float left[4], const float right[4]) {
+    const unsigned lane = threadIdx.x % kWarp;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const float* c = i / 2 ? right : left;
+      *(float2*)shared(tile + Tile<float, W>::at(row + i % 2 * 8 + lane / 4, column + i / 2 * 8 + lane % 4 * 2)) = make_float2(c[i % 2 * 2], c[i % 2 * 2 + 1]);
+    }
+  }
 };
 
-/** Begins to fill ROWS rows of a tile by all THREADS of the block: `rows` of them from memory, zeros elsewhere. */
-template <class T, int W, int ROWS, int THREADS>
-__device__ void load_rows(char* tile, const T* from, int64_t stride, int rows, int D, bool vector) {
-  constexpr int kChunk = 16 / sizeof(T), kChunks = W / kChunk;
-#pragma unroll 4
-  for (int i = threadIdx.x; i < ROWS * kChunks; i += THREADS) {
-    const int row = i / kChunks, column = i % kChunks * kChunk;
-    char* to = tile + Tile<T, W>::at(row, column);
-    if (vector) {
-      const bool valid = row < rows && column < D;
-      cp_async16(to, valid ? from + row * stride + column : from, valid);
-    } else {
-      for (int e = 0; e < kChunk; e++) ((T*)to)[e] = row < rows && column + e < D ? from[row * stride + column + e] : from_float<T>(0.0f);
+/** sums += a b^T: `a` is a tile with 16 M rows, `b` one with a row for each of 8 N columns of sums. */
+template <class F, int W, int M, int N>
+__device__ __forceinline__ void multiply_turned(float (&sums)[M][N][4], int a, int b, const typename F::template Lanes<W>& lanes) {
+#pragma unroll(F::kDepth / 16)
+  for (int k = 0; k < W / 16; k++) {
+    typename F::A left[M];
+#pragma unroll
+    for (int m = 0; m < M; m++) F::load_a(left[m], a, lanes, 16 * m, 16 * k);
+#pragma unroll
+    for (int n = 0; n < N / 2; n++) {
+      typename F::B right;
+      F::load_b(right, b, lanes, 16 * n, 16 * k);
+#pragma unroll
+      for (int m = 0; m < M; m++) F::multiply(sums[m][2 * n], sums[m][2 * n + 1], left[m], right);
     }
   }
 }
 
+/** sums += a b: `a` is 16 columns of 16 M rows, `b` a tile from the row on that belongs to the first of them. */
+template <class F, int W, int M>
+__device__ __forceinline__ void multiply_add(float (&sums)[M][W / 8][4], const typename F::A (&a)[M], int b, const typename F::template Lanes<W>& lanes) {
+#pragma unroll
+  for (int n = 0; n < W / 16; n++) {
+    typename F::B right;
+    F::load_b_turned(right, b, lanes, 0, 16 * n);
+#pragma unroll
+    for (int m = 0; m < M; m++) F::multiply(sums[m][2 * n], sums[m][2 * n + 1], a[m], right);
+  }
+}
+
+/** Begins to fill ROWS rows of a tile by all THREADS of the block: `rows` of them from memory, zeros elsewhere. */
+template <class T, int W, int ROWS, int THREADS>
+__device__ __forceinline__ void load_rows(int tile, const T* from, int64_t stride, int rows, int D, bool vector) {
+  constexpr int kChunk = 16 / sizeof(T), kChunks = W / kChunk, kStep = THREADS / kChunks;
+  static_assert(ROWS % kStep == 0 && (sizeof(T) == 4 || kStep % 8 == 0), "expected whole turns of the order of chunks");
+  const int row = threadIdx.x / kChunks, column = threadIdx.x % kChunks * kChunk;
+  char* to = shared(tile + Tile<T, W>::at(row, column));
+  from += row * stride + column;
+  if (vector) {
+#pragma unroll
+    for (int i = 0; i < ROWS; i += kStep) cp_async16(to + i * Tile<T, W>::kRow, from + i * stride, row + i < rows && column < D);
+    return;
+  }
+#pragma unroll 1
+  for (int i = 0; i < ROWS; i += kStep)
+#pragma unroll 1
+    for (int e = 0; e < kChunk; e++) ((T*)(to + i * Tile<T, W>::kRow))[e] = row + i < rows && column + e < D ? from[i * stride + e] : from_float<T>(0.0f);
+}
+
 /** row[column] = x and row[column + 1] = y, as far as the row goes; column is even. */
 template <class T>
-__device__ void store_columns(T* row, int column, int D, bool vector, float x, float y) {
+__device__ void save_columns(T* row, int column, int D, bool vector, float x, float y) {
   if (vector) {
     if (column < D) Fragments<T>::store_pair((char*)(row + column), x, y);
   } else {
@@ -195,20 +248,22 @@ __device__ void store_columns(T* row, int column, int D, bool vector, float x, f
   }
 }
 
-/** Writes `rows` rows of a tile from `first` on to memory, by one warp. */
+/** Writes `rows` rows of a tile to memory, by one warp. */
 template <class T, int W>
-__device__ void store_rows(const char* tile, int first, int rows, T* to, int64_t stride, int D, bool vector) {
+__device__ __forceinline__ void save_rows(int tile, int rows, T* to, int64_t stride, int D, bool vector) {
   constexpr int kChunk = 16 / sizeof(T), kChunks = W / kChunk;
   for (int i = threadIdx.x % kWarp; i < rows * kChunks; i += kWarp) {
-    const int row = i / kChunks, column = i % kChunks * kChunk;
-    const char* from = tile + Tile<T, W>::at(first + row, column);
+    const unsigned row = (unsigned)i / kChunks, column = (unsigned)i % kChunks * kChunk;
+    const char* from = shared(tile + Tile<T, W>::at(row, column));
     if (vector) {
-      if (column < D) *(uint4*)(to + row * stride + column) = *(const uint4*)from;
+      if ((int)column < D) *(uint4*)(to + row * stride + column) = *(const uint4*)from;
     } else {
-      for (int e = 0; e < kChunk && column + e < D; e++) to[row * stride + column + e] = ((const T*)from)[e];
+#pragma unroll 1
+      for (int e = 0; e < kChunk && (int)column + e < D; e++) to[row * stride + column + e] = ((const T*)from)[e];
     }
   }
 }
 
+}  // namespace heads
 }  // namespace cuda
 }  // namespace bk

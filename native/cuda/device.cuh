@@ -74,6 +74,14 @@ __device__ __forceinline__ float exp2_fast(float x) {
 #endif
 }
 
+/** x, but the compiler forgets what it knows of it: what follows from it is computed where it is used, not kept in registers from before a loop. */
+__device__ __forceinline__ int opaque(int x) {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("" : "+r"(x));
+#endif
+  return x;
+}
+
 /** Sums in the same order on every lane, which all get the sum. All lanes of the warp take part. */
 __device__ __forceinline__ float warp_sum(float x) {
 #pragma unroll

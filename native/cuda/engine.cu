@@ -26,18 +26,22 @@ int data_error(const Program& program, int record, const Status& s, char* messag
 
 /** What a check that failed has found: the data is read again, from the device. */
 cudaError_t found(const Check& check, int64_t row, const double* scalars, Status* status) {
+  if (!check.data) {
+    *status = {check.where, 0, (int64_t)scalars[check.high_symbol], row, row + 1};
+    return cudaSuccess;
+  }
   int32_t value = 0, before = 0;
   cudaError_t e = cudaMemcpy(&value, check.data + row, sizeof value, cudaMemcpyDeviceToHost);
   if (e == cudaSuccess && check.borders && row > 0) e = cudaMemcpy(&before, check.data + row - 1, sizeof before, cudaMemcpyDeviceToHost);
   const int64_t counted = check.high_symbol >= 0 ? (int64_t)scalars[check.high_symbol] : 0;
   *status = {check.where, row, value, check.borders ? before + check.low : check.low, check.high + counted};
+  if (check.borders && value >= status->low && value < status->high) status->low = status->high - 1;  // the last one, which is not the end
   return e;
 }
 
 void drop_graph(Program& program) {
   if (program.graph) cudaGraphExecDestroy(program.graph);
   program.graph = nullptr;
-  program.memory = nullptr;
 }
 
 /** A graph of all records for this memory; where attributes cannot be, `status` and no graph. */
@@ -60,15 +64,14 @@ cudaError_t capture(Device& device, Program& program, const Memory* memory) {
   }
   if (graph) cudaGraphDestroy(graph);
   if (e != cudaSuccess) return e;
-  program.memory = memory;
-  program.memory_changes = memory->changes;
+  program.memory_state = memory->state;
   program.scratch = device.scratch.data;
   program.check_count = recorder.launch.check_count;
   return cudaSuccess;
 }
 
 bool is_captured(const Device& device, const Program& program, const Memory* memory) {
-  return program.graph && program.memory == memory && program.memory_changes == memory->changes && program.scratch == device.scratch.data;
+  return program.graph && program.memory_state == memory->state && program.scratch == device.scratch.data;
 }
 
 cudaError_t reserve_scratch(Device& device, int64_t bytes) {

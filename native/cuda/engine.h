@@ -49,15 +49,14 @@ struct Engine : bk_engine {
 
 struct Memory : bk_memory {
   Engine* engine;
-  uint64_t changes;  // how often an arena has moved: graphs made before are void
+  uint64_t state;  // a number that no memory of the process has had, anew whenever an arena moves: graphs made before are void
 };
 
 /** A program and the graph of it for the memory that it was last run with. */
 struct Program : bk_program {
   int64_t scratch_bytes;
   cudaGraphExec_t graph;
-  const Memory* memory;
-  uint64_t memory_changes;
+  uint64_t memory_state;  // of that memory
   const char* scratch;
   Check* checks;  // room for kMaxChecks
   int check_count;

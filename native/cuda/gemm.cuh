@@ -156,6 +156,10 @@ __device__ __forceinline__ void multiply(Sums<Shape>& sums, const Fragments<Shap
     for (int m = 0; m < Shape::kLefts; m++) mma_bf16(sums.at[m][n], f.left[m], f.right[n]);
 }
 
+/**
+ * x is the sum of the two, but for half a unit in its last place: what the hardware would cut of small is rounded, since errors to one side
+ * add up over the steps of a training. Where rounding makes a NaN something else, small is a NaN.
+ */
 template <int kCount>
 __device__ __forceinline__ void cut_in_two(const uint32_t (&x)[kCount], uint32_t (&big)[kCount], uint32_t (&small)[kCount]) {
 #pragma unroll
@@ -228,37 +232,6 @@ __device__ __forceinline__ void multiply_exactly(Sums<Shape>& sums, const char* 
   }
 }
 
-/** 16 rows of C of one warp, in shared memory; what an epilogue takes. */
-template <int kColumns>
-struct Slab {
-  const float* data;
-  int row, column, M, N, split;
-
-  /** Calls body(row, column, values) for V columns at a time that are inside C; V divides N. No lane waits for another. */
-  template <int V, class Body>
-  __device__ __forceinline__ void each(Body body) const {
-    constexpr int kPerRow = kColumns / V;
-    struct alignas(V * sizeof(float)) Values {
-      float at[V];
-    };
-#pragma unroll 2
-    for (int i = threadIdx.x % kWarp; i < 16 * kPerRow; i += kWarp) {
-      const int r = i / kPerRow, c = i % kPerRow * V;
-      if (row + r < M && column + c < N) {
-        Values values = *(const Values*)(data + r * (kColumns + 8) + c);
-        body(row + r, column + c, values.at);
-      }
-    }
-  }
-  template <class Body>
-  __device__ __forceinline__ void each(Body body) const {
-    if (N % 4 == 0)
-      each<4>(body);
-    else
-      each<1>(body);
-  }
-};
-
 /** Elements in a row of a matrix as one access. */
 template <class T, int V>
 __device__ __forceinline__ void load_elements(const T* from, float (&values)[V]) {
@@ -278,6 +251,35 @@ __device__ __forceinline__ void store_elements(T* to, const float (&values)[V]) 
   for (int i = 0; i < V; i++) elements.at[i] = from_float<T>(values[i]);
   *(Elements*)to = elements;
 }
+
+/** 16 rows of C of one warp, in shared memory; what an epilogue takes. */
+template <int kColumns>
+struct Slab {
+  const float* data;
+  int row, column, M, N, split;
+
+  /** Calls body(row, column, values) for what is inside C, four columns at a time where N is a multiple. No lane waits for another. */
+  template <class Body>
+  __device__ __forceinline__ void each(Body body) const {
+    if (N % 4 == 0)
+#pragma unroll 2
+      for (int i = threadIdx.x % kWarp; i < 4 * kColumns; i += kWarp) take<4>(i, body);
+    else
+#pragma unroll 1
+      for (int i = threadIdx.x % kWarp; i < 16 * kColumns; i += kWarp) take<1>(i, body);
+  }
+
+ private:
+  template <int V, class Body>
+  __device__ __forceinline__ void take(int i, Body body) const {
+    constexpr int kPerRow = kColumns / V;
+    const int r = i / kPerRow, c = i % kPerRow * V;
+    if (row + r >= M || column + c >= N) return;
+    float values[V];
+    load_elements(data + r * (kColumns + 8) + c, values);
+    body(row + r, column + c, values);
+  }
+};
 
 /**
  * Each warp computes a tile of the block's tile. Epilogue: `finish(slab)` takes rows of C; where kRowSums, `finish_sum(row, sum, split)` takes

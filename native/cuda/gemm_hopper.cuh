@@ -38,8 +38,8 @@ struct HopperBlock {
   Mbarrier *full, *empty, *cleared;
 
   __device__ static HopperBlock make() {
-    const uintptr_t begin = ((uintptr_t)dynamic_shared() + kSwizzled - 1) / kSwizzled * kSwizzled;
-    char* stages = (char*)begin;
+    char* shared = dynamic_shared();
+    char* stages = shared + (kSwizzled - (uintptr_t)shared % kSwizzled) % kSwizzled;
     char* ones = stages + Shape::kStages * Shape::kStageBytes;
     char* slabs = ones + Shape::kOnesBytes;
     Mbarrier* full = (Mbarrier*)(slabs + Shape::kGroups * 4 * Shape::kSlabBytes);
@@ -111,10 +111,15 @@ __device__ __forceinline__ void multiply_stage(float (&sums)[Shape::kSums], floa
   const SharedMatrix one = shared_matrix(ones, 64 * kSwizzle, kSwizzled);
   constexpr int kStepA = kAlongA ? 32 : 16 * kSwizzle, kStepB = kAlongB ? 32 : 16 * kSwizzle;
   warp_group_fence();
+  if (kRowSums && sums_rows) {
 #pragma unroll
-  for (int step = 0; step < Shape::kDepth / 16; step++) {
-    warp_group_mma<kAlongA, kAlongB>(sums, a.advanced(step * kStepA), b.advanced(step * kStepB));
-    if (kRowSums && sums_rows) warp_group_mma<kAlongA, true>(row_sums, a.advanced(step * kStepA), one);
+    for (int step = 0; step < Shape::kDepth / 16; step++) {
+      warp_group_mma<kAlongA, kAlongB>(sums, a.advanced(step * kStepA), b.advanced(step * kStepB));
+      warp_group_mma<kAlongA, true>(row_sums, a.advanced(step * kStepA), one);
+    }
+  } else {
+#pragma unroll
+    for (int step = 0; step < Shape::kDepth / 16; step++) warp_group_mma<kAlongA, kAlongB>(sums, a.advanced(step * kStepA), b.advanced(step * kStepB));
   }
   warp_group_commit();
 }
@@ -175,8 +180,10 @@ __device__ void consume(const Epilogue& epilogue, const Parts<Shape>& parts, con
         cleared ^= 1;
       }
       hold(sums);
+      hold(row_sums);
       multiply_stage<Shape, kAlongA, kAlongB, Epilogue::kRowSums>(sums, row_sums, stage, block.ones, group, sums_rows);
       hold(sums);
+      hold(row_sums);
       warp_group_wait<1>();  // the products of the stage before have been made
       if (last >= 0) give_back(last);
       last = ring.stage;
@@ -232,12 +239,12 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
 template <class Shape, bool kAlongA, bool kAlongB, class Epilogue>
 void launch_hopper_shape(Launch& launch, const Product<bf16>& p, const Epilogue& epilogue) {
   TensorMap map_a, map_b;
-  const int share = Shape::kColumns / Shape::kCluster;
+  const int share = Shape::kColumns / Shape::kCluster, columns = p.N > 0 ? p.N : 1;  // of C none where only sums of A's rows are wanted
   if (!launch.measuring && launch.error == cudaSuccess)
     launch.error = kAlongA ? make_tensor_map(&map_a, p.a, p.a_pitch, p.K, p.M, Shape::kBlockRows) : make_tensor_map(&map_a, p.a, p.a_pitch, p.M, p.K, 64);
   if (!launch.measuring && launch.error == cudaSuccess)
-    launch.error = kAlongB ? make_tensor_map(&map_b, p.b, p.b_pitch, p.K, p.N, share) : make_tensor_map(&map_b, p.b, p.b_pitch, p.N, p.K, 64);
-  const int tiles = ceil_div(p.M, Shape::kRows) * ceil_div(p.N, Shape::kColumns) * p.splits, most = launch.multiprocessors / Shape::kCluster;
+    launch.error = kAlongB ? make_tensor_map(&map_b, p.b, p.b_pitch, p.K, columns, share) : make_tensor_map(&map_b, p.b, p.b_pitch, columns, p.K, 64);
+  const int tiles = ceil_div(p.M, Shape::kRows) * ceil_div(columns, Shape::kColumns) * p.splits, most = launch.multiprocessors / Shape::kCluster;
   launch.cluster = Shape::kCluster;
   launch(gemm_hopper_kernel<Shape, kAlongA, kAlongB, Epilogue>, dim3((unsigned)((tiles < most ? tiles : most) * Shape::kCluster)), dim3(Shape::kThreads),
          Shape::kBytes, map_a, map_b, p, epilogue);

@@ -62,14 +62,14 @@ __device__ __forceinline__ void mbarrier_arrive(Mbarrier* barrier) {
 #endif
 }
 
-/** At the same barrier of another block of the cluster. */
+/** At the same barrier of another block of the cluster. What this thread wrote may not be there yet: there is no fence of the whole device. */
 __device__ __forceinline__ void mbarrier_arrive_at(Mbarrier* barrier, int block) {
 #if !defined(BK_CUDA_EMULATED)
   asm volatile(
       "{\n"
       ".reg .b32 there;\n"
       "mapa.shared::cluster.u32 there, %0, %1;\n"
-      "mbarrier.arrive.release.cluster.shared::cluster.b64 _, [there];\n"
+      "mbarrier.arrive.shared::cluster.b64 _, [there];\n"
       "}\n" ::"r"(shared_address(barrier)),
       "r"(block)
       : "memory");

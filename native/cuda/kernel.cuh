@@ -28,10 +28,10 @@ struct Rows {
 struct Check {
   const char* where;  // operand, such as "ids"
   int record;
-  const int32_t* data;
-  bool borders;       // of data[row] - data[row - 1] instead: see check_borders
-  int64_t low, high;  // expected low <= value < high
-  int high_symbol;    // the row symbol whose count is added to `high`; -1: none
+  const int32_t* data;  // null: of the row count `high_symbol`, which the data says otherwise: as the row that is reported
+  bool borders;         // of data[row] - data[row - 1] instead: see check_borders
+  int64_t low, high;    // expected low <= value < high
+  int high_symbol;      // the row symbol whose count is added to `high`; -1: none
 };
 
 /** Where a kernel says that a check failed: the least of (check << 32 | row); all ones while none has. */

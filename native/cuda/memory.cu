@@ -14,6 +14,11 @@ constexpr bool is_transient(int arena) { return arena == kArena_activations || a
 
 constexpr uint64_t kMostBytes = (uint64_t)1 << 34;
 
+uint64_t new_state() {
+  static Atomic<uint64_t> states = {1};
+  return states.fetch_add(1);
+}
+
 Device& device_of(const bk_memory* memory) { return *static_cast<const Memory*>(memory)->engine->device; }
 
 /** A larger arena with what the smaller one held, and zeros behind it. */
@@ -35,11 +40,16 @@ cudaError_t grow(char** base, int64_t bytes, int64_t larger, cudaStream_t stream
 
 }  // namespace
 
+bool bk::memory_has(const bk_memory* memory, int arena, uint64_t offset, uint64_t bytes) {
+  return arena >= 0 && arena < kArenas && bytes <= (uint64_t)memory->bytes[arena] && offset <= (uint64_t)memory->bytes[arena] - bytes;
+}
+
 int bk_memory_create(bk_engine* engine, bk_memory** out) {
   Memory* memory = (Memory*)calloc(1, sizeof(Memory));
   *out = memory;
   if (!memory) return BK_MEMORY;
   memory->engine = static_cast<Engine*>(engine);
+  memory->state = new_state();
   return BK_OK;
 }
 
@@ -54,7 +64,7 @@ int bk_memory_release(bk_memory* memory, int arena) {
   cudaFree(memory->base[arena]);
   memory->base[arena] = nullptr;
   memory->bytes[arena] = 0;
-  static_cast<Memory*>(memory)->changes++;
+  static_cast<Memory*>(memory)->state = new_state();
   return BK_OK;
 }
 
@@ -72,31 +82,31 @@ int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes, char* messag
   if (const int error = device_check(device, grow(&memory->base[arena], memory->bytes[arena], (int64_t)bytes, device.copies), what, message, capacity))
     return error;
   memory->bytes[arena] = (int64_t)bytes;
-  static_cast<Memory*>(memory)->changes++;
+  static_cast<Memory*>(memory)->state = new_state();
   return BK_OK;
 }
 
-static bool has(const bk_memory* memory, int arena, uint64_t offset, uint64_t bytes) {
-  return arena >= 0 && arena < kArenas && bytes <= (uint64_t)memory->bytes[arena] && offset <= (uint64_t)memory->bytes[arena] - bytes;
+static int outside(char* message, size_t capacity) {
+  write_text(message, capacity, "The range lies outside the arena");
+  return BK_ARGUMENT;
 }
 
 /** Copies, and waits until it is done. */
-static int copy(const bk_memory* memory, void* to, const void* from, uint64_t bytes, cudaMemcpyKind kind) {
+static int copy(const bk_memory* memory, void* to, const void* from, uint64_t bytes, cudaMemcpyKind kind, char* message, size_t capacity) {
   Device& device = device_of(memory);
-  char message[256];
-  if (const int error = device_alive(device, message, sizeof message)) return error;
+  if (const int error = device_alive(device, message, capacity)) return error;
   if (!bytes) return BK_OK;
   cudaError_t e = cudaMemcpyAsync(to, from, (size_t)bytes, kind, device.copies);
   if (e == cudaSuccess) e = cudaStreamSynchronize(device.copies);
-  return device_check(device, e, "Copying", message, sizeof message);
+  return device_check(device, e, "Copying", message, capacity);
 }
 
-int bk_memory_write(bk_memory* memory, int arena, uint64_t offset, const void* source, uint64_t bytes) {
-  if (!has(memory, arena, offset, bytes)) return BK_ARGUMENT;
-  return copy(memory, memory->base[arena] + offset, source, bytes, cudaMemcpyHostToDevice);
+int bk_memory_write(bk_memory* memory, int arena, uint64_t offset, const void* source, uint64_t bytes, char* message, size_t capacity) {
+  if (!memory_has(memory, arena, offset, bytes)) return outside(message, capacity);
+  return copy(memory, memory->base[arena] + offset, source, bytes, cudaMemcpyHostToDevice, message, capacity);
 }
 
-int bk_memory_read(const bk_memory* memory, int arena, uint64_t offset, void* target, uint64_t bytes) {
-  if (!has(memory, arena, offset, bytes)) return BK_ARGUMENT;
-  return copy(memory, target, memory->base[arena] + offset, bytes, cudaMemcpyDeviceToHost);
+int bk_memory_read(const bk_memory* memory, int arena, uint64_t offset, void* target, uint64_t bytes, char* message, size_t capacity) {
+  if (!memory_has(memory, arena, offset, bytes)) return outside(message, capacity);
+  return copy(memory, target, memory->base[arena] + offset, bytes, cudaMemcpyDeviceToHost, message, capacity);
 }

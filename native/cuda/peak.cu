@@ -63,7 +63,7 @@ double launch_once(Device& d, int peak, char* data) {
   const int blocks = d.properties.multiProcessorCount * 8;
   const int64_t n = kMemoryBytes / (int64_t)sizeof(float4);
   Launch launch = {};
-  launch.stream = d.stream;
+  launch.stream = d.copies;
   switch (peak) {
     case BK_PEAK_FLOAT32: launch(multiply_adds, blocks, kThreads, 0, (float*)data, 0.5f); return kMultiplyAddFlops * blocks;
     case BK_PEAK_BFLOAT16: launch(products, blocks, kThreads, 0, (float*)data, 0x3f803f80u); return kProductFlops * blocks;
@@ -83,7 +83,7 @@ double bk_measure_peak(bk_engine* engine, int peak, double seconds) {
   char* data = nullptr;
   const int64_t bytes = peak >= BK_PEAK_MEMORY ? kMemoryBytes : 256;
   cudaError_t e = cudaMalloc((void**)&data, (size_t)bytes);
-  if (e == cudaSuccess) e = cudaMemsetAsync(data, 0, (size_t)bytes, d.stream);
+  if (e == cudaSuccess) e = cudaMemsetAsync(data, 0, (size_t)bytes, d.copies);
   double done = 0;
   timespec start;
   clock_gettime(CLOCK_MONOTONIC, &start);
@@ -94,7 +94,7 @@ double bk_measure_peak(bk_engine* engine, int peak, double seconds) {
   };
   while (e == cudaSuccess && elapsed() < seconds) {
     done += launch_once(d, peak, data);
-    e = cudaStreamSynchronize(d.stream);
+    e = cudaStreamSynchronize(d.copies);
   }
   const double rate = done / elapsed();
   cudaFree(data);

@@ -26,8 +26,12 @@ struct Product {
 
 /** Tensor cores cut what a float32 has no bits for. */
 inline float rounded(double x) {
-  const float y = (float)x;
-  return fabs((double)y) > fabs(x) ? nextafterf(y, 0.0f) : y;
+  uint64_t bits;
+  memcpy(&bits, &x, 8);
+  bits &= ~0x1fffffffull;
+  double cut;
+  memcpy(&cut, &bits, 8);
+  return fabs(x) > 3.4028234663852886e38 && fabs(x) < HUGE_VAL ? copysignf(3.40282347e38f, (float)x) : (float)cut;
 }
 inline int rounded(int x) { return x; }
 
@@ -53,20 +57,21 @@ void mma(T* d, const uint32_t* a, const uint32_t* b) {
     constexpr int kPerWord = Elements::kPerWord, kDepth = 8 * kPerWord;
     typedef decltype(Elements::at(0, 0)) Number;
     const Product<T>* const* from = (const Product<T>* const*)lanes;
-    Number left[16][kDepth], right[8][kDepth];
-    for (int lane = 0; lane < kWarp; lane++)
+    Number left[16][kDepth], right[kDepth][8], sums[16][8];
+    for (int lane = 0; lane < kWarp; lane++) {
       for (int word = 0; word < 4; word++)
         for (int i = 0; i < kPerWord; i++) {
           const int k = (word / 2 * 4 + lane % 4) * kPerWord + i;
           left[lane / 4 + word % 2 * 8][k] = Elements::at(from[lane]->a[word], i);
-          if (word % 2 == 0) right[lane / 4][k] = Elements::at(from[lane]->b[word / 2], i);
+          if (word % 2 == 0) right[k][lane / 4] = Elements::at(from[lane]->b[word / 2], i);
         }
+      for (int i = 0; i < 4; i++) sums[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2] = from[lane]->d[i];
+    }
+    for (int row = 0; row < 16; row++)
+      for (int k = 0; k < kDepth; k++)
+        for (int column = 0; column < 8; column++) sums[row][column] += left[row][k] * right[k][column];
     for (int lane = 0; lane < kWarp; lane++)
-      for (int i = 0; i < 4; i++) {
-        Number sum = from[lane]->d[i];
-        for (int k = 0; k < kDepth; k++) sum += left[lane / 4 + i / 2 * 8][k] * right[lane % 4 * 2 + i % 2][k];
-        from[lane]->d[i] = rounded(sum);
-      }
+      for (int i = 0; i < 4; i++) from[lane]->d[i] = rounded(sums[lane / 4 + i / 2 * 8][lane % 4 * 2 + i % 2]);
   };
   cuda_emulation::warp_together("mma", 0xffffffffu, &mine, together);
 }
@@ -153,17 +158,11 @@ __device__ __forceinline__ void mma_int8(int d[4], const uint32_t a[4], const ui
 #endif
 }
 
-/** The nearest word of 10 bits of fraction, ties away from zero. x - to_float of it is exact. */
-__device__ __forceinline__ uint32_t to_tf32(float x) {
-#if !defined(BK_CUDA_EMULATED)
-  uint32_t y;
-  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(y) : "f"(x));
-  return y;
-#else
-  const uint32_t u = __float_as_uint(x);
-  return (u & 0x7f800000u) == 0x7f800000u ? u : (u + 0x1000u) & 0xffffe000u;
-#endif
-}
+/**
+ * The nearest word of 10 bits of fraction, ties away from zero; x minus it is exact. A NaN may become something else, but then that
+ * difference is a NaN. Two instructions, where cvt.rna.tf32 is several on compute capability 9.0.
+ */
+__device__ __forceinline__ uint32_t to_tf32(float x) { return (__float_as_uint(x) + 0x1000u) & 0xffffe000u; }
 
 /**
  * Four 8 x 8 matrices of 2-byte elements: lanes 8 i .. 8 i + 7 have the addresses of the rows of matrix i, 16-byte aligned. r[i] of a lane

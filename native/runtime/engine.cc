@@ -184,14 +184,14 @@ bool bk::memory_has(const bk_memory* memory, int arena, uint64_t offset, uint64_
   return arena >= 0 && arena < kArenas && bytes <= (uint64_t)memory->bytes[arena] && offset <= (uint64_t)memory->bytes[arena] - bytes;
 }
 
-int bk_memory_write(bk_memory* memory, int arena, uint64_t offset, const void* source, uint64_t bytes) {
-  if (!memory_has(memory, arena, offset, bytes)) return BK_ARGUMENT;
+int bk_memory_write(bk_memory* memory, int arena, uint64_t offset, const void* source, uint64_t bytes, char* message, size_t capacity) {
+  if (!memory_has(memory, arena, offset, bytes)) return fail(BK_ARGUMENT, message, capacity, "The range lies outside the arena");
   if (bytes) memcpy(memory->base[arena] + offset, source, (size_t)bytes);  // an empty arena has no base
   return BK_OK;
 }
 
-int bk_memory_read(const bk_memory* memory, int arena, uint64_t offset, void* target, uint64_t bytes) {
-  if (!memory_has(memory, arena, offset, bytes)) return BK_ARGUMENT;
+int bk_memory_read(const bk_memory* memory, int arena, uint64_t offset, void* target, uint64_t bytes, char* message, size_t capacity) {
+  if (!memory_has(memory, arena, offset, bytes)) return fail(BK_ARGUMENT, message, capacity, "The range lies outside the arena");
   if (bytes) memcpy(target, memory->base[arena] + offset, (size_t)bytes);
   return BK_OK;
 }

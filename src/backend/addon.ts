@@ -47,10 +47,10 @@ export interface NativeProgram {
 const HERE = here(import.meta.url)
 const require = createRequire(HERE)
 
-/** What a build left here, from src/backend and from dist/backend alike; undefined where there is none, or this is in a bundle. */
-export function builtFile(name: string): string | undefined {
+/** Where a build leaves the addon, from src/backend and from dist/backend alike; undefined where there is none, or this is in a bundle. */
+function builtHere(): string | undefined {
   const root = path.resolve(path.dirname(fileURLToPath(HERE)), '../..')
-  const file = path.join(root, name)
+  const file = path.join(root, 'build', 'Release', 'bertkit.node')
   try {
     // two folders above a bundle lies what is nobody's, and anybody might put a library there
     const { name } = JSON.parse(readFileSync(path.join(root, 'package.json'), 'utf8')) as { name?: unknown }
@@ -123,7 +123,7 @@ function loadPackage(): Addon {
 
 /** What a build made here, and where that cannot be loaded, as in files that were copied from another system, the package's. */
 function loadFirst(): Addon {
-  const built = builtFile(path.join('build', 'Release', 'bertkit.node'))
+  const built = builtHere()
   if (!built) return loadPackage()
   try {
     return load(built)

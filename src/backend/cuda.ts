@@ -3,19 +3,16 @@ import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import * as path from 'node:path'
 import { BackendError } from '../errors.ts'
-import { builtFile } from './addon.ts'
 import type { Backend } from './backend.ts'
 import { here } from './here.ts'
 import { hostPlatform } from './host-platform.ts'
 import { openSharedNative } from './native.ts'
 import { SCOPE } from './prebuilt.ts'
 
-const LIBRARY = 'libbertkit_cuda.so'
-
 const absent = (message: string, cause?: unknown) =>
   new BackendError(`The cuda backend is not here: ${message}`, { cause, reason: 'absent' })
 
-/** From the file that BERTKIT_CUDA_LIBRARY names, else from a build beside this code, else the package of this platform. */
+/** The file that BERTKIT_CUDA_LIBRARY names, else that of this platform's package. */
 function findLibrary(): string {
   const named = process.env.BERTKIT_CUDA_LIBRARY
   if (named) {
@@ -23,8 +20,6 @@ function findLibrary(): string {
     if (existsSync(file)) return file
     throw new BackendError(`There is no CUDA library where BERTKIT_CUDA_LIBRARY says, ${file}`)
   }
-  const built = builtFile(path.join('out', 'cuda', LIBRARY))
-  if (built) return built
   const name = `${SCOPE}/cuda-${hostPlatform()}`
   try {
     return createRequire(here(import.meta.url)).resolve(name)

@@ -85,7 +85,7 @@ print(await attempt(model.forward(batch)))
 print(await attempt(model.forward(batch)))
 print(await attempt(other.forward(batch)))
 print(await attempt(model.stateDict()))
-try { open(); print('done') } catch (error) { print(told(error)) }
+print(await attempt(open().forward(batch)))
 print(await attempt(new bertkit.BertForSequenceClassification(config, { backend: 'cpu' }).forward(batch)))`
     const { printed } = run({ BK_CUDA_EMULATED_FAIL: '10' }, program)
     const cpu = printed.pop()

@@ -33,7 +33,7 @@ bool run(const Plan& plan, const char* isa, int threads, std::vector<std::vector
     std::vector<char> contents((size_t)(plan.units[i] * kUnit));
     fill(plan, i, contents.data(), random);
     if (failed(bk_memory_reserve(memory, i, contents.size(), nullptr, 0), "reserve")) return false;
-    if (failed(bk_memory_write(memory, i, 0, contents.data(), contents.size()), "write")) return false;
+    if (failed(bk_memory_write(memory, i, 0, contents.data(), contents.size(), nullptr, 0), "write")) return false;
   }
   const std::vector<int32_t> words = plan.words();
   if (failed(bk_program_create(engine, words.data(), words.size(), &program, message, sizeof message), message)) return false;
@@ -43,7 +43,7 @@ bool run(const Plan& plan, const char* isa, int threads, std::vector<std::vector
     std::vector<int32_t> got((size_t)o.elements);
     std::vector<uint16_t> halves(o.size == 2 ? got.size() : 0);
     void* target = o.size == 2 ? (void*)halves.data() : (void*)got.data();
-    if (failed(bk_memory_read(memory, o.arena, (uint64_t)o.offset, target, got.size() * (size_t)o.size), "read")) return false;
+    if (failed(bk_memory_read(memory, o.arena, (uint64_t)o.offset, target, got.size() * (size_t)o.size, nullptr, 0), "read")) return false;
     for (size_t i = 0; i < halves.size(); i++) got[i] = (int32_t)((uint32_t)halves[i] << 16);
     contents->push_back(got);
   }

@@ -174,7 +174,8 @@ int run_engine(const char* isa, const std::vector<int32_t>& words, const Arenas&
   bk_program* program;
   if (bk_open(isa, 3, &engine, message, sizeof message) || bk_memory_create(engine, &memory)) return -1;
   for (int i = 0; i < kArenas; i++)
-    if (bk_memory_reserve(memory, i, (uint64_t)arenas.bytes[i], nullptr, 0) || bk_memory_write(memory, i, 0, arenas.base[i], (uint64_t)arenas.bytes[i]))
+    if (bk_memory_reserve(memory, i, (uint64_t)arenas.bytes[i], nullptr, 0) ||
+        bk_memory_write(memory, i, 0, arenas.base[i], (uint64_t)arenas.bytes[i], nullptr, 0))
       return -1;
   if (bk_program_create(engine, words.data(), words.size(), &program, message, sizeof message)) return -1;
   const int result = bk_run_start(program, memory, s.data(), s.size(), nullptr, nullptr, nullptr, nullptr, message, sizeof message);

@@ -62,7 +62,7 @@ int16_t free_fibers[kMaxFibers];
 int free_count;
 void* saved[kMaxFibers];
 void* host;  // where whoever runs blocks goes on
-bool failed, used_shared;
+bool failed, used_shared, reverse;
 char failure[1024];
 cudaError_t failure_code;
 
@@ -73,7 +73,7 @@ void make_ready(int w, unsigned lanes) {
   if (warp[w].ready) warps_ready |= 1u << w;
 }
 
-int pick(unsigned set) { return settings().reverse ? 31 - __builtin_clz(set) : __builtin_ctz(set); }
+int pick(unsigned set) { return reverse ? 31 - __builtin_clz(set) : __builtin_ctz(set); }
 
 /** Makes those ready whose waiting is over. */
 void wake_sleepers() {
@@ -195,6 +195,7 @@ void prepare_kernel(KernelOperation& kernel) {
   free_count = kMaxFibers;  // also those of a launch that was given up
   for (int i = 0; i < kMaxFibers; i++) free_fibers[i] = (int16_t)(kMaxFibers - 1 - i);
   used_shared = true;
+  reverse = settings().reverse;
 }
 
 void run_block(KernelOperation& kernel) {
@@ -213,7 +214,7 @@ void run_block(KernelOperation& kernel) {
     warp[w].alive = lanes == kLanes ? ~0u : (1u << lanes) - 1;
     make_ready(w, warp[w].alive);
   }
-  current = settings().reverse ? threads - 1 : 0;
+  current = reverse ? threads - 1 : 0;
   const int first = next_thread();
   switch_to(first, &host);
 }
@@ -266,7 +267,7 @@ void warp_together(const char* what, unsigned mask, void* mine, Together togethe
     g.mask = mask;
     g.arrived = 0;
     g.together = together;
-    memset(g.lanes, 0, sizeof(g.lanes));
+    if (mask != ~0u) memset(g.lanes, 0, sizeof(g.lanes));
   } else if (g.line != line || g.together != together || g.file != file) {
     fail("lane %d is at %s (%s:%d), but lanes 0x%08x are at %s (%s:%d)", lane, what, file, line, g.arrived, g.what, g.file, g.line);
   }
@@ -314,7 +315,7 @@ cudaError_t run_blocks(KernelOperation& kernel) {
   failed = false;
   const uint64_t blocks = (uint64_t)gridDim.x * gridDim.y * gridDim.z;
   for (uint64_t i = 0; i < blocks && !failed; i++) {
-    const uint64_t b = settings().reverse ? blocks - 1 - i : i;
+    const uint64_t b = reverse ? blocks - 1 - i : i;
     blockIdx = {(unsigned)(b % gridDim.x), (unsigned)(b / gridDim.x % gridDim.y), (unsigned)(b / gridDim.x / gridDim.y)};
     run_block(kernel);
   }

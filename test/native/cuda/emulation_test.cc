@@ -158,10 +158,10 @@ __global__ void leave_early_kernel(int* out) {
 __global__ void add_kernel(int* place, int value) { atomicAdd(place, value); }
 
 void test_graphs() {
-  cudaStream_t stream, side;
+  cudaStream_t stream = nullptr, side = nullptr;
   cudaGraph_t graph;
   cudaGraphExec_t exec;
-  cudaEvent_t fork, join, begin, end;
+  cudaEvent_t fork = nullptr, join = nullptr, begin = nullptr, end = nullptr;
   EXPECT(cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess && cudaStreamCreate(&side) == cudaSuccess);
   EXPECT(cudaEventCreateWithFlags(&fork, cudaEventDisableTiming) == cudaSuccess && cudaEventCreate(&join) == cudaSuccess);
   EXPECT(cudaEventCreate(&begin) == cudaSuccess && cudaEventCreate(&end) == cudaSuccess);

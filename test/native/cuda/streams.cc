@@ -1,6 +1,6 @@
 // Streams do at once what they are handed, or note it for a graph.
-#include <string.h>
 #include <pthread.h>
+#include <string.h>
 #include <time.h>
 #include <map>
 #include <memory>
@@ -394,7 +394,6 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t exec) {
   delete exec;
   return cudaSuccess;
 }
-
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
   delete graph;
   return cudaSuccess;

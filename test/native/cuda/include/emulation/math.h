@@ -46,6 +46,16 @@ inline To bits_as(From from) {
   memcpy(&to, &from, sizeof(to));
   return to;
 }
+/** The same, which the compiler does not know: it contracts products and sums, as a device's does, but nothing with this between. */
+template <class T>
+inline T apart(T x) {
+#if defined(__x86_64__)
+  asm("" : "+x"(x));
+#elif defined(__aarch64__)
+  asm("" : "+w"(x));
+#endif
+  return x;
+}
 /** A float32 as the nearest T, or the nearest that T has; NaN is 0. */
 template <class T>
 inline T to_integer(float x, T least, T most) {
@@ -113,17 +123,17 @@ inline float __sinf(float x) { return sinf(x); }
 inline float __cosf(float x) { return cosf(x); }
 inline float __powf(float x, float y) { return powf(x, y); }
 inline float __saturatef(float x) { return x > 0 ? (x < 1 ? x : 1.0f) : 0.0f; }
-// g++ is not told to contract what these say apart
-inline float __fadd_rn(float a, float b) { return a + b; }
-inline float __fsub_rn(float a, float b) { return a - b; }
-inline float __fmul_rn(float a, float b) { return a * b; }
+// not contracted
+inline float __fadd_rn(float a, float b) { return cuda_emulation::apart(a + b); }
+inline float __fsub_rn(float a, float b) { return cuda_emulation::apart(a - b); }
+inline float __fmul_rn(float a, float b) { return cuda_emulation::apart(a * b); }
 inline float __fdiv_rn(float a, float b) { return a / b; }
 inline float __frcp_rn(float x) { return 1.0f / x; }
 inline float __fsqrt_rn(float x) { return sqrtf(x); }
 inline float __frsqrt_rn(float x) { return (float)(1.0 / sqrt((double)x)); }
 inline float __fmaf_rn(float a, float b, float c) { return fmaf(a, b, c); }
-inline double __dadd_rn(double a, double b) { return a + b; }
-inline double __dmul_rn(double a, double b) { return a * b; }
+inline double __dadd_rn(double a, double b) { return cuda_emulation::apart(a + b); }
+inline double __dmul_rn(double a, double b) { return cuda_emulation::apart(a * b); }
 
 // Loads and stores that say how they are cached.
 template <class T>

@@ -1,0 +1,99 @@
+#!/bin/bash
+# Verifies and measures the CUDA library on a machine with a GPU that has CUDA's compiler or a built library, Python and NumPy, but no
+# Node; with PyTorch and Transformers, beside them.
+#
+#   bash bench/cuda/run.sh FOLDER          FOLDER: of bench/cuda/prepare.sh
+#
+# Logs and results go to $OUT (out/cuda/device). No part takes longer than its limit, none stops those after it, and what does not fit
+# into LIMIT seconds (540) is left out; the most wanted come first. PARTS names those to do. BUILD=1 builds the library, though one came
+# along. QUICK=1 takes tiny shapes, to try this out with the emulated library.
+set -u
+cd "$(dirname "$0")/../.."
+folder=$1
+out=${OUT:-out/cuda/device}
+parts=${PARTS:-verify verify-hopper steps kernels steps-hopper kernels-hopper bad_days peers sanitizer}
+limit=${LIMIT:-540}
+python=${PYTHON:-python3}
+export PYTHONUNBUFFERED=1
+mkdir -p "$out"
+results=$out/results.jsonl
+failed=()
+
+# part NAME LIMIT COMMAND...: its output goes to $log, NAME.log unless it is set, and the end of it here
+part() {
+  local name=$1 file=$out/${log:-$1}.log most=$(($2 < limit - SECONDS ? $2 : limit - SECONDS)) start=$SECONDS
+  if [ "$most" -lt 10 ]; then
+    echo "== $name: left out, the time is up"
+    failed+=("$name: left out")
+    return 1
+  fi
+  timeout -k 5 "$most" "${@:3}" >>"$file" 2>&1
+  local code=$?
+  echo "== $name: exit status $code after $((SECONDS - start)) s (limit $most)"
+  tail -n "${LINES_SHOWN:-6}" "$file" | cut -c1-200
+  [ $code -eq 0 ] || failed+=("$name: $code")
+  return $code
+}
+
+build() {
+  nvidia-smi
+  nvcc --version | tail -n 2
+  if [ -f "$folder/libbertkit_cuda.so" ] && [ -z "${BUILD:-}" ]; then
+    echo "the library that came along"
+    cp "$folder/libbertkit_cuda.so" "$library"
+    "$python" -c "import ctypes, sys; ctypes.CDLL(sys.argv[1])" "$library" && return
+    echo "which cannot be loaded here: it is built"
+  fi
+  local nvcc
+  nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
+  cmake -S . -B build/cuda -G Ninja -DCMAKE_BUILD_TYPE=Release -DBERTKIT_NVCC="$nvcc" -DBERTKIT_CUDA_ARCHITECTURES=90a &&
+    cmake --build build/cuda --target bertkit_cuda --parallel "$(nproc)" &&
+    cp build/cuda/libbertkit_cuda.so "$library"
+}
+
+# The parts with -hopper take the products by warp groups, which are not the default.
+verify() {
+  "$python" bench/cuda/driver.py --library "$library" --seconds "$1" --mixing 20 --json "$out/$2.json" "${@:3}" "$folder/nano" "$folder/suite"
+}
+
+bench() { "$python" bench/cuda/bench.py --library "$library" --json "$results" --seconds "$1" ${QUICK:+--quick} --part "${@:2}"; }
+
+# A tool of compute-sanitizer over some of the recorded runs: it is slow, and finds what it finds in the first run of a kernel.
+sanitize() {
+  local tool=$1
+  echo "---- $tool"
+  compute-sanitizer --tool "$tool" --target-processes all --error-exitcode 9 --print-limit 20 \
+    "$python" bench/cuda/driver.py --library "$library" --once --every "$2" --seconds "$3" "$folder/nano" "$folder/suite"
+}
+
+library=$PWD/out/cuda/device.so
+mkdir -p out/cuda
+export -f build verify bench sanitize
+export folder out python library results
+log=verify part build 200 bash -c build || exit 1
+
+for name in $parts; do
+  case $name in
+    verify) LINES_SHOWN=60 part verify 130 bash -c "verify 90 verify" ;;
+    verify-hopper)
+      log=verify LINES_SHOWN=12 part "$name" 60 env BERTKIT_CUDA_GEMM=hopper bash -c \
+        "verify 30 verify-hopper --only linear,linear_backward_data,linear_backward_weight,nano --replays 100"
+      ;;
+    steps) LINES_SHOWN=40 part steps 120 bash -c "bench 90 steps --sessions $folder/steps/*" ;;
+    steps-hopper) log=steps LINES_SHOWN=25 part "$name" 90 env BERTKIT_CUDA_GEMM=hopper bash -c "bench 60 steps --sessions $folder/steps/*" ;;
+    kernels) part kernels 170 bash -c "bench 140 kernels" ;;
+    kernels-hopper) log=kernels part "$name" 90 env BERTKIT_CUDA_GEMM=hopper bash -c "bench 70 kernels --only linear --no-peers" ;;
+    peers) part peers 240 bash -c "bench 200 peers" ;;
+    bad_days) log=verify part bad_days 60 "$python" bench/cuda/bad_days.py --library "$library" ;;
+    sanitizer)
+      for tool in memcheck racecheck synccheck initcheck; do
+        LINES_SHOWN=3 part sanitizer 45 bash -c "sanitize $tool 40 30"
+      done
+      ;;
+  esac
+done
+
+echo
+[ -f "$results" ] && "$python" bench/cuda/bench.py --part table --json "$results"
+echo "$SECONDS s; ${#failed[@]} parts failed or were left out: ${failed[*]-}"
+[ ${#failed[@]} -eq 0 ]
