@@ -7,7 +7,7 @@
 const ALLOWED_SPILLS = new Map([
   ['attend_kernel<bf16, 64, 2>', 56],
   ['attend_backward_kernel<bf16, 64, 2>', 160],
-  ['attend_backward_kernel<float, 128, 1>', 16],
+  ['attend_backward_kernel<float, 128, 1>', 48],
   ['layer_norm_kernel<float, RowLayout<1, 2> >', 16],
   ['layer_norm_any_kernel<bf16, RowLayout<1, 0> >', 8],
   ['layer_norm_any_kernel<bf16, RowLayout<4, 0> >', 8],
