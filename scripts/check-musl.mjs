@@ -10,7 +10,13 @@ await main('check-musl', () => {
   if (!zig) throw new Stop('expected zig: pip install ziglang, or name a zig in ZIG')
   const tree = path.join(root, 'build', 'musl')
   const { target } = PLATFORMS['linux-x64-musl']
-  const settings = { BERTKIT_TESTS: 'ON', CMAKE_EXE_LINKER_FLAGS: '-static', ...zigSettings(zig, target, tree) }
+  const settings = {
+    BERTKIT_TESTS: 'ON',
+    CMAKE_SYSTEM_NAME: 'Linux', // another one than this, to CMake
+    CMAKE_SYSTEM_PROCESSOR: target.split('-')[0],
+    CMAKE_EXE_LINKER_FLAGS: '-static',
+    ...zigSettings(zig, target, tree),
+  }
   const definitions = Object.entries(settings).map(([setting, value]) => `-D${setting}=${value}`)
   run(['cmake', '-S', '.', '-B', tree, '-G', 'Ninja', ...definitions])
   run(['cmake', '--build', tree])
