@@ -158,14 +158,14 @@ __device__ __forceinline__ void multiply(Sums<Shape>& sums, const Fragments<Shap
 
 /**
  * x is the sum of the two, but for half a unit in its last place: what the hardware would cut of small is rounded, since errors to one side
- * add up over the steps of a training. Where rounding makes a NaN something else, small is a NaN.
+ * add up over the steps of a training. Its lower bits are not looked at. Where big is NaN or infinite, small may be anything.
  */
 template <int kCount>
 __device__ __forceinline__ void cut_in_two(const uint32_t (&x)[kCount], uint32_t (&big)[kCount], uint32_t (&small)[kCount]) {
 #pragma unroll
   for (int i = 0; i < kCount; i++) {
     big[i] = to_tf32(__uint_as_float(x[i]));
-    small[i] = to_tf32(__uint_as_float(x[i]) - __uint_as_float(big[i]));
+    small[i] = __float_as_uint(__uint_as_float(x[i]) - __uint_as_float(big[i])) + 0x1000u;
   }
 }
 
