@@ -38,7 +38,7 @@
       "target_name": "bertkit_core",
       "type": "static_library",
       "sources": [
-        "native/runtime/engine.cc",
+        "native/runtime/engine.cc", "native/runtime/run.cc",
         "native/runtime/plan.cc",
         "native/runtime/ops.cc",
         "native/runtime/pool.cc",

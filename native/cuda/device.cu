@@ -72,7 +72,7 @@ Device* device_open(int* error, char* message, size_t capacity) {
     *error = device_alive(*opened, message, capacity);
     return *error ? nullptr : opened;
   }
-  Device* d = (Device*)calloc(1, sizeof(Device));
+  Device* d = create<Device>();
   if (!d) {
     *error = BK_MEMORY;
     write_text(message, capacity, "No memory for an engine");

@@ -13,17 +13,6 @@ const KernelTable bk::cuda::kernels_cuda = {"cuda", {"tensor cores, 3 x TF32", 1
 
 namespace {
 
-int fail(int error, char* message, size_t capacity, const char* text) {
-  write_text(message, capacity, "%s", text);
-  return error;
-}
-
-int data_error(const Program& program, int record, const Status& s, char* message, size_t capacity) {
-  write_text(message, capacity, "%s: %s[%lld] is %lld, expected at least %lld and below %lld", program.plan.record[record].op->name, s.where, (long long)s.row,
-             (long long)s.value, (long long)s.low, (long long)s.high);
-  return BK_DATA;
-}
-
 /** What a check that failed has found: the data is read again, from the device. */
 cudaError_t found(const Check& check, int64_t row, const double* scalars, Status* status) {
   if (!check.data) {
@@ -66,7 +55,6 @@ cudaError_t capture(Device& device, Program& program, const Memory* memory) {
   if (e != cudaSuccess) return e;
   program.memory_state = memory->state;
   program.scratch = device.scratch.data;
-  program.check_count = recorder.launch.check_count;
   return cudaSuccess;
 }
 
@@ -110,7 +98,6 @@ cudaError_t run_timed(Device& device, Program& program, const Memory* memory, do
     if (e == cudaSuccess) e = cudaEventElapsedTime(&milliseconds, before, after);
     seconds[i] = milliseconds / 1e3;
   }
-  program.check_count = recorder.launch.check_count;
   cudaEventDestroy(before);
   cudaEventDestroy(after);
   return e;
@@ -139,11 +126,7 @@ int bk::engine_execute(bk_run* r, char* message, size_t capacity) {
   Device& device = *static_cast<Engine*>(program.engine)->device;
   if (const int error = device_alive(device, message, capacity)) return error;
   if (runner_cancels(r)) return fail(BK_CANCELLED, message, capacity, "Cancelled before it began");
-  for (int i = 0; i < kArenas; i++)
-    if (program.plan.arena_bytes[i] > memory->bytes[i]) {
-      write_text(message, capacity, "Arena %d has %lld bytes, the plan needs %lld", i, (long long)memory->bytes[i], (long long)program.plan.arena_bytes[i]);
-      return BK_ARGUMENT;
-    }
+  if (const int error = check_arenas(memory, program.plan, message, capacity)) return error;
   char what[64];
   write_text(what, sizeof what, "Scratch of %lld bytes", (long long)program.scratch_bytes);
   if (const int error = device_check(device, reserve_scratch(device, program.scratch_bytes), what, message, capacity)) return error;
@@ -159,32 +142,23 @@ int bk::engine_execute(bk_run* r, char* message, size_t capacity) {
     drop_graph(program);
     return error;
   }
-  if (program.status.where) return data_error(program, program.status_record, program.status, message, capacity);
+  if (program.status.where) return fail_data(program.plan.record[program.status_record], program.status, message, capacity);
   const Failure failure = *device.pinned_failure;
   if (failure == kNoFailure) return BK_OK;
   const Check& check = program.checks[failure >> 32];
   Status status;
   if (const int error = device_check(device, found(check, (int64_t)(failure & 0xffffffffu), r->scalars, &status), "A run", message, capacity)) return error;
-  return data_error(program, check.record, status, message, capacity);
-}
-
-void bk::engine_finish(bk_run* r, int error, const char* message) {
-  bk_engine* engine = r->program->engine;
-  if (r->done) r->done(r->user, error, message);
-  free(r);
-  engine->runs.fetch_sub(1, __ATOMIC_RELEASE);
+  return fail_data(program.plan.record[check.record], status, message, capacity);
 }
 
 void bk::engine_release() {}
-
-uint64_t bk_ops_hash(void) { return ops_hash(); }
 
 int bk_open(const char*, int, bk_engine** out, char* message, size_t capacity) {
   *out = nullptr;
   int error;
   Device* device = device_open(&error, message, capacity);
   if (!device) return error;
-  Engine* engine = (Engine*)calloc(1, sizeof(Engine));
+  Engine* engine = create<Engine>();
   if (!engine) return fail(BK_MEMORY, message, capacity, "No memory for an engine");
   engine->kernels = &kernels_cuda;
   engine->threads = 1;
@@ -197,24 +171,16 @@ int bk_open(const char*, int, bk_engine** out, char* message, size_t capacity) {
   return BK_OK;
 }
 
-void bk_close(bk_engine* engine) {
-  if (engine) runner_close(engine);
-}
-
 void bk_describe(bk_engine* engine, char* json, size_t capacity) {
   const Device& d = *static_cast<Engine*>(engine)->device;
-  const auto product = [](const char* dtype, const auto& p, char* text, size_t size) {
-    write_text(text, size, "\"%s\":{\"kernel\":\"%s\",\"rows\":%d,\"columns\":%d,\"unit\":%d,\"bytes\":%d}", dtype, p.how, p.rows, p.columns, p.unit, p.size);
-    return text;
-  };
-  char name[64], float32[128], bfloat16[128];
+  char name[64], products[320];
   write_text(name, sizeof name, "%s", d.properties.name);
   for (char* c = name; *c; c++)
     if (*c == '"' || *c == '\\' || (unsigned char)*c < 32) *c = ' ';
+  write_products(kernels_cuda, products, sizeof products);
   write_text(json, capacity,
-             "{\"backend\":\"cuda\",\"isa\":\"sm_%d%d\",\"isas\":[\"sm_%d%d\"],\"cpu\":\"%s\",\"threads\":1,\"auto\":\"bfloat16\",\"products\":{%s,%s}}",
-             d.properties.major, d.properties.minor, d.properties.major, d.properties.minor, name,
-             product("float32", kernels_cuda.float32, float32, sizeof float32), product("bfloat16", kernels_cuda.bfloat16, bfloat16, sizeof bfloat16));
+             "{\"backend\":\"cuda\",\"isa\":\"sm_%d%d\",\"isas\":[\"sm_%d%d\"],\"cpu\":\"%s\",\"threads\":1,\"auto\":\"bfloat16\",\"products\":{%s}}",
+             d.properties.major, d.properties.minor, d.properties.major, d.properties.minor, name, products);
 }
 
 int bk_program_create(bk_engine* engine, const int32_t* words, size_t length, bk_program** out, char* message, size_t capacity) {
@@ -223,7 +189,7 @@ int bk_program_create(bk_engine* engine, const int32_t* words, size_t length, bk
   if (const int error = device_alive(device, message, capacity)) return error;
   Plan plan;
   if (const int error = plan_validate(words, length, kernels_cuda, &plan, message, capacity)) return error;
-  Program* program = (Program*)calloc(1, sizeof(Program));
+  Program* program = create<Program>();
   Check* checks = (Check*)calloc(kMaxChecks, sizeof(Check));
   if (!program || !checks) {
     plan_free(&plan);
@@ -249,24 +215,3 @@ void bk_program_free(bk_program* handle) {
   free(program->checks);
   free(program);
 }
-
-size_t bk_program_records(const bk_program* program) { return (size_t)program->plan.records; }
-
-int bk_run_start(bk_program* program, bk_memory* memory, const double* scalars, size_t count, double* seconds, bk_done done, void* user, bk_run** out,
-                 char* message, size_t capacity) {
-  if (const int error = plan_check_scalars(program->plan, scalars, count, message, capacity)) return error;
-  bk_run* r = (bk_run*)calloc(1, sizeof(bk_run));
-  if (!r) return fail(BK_MEMORY, message, capacity, "No memory for a run");
-  r->program = program;
-  r->memory = memory;
-  memcpy(r->scalars, scalars, count * sizeof(double));
-  r->seconds = seconds;
-  if (seconds) memset(seconds, 0, (size_t)program->plan.records * sizeof(double));
-  r->done = done;
-  r->user = user;
-  program->engine->runs.fetch_add(1, __ATOMIC_RELAXED);
-  if (out) *out = r;
-  return runner_run(r, message, capacity);
-}
-
-void bk_run_cancel(bk_run* run) { run->cancelled.store(true, __ATOMIC_RELAXED); }

@@ -7,7 +7,7 @@
 namespace bk {
 namespace cuda {
 
-/** Sizes in device memory that a graph has in it as addresses. */
+/** Device memory whose address graphs have in them. */
 struct Buffer {
   char* data;
   int64_t bytes;
@@ -59,7 +59,6 @@ struct Program : bk_program {
   uint64_t memory_state;  // of that memory
   const char* scratch;
   Check* checks;  // room for kMaxChecks
-  int check_count;
   Status status;  // of a record whose attributes cannot be; the graph is not there then
   int status_record;
 };

@@ -9,9 +9,6 @@ using namespace bk::cuda;
 
 namespace {
 
-/** What they hold does not outlive a run and its outputs. */
-constexpr bool is_transient(int arena) { return arena == kArena_activations || arena == kArena_io; }
-
 constexpr uint64_t kMostBytes = (uint64_t)1 << 34;
 
 uint64_t new_state() {
@@ -40,12 +37,8 @@ cudaError_t grow(char** base, int64_t bytes, int64_t larger, cudaStream_t stream
 
 }  // namespace
 
-bool bk::memory_has(const bk_memory* memory, int arena, uint64_t offset, uint64_t bytes) {
-  return arena >= 0 && arena < kArenas && bytes <= (uint64_t)memory->bytes[arena] && offset <= (uint64_t)memory->bytes[arena] - bytes;
-}
-
 int bk_memory_create(bk_engine* engine, bk_memory** out) {
-  Memory* memory = (Memory*)calloc(1, sizeof(Memory));
+  Memory* memory = create<Memory>();
   *out = memory;
   if (!memory) return BK_MEMORY;
   memory->engine = static_cast<Engine*>(engine);
@@ -86,11 +79,6 @@ int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes, char* messag
   return BK_OK;
 }
 
-static int outside(char* message, size_t capacity) {
-  write_text(message, capacity, "The range lies outside the arena");
-  return BK_ARGUMENT;
-}
-
 /** Copies, and waits until it is done. */
 static int copy(const bk_memory* memory, void* to, const void* from, uint64_t bytes, cudaMemcpyKind kind, char* message, size_t capacity) {
   Device& device = device_of(memory);
@@ -102,11 +90,11 @@ static int copy(const bk_memory* memory, void* to, const void* from, uint64_t by
 }
 
 int bk_memory_write(bk_memory* memory, int arena, uint64_t offset, const void* source, uint64_t bytes, char* message, size_t capacity) {
-  if (!memory_has(memory, arena, offset, bytes)) return outside(message, capacity);
+  if (const int error = check_range(memory, arena, offset, bytes, message, capacity)) return error;
   return copy(memory, memory->base[arena] + offset, source, bytes, cudaMemcpyHostToDevice, message, capacity);
 }
 
 int bk_memory_read(const bk_memory* memory, int arena, uint64_t offset, void* target, uint64_t bytes, char* message, size_t capacity) {
-  if (!memory_has(memory, arena, offset, bytes)) return outside(message, capacity);
+  if (const int error = check_range(memory, arena, offset, bytes, message, capacity)) return error;
   return copy(memory, target, memory->base[arena] + offset, bytes, cudaMemcpyDeviceToHost, message, capacity);
 }

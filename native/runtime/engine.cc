@@ -12,21 +12,7 @@
 
 using namespace bk;
 
-/** Activations and io: what they hold does not outlive a run and its outputs. */
-constexpr bool is_transient(int arena) { return arena == kArena_activations || arena == kArena_io; }
-
 namespace {
-
-int fail(int error, char* message, size_t capacity, const char* text) {
-  write_text(message, capacity, "%s", text);
-  return error;
-}
-
-/** A handle's structure, zeros; null when memory is refused. */
-template <class T>
-T* create() {
-  return (T*)calloc(1, sizeof(T));
-}
 
 /** The kernel's view of a run: bk::Run with what its `parallel` needs. */
 struct Execution : Run {
@@ -43,11 +29,7 @@ int64_t shared_bytes;
 
 int bk::engine_execute(bk_run* r, char* message, size_t capacity) {
   const Plan& plan = r->program->plan;
-  for (int i = 0; i < kArenas; i++)
-    if (plan.arena_bytes[i] > r->memory->bytes[i]) {
-      write_text(message, capacity, "Arena %d has %lld bytes, the plan needs %lld", i, (long long)r->memory->bytes[i], (long long)plan.arena_bytes[i]);
-      return BK_ARGUMENT;
-    }
+  if (const int error = check_arenas(r->memory, plan, message, capacity)) return error;
   const int threads = pool_grow(r->program->engine->threads);
   if (!pool_reserve(threads, plan.scratch.local) || !pages_reserve(&shared, &shared_bytes, plan.scratch.shared)) {
     write_text(message, capacity, "No memory for %lld bytes of scratch", (long long)(plan.scratch.local * threads + plan.scratch.shared));
@@ -69,20 +51,9 @@ int bk::engine_execute(bk_run* r, char* message, size_t capacity) {
     const double start = r->seconds ? clock_seconds() : 0;
     const Status s = plan.record[i].kernel->run(run, call);
     if (r->seconds) r->seconds[i] = clock_seconds() - start;
-    if (s.where) {
-      write_text(message, capacity, "%s: %s[%lld] is %lld, expected at least %lld and below %lld", plan.record[i].op->name, s.where, (long long)s.row,
-                 (long long)s.value, (long long)s.low, (long long)s.high);
-      return BK_DATA;
-    }
+    if (s.where) return fail_data(plan.record[i], s, message, capacity);
   }
   return BK_OK;
-}
-
-void bk::engine_finish(bk_run* r, int error, const char* message) {
-  bk_engine* engine = r->program->engine;
-  if (r->done) r->done(r->user, error, message);
-  free(r);
-  engine->runs.fetch_sub(1, __ATOMIC_RELEASE);
 }
 
 void bk::engine_release() {
@@ -91,8 +62,6 @@ void bk::engine_release() {
   shared = nullptr;
   shared_bytes = 0;
 }
-
-uint64_t bk_ops_hash(void) { return ops_hash(); }
 
 int bk_open(const char* isa, int threads, bk_engine** out, char* message, size_t capacity) {
   *out = nullptr;
@@ -122,10 +91,6 @@ int bk_open(const char* isa, int threads, bk_engine** out, char* message, size_t
   return BK_OK;
 }
 
-void bk_close(bk_engine* engine) {
-  if (engine) runner_close(engine);
-}
-
 void bk_describe(bk_engine* engine, char* json, size_t capacity) {
   const KernelTable* tables[kMaxIsas];
   const int n = cpu_tables(tables);
@@ -135,14 +100,10 @@ void bk_describe(bk_engine* engine, char* json, size_t capacity) {
   for (int i = 0, at = 0; i < n; i++) at += write_text(isas + at, sizeof isas - (size_t)at, "%s\"%s\"", i ? "," : "", tables[i]->isa);
   for (char* c = name; *c; c++)
     if (*c == '"' || *c == '\\' || (unsigned char)*c < 32) *c = ' ';
-  const auto product = [](const char* dtype, const auto& p, char* text, size_t size) {
-    write_text(text, size, "\"%s\":{\"kernel\":\"%s\",\"rows\":%d,\"columns\":%d,\"unit\":%d,\"bytes\":%d}", dtype, p.how, p.rows, p.columns, p.unit, p.size);
-    return text;
-  };
-  char float32[128], bfloat16[128];
-  write_text(json, capacity, "{\"backend\":\"%s\",\"isa\":\"%s\",\"isas\":[%s],\"cpu\":\"%s\",\"threads\":%d,\"auto\":\"%s\",\"products\":{%s,%s}}",
-             cpu_backend(), k.isa, isas, name, engine->threads, cpu_prefers_bfloat16(k) ? "bfloat16" : "float32",
-             product("float32", k.float32, float32, sizeof float32), product("bfloat16", k.bfloat16, bfloat16, sizeof bfloat16));
+  char products[320];
+  write_products(k, products, sizeof products);
+  write_text(json, capacity, "{\"backend\":\"%s\",\"isa\":\"%s\",\"isas\":[%s],\"cpu\":\"%s\",\"threads\":%d,\"auto\":\"%s\",\"products\":{%s}}", cpu_backend(),
+             k.isa, isas, name, engine->threads, cpu_prefers_bfloat16(k) ? "bfloat16" : "float32", products);
 }
 
 int bk_memory_create(bk_engine*, bk_memory** memory) {
@@ -180,18 +141,14 @@ int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes, char* messag
   return BK_OK;
 }
 
-bool bk::memory_has(const bk_memory* memory, int arena, uint64_t offset, uint64_t bytes) {
-  return arena >= 0 && arena < kArenas && bytes <= (uint64_t)memory->bytes[arena] && offset <= (uint64_t)memory->bytes[arena] - bytes;
-}
-
 int bk_memory_write(bk_memory* memory, int arena, uint64_t offset, const void* source, uint64_t bytes, char* message, size_t capacity) {
-  if (!memory_has(memory, arena, offset, bytes)) return fail(BK_ARGUMENT, message, capacity, "The range lies outside the arena");
+  if (const int error = check_range(memory, arena, offset, bytes, message, capacity)) return error;
   if (bytes) memcpy(memory->base[arena] + offset, source, (size_t)bytes);  // an empty arena has no base
   return BK_OK;
 }
 
 int bk_memory_read(const bk_memory* memory, int arena, uint64_t offset, void* target, uint64_t bytes, char* message, size_t capacity) {
-  if (!memory_has(memory, arena, offset, bytes)) return fail(BK_ARGUMENT, message, capacity, "The range lies outside the arena");
+  if (const int error = check_range(memory, arena, offset, bytes, message, capacity)) return error;
   if (bytes) memcpy(target, memory->base[arena] + offset, (size_t)bytes);
   return BK_OK;
 }
@@ -216,27 +173,6 @@ void bk_program_free(bk_program* program) {
   plan_free(&program->plan);
   free(program);
 }
-
-size_t bk_program_records(const bk_program* program) { return (size_t)program->plan.records; }
-
-int bk_run_start(bk_program* program, bk_memory* memory, const double* scalars, size_t count, double* seconds, bk_done done, void* user, bk_run** out,
-                 char* message, size_t capacity) {
-  if (const int error = plan_check_scalars(program->plan, scalars, count, message, capacity)) return error;
-  bk_run* r = create<bk_run>();
-  if (!r) return fail(BK_MEMORY, message, capacity, "No memory for a run");
-  r->program = program;
-  r->memory = memory;
-  memcpy(r->scalars, scalars, count * sizeof(double));
-  r->seconds = seconds;
-  if (seconds) memset(seconds, 0, (size_t)program->plan.records * sizeof(double));
-  r->done = done;
-  r->user = user;
-  program->engine->runs.fetch_add(1, __ATOMIC_RELAXED);
-  if (out) *out = r;
-  return runner_run(r, message, capacity);
-}
-
-void bk_run_cancel(bk_run* run) { run->cancelled.store(true, __ATOMIC_RELAXED); }
 
 double bk::engine_peak(const KernelTable& kernels, int peak, double seconds, float* data) {
   if (peak < BK_PEAK_FLOAT32 || peak > BK_PEAK_READ || (peak >= BK_PEAK_MEMORY && !data)) return 0;

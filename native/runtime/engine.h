@@ -1,6 +1,8 @@
-// What api.h's handles are, and the border between what every system does the same way (engine.cc) and whose turn it is: natively a
+// What api.h's handles are, and the border between what every system does the same way (engine.cc, run.cc) and whose turn it is: natively a
 // queue with a thread of its own (queue.cc), in WebAssembly the thread that calls (wasm/runner.cc).
 #pragma once
+#include <stdlib.h>
+
 #include "../api.h"
 #include "atomic.h"
 #include "plan.h"
@@ -34,8 +36,29 @@ struct bk_run {
 
 namespace bk {
 
+/** Activations and io: what they hold does not outlive a run and its outputs. */
+constexpr bool is_transient(int arena) { return arena == kArena_activations || arena == kArena_io; }
+
+/** A handle's structure, zeros; null when memory is refused. */
+template <class T>
+T* create() {
+  return (T*)calloc(1, sizeof(T));
+}
+
+/** Writes the text and returns the error. */
+int fail(int error, char* message, size_t capacity, const char* text);
+/** BK_DATA, and what a record has found in its data. */
+int fail_data(const Record&, const Status&, char* message, size_t capacity);
+
 /** Whether this range lies inside the arena. */
 bool memory_has(const bk_memory*, int arena, uint64_t offset, uint64_t bytes);
+/** The same, as BK_OK or an error with a message. */
+int check_range(const bk_memory*, int arena, uint64_t offset, uint64_t bytes, char* message, size_t capacity);
+/** BK_OK where the arenas are as large as the plan needs them. */
+int check_arenas(const bk_memory*, const Plan&, char* message, size_t capacity);
+
+/** How products of each type are made, as members of a JSON object (bk_describe). */
+void write_products(const KernelTable&, char* json, size_t capacity);
 
 /** Goes through a run's records. One caller at a time in the process. */
 int engine_execute(bk_run*, char* message, size_t capacity);
