@@ -1,4 +1,4 @@
-// What a prebuilt addon may be: its format and architecture, the libraries it needs, the symbols it exports and leaves undefined, the
+// What a prebuilt addon, or the CUDA library, may be: its format and architecture, the libraries it needs, the symbols it exports and leaves undefined, the
 // oldest system it runs on, and no instruction in the code for every CPU that only some of them have. LLVM's tools read all formats.
 import { execFileSync } from 'node:child_process'
 import fs from 'node:fs'
@@ -16,7 +16,7 @@ const FORMATS = { linux: 'elf64', darwin: 'Mach-O', win32: 'COFF' }
 const ARCHITECTURES = { x64: 'x86_64', arm64: 'aarch64' }
 /** Libraries that every installation of the system has. There is no C++ library among them: it is in the addon. */
 const LIBRARIES = {
-  glibc: /^(lib(c|m|dl|pthread)\.so\.\d|ld-linux-(x86-64|aarch64)\.so\.\d)$/,
+  glibc: /^(lib(c|m|dl|pthread|rt)\.so\.\d|ld-linux-(x86-64|aarch64)\.so\.\d)$/,
   musl: /^libc\.so$/,
   darwin: /^\/usr\/lib\/libSystem\.B\.dylib$/,
   win32: /^(kernel32|ntdll|api-ms-win-crt-[\w-]+)\.dll$/i,
@@ -45,27 +45,31 @@ function exportsOf(file, os) {
   return os === 'linux' ? names(file, '-D', '--defined-only') : names(file, '--extern-only', '--defined-only')
 }
 
-function problemsOfExports(file, os) {
+function problemsOfExports(file, os, exports) {
   const found = exportsOf(file, os).map((name) =>
-    os === 'darwin' && EXPORTS.includes(name.slice(1)) ? name.slice(1) : name,
+    os === 'darwin' && exports.includes(name.slice(1)) ? name.slice(1) : name,
   )
-  const surplus = found.filter((name) => !EXPORTS.includes(name))
-  const missing = EXPORTS.filter((name) => !found.includes(name))
+  const surplus = found.filter((name) => !exports.includes(name))
+  const missing = exports.filter((name) => !found.includes(name))
   return [
     ...(missing.length > 0 ? [`does not export ${missing.join(', ')}`] : []),
     ...(surplus.length > 0 ? [`exports ${surplus.slice(0, 5).join(', ')}`] : []),
   ]
 }
 
-/** In an ELF file: the newest version of glibc that a symbol asks for. */
-function problemsOfGlibc(file) {
-  const versions = [...read('llvm-readobj', '--version-info', file).matchAll(/Name: GLIBC_([\d.]+)/g)].map(
-    ([, version]) => version,
-  )
-  if (versions.length === 0) return ['names no version of glibc']
-  const newer = (a, b) => a.localeCompare(b, 'en', { numeric: true }) > 0
-  const newest = versions.reduce((found, version) => (newer(version, found) ? version : found))
-  return newer(newest, GLIBC) ? [`needs glibc ${newest}, and ${GLIBC} is the oldest that must do`] : []
+const newer = (a, b) => a.localeCompare(b, 'en', { numeric: true }) > 0
+
+/** In an ELF file: the newest version of glibc that a symbol asks for; undefined where none does. */
+export function glibcOf(file) {
+  const found = read('llvm-readobj', '--version-info', file).matchAll(/Name: GLIBC_([\d.]+)/g)
+  const versions = [...found].map(([, version]) => version)
+  return versions.length === 0 ? undefined : versions.reduce((most, version) => (newer(version, most) ? version : most))
+}
+
+function problemsOfGlibc(file, { oldest }) {
+  const newest = glibcOf(file)
+  if (newest === undefined) return ['names no version of glibc']
+  return newer(newest, oldest) ? [`needs glibc ${newest}, and ${oldest} is the oldest that must do`] : []
 }
 
 /** macOS: what is bound when the addon is loaded. Flat are the names that the loading program has, which are those of Node-API. */
@@ -97,8 +101,11 @@ function problemsOfUndefined(file) {
   return strange.length > 0 ? [`wants ${strange.join(', ')}, which is not in Node-API 9`] : []
 }
 
-/** What is wrong with an addon for a platform of platforms.mjs; nothing: an empty list. */
-export function problemsOf(file, { os, cpu, libc }) {
+/**
+ * What is wrong with an addon for a platform of platforms.mjs; nothing: an empty list. Of another library: `exports` is what it must export,
+ * `oldest` the glibc that must do.
+ */
+export function problemsOf(file, { os, cpu, libc }, { exports = EXPORTS, oldest = GLIBC } = {}) {
   const [, format, arch] = /Format: (\S+).*\nArch: (\S+)/.exec(read('llvm-readobj', '--file-headers', file)) ?? []
   if (!format?.startsWith(FORMATS[os]) || arch !== ARCHITECTURES[cpu])
     return [`is ${format} for ${arch}: expected ${FORMATS[os]} for ${ARCHITECTURES[cpu]}`]
@@ -107,9 +114,9 @@ export function problemsOf(file, { os, cpu, libc }) {
   const own = { glibc: problemsOfGlibc, darwin: problemsOfMachO }[libc ?? os]
   return [
     ...(foreign.length > 0 ? [`needs ${foreign.join(', ')}`] : []),
-    ...problemsOfExports(file, os),
+    ...problemsOfExports(file, os, exports),
     ...(os === 'linux' ? problemsOfUndefined(file) : []),
-    ...(own ? own(file, { cpu }) : []),
+    ...(own ? own(file, { cpu, oldest }) : []),
     ...(fs.readFileSync(file).includes(root) ? ['holds the path of the folder that it was built in'] : []),
   ]
 }

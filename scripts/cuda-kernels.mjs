@@ -13,9 +13,7 @@ const ALLOWED_SPILLS = new Map([
   ['layer_norm_any_kernel<bf16, RowLayout<4, 0> >', 8],
   ['layer_norm_any_kernel<float, RowLayout<1, 0> >', 8],
   ['layer_norm_any_kernel<float, RowLayout<4, 0> >', 8],
-  ['gemm_kernel<BlockShape<bf16, 128, 128, 64, 64, 3, 2>, false, false, Gradients<true> >', 484],
-  ['gemm_kernel<BlockShape<float, 128, 128, 64, 32, 3, 1>, false, false, Gradients<false> >', 300],
-  ['gemm_kernel<BlockShape<bf16, 128, 128, 64, 64, 3, 2>, true, false, Added>', 20],
+  ['gemm_kernel<BlockShape<bf16, 128, 128, 64, 64, 3, 2>, false, false, ParameterGradients<true> >', 120],
   ['segment_gradients_kernel', 40],
 ])
 

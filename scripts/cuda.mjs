@@ -1,7 +1,7 @@
 // npm run build:cuda [-- --architectures 80,90a,100]: the CUDA library, into out/cuda/libbertkit_cuda.so. Needs no GPU.
 //
-// nvcc comes from PyPI into out/cuda/venv (cuda-requirements.txt), unless CUDACXX names one. Needs CMake, Ninja, g++ with its binutils, and
-// python3 with venv; with zig (ZIG, `zig`, or `python3 -m ziglang`) the library runs on systems as old as those that the addons run on,
+// nvcc comes from PyPI into out/cuda/venv (cuda-requirements.txt), unless CUDACXX names one. Needs CMake, Ninja, g++ with its binutils, LLVM's
+// tools (Debian: llvm), and python3 with venv; with zig (ZIG, `zig`, or `python3 -m ziglang`) the library runs on systems as old as those that the addons run on,
 // else on this one and newer. What ptxas says of each kernel is in out/cuda/report.txt.
 //
 // Fails where a kernel has more variables than registers and may not (cuda-kernels.mjs), where the library exports anything but api.h's
@@ -11,18 +11,17 @@ import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { parseArgs } from 'node:util'
+import { glibcOf, problemsOf } from './binaries.mjs'
 import { main, root, run, Stop } from './command.mjs'
 import { kernelsOf, reportOf, spillsOf } from './cuda-kernels.mjs'
-import { GLIBC, hostPlatform, PLATFORMS } from './platforms.mjs'
+import { hostPlatform, PLATFORMS } from './platforms.mjs'
 import { findZig, zigSettings } from './zig.mjs'
 
 const REQUIREMENTS = 'scripts/cuda-requirements.txt'
 const LIBRARY = 'libbertkit_cuda.so'
-const LIBRARIES = /^(lib(c|m|dl|pthread|rt)\.so\.\d|ld-linux-(x86-64|aarch64)\.so\.\d)$/
 
 const out = path.join(root, 'out', 'cuda')
 const tree = path.join(root, 'build', 'cuda')
-const read = (tool, ...args) => execFileSync(tool, args, { encoding: 'utf8', maxBuffer: 1 << 28 })
 
 /** nvcc: that of CUDACXX, else of a virtual environment that has what the requirements name. */
 function findNvcc() {
@@ -65,34 +64,6 @@ function functions() {
   return [...source.matchAll(/^\s+F\((\w+)\)/gm)].map(([, name]) => `bk_${name}`)
 }
 
-const newer = (a, b) => a.localeCompare(b, 'en', { numeric: true }) > 0
-
-/** The newest version of glibc that a symbol asks for. */
-const glibcOf = (file) =>
-  [...read('readelf', '-W', '--version-info', file).matchAll(/Name: GLIBC_([\d.]+)/g)]
-    .map(([, version]) => version)
-    .reduce((found, version) => (newer(version, found) ? version : found))
-
-function problemsOf(file, isPortable) {
-  const exported = read('nm', '-D', '--defined-only', file)
-    .trim()
-    .split('\n')
-    .map((line) => line.split(/\s+/).at(-1))
-  const missing = functions().filter((name) => !exported.includes(name))
-  const surplus = exported.filter((name) => !functions().includes(name))
-  const needed = [...read('readelf', '-W', '-d', file).matchAll(/\(NEEDED\).*\[(.*)\]/g)].map(([, name]) => name)
-  const foreign = needed.filter((name) => !LIBRARIES.test(name))
-  return [
-    ...(missing.length > 0 ? [`does not export ${missing.join(', ')}`] : []),
-    ...(surplus.length > 0 ? [`exports ${surplus.slice(0, 5).join(', ')}`] : []),
-    ...(foreign.length > 0 ? [`needs ${foreign.join(', ')}`] : []),
-    ...(isPortable && newer(glibcOf(file), GLIBC)
-      ? [`needs glibc ${glibcOf(file)}, and ${GLIBC} is the oldest that must do`]
-      : []),
-    ...(fs.readFileSync(file).includes(root) ? ['holds the path of the folder that it was built in'] : []),
-  ]
-}
-
 /** What ptxas has said of the kernels of each source. */
 const logs = () =>
   fs
@@ -121,7 +92,9 @@ main('cuda', () => {
   const kernels = logs().flatMap(({ source, log }) => kernelsOf(source, log, demangle))
   fs.mkdirSync(out, { recursive: true })
   fs.writeFileSync(path.join(out, 'report.txt'), reportOf(kernels))
-  const problems = [...problemsOf(built, zig !== undefined), ...spillsOf(kernels)]
+  // without zig it runs on systems as new as this one
+  const rules = { exports: functions(), ...(zig ? {} : { oldest: glibcOf(built) }) }
+  const problems = [...problemsOf(built, platform, rules), ...spillsOf(kernels)]
   if (problems.length > 0) throw new Stop(`${path.relative(root, built)}:\n  ${problems.join('\n  ')}`)
 
   const placed = path.join(out, LIBRARY)

@@ -16,7 +16,7 @@ import sys
 import numpy as np
 
 import ops as op_table
-from library import BertkitError, Engine, Memory, Program
+from library import BertkitError, Engine, Memory, Program, open_engine
 from measure import ROOT
 from plan import Builder
 
@@ -110,17 +110,18 @@ def end_in_flight(library: str) -> str | None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--library", required=True)
+    parser.add_argument("--library", dest="file", metavar="FILE", required=True)
     parser.add_argument("--leave", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.leave:
-        leave_in_flight(options.library)
-    ops, engine = op_table.load(ROOT / "native" / "ops.def"), Engine(options.library)
+        leave_in_flight(options.file)
+    ops = op_table.load(ROOT / "native" / "ops.def")
+    engine = open_engine(options.file, ops)
     gather, failed = Gather(engine, ops), 0
     for name, call in (
         ("refused data", lambda: refused_data(engine, gather)),
         ("no memory", lambda: no_memory(engine, gather)),
-        ("an end in flight", lambda: end_in_flight(options.library)),
+        ("an end in flight", lambda: end_in_flight(options.file)),
     ):
         problem = call()
         failed += problem is not None

@@ -19,7 +19,7 @@ import ops as op_table
 from attention import attention
 from compare import floats
 from kernels import Kernel, Maker
-from library import BertkitError, Engine
+from library import BertkitError, Engine, open_engine
 from measure import ROOT, Prepared, Results, Torch, median_seconds, table
 from plan import SIZES
 from recording import Recording
@@ -194,7 +194,7 @@ def run_peers(options, torch, results) -> bool:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--library")
+    parser.add_argument("--library", dest="file", metavar="FILE")
     parser.add_argument("--part", choices=["kernels", "steps", "peers", "table"], required=True)
     parser.add_argument("--json", type=Path, help="results are added to this file")
     parser.add_argument("--sessions", nargs="*", type=Path, default=[])
@@ -216,11 +216,7 @@ def main() -> int:
     if options.part == "peers":
         return 0 if torch and run_peers(options, torch, Results(None, options.json)) else 2
     ops = op_table.load(ROOT / "native" / "ops.def")
-    try:
-        engine = Engine(options.library)
-    except (BertkitError, OSError) as error:
-        print(f"cannot open {options.library}: {error}")
-        return 2
+    engine = open_engine(options.file, ops)
     results = Results(engine, options.json)
     run = run_kernels if options.part == "kernels" else run_steps
     return 0 if run(engine, ops, options, torch, results) else 1

@@ -20,7 +20,7 @@ import numpy as np
 
 import ops as op_table
 from compare import ONE, WHOLE, difference, floats
-from library import BertkitError, Engine, Memory, Program
+from library import BertkitError, Engine, Memory, Program, open_engine
 from plan import SIZES, Plan
 from recording import Case, Recording
 
@@ -191,7 +191,7 @@ class Verifier:
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--library", required=True)
+    parser.add_argument("--library", dest="file", metavar="FILE", required=True)
     parser.add_argument("--only", default="", help="ops, or parts of names, with commas between them")
     parser.add_argument("--every", type=int, default=1, help="each n-th case only")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no case after this long")
@@ -224,14 +224,7 @@ def groups_of(ops, recordings) -> list:
 def main() -> int:
     options = parse()
     ops = op_table.load(ROOT / "native" / "ops.def")
-    try:
-        engine = Engine(options.library)
-    except (BertkitError, OSError) as error:
-        print(f"cannot open {options.library}: {error}")
-        return 2
-    if engine.hash != ops.hash:
-        print(f"{options.library} was built from another native/ops.def")
-        return 2
+    engine = open_engine(options.file, ops)
     print(json.dumps(engine.describe()))
     recordings = [Recording(folder) for folder in options.folders]
     verifier = Verifier(engine, ops, timed=not options.once, again=not options.once)

@@ -84,6 +84,19 @@ class Engine:
         self.c.bk_close(self.handle)
 
 
+def open_engine(file: str, ops) -> Engine:
+    """For programs: the library of these ops, or a sentence and the end with exit status 2."""
+    try:
+        engine = Engine(file)
+    except (BertkitError, OSError) as error:
+        print(f"cannot open {file}: {error}")
+        raise SystemExit(2) from None
+    if engine.hash != ops.hash:
+        print(f"{file} was built from another native/ops.def")
+        raise SystemExit(2)
+    return engine
+
+
 class Memory:
     def __init__(self, engine: Engine):
         self.engine, self.sizes = engine, {}

@@ -42,7 +42,7 @@ __global__ void check_kernel(Product<T> p, bool along_a, bool along_b, int depth
     sum += a * b, size += fabs(a * b);
   }
   float got[1];
-  c.load(i, j, got);
+  c.get(i, j, got);
   const double bound = 2 * (depth + 1) * 5.96e-8 * size + rounding * fabs(sum);
   atomicMax(worst, (unsigned long long)(1e6 * fabs(got[0] - sum) / bound));
 }
@@ -171,7 +171,7 @@ void backward(int rows, int N, int K, ElementType to) {
     float* dbias = bench.template filled<float>((int64_t)N * s, 5);
     printf("%s weight gradient %d x %d x %d, %d splits%s\n", name, N, K, rows, s, s > 1 ? ", which remain to be added" : "");
     const Gradient dw = {(float*)bench.c, s > 1 ? (float*)bench.c : nullptr, (int64_t)N * K}, sums = {dbias, s > 1 ? dbias : nullptr, N};
-    bench.all(Gradients<sizeof(T) == 2>{dw, sizeof(T) == 2 ? sums : Gradient{nullptr, nullptr, N}, bench.state, false}, s == 1);
+    bench.all(ParameterGradients<sizeof(T) == 2>{dw, sizeof(T) == 2 ? sums : Gradient{nullptr, nullptr, N}, bench.state, false}, s == 1);
     cudaFree(dbias);
     if (splits == 1) break;
   }

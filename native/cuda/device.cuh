@@ -1,6 +1,8 @@
-// What kernels of every family use: elements of either type, sums over a warp and a block, a block's dynamic shared memory. This file and
-// tensor_core.cuh are the only ones that know of BK_CUDA_EMULATED, the build whose kernels run on the CPU (test/native/cuda).
+// What kernels of every family use: elements of either type, sums over a warp and a block, a block's dynamic shared memory. BK_CUDA_EMULATED
+// is the build whose kernels run on the CPU (test/native/cuda); only what has instructions of the device's in it knows of it.
 #pragma once
+#include <math.h>
+
 #include "kernel.cuh"
 
 namespace bk {
@@ -82,8 +84,9 @@ __device__ __forceinline__ int opaque(int x) {
   return x;
 }
 
-/** Sums in the same order on every lane, which all get the sum. All lanes of the warp take part. */
-__device__ __forceinline__ float warp_sum(float x) {
+/** Sums of float32 or float64 in the same order on every lane, which all get the sum. All lanes of the warp take part. */
+template <class T>
+__device__ __forceinline__ T warp_sum(T x) {
 #pragma unroll
   for (int offset = kWarp / 2; offset > 0; offset /= 2) x += __shfl_xor_sync(0xffffffffu, x, offset);
   return x;
@@ -94,16 +97,25 @@ __device__ __forceinline__ float warp_max(float x) {
   return x;
 }
 
-/** The sum over a block of whole warps, at most 1024 threads, which all get it. All threads take part; may be called again at once. */
-__device__ __forceinline__ float block_sum(float x) {
-  __shared__ float sums[kWarp];
+/**
+ * What each warp of a block has of its own: lane i of every warp gets that of warp i, and `rest` where there is none. For a block of whole
+ * warps, at most 1024 threads, which all take part; may be called again at once.
+ */
+template <class T>
+__device__ __forceinline__ T exchange_warps(T of_warp, T rest) {
+  __shared__ T all[kWarp];
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  x = warp_sum(x);
-  __syncthreads();  // the sums of a call before this one have been read
-  if (lane == 0) sums[warp] = x;
+  __syncthreads();  // those of a call before this one have been read
+  if (lane == 0) all[warp] = of_warp;
   __syncthreads();
-  return warp_sum(lane < (int)blockDim.x / kWarp ? sums[lane] : 0.0f);
+  return lane < (int)blockDim.x / kWarp ? all[lane] : rest;
 }
+/** Over a block, see exchange_warps; all threads get the result. */
+template <class T>
+__device__ __forceinline__ T block_sum(T x) {
+  return warp_sum(exchange_warps(warp_sum(x), T(0)));
+}
+__device__ __forceinline__ float block_max(float x) { return warp_max(exchange_warps(warp_max(x), -INFINITY)); }
 
 /** The dynamic shared memory of the block, 128-byte aligned. */
 __device__ __forceinline__ char* dynamic_shared() {

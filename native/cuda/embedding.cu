@@ -1,4 +1,5 @@
 // embedding: y = word[ids] + type[type_ids] + position[position_ids], in that order of addition (Transformers' BertEmbeddings).
+#include "linear_int8.cuh"
 #include "vector.cuh"
 
 namespace bk {
@@ -78,9 +79,6 @@ Status embedding(Launch& launch, Operands c) {
   return kOk;
 }
 
-/** Rows of a panel of an int8 weight (linear_int8 in ../ops.def); a word of it holds four columns of a row. */
-constexpr int kPanelRows = 16;
-
 /** A warp takes a row, a lane the four columns of a word at a time. */
 template <bool kFours>
 __global__ void __launch_bounds__(kEmbeddingRows* kWarp)
@@ -90,10 +88,10 @@ __global__ void __launch_bounds__(kEmbeddingRows* kWarp)
   if (row >= *rows) return;
   const auto at = index.at(row);
   const float *t = type + at.type * H, *p = position + at.position * H, s = scale[at.word];
-  const int32_t* words = word + at.word / kPanelRows * kPanelRows * ceil_div(H, 4) + at.word % kPanelRows;
+  const int32_t* words = word + int8_word((int)at.word, 0, H);
 #pragma unroll 4
   for (int column = threadIdx.x % kWarp * 4; column < H; column += kWarp * 4) {
-    const uint32_t four = (uint32_t)words[(int64_t)(column / 4) * kPanelRows];
+    const uint32_t four = (uint32_t)words[(int64_t)(column / 4) * kInt8Panel];
     float* to = y + (int64_t)row * H + column;
     float v[4];
 #pragma unroll
@@ -118,9 +116,9 @@ Status embedding_int8(Launch& launch, Operands c) {
   const float *scale = c.f32(), *type = c.f32(), *position = c.f32();
   float* y = c.f32();
   const Rows rows = c.rows();
-  const int H = c.dim(), V = c.dim(), Y = c.dim(), P = c.dim();
-  const int64_t words = c.dim(), needed = round_up(V, kPanelRows) * ceil_div(H, 4);
-  if (words < needed) return {"word", 0, words, needed, INT64_MAX};
+  const int H = c.dim(), V = c.dim(), Y = c.dim(), P = c.dim(), words = c.dim();
+  const Status s = check_int8("word", V, H, words);
+  if (s.where) return s;
   const EmbeddingIds index = EmbeddingIds::of(launch, ids, type_ids, position_ids, V, Y, P);
   launch(H % 4 == 0 ? embedding_int8_kernel<true> : embedding_int8_kernel<false>, dim3(ceil_div(rows.capacity, kEmbeddingRows)), dim3(kEmbeddingRows * kWarp),
          0, index, word, scale, type, position, y, rows.count, H);

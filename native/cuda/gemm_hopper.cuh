@@ -58,7 +58,7 @@ struct Ring {
 
 /** One thread: has the tiles of all parts of this block copied, as stages become free. */
 template <class Shape, bool kAlongA, bool kAlongB>
-__device__ void produce(const TensorMap* map_a, const TensorMap* map_b, const Parts<Shape>& parts, const HopperBlock<Shape>& block, int rank) {
+__device__ void produce(const TensorMap* map_a, const TensorMap* map_b, const PartsOfC<Shape>& parts, const HopperBlock<Shape>& block, int rank) {
   constexpr int kShare = Shape::kColumns / Shape::kCluster;  // columns of B that this block copies, for all of the cluster
   constexpr uint16_t kAll = (1 << Shape::kCluster) - 1;
   Ring<Shape::kStages> ring;
@@ -66,7 +66,7 @@ __device__ void produce(const TensorMap* map_a, const TensorMap* map_b, const Pa
     const Part part = parts[index];
     const int row = part.row + rank * Shape::kBlockRows;
     int k = part.begin;
-    for (int left = Parts<Shape>::stages(part); left > 0; left--, k += Shape::kDepth) {
+    for (int left = PartsOfC<Shape>::stages(part); left > 0; left--, k += Shape::kDepth) {
       mbarrier_wait(block.empty + ring.stage, ring.parity ^ 1);
       Mbarrier* full = block.full + ring.stage;
       char* a = block.stages + ring.stage * Shape::kStageBytes;
@@ -150,7 +150,7 @@ __device__ __forceinline__ void finish_part(const float (&sums)[Shape::kSums], c
 
 /** Two warp groups: multiply what has come, part after part. */
 template <class Shape, bool kAlongA, bool kAlongB, class Epilogue>
-__device__ void consume(const Epilogue& epilogue, const Parts<Shape>& parts, const HopperBlock<Shape>& block, int rank) {
+__device__ void consume(const Epilogue& epilogue, const PartsOfC<Shape>& parts, const HopperBlock<Shape>& block, int rank) {
   const int thread = threadIdx.x - kWarpGroup, group = thread / kWarpGroup, warp = thread / kWarp;
   const int lane = threadIdx.x % kWarp;
   float* slab = (float*)(block.slabs + warp * Shape::kSlabBytes);
@@ -170,7 +170,7 @@ __device__ void consume(const Epilogue& epilogue, const Parts<Shape>& parts, con
     const bool sums_rows = Epilogue::kRowSums && part.column == 0;
     float sums[Shape::kSums] = {}, row_sums[4] = {};
     int last = -1, depth = part.end - part.begin;
-    for (int left = Parts<Shape>::stages(part); left > 0; left--, depth -= Shape::kDepth) {
+    for (int left = PartsOfC<Shape>::stages(part); left > 0; left--, depth -= Shape::kDepth) {
       char* stage = block.stages + ring.stage * Shape::kStageBytes;
       mbarrier_wait(block.full + ring.stage, ring.parity);
       if (!kAlongA && depth < Shape::kDepth) {
@@ -209,7 +209,7 @@ template <class Shape, bool kAlongA, bool kAlongB, class Epilogue>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
     gemm_hopper_kernel(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b, Product<bf16> p, Epilogue epilogue) {
 #if defined(BK_CUDA_EMULATED) || (defined(__CUDA_ARCH_FEAT_SM90_ALL))
-  const Parts<Shape> parts(p);
+  const PartsOfC<Shape> parts(p);
   const HopperBlock<Shape> block = HopperBlock<Shape>::make();
   const int rank = Shape::kCluster == 1 ? 0 : cluster_rank();
   if (threadIdx.x == 0) {

@@ -39,14 +39,14 @@ struct Activated {
         constexpr int V = sizeof values / sizeof values[0];
         if (bias) {
           float start[V];
-          load_elements(bias + column, start);
+          load(bias + column, start);
 #pragma unroll
           for (int i = 0; i < V; i++) values[i] += start[i];
         }
-        if (z.data) z.store(row, column, values);
+        if (z.data) z.put(row, column, values);
 #pragma unroll
         for (int i = 0; i < V; i++) values[i] = decltype(activation)::value(values[i]);
-        y.store(row, column, values);
+        y.put(row, column, values);
       });
     };
     if (act == kGelu && y.type == kBfloat16)

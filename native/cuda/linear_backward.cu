@@ -16,11 +16,11 @@ struct Added {
     slab.each([&](int row, int column, auto& values) {
       if (add) {
         float before[sizeof values / sizeof values[0]];
-        to.load(row, column, before);
+        to.get(row, column, before);
 #pragma unroll
         for (int i = 0; i < (int)(sizeof values / sizeof values[0]); i++) values[i] += before[i];
       }
-      to.store(row, column, values);
+      to.put(row, column, values);
     });
   }
 };
@@ -59,21 +59,21 @@ struct Gradient {
 #pragma unroll
     for (int i = 0; i < V; i++) sums[i] = values[i];
     if (parts) {
-      store_elements(parts + split * size + place, sums);
+      store(parts + split * size + place, sums);
       return;
     }
     if (add) {
       float before[V];
-      load_elements(to + place, before);
+      load(to + place, before);
 #pragma unroll
       for (int i = 0; i < V; i++) sums[i] += before[i];
     }
-    store_elements(to + place, sums);
+    store(to + place, sums);
   }
 };
 
 template <bool kRowSums_>
-struct Gradients {
+struct ParameterGradients {
   static constexpr bool kRowSums = kRowSums_;
   Gradient dw, dbias;
   const RunState* state;
@@ -99,15 +99,15 @@ __global__ void __launch_bounds__(256)
   const int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * V;
   const auto sum = [&](const Gradient& gradient, int64_t place, auto& sums) {
     constexpr int kCount = sizeof sums / sizeof sums[0];
-    if (add) load_elements(gradient.to + place, sums);
+    if (add) load(gradient.to + place, sums);
 #pragma unroll 4
     for (int s = 0; s < used; s++) {
       float part[kCount];
-      load_elements(gradient.parts + s * gradient.size + place, part);
+      load(gradient.parts + s * gradient.size + place, part);
 #pragma unroll
       for (int k = 0; k < kCount; k++) sums[k] += part[k];
     }
-    store_elements(gradient.to + place, sums);
+    store(gradient.to + place, sums);
   };
   if (i < dw.size) {
     float sums[V] = {};
@@ -154,7 +154,7 @@ void weight_gradients(Launch& launch, const Matrix& dy, const Matrix& x, const R
     Gradient of_w = {dw, nullptr, dw ? (int64_t)N * K : 0}, of_bias = {fused ? dbias : nullptr, nullptr, N};
     if (splits > 1 && dw) of_w.parts = launch.reserve<float>(splits * of_w.size);
     if (splits > 1 && fused) of_bias.parts = launch.reserve<float>(splits * of_bias.size);
-    launch_gemm<Shape, false, false>(launch, p, Gradients<kFuses>{of_w, of_bias, launch.state, accumulate});
+    launch_gemm<Shape, false, false>(launch, p, ParameterGradients<kFuses>{of_w, of_bias, launch.state, accumulate});
     if (splits == 1) return;
     const int64_t places = of_w.size + (fused ? N : 0);
     if (of_w.size % 4 == 0)

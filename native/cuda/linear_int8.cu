@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(256)
 struct Int8Shape {
   static constexpr int kRows = 64, kColumns = 64, kWarpRows = 32, kWarpColumns = 32, kThreads = 128, kStages = 3, kDepth = 128;
   static constexpr int kLefts = kWarpRows / 16, kRights = kWarpColumns / 8, kSlabPitch = kWarpColumns + 8;
-  typedef Tile<int8_t, kRows, true> X;
+  typedef OperandTile<int8_t, kRows, true> X;
   static constexpr int kPanels = kColumns / kInt8Panel, kPanelBytes = kDepth / 4 * kInt8Panel * 4, kStageBytes = X::kBytes + kPanels * kPanelBytes;
   static constexpr int kBytes = kStages * kStageBytes;
   static_assert(4 * 16 * kSlabPitch * 4 <= kStageBytes, "slabs take a stage");
@@ -83,11 +83,11 @@ struct Int8Epilogue {
       slab.each([&](int row, int column, auto& values) {
         constexpr int V = sizeof values / sizeof values[0];
         float scales[V], start[V] = {};
-        load_elements(scale + column, scales);
-        if (bias) load_elements(bias + column, start);
+        load(scale + column, scales);
+        if (bias) load(bias + column, start);
 #pragma unroll
         for (int i = 0; i < V; i++) values[i] = decltype(activation)::value(__fadd_rn(__fmul_rn(values[i], scales[i]), start[i]));
-        store_elements(y + (int64_t)row * slab.N + column, values);
+        store(y + (int64_t)row * slab.N + column, values);
       });
     });
   }

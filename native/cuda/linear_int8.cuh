@@ -21,9 +21,6 @@ inline Status check_int8(const char* where, int64_t N, int K, int64_t words) {
 
 /** Where the word of four k's of a row is. */
 __device__ __forceinline__ int64_t int8_word(int n, int k, int K) { return ((int64_t)(n / kInt8Panel) * int8_depth(K) + k / 4) * kInt8Panel + n % kInt8Panel; }
-/** An element of a row. */
-__device__ __forceinline__ int int8_at(const int32_t* w, int n, int k, int K) { return (int8_t)((uint32_t)w[int8_word(n, k, K)] >> k % 4 * 8); }
-
 /** How elements become whole multiples, from -127 to 127, of a scale. */
 struct Quantizer {
   float scale, inverse;

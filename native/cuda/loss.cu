@@ -47,17 +47,6 @@ struct LogSumExp {
   }
 };
 
-/** The greatest over a block of whole warps; all threads take part. */
-__device__ __forceinline__ float block_max(float x) {
-  __shared__ float most[kWarp];
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
-  x = warp_max(x);
-  __syncthreads();
-  if (lane == 0) most[warp] = x;
-  __syncthreads();
-  return warp_max(most[lane < (int)blockDim.x / kWarp ? lane : 0]);
-}
-
 /** Reads each row once. */
 template <int TEAM>
 __global__ void __launch_bounds__(kRowThreads)

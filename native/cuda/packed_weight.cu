@@ -7,11 +7,12 @@ namespace cuda {
 /** Each thread packs V elements of w, all from `V * threads of the grid` on in the same way. */
 template <int V, class T>
 __global__ void __launch_bounds__(256) pack_weight_kernel(const float* __restrict__ w, PackedTarget<T> target) {
-  struct alignas(V * sizeof(float)) Elements {
-    float at[V];
-  };
   const int64_t count = (int64_t)target.N * target.K, step = (int64_t)gridDim.x * blockDim.x * V;
-  for (int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * V; i < count; i += step) target.store(i, (*(const Elements*)(w + i)).at);
+  for (int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * V; i < count; i += step) {
+    float values[V];
+    load(w + i, values);
+    target.store(i, values);
+  }
 }
 
 Status pack_weight(Launch& launch, Operands c) {

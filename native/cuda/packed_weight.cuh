@@ -1,7 +1,7 @@
 // A packed weight: w [N, K] in the type of the products that read it, its rows a multiple of 16 bytes apart, so that they are copied to
 // shared memory as they are. Products for x w^T and for dy w read the same form; N and K are filled up to multiples of 8 with zeros.
 #pragma once
-#include "device.cuh"
+#include "vector.cuh"
 
 namespace bk {
 namespace cuda {
@@ -33,11 +33,6 @@ struct PackedTarget {
   /** V consecutive elements from index of w on, which are of one row: V divides K. With them the zeros that follow a row and the last one. */
   template <int V>
   __device__ __forceinline__ void store(int64_t index, const float (&values)[V]) const {
-    struct alignas(V * sizeof(T)) Elements {
-      T at[V];
-    } elements;
-#pragma unroll
-    for (int i = 0; i < V; i++) elements.at[i] = from_float<T>(values[i]);
     const int64_t pitch = packed_pitch(K);
     int64_t place = index;
     if (pitch != K || N % kPackedUnit != 0) {
@@ -47,8 +42,8 @@ struct PackedTarget {
       for (int row = n; row < rows; row++)
         for (int column = row == n ? k + V : k; column < end; column++) zero(row * pitch + column);
     }
-    if (forward) *(Elements*)(forward + place) = elements;
-    if (backward) *(Elements*)(backward + place) = elements;
+    if (forward) bk::cuda::store(forward + place, values);
+    if (backward) bk::cuda::store(backward + place, values);
   }
 
  private:

@@ -36,7 +36,7 @@ __global__ void __launch_bounds__(256)
       float four[4];
 #pragma unroll
       for (int j = 0; j < 8; j += 4) {
-        load_elements(source + j, four);
+        load(source + j, four);
 #pragma unroll
         for (int k = 0; k < 4; k++) values[j + k] = four[k];
       }
@@ -48,7 +48,7 @@ __global__ void __launch_bounds__(256)
 #pragma unroll
     for (int j = 0; j < 8; j += 4) {
       const float four[4] = {values[j], values[j + 1], values[j + 2], values[j + 3]};
-      store_elements(target + j, four);
+      store(target + j, four);
     }
   }
 }
@@ -100,20 +100,20 @@ struct Result {
   int64_t pitch;
 
   template <int V>
-  __device__ __forceinline__ void load(int row, int column, float (&values)[V]) const {
+  __device__ __forceinline__ void get(int row, int column, float (&values)[V]) const {
     const int64_t place = row * pitch + column;
     if (type == kBfloat16)
-      load_elements((const bf16*)data + place, values);
+      load((const bf16*)data + place, values);
     else
-      load_elements((const float*)data + place, values);
+      load((const float*)data + place, values);
   }
   template <int V>
-  __device__ __forceinline__ void store(int row, int column, const float (&values)[V]) const {
+  __device__ __forceinline__ void put(int row, int column, const float (&values)[V]) const {
     const int64_t place = row * pitch + column;
     if (type == kBfloat16)
-      store_elements((bf16*)data + place, values);
+      store((bf16*)data + place, values);
     else
-      store_elements((float*)data + place, values);
+      store((float*)data + place, values);
   }
 };
 

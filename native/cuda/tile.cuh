@@ -11,7 +11,7 @@ namespace bk {
 namespace cuda {
 
 template <class T_, int kLines_, bool kAlong_>
-struct Tile {
+struct OperandTile {
   typedef T_ T;
   static constexpr bool kAlong = kAlong_;  // the depth runs along rows
   static constexpr int kLines = kLines_, kDepth = 128 / sizeof(T), kChunk = 16 / sizeof(T);

@@ -191,6 +191,21 @@ export function gemm(open: Open): void {
         await backwardWeight(backend, new Product(random, index, types), N, K, rows, (index++ >> 1) % 8)
     })
 
+    // 0x7fffffff is what a GPU's arithmetic makes
+    it.each(TYPES)('gives NaN for a NaN of any bits: $type to $to', async (types) => {
+      const random = new Random(5)
+      const N = 9
+      for (const K of [1, 32, 33, 100])
+        for (const bits of [0x7fffffff, -1, 0x7fc00000, 0x7f800001, -0x7fffff]) {
+          const w = new Int32Array(Float32Array.from(random.reals(N * K)).buffer)
+          w[4 * K + random.below(K)] = bits
+          const operands = { x: random.reals(3 * K), w }
+          const attributes = { rows: Row.tokens, K, N, act: 'linear' } as const
+          const { y } = await runRecord(backend, { op: 'linear', operands, attributes, rows: { tokens: 3 }, ...types })
+          expect([...y].map(Number.isNaN)).toEqual(Array.from({ length: 3 * N }, (_, i) => i % N === 4))
+        }
+    })
+
     it('without a row writes nothing forward, zeros for a first gradient of the weight, and adds nothing later', async () => {
       const none = new Float64Array(0)
       const [K, N] = [5, 7]

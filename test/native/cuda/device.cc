@@ -18,7 +18,8 @@ struct Allocation {
 };
 
 constexpr size_t kPage = 4096;
-std::map<const char*, Allocation> allocations;
+// Never destroyed, here and in streams.cc: a process may end while a thread of its runs kernels.
+std::map<const char*, Allocation>& allocations = *new std::map<const char*, Allocation>;
 size_t allocated = 0;
 int shown = 0;
 

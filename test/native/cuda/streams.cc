@@ -34,9 +34,9 @@ struct CUevent_st {
 namespace cuda_emulation {
 namespace {
 
-CUstream_st default_stream;
-std::vector<CUstream_st*> capturing;  // origins
-std::map<const void*, int> shared_allowed;
+CUstream_st& default_stream = *new CUstream_st;
+std::vector<CUstream_st*>& capturing = *new std::vector<CUstream_st*>;  // origins
+std::map<const void*, int>& shared_allowed = *new std::map<const void*, int>;
 long launches = 0;
 bool in_host_function = false;
 
