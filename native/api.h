@@ -98,6 +98,11 @@ BK_EXPORT void* bk_allocate(size_t bytes);
 BK_EXPORT void bk_free(void*);
 /** From now on linear memory grows to at most this many bytes; what would need more is BK_MEMORY. */
 BK_EXPORT void bk_limit_memory(uint64_t bytes);
+/**
+ * Whether products take strips of more rows, before the engine is opened: faster where WebAssembly is compiled in the order of its code,
+ * slower where not. No bit of a result depends on it.
+ */
+BK_EXPORT void bk_tall_strips(int tall);
 /** Where this range of an arena lies, to be read or written in place until the next reserve or release of any arena; null if outside. */
 BK_EXPORT void* bk_memory_at(const bk_memory*, int arena, uint64_t offset, uint64_t bytes);
 /**

@@ -161,7 +161,7 @@ struct Head {
   /** scores[m x Lp] of queries q0 .. q0 + m, unscaled; `strip` is scratch for the packed queries. */
   void scores(int64_t q0, int64_t m, const Packed* key_panels, Packed* strip, float* out) const {
     pack_a<F>(queries(q0), m, s.D, strip);
-    multiply_packed<F>(round_up(m, F::MR), Lp, s.D, strip, key_panels, {out, Lp, kFloat32}, false);
+    multiply_packed<F>(m, Lp, s.D, strip, key_panels, {out, Lp, kFloat32}, false);
   }
 
   /** Scales row i and hides what it may not see behind -inf, padding columns too. Whether it sees anything at all. */

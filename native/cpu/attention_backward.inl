@@ -62,7 +62,7 @@ static Status attend_backward(Run& run, const Sequences<T>& s, const T* dcontext
       const Matrix gradient = {dO, H, 1, h.elements};
       h.scores(q0, m, keys_t, strip, P);
       pack_a<F>(gradient, m, D, strip);
-      multiply_packed<F>(round_up(m, F::MR), h.Lp, D, strip, values_t, {dS, h.Lp, kFloat32}, false);
+      multiply_packed<F>(m, h.Lp, D, strip, values_t, {dS, h.Lp, kFloat32}, false);
       for (int64_t i = 0; i < m; i++) {
         float *probs = P + i * h.Lp, *d = dS + i * h.Lp;
         h.mask(probs, q0 + i);

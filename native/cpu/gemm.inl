@@ -1,6 +1,6 @@
 // C = A B, packed and blocked (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008).
 //
-// A (M x K) is packed into strips of MR rows, B (K x N) into panels of NR columns, both K-major and zero-padded, so one micro-kernel
+// A (M x K) is packed into strips of at most MR rows, B (K x N) into panels of NR columns, zero-padded, both K-major, so one micro-kernel
 // serves every shape and transposition and an element's sum always runs over k in the same order: first within blocks of KC, then the
 // blocks in turn. Nothing about a row depends on the rows beside it. The driver here is one for every format F of packed elements:
 // Float32 (gemm_float32.inl), Pairs (gemm_bfloat16.inl), Tiles (gemm_amx.inl).
@@ -31,13 +31,27 @@ BK_INLINE int64_t padded(int64_t k) {
   return round_up(k, F::KU);
 }
 
-/** All strips of an m x kc block, MR rows each; the result has round_up(m, MR) * padded(kc) elements. */
+/**
+ * Rows of the strip that begins at row i of m: MR (or TALL); but the last two strips share what is left evenly, because few rows take
+ * the time of many, unless those few are PAIRED. Blocks of MC rows begin with a strip.
+ */
+template <class F>
+BK_INLINE int64_t strip_rows(int64_t i, int64_t m) {
+  static_assert(F::MC % F::MR == 0 && F::MC % F::TALL == 0, "a strip would lie in two blocks");
+  const int64_t left = m - i, most = F::tall() ? F::TALL : F::MR;
+  const bool shared = left > most && left < 2 * most && (i + most) % F::MC != 0 && F::packed_rows(left - most) < F::MR;
+  return shared && (F::PAIRED == 0 || F::tall()) ? ceil_div(left, 2) : smaller(most, left);
+}
+
+/** All strips of an m x kc block; the result has at most round_up(m, MR) * padded(kc) elements, that of row i begins at i * padded(kc). */
 template <class F>
 static void pack_a(const Matrix& a, int64_t m, int64_t kc, typename F::Packed* out) {
   with_elements(a, [&](auto source, const auto* data) {
     typedef decltype(source) Source;
-    for (int64_t i = 0; i < m; i += F::MR)
-      F::template pack_strip<Source>(data + i * a.row, a.row, a.column, smaller(F::MR, m - i), kc, out + i * padded<F>(kc));
+    for (int64_t i = 0, rows; i < m; i += rows) {
+      rows = strip_rows<F>(i, m);
+      F::template pack_strip<Source>(data + i * a.row, a.row, a.column, rows, kc, out + i * padded<F>(kc));
+    }
   });
 }
 
@@ -104,40 +118,70 @@ struct Partial {
   bool first, last;
 };
 
-/**
- * start + A B, m x n, from strips of A (`strip(i)`: that of rows i .. i + MR) and packed panels of B, on the calling thread; or, of a
- * `partial` product, the sum up to this block of K. epilogue(tile, stride, i, rows, j, columns) takes each finished tile while it is in the L1; i and j count
- * from (i0, j0), also where `start` is read.
- */
-template <class F, class StripAt, class Epilogue>
-static inline void multiply_block(int64_t i0, int64_t j0, int64_t m, int64_t n, int64_t kc, const StripAt& strip, const typename F::Packed* b,
-                                  const Rows& start, Partial partial, const Epilogue& epilogue) {
-  constexpr int MR = F::MR, NR = F::NR;
-  int64_t tiles = 0;
-  for (int64_t j = 0; j < n; j += NR) {
-    const int64_t columns = smaller(NR, n - j);
-    for (int64_t i = 0; i < m; i += MR, tiles++) {
-      const int64_t rows = smaller(MR, m - i);
-      float* tile = partial.first && partial.last ? nullptr : partial.tiles + tiles * (MR * NR);
-      const bool whole = rows == MR && columns == NR;
-      alignas(64) float edge[MR * NR];
+/** multiply_block's strips of rows first .. last of m, P panels at a time, of columns begin .. n. `any`: of any height, else mostly MR. */
+template <class F, int P, bool any, class StripAt, class Epilogue>
+static inline __attribute__((always_inline)) void multiply_strips(int64_t first, int64_t last, int64_t begin, int64_t i0, int64_t j0, int64_t m, int64_t n,
+                                                                  int64_t kc, const StripAt& strip, const typename F::Packed* b, const Rows& start,
+                                                                  Partial partial, const Epilogue& epilogue) {
+  constexpr int NR = F::NR, TALL = F::TALL;
+  constexpr int64_t width = P * NR;
+  constexpr bool low = !any && F::PAIRED > 0;  // MR rows, the last ones filled up
+  for (int64_t j = begin; j < n; j += width) {
+    const int64_t columns = smaller(width, n - j);
+    for (int64_t i = first, rows; i < last; i += rows) {
+      rows = low ? smaller(F::MR, m - i) : strip_rows<F>(i, m);
+      float* tile = partial.first && partial.last ? nullptr : partial.tiles + (j * ceil_div(m, F::MR) + ceil_div(i, F::MR) * NR) * TALL;
+      const bool whole = columns == width && rows == (low ? F::MR : F::packed_rows(rows));
+      alignas(64) float edge[TALL * NR];
       const float* from = tile;
-      int64_t ldfrom = NR;
+      int64_t ldfrom = width;
       if (partial.first) {
         from = nullptr;
         if (start.data && whole && start.type == kFloat32) {
           from = (const float*)start.at(i0 + i, j0 + j);
           ldfrom = start.stride;
         } else if (start.data) {
-          load_tile(start, i0 + i, j0 + j, rows, columns, edge, NR);
+          load_tile(start, i0 + i, j0 + j, rows, columns, edge, width);
           from = edge;
         }
       }
       float* place = whole ? epilogue.place(i0 + i, j0 + j) : nullptr;
       float* to = !partial.last ? tile : place ? place : edge;
-      F::micro_kernel(kc, strip(i), b + j * padded<F>(kc), from, ldfrom, to, to == place ? epilogue.to.stride : NR);
-      if (partial.last && !place) epilogue(edge, NR, i0 + i, rows, j0 + j, columns);
+      F::template micro_kernel<P, any>(rows, kc, strip(i), b + j * padded<F>(kc), from, ldfrom, to, to == place ? epilogue.to.stride : width);
+      if (partial.last && !place) epilogue(edge, width, i0 + i, rows, j0 + j, columns);
     }
+  }
+}
+
+/**
+ * The same for strips of any height, pairs of panels first where they are PAIRED. Not inlined: in a larger function WebAssembly's
+ * compilers make the kernel of whole strips slower.
+ */
+template <class F, class StripAt, class Epilogue>
+static __attribute__((noinline)) void multiply_any_strips(int64_t first, int64_t i0, int64_t j0, int64_t m, int64_t n, int64_t kc, const StripAt& strip,
+                                                          const typename F::Packed* b, const Rows& start, Partial partial, const Epilogue& epilogue) {
+  int64_t done = 0;
+  if (m - first <= F::PAIRED) {
+    done = round_up(n, F::NR) / (2 * F::NR) * (2 * F::NR);
+    multiply_strips<F, 2, true>(first, m, 0, i0, j0, m, smaller(done, n), kc, strip, b, start, partial, epilogue);
+  }
+  multiply_strips<F, 1, true>(first, m, done, i0, j0, m, n, kc, strip, b, start, partial, epilogue);
+}
+
+/**
+ * start + A B, m x n, from strips of A (`strip(i)`: that of row i) and packed panels of B, on the calling thread; or, of a `partial`
+ * product, the sum up to this block of K. epilogue(tile, stride, i, rows, j, columns) takes each finished tile while it is in the L1; i
+ * and j count from (i0, j0), also where `start` is read.
+ */
+template <class F, class StripAt, class Epilogue>
+static inline void multiply_block(int64_t i0, int64_t j0, int64_t m, int64_t n, int64_t kc, const StripAt& strip, const typename F::Packed* b,
+                                  const Rows& start, Partial partial, const Epilogue& epilogue) {
+  if constexpr (F::PAIRED == 0) {
+    multiply_strips<F, 1, false>(0, m, 0, i0, j0, m, n, kc, strip, b, start, partial, epilogue);
+  } else {
+    const int64_t over = m % F::MR, whole = F::tall() ? 0 : over <= F::PAIRED ? m - over : m;
+    if (whole > 0) multiply_strips<F, 1, false>(0, whole, 0, i0, j0, m, n, kc, strip, b, start, partial, epilogue);
+    if (whole < m) multiply_any_strips<F>(whole, i0, j0, m, n, kc, strip, b, start, partial, epilogue);
   }
 }
 
@@ -148,15 +192,15 @@ static inline void multiply_packed(int64_t m, int64_t n, int64_t kc, const typen
   multiply_block<F>(0, 0, m, n, kc, strip, b, {add ? c.data : nullptr, c.stride, c.type}, {nullptr, true, true}, Store{c});
 }
 
-/** Columns of C that a task takes: enough tasks for a fair share each, and a block of C (MC x columns) that stays in the L2. */
+/** Columns of C that a task takes: enough tasks for a fair share each, whole pairs of panels, and a block of C (MC x columns) that stays in the L2. */
 template <class F>
 static int64_t task_columns(int64_t m, int64_t n) {
   const int64_t wanted = larger(1, 48 / ceil_div(m, F::MC));
-  return smaller(round_up(256, F::NR), larger(2 * F::NR, round_up(ceil_div(n, wanted), F::NR)));
+  return smaller(round_up(256, F::NR), larger(2 * F::NR, round_up(ceil_div(n, wanted), F::PAIRED ? 2 * F::NR : F::NR)));
 }
 
 template <class F>
-constexpr int64_t kTaskTiles = round_up(F::MC, F::MR) * round_up(256, F::NR);
+constexpr int64_t kTaskTiles = round_up(256, F::NR) * (F::MC / F::MR) * (F::TALL);
 
 /** Shared: packed A, and B unless it is `packed` before, and the sums of A's rows over each block of K. Per thread: the tiles of a task, and a panel of B. */
 static Scratch gemm_scratch(ElementType type, int64_t m, int64_t n, int64_t k, bool packed = false) {
@@ -200,16 +244,17 @@ static void gemm(Run& run, int64_t M, int64_t N, int64_t K, const Matrix& a, con
   if (packed) panels = (Packed*)packed;
   const bool rows_are_strips = reads_rows<F>(a, K);
   const int64_t strips_from = rows_are_strips ? M / MR * MR : 0;  // the first row that is packed
-  const int64_t lines = 8 * MR * NR, slices_a = ceil_div(M - strips_from, lines), slices = slices_a + (packs ? ceil_div(N, lines) : 0);
+  constexpr int64_t lines = 8 * MR * NR, lines_a = round_up(lines, MC);
+  const int64_t slices_a = ceil_div(M - strips_from, lines_a), slices = slices_a + (packs ? ceil_div(N, lines) : 0);
   parallel(run, depth * slices, [&](int index, int) {
     const int64_t k = (index / slices) * KC, slice = index % slices, kc = smaller(KC, K - k);
     if (slice < slices_a) {
-      const int64_t i = strips_from + slice * lines, m = smaller(lines, M - i);
+      const int64_t i = strips_from + slice * lines_a, m = smaller(lines_a, M - i);
       Packed* out = strips + k * height + i * padded<F>(kc);
       pack_a<F>(a.from(i, k), m, kc, out);
       if constexpr (sizeof(Packed) == 4)
         if (row_sums.sums)
-          for (int64_t s = 0; s < m; s += MR) F::sum_strip(out + s * kc, kc, parts + k / KC * height + i + s);
+          for (int64_t s = 0; s < m; s += strip_rows<F>(s, m)) F::sum_strip(strip_rows<F>(s, m), out + s * kc, kc, parts + k / KC * height + i + s);
     } else {
       const int64_t j = (slice - slices_a) * lines;
       pack_b<F>(b.from(k, j), kc, smaller(lines, N - j), panels + k * width + j * padded<F>(kc));

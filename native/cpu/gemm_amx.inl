@@ -30,6 +30,9 @@ struct PlainTiles {
 struct Tiles {
   static constexpr int MR = 32, NR = 32, KU = 32;
   static constexpr int64_t KC = 512, MC = 128;
+  static constexpr int TALL = MR, PAIRED = 0;
+  static constexpr bool tall() { return false; }
+  static constexpr int64_t packed_rows(int64_t) { return MR; }
   typedef bf16 Packed;
   /** MR rows of A, `row` elements apart, whose blocks of 32 k's are `block` apart. A tile is loaded row by row: rows need no packing. */
   struct Strip {
@@ -55,7 +58,7 @@ struct Tiles {
             const Words::T* lines[4];
             for (int q = 0; q < 4; q++) lines[q] = (const Words::T*)pairs + (p + q) * MR + i;
             float turned[16];
-            interleave<Words, 4>(lines, 4, turned);
+            interleave<Words, 4>(lines, 4, 4, turned);
             for (int q = 0; q < 4; q++) memcpy(out + (i + q) * KU + 2 * p, turned + 4 * q, 16);
           }
         continue;
@@ -82,7 +85,8 @@ struct Tiles {
     memset((word*)out + pairs * NR, 0, (size_t)(round_up(kc, KU) / 2 - pairs) * NR * 4);
   }
 
-  static inline void micro_kernel(int64_t kc, Strip a, const bf16* b, const float* from, int64_t ldfrom, float* to, int64_t ldto) {
+  template <int P, bool few>
+  static inline void micro_kernel(int64_t, int64_t kc, Strip a, const bf16* b, const float* from, int64_t ldfrom, float* to, int64_t ldto) {
     const int64_t blocks = ceil_div(kc, KU);
 #if defined(BK_ISA_AMX)
     // the intrinsics do not say that they read memory: what was stored before must not be moved past them

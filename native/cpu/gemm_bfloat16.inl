@@ -26,7 +26,7 @@ static void pack_pairs(const typename Source::T* from, int64_t stride, int64_t s
         for (int64_t j = count / 4 * 4; j < count; j++) put((bf16*)halves[i] + j, Source::one(line + j));
         lines[i] = (const Words::T*)halves[i];
       }
-      interleave<Words, COUNT>(lines, count / 2, (float*)(out + k / 2 * COUNT));
+      interleave<Words, COUNT>(lines, count / 2, COUNT, (float*)(out + k / 2 * COUNT));
     }
   } else {
     for (int64_t k = 0; k < even; k += 2) {
@@ -61,6 +61,9 @@ static void pack_pairs(const typename Source::T* from, int64_t stride, int64_t s
 struct Pairs {
   static constexpr int MR = Float32::MR, NV = Float32::NV, NR = Float32::NR, KU = 2;
   static constexpr int64_t KC = 2 * Float32::KC, MC = Float32::MC;
+  static constexpr int TALL = MR, PAIRED = 0;
+  static constexpr bool tall() { return false; }
+  static constexpr int64_t packed_rows(int64_t) { return MR; }
   typedef bf16 Packed;
   typedef const bf16* Strip;
   static Strip strip(const bf16* packed) { return packed; }
@@ -74,7 +77,8 @@ struct Pairs {
     pack_pairs<NR, Source>(from, stride, step, n, kc, (word*)out);
   }
 
-  static inline __attribute__((always_inline)) void micro_kernel(int64_t kc, Strip a, const bf16* b, const float* from, int64_t ldfrom, float* to,
+  template <int P, bool few>
+  static inline __attribute__((always_inline)) void micro_kernel(int64_t, int64_t kc, Strip a, const bf16* b, const float* from, int64_t ldfrom, float* to,
                                                                  int64_t ldto) {
     f32 sum[MR][NV] = {};
 #pragma GCC unroll 16

@@ -31,6 +31,10 @@ enum ArenaId {
 /** What a record's activations are: an attribute of kind `t` in ops.def. */
 enum ElementType { kFloat32 = 0, kBfloat16 = 1 };
 
+#if defined(__wasm__)
+extern bool tall_strips;  // bk_tall_strips
+#endif
+
 struct Run;
 typedef void (*Task)(void* argument, int index, int thread);
 

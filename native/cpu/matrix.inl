@@ -89,11 +89,11 @@ static inline void with_elements(const Matrix& m, Body&& body) {
 }
 
 /**
- * out[k * COUNT + i] = lines[i][k]: 4 x 4 transposes. Where COUNT is no multiple of 4, the last store of each k runs into the next
- * k's place, which is written after it; so the very last k is left to the plain loop.
+ * out[k * width + i] = lines[i][k]: 4 x 4 transposes. Where COUNT is no multiple of 4, width must be COUNT: the last store of each k
+ * runs into the next k's place, which is written after it; so the very last k is left to the plain loop.
  */
 template <class Source, int COUNT>
-BK_INLINE void interleave(const typename Source::T* const (&lines)[COUNT], int64_t kc, float* out) {
+BK_INLINE void interleave(const typename Source::T* const (&lines)[COUNT], int64_t kc, int64_t width, float* out) {
   constexpr int groups = (COUNT + 3) / 4;
   int64_t k = 0;
   for (const int64_t end = COUNT % 4 ? kc - 1 : kc; k + 4 <= end; k += 4) {
@@ -113,8 +113,8 @@ BK_INLINE void interleave(const typename Source::T* const (&lines)[COUNT], int64
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++)
 #pragma GCC unroll 8
-      for (int g = 0; g < groups; g++) *(f32x4_unaligned*)(out + (k + j) * COUNT + 4 * g) = columns[g][j];
+      for (int g = 0; g < groups; g++) *(f32x4_unaligned*)(out + (k + j) * width + 4 * g) = columns[g][j];
   }
-  for (float* to = out + k * COUNT; k < kc; k++, to += COUNT)
+  for (float* to = out + k * width; k < kc; k++, to += width)
     for (int i = 0; i < COUNT; i++) to[i] = Source::one(lines[i] + k);
 }

@@ -242,26 +242,24 @@ BK_INLINE i32 dot_part(i32 sum, Part w, int32_t x) {
 #endif
 
 /** N consecutive floats, each to be multiplied with whole vectors. */
+template <int N, bool whole_vectors = N >= W>
+struct Multipliers {
+  typedef float T __attribute__((may_alias));  // pairs of bfloat16 too
+  const T* p;
+  __attribute__((always_inline)) explicit Multipliers(const float* from) : p(from) {}
+  __attribute__((always_inline)) f32 operator[](size_t i) const { return set1(p[i]); }
+};
 #if defined(__aarch64__) && BK_GENERIC_WIDTH == 4
 // NEON multiplies by a lane: N floats take N / 4 registers, where N copies of them would push sums out to the stack
 template <int N>
-struct Multipliers {
+struct Multipliers<N, true> {
   f32 v[(N + W - 1) / W];
-  static_assert(N >= W, "the last vector would begin before the first float");
   static constexpr int start(int i) { return i / W * W + W <= N ? i / W * W : N - W; }
   __attribute__((always_inline)) explicit Multipliers(const float* p) {
 #pragma GCC unroll 8
     for (int i = 0; i < N; i += W) v[i / W] = load(p + start(i));
   }
   __attribute__((always_inline)) f32 operator[](int i) const { return set1(v[i / W][i - start(i)]); }
-};
-#else
-template <int N>
-struct Multipliers {
-  typedef float T __attribute__((may_alias));  // pairs of bfloat16 too
-  const T* p;
-  __attribute__((always_inline)) explicit Multipliers(const float* from) : p(from) {}
-  __attribute__((always_inline)) f32 operator[](int i) const { return set1(p[i]); }
 };
 #endif
 

@@ -1,9 +1,12 @@
 // One binary, one instruction set: which binary a runtime takes is decided outside, by what it validates.
+#include "../api.h"
 #include "../runtime/cpu.h"
 
 #include "../runtime/text.h"
 
 namespace bk {
+
+bool tall_strips = false;
 
 int cpu_tables(const KernelTable* tables[kMaxIsas]) {
 #if defined(__wasm_relaxed_simd__)
@@ -21,3 +24,5 @@ void cpu_name(char* name, size_t capacity) { write_text(name, capacity, "WebAsse
 int cpu_count() { return 1; }
 
 }  // namespace bk
+
+void bk_tall_strips(int tall) { bk::tall_strips = tall != 0; }

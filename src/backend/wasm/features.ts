@@ -44,6 +44,12 @@ export function wasmFeatures(): WasmFeatures {
   }
 }
 
+/**
+ * Whether the engine compiles WebAssembly in the order of its code, as V8 has since 2025 (Turboshaft; Node 24 does, 22 does not). It cannot
+ * be asked: Float16Array came to every engine at that time.
+ */
+export const compilesInOrder = (): boolean => 'Float16Array' in globalThis
+
 /** `npm run build:wasm` makes one of each. */
 export type WasmBinary = 'bertkit' | 'bertkit-threads' | 'bertkit-relaxed' | 'bertkit-relaxed-threads'
 

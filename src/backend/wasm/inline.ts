@@ -24,6 +24,8 @@ export interface InlineOptions {
   readonly turns?: boolean
   /** Threads for a binary that has them; without, it runs with one. */
   readonly threads?: WasmThreads
+  /** See bk_tall_strips; by default where they are faster. */
+  readonly tallStrips?: boolean
 }
 
 /** Of an edge worker of 128 MB, what its program and its data leave. */
@@ -59,11 +61,11 @@ class InlineEngine {
   /** Undefined once closed. */
   #current: EngineInstance | undefined
 
-  constructor(module: WasmModule, { memoryLimit = defaultMemoryLimit(), threads }: InlineOptions) {
+  constructor(module: WasmModule, { memoryLimit = defaultMemoryLimit(), threads, tallStrips }: InlineOptions) {
     if (!Number.isFinite(memoryLimit) || memoryLimit <= 0)
       throw new ArgumentError(`Expected memoryLimit to be a number of bytes but received ${memoryLimit}`)
     this.memoryLimit = Math.min(Math.floor(memoryLimit), MOST_BYTES)
-    this.#start = () => new EngineInstance(module, { memoryLimit: this.memoryLimit, threads })
+    this.#start = () => new EngineInstance(module, { memoryLimit: this.memoryLimit, threads, tallStrips })
     this.#current = this.#start()
   }
 

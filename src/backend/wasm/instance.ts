@@ -2,6 +2,7 @@
 import { BackendError } from '../../errors.ts'
 import { opsHash } from '../../graph/op-table.ts'
 import type { BackendDescription } from '../backend.ts'
+import { compilesInOrder } from './features.ts'
 import { importsMemory, type WasmInstance, type WasmMemory, type WasmModule, webAssembly } from './host.ts'
 
 /** The functions that the binaries export (native/api.h). Pointers and sizes are numbers, 64-bit integers bigints. */
@@ -41,6 +42,7 @@ export interface WasmExports {
   bk_allocate(bytes: number): number
   bk_free(pointer: number): void
   bk_limit_memory(bytes: bigint): void
+  bk_tall_strips(tall: number): void
   bk_cancel_words(): number
   bk_thread_stack(top: number): void
   bk_thread_run(): void
@@ -101,6 +103,8 @@ export interface InstanceOptions {
   readonly memoryLimit: number
   /** Of a binary with threads. */
   readonly threads?: WasmThreads
+  /** See bk_tall_strips; by default where they are faster. */
+  readonly tallStrips?: boolean
 }
 
 export class EngineInstance {
@@ -112,7 +116,7 @@ export class EngineInstance {
   readonly #threads: { terminate(): void }[] = []
 
   /** A BackendError when the binary is not one of this version of bertkit, or the memory is refused. */
-  constructor(module: WasmModule, { memoryLimit, threads }: InstanceOptions) {
+  constructor(module: WasmModule, { memoryLimit, threads, tallStrips = compilesInOrder() }: InstanceOptions) {
     const { Instance, Memory, RuntimeError } = webAssembly()
     const shared = importsMemory(module)
     let own: WasmMemory | undefined
@@ -138,6 +142,7 @@ export class EngineInstance {
         'The WebAssembly binary was built from another list of ops: take it from the version of bertkit that runs, in a checkout with npm run build:wasm',
       )
     this.exports.bk_limit_memory(BigInt(memoryLimit))
+    this.exports.bk_tall_strips(tallStrips ? 1 : 0)
     this.#desk = this.allocate(DESK_BYTES)
     if (!this.#desk) throw new BackendError(`No memory for a WebAssembly engine: the limit is ${memoryLimit} bytes`)
     const count = shared ? (threads?.count ?? 1) : 1
