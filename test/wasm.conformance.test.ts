@@ -34,8 +34,19 @@ for (const binary of ['bertkit', 'bertkit-relaxed'] as const) {
           attributes: { rows: Row.tokens, K, N, act: 'linear' },
           rows: { tokens: rows },
         })
-      for (const rows of [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 95, 96, 97, 103])
+      const gradient = (open: typeof low, rows: number) =>
+        runRecord(open(), {
+          op: 'linearBackwardWeight',
+          operands: { dy: x.subarray(0, K * rows), x: w },
+          attributes: { rows: Row.tokens, K: N, N: rows, T: rows, first: 0, accumulate: false },
+          rows: { tokens: K },
+        })
+      for (const rows of [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 95, 96, 97, 103]) {
         expectSame(`${rows} rows`, (await linear(tall, rows)).y, (await linear(low, rows)).y)
+        const [one, other] = [await gradient(tall, rows), await gradient(low, rows)]
+        expectSame(`weight gradient of ${rows} rows`, one.dw, other.dw)
+        expectSame(`bias gradient of ${rows} rows`, one.dbias, other.dbias)
+      }
     })
   })
 }

@@ -1,6 +1,6 @@
 // C = A B, packed and blocked (Goto and van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008).
 //
-// A (M x K) is packed into strips of at most MR rows, B (K x N) into panels of NR columns, zero-padded, both K-major, so one micro-kernel
+// A (M x K) is packed into strips of at most MR (or TALL) rows, B (K x N) into panels of NR columns, zero-padded, both K-major, so one micro-kernel
 // serves every shape and transposition and an element's sum always runs over k in the same order: first within blocks of KC, then the
 // blocks in turn. Nothing about a row depends on the rows beside it. The driver here is one for every format F of packed elements:
 // Float32 (gemm_float32.inl), Pairs (gemm_bfloat16.inl), Tiles (gemm_amx.inl).
@@ -32,15 +32,15 @@ BK_INLINE int64_t padded(int64_t k) {
 }
 
 /**
- * Rows of the strip that begins at row i of m: MR (or TALL); but the last two strips share what is left evenly, because few rows take
- * the time of many, unless those few are PAIRED. Blocks of MC rows begin with a strip.
+ * Rows of the strip that begins at row i of m: MR or TALL, and what is left in the last one; but few rows would take the time of many, so
+ * the last two strips share theirs evenly where the format says so. Blocks of MC rows begin with a strip.
  */
 template <class F>
 BK_INLINE int64_t strip_rows(int64_t i, int64_t m) {
   static_assert(F::MC % F::MR == 0 && F::MC % F::TALL == 0, "a strip would lie in two blocks");
   const int64_t left = m - i, most = F::tall() ? F::TALL : F::MR;
-  const bool shared = left > most && left < 2 * most && (i + most) % F::MC != 0 && F::packed_rows(left - most) < F::MR;
-  return shared && (F::PAIRED == 0 || F::tall()) ? ceil_div(left, 2) : smaller(most, left);
+  const bool two = left > most && left < 2 * most && (i + most) % F::MC != 0;
+  return two && F::shares(left - most) ? ceil_div(left, 2) : smaller(most, left);
 }
 
 /** All strips of an m x kc block; the result has at most round_up(m, MR) * padded(kc) elements, that of row i begins at i * padded(kc). */
@@ -110,7 +110,7 @@ struct Store {
 };
 
 /**
- * Where a block of C is between two blocks of K: tiles one after another in `tiles`, because rows of C, whose distance is often a
+ * Where a block of C is between two blocks of K: in `tiles`, a tile in each of its slots, because rows of C, whose distance is often a
  * multiple of 4 KiB, would compete for the same places of the L1. `first` and `last` say which block of K this is.
  */
 struct Partial {
@@ -125,13 +125,14 @@ static inline __attribute__((always_inline)) void multiply_strips(int64_t first,
                                                                   Partial partial, const Epilogue& epilogue) {
   constexpr int NR = F::NR, TALL = F::TALL;
   constexpr int64_t width = P * NR;
-  constexpr bool low = !any && F::PAIRED > 0;  // MR rows, the last ones filled up
+  constexpr bool filled = !any && F::PAIRED > 0;  // strips of MR rows, the last one filled up with zeros
+  static_assert(P * F::PAIRED <= F::TALL, "a tile of a pair would be larger than its slot");
   for (int64_t j = begin; j < n; j += width) {
     const int64_t columns = smaller(width, n - j);
     for (int64_t i = first, rows; i < last; i += rows) {
-      rows = low ? smaller(F::MR, m - i) : strip_rows<F>(i, m);
+      rows = filled ? smaller(F::MR, m - i) : strip_rows<F>(i, m);
       float* tile = partial.first && partial.last ? nullptr : partial.tiles + (j * ceil_div(m, F::MR) + ceil_div(i, F::MR) * NR) * TALL;
-      const bool whole = columns == width && rows == (low ? F::MR : F::packed_rows(rows));
+      const bool whole = columns == width && rows == (filled ? F::MR : F::packed_rows(rows));
       alignas(64) float edge[TALL * NR];
       const float* from = tile;
       int64_t ldfrom = width;
@@ -200,7 +201,7 @@ static int64_t task_columns(int64_t m, int64_t n) {
 }
 
 template <class F>
-constexpr int64_t kTaskTiles = round_up(256, F::NR) * (F::MC / F::MR) * (F::TALL);
+constexpr int64_t kTaskTiles = round_up(256, F::NR) * (F::MC / F::MR) * F::TALL;
 
 /** Shared: packed A, and B unless it is `packed` before, and the sums of A's rows over each block of K. Per thread: the tiles of a task, and a panel of B. */
 static Scratch gemm_scratch(ElementType type, int64_t m, int64_t n, int64_t k, bool packed = false) {
@@ -228,8 +229,8 @@ struct RowSums {
  * C (M x N) = start + A B on all threads; epilogue as in multiply_block, with indices of the whole C. First all of A and B
  * is packed, KC rows after KC rows; then a task takes a block of C through the whole of K, so threads wait for each other only twice.
  * When C is one block high, as for the few rows of a decoder, a panel of B has one user, which packs it itself: B is read once and
- * never written. `packed`: all of B packed before (packed_weight.inl), or null. The sums are the same. Tiles read whole strips of
- * bfloat16 rows where they are, and only the last, shorter one is packed.
+ * never written, and strips of few rows have no pairs of panels. `packed`: all of B packed before (packed_weight.inl), or null. The sums are the same. Tiles
+ * read whole strips of bfloat16 rows where they are, and only the last, shorter one is packed.
  */
 template <class F, class Epilogue>
 static void gemm(Run& run, int64_t M, int64_t N, int64_t K, const Matrix& a, const Matrix& b, const Rows& start, const Epilogue& epilogue,
@@ -254,7 +255,7 @@ static void gemm(Run& run, int64_t M, int64_t N, int64_t K, const Matrix& a, con
       pack_a<F>(a.from(i, k), m, kc, out);
       if constexpr (sizeof(Packed) == 4)
         if (row_sums.sums)
-          for (int64_t s = 0; s < m; s += strip_rows<F>(s, m)) F::sum_strip(strip_rows<F>(s, m), out + s * kc, kc, parts + k / KC * height + i + s);
+          for (int64_t s = 0, rows; s < m; s += rows) F::sum_strip(rows = strip_rows<F>(s, m), out + s * kc, kc, parts + k / KC * height + i + s);
     } else {
       const int64_t j = (slice - slices_a) * lines;
       pack_b<F>(b.from(k, j), kc, smaller(lines, N - j), panels + k * width + j * padded<F>(kc));

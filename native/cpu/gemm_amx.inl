@@ -32,6 +32,7 @@ struct Tiles {
   static constexpr int64_t KC = 512, MC = 128;
   static constexpr int TALL = MR, PAIRED = 0;
   static constexpr bool tall() { return false; }
+  static constexpr bool shares(int64_t) { return false; }
   static constexpr int64_t packed_rows(int64_t) { return MR; }
   typedef bf16 Packed;
   /** MR rows of A, `row` elements apart, whose blocks of 32 k's are `block` apart. A tile is loaded row by row: rows need no packing. */
@@ -85,7 +86,7 @@ struct Tiles {
     memset((word*)out + pairs * NR, 0, (size_t)(round_up(kc, KU) / 2 - pairs) * NR * 4);
   }
 
-  template <int P, bool few>
+  template <int P, bool any>
   static inline void micro_kernel(int64_t, int64_t kc, Strip a, const bf16* b, const float* from, int64_t ldfrom, float* to, int64_t ldto) {
     const int64_t blocks = ceil_div(kc, KU);
 #if defined(BK_ISA_AMX)

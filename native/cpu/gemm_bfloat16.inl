@@ -63,6 +63,7 @@ struct Pairs {
   static constexpr int64_t KC = 2 * Float32::KC, MC = Float32::MC;
   static constexpr int TALL = MR, PAIRED = 0;
   static constexpr bool tall() { return false; }
+  static constexpr bool shares(int64_t) { return false; }
   static constexpr int64_t packed_rows(int64_t) { return MR; }
   typedef bf16 Packed;
   typedef const bf16* Strip;
@@ -77,7 +78,7 @@ struct Pairs {
     pack_pairs<NR, Source>(from, stride, step, n, kc, (word*)out);
   }
 
-  template <int P, bool few>
+  template <int P, bool any>
   static inline __attribute__((always_inline)) void micro_kernel(int64_t, int64_t kc, Strip a, const bf16* b, const float* from, int64_t ldfrom, float* to,
                                                                  int64_t ldto) {
     f32 sum[MR][NV] = {};

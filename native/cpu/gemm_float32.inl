@@ -28,13 +28,15 @@ struct Float32 {
   static constexpr int NR = NV * W;
   static constexpr int64_t KC = 256, MC = (96 / MR) * MR;
   static constexpr int KU = 1;  // k's that belong together in a packed strip or panel
+  /** Whether the last strip gives up a whole one before it, of MR rows or TALL, to share its rows: where `rest` of them would take longer. */
+  static bool shares(int64_t rest) { return tall() ? rest < MR : PAIRED == 0; }
   /** Rows that a strip of n rows has in its packed form, the others zeros. */
   static int64_t packed_rows(int64_t n) { return PAIRED > 0 && n > PAIRED && !tall() ? MR : n; }
   typedef float Packed;
   typedef const float* Strip;  // packed rows of A
   static Strip strip(const float* packed) { return packed; }
 
-  /** n <= COUNT lines of `from`, line i at from + i * stride, in places for `width`. out[k * width + i] = line i [k * step], 0 where i >= n. */
+  /** n lines of `from`, line i at from + i * stride, in places for `width`: COUNT in the usual case. out[k * width + i] = line i [k * step], 0 where i >= n. */
   template <int COUNT, class Source>
   static void pack_lines(const typename Source::T* from, int64_t stride, int64_t step, int64_t n, int64_t width, int64_t kc, float* out) {
     if (n == COUNT && step == 1) {
@@ -56,7 +58,10 @@ struct Float32 {
   }
   template <class Source>
   static void pack_strip(const typename Source::T* from, int64_t stride, int64_t step, int64_t n, int64_t kc, float* out) {
-    pack_lines<MR, Source>(from, stride, step, n, packed_rows(n), kc, out);
+    if (n == TALL)
+      pack_lines<TALL, Source>(from, stride, step, n, n, kc, out);
+    else
+      pack_lines<MR, Source>(from, stride, step, n, packed_rows(n), kc, out);
   }
   template <class Source>
   static void pack_panel(const typename Source::T* from, int64_t stride, int64_t step, int64_t n, int64_t kc, float* out) {
@@ -74,7 +79,7 @@ struct Float32 {
     const float* next = b + kc * NR;  // the panel after this one
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++) __builtin_prefetch(to + i * ldto, 1);
-    for (const float* end = next; b != end; a += R, b += NR, next += NR) {
+    for (const float* end = next; b != end; a += R, b += NR) {
       const Multipliers<R> av(a);
       f32 bv[P * NV];
 #pragma GCC unroll 8
@@ -83,6 +88,7 @@ struct Float32 {
       for (int i = 0; i < R; i++)
 #pragma GCC unroll 8
         for (int v = 0; v < P * NV; v++) sum[i][v] = fma(av[i], bv[v], sum[i][v]);
+      if constexpr (P > 1) next += NR;
     }
 #pragma GCC unroll 16
     for (int i = 0; i < R; i++)
@@ -110,7 +116,7 @@ struct Float32 {
     }
   }
 
-  /** Of kc packed k's, those that whole loads can take four at a time: a load may reach beyond row MR, into the next k. */
+  /** Of kc packed k's, those that whole loads can take four at a time: a load may reach beyond a k's last row, into the next k. */
   static int64_t strip_fours(int64_t kc) {
     const int64_t k = kc - ceil_div(W, MR);
     return k > 0 ? k / 4 * 4 : 0;

@@ -45,8 +45,8 @@ export function wasmFeatures(): WasmFeatures {
 }
 
 /**
- * Whether the engine compiles WebAssembly in the order of its code, as V8 has since 2025 (Turboshaft; Node 24 does, 22 does not). It cannot
- * be asked: Float16Array came to every engine at that time.
+ * Whether WebAssembly is compiled in the order of its code, as by V8 since 2025 (Turboshaft; in Node 24, not in 22). That cannot be asked,
+ * but V8 has Float16Array since about that time. Of other engines it is not known which is faster.
  */
 export const compilesInOrder = (): boolean => 'Float16Array' in globalThis
 

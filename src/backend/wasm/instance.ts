@@ -134,7 +134,7 @@ export class EngineInstance {
     }
     this.exports = instance.exports as WasmExports
     const memory = own ?? (instance.exports as { readonly memory?: WasmMemory }).memory
-    if (!memory || typeof this.exports.bk_ops_hash !== 'function')
+    if (!memory || [this.exports.bk_ops_hash, this.exports.bk_tall_strips].some((f) => typeof f !== 'function'))
       throw new BackendError("The WebAssembly binary is not one of bertkit's: it does not export native/api.h")
     this.#memory = memory
     if (BigInt.asUintN(64, this.exports.bk_ops_hash()) !== opsHash)
