@@ -139,7 +139,8 @@ test('a second build gives the same bytes', () => {
   const again = pack('again')
   const tarballs = (folder) => fs.readdirSync(folder).filter((name) => name.endsWith('.tgz'))
   assert.deepEqual(tarballs(again), tarballs(packages))
-  assert.equal(tarballs(again).length, 1 + platforms.length)
+  // beside that of CUDA, where its library was built
+  assert.equal(tarballs(again).filter((name) => !name.includes('cuda')).length, 1 + platforms.length)
   for (const name of tarballs(again))
     assert.equal(sha256(path.join(again, name)), sha256(path.join(packages, name)), name)
   fs.rmSync(again, { recursive: true })
