@@ -39,8 +39,8 @@ template <class F>
 BK_INLINE int64_t strip_rows(int64_t i, int64_t m) {
   static_assert(F::MC % F::MR == 0 && F::MC % F::TALL == 0, "a strip would lie in two blocks");
   const int64_t left = m - i, most = F::tall() ? F::TALL : F::MR;
-  const bool two = left > most && left < 2 * most && (i + most) % F::MC != 0;
-  return two && F::shares(left - most) ? ceil_div(left, 2) : smaller(most, left);
+  const bool last_two = left > most && left < 2 * most && (i + most) % F::MC != 0;
+  return last_two && F::shares(left - most) ? ceil_div(left, 2) : smaller(most, left);
 }
 
 /** All strips of an m x kc block; the result has at most round_up(m, MR) * padded(kc) elements, that of row i begins at i * padded(kc). */
