@@ -219,24 +219,54 @@ __device__ __forceinline__ SharedMatrix shared_matrix(const char* start, int blo
 }
 
 #if defined(BK_CUDA_EMULATED)
+/** A barrier of some of a block's threads. */
+struct EmulatedBarrier {
+  int arrived, turns;
+
+  void arrive(int threads) {
+    if (++arrived < threads) return;
+    arrived = 0;
+    turns++;
+  }
+  void wait(const char* what, int threads) {
+    struct Wait {
+      EmulatedBarrier* barrier;
+      int turn;
+    } wait = {this, turns};
+    arrive(threads);
+    cuda_emulation::wait_until(
+        what, [](void* of) { return ((Wait*)of)->barrier->turns != ((Wait*)of)->turn; }, &wait);
+  }
+};
+
 /** Products are made by four warps together: none goes on before all have come. */
 inline void emulate_warp_group_sync() {
-  struct Group {
-    int arrived, turns;
-  };
-  static Group groups[1024 / kWarpGroup];
-  struct Wait {
-    Group* group;
-    int turn;
-  } wait = {groups + threadIdx.x / kWarpGroup, groups[threadIdx.x / kWarpGroup].turns};
-  if (++wait.group->arrived == kWarpGroup) {
-    wait.group->arrived = 0;
-    wait.group->turns++;
-  }
-  cuda_emulation::wait_until(
-      "a warp group", [](void* of) { return ((Wait*)of)->group->turns != ((Wait*)of)->turn; }, &wait);
+  static EmulatedBarrier groups[1024 / kWarpGroup];
+  groups[threadIdx.x / kWarpGroup].wait("a warp group", kWarpGroup);
+}
+
+inline EmulatedBarrier& emulated_barrier(int number) {
+  static EmulatedBarrier barriers[16];
+  return barriers[number];
 }
 #endif
+
+/** Waits until `threads` threads, whole warps of the block, have come to barrier `number`, 1 to 15 (0 is that of __syncthreads). */
+__device__ __forceinline__ void barrier_sync(int number, int threads) {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("bar.sync %0, %1;" ::"r"(number), "r"(threads) : "memory");
+#else
+  emulated_barrier(number).wait("barrier_sync", threads);
+#endif
+}
+/** Comes there, and goes on. */
+__device__ __forceinline__ void barrier_arrive(int number, int threads) {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
+#else
+  emulated_barrier(number).arrive(threads);
+#endif
+}
 
 __device__ __forceinline__ void warp_group_fence() {
 #if !defined(BK_CUDA_EMULATED)

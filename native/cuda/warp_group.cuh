@@ -16,119 +16,152 @@ inline float element_of(const SharedMatrix& m, bool along, int line, int k) {
   return to_float(*(const bf16*)(address ^ ((address >> 7 & 7) << 4)));
 }
 
-/** Each warp of the group computes its 16 rows. */
-template <bool kAlongA, bool kAlongB, int kCount>
-void emulate_warp_group_mma(float (&d)[kCount], const SharedMatrix& a, const SharedMatrix& b) {
+/** Each warp of the group computes its 16 rows. `element_of_a(lanes, i, k)`: of the left factor, from what the lanes brought. */
+template <bool kAlongB, class Left, int kCount>
+void emulate_warp_group_mma(float (&d)[kCount], const Left& a, const SharedMatrix& b, bool adds) {
   struct Mine {
     float* d;
-    const SharedMatrix *a, *b;
-    int warp;
-  } mine = {d, &a, &b, (int)threadIdx.x % kWarpGroup / kWarp};
+    const Left* a;
+    const SharedMatrix* b;
+    bool adds;
+  } mine = {d, &a, &b, adds};
   cuda_emulation::warp_together("warp_group_mma", 0xffffffffu, &mine, [](void* const* lanes, unsigned) {
     const Mine& first = *(const Mine*)lanes[0];
     constexpr int N = kCount * 2;
     static float left[16][16], right[N][16];
     for (int k = 0; k < 16; k++) {
-      for (int i = 0; i < 16; i++) left[i][k] = element_of(*first.a, kAlongA, 16 * first.warp + i, k);
+      for (int i = 0; i < 16; i++) left[i][k] = ((const Mine*)lanes[Left::lane(i, k)])->a->at(i, k);
       for (int j = 0; j < N; j++) right[j][k] = element_of(*first.b, kAlongB, j, k);
     }
     for (int lane = 0; lane < kWarp; lane++)
       for (int i = 0; i < kCount; i++) {
         const int row = lane / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
-        double sum = ((const Mine*)lanes[lane])->d[i];
+        double sum = first.adds ? ((const Mine*)lanes[lane])->d[i] : 0;
         for (int k = 0; k < 16; k++) sum += (double)left[row][k] * right[column][k];
         ((const Mine*)lanes[lane])->d[i] = (float)sum;
       }
   });
 }
+
+/** The left factor: this warp's 16 rows of a matrix in shared memory, or registers. */
+template <bool kAlong>
+struct SharedLeft {
+  const SharedMatrix& a;
+  int warp = (int)threadIdx.x % kWarpGroup / kWarp;
+  static int lane(int, int) { return 0; }
+  float at(int i, int k) const { return element_of(a, kAlong, 16 * warp + i, k); }
+};
+struct RegisterLeft {
+  const uint32_t (&a)[4];
+  static int lane(int i, int k) { return i % 8 * 4 + k % 8 / 2; }
+  float at(int i, int k) const {
+    bf16 two[2];
+    memcpy(two, &a[i / 8 + k / 8 * 2], sizeof two);
+    return to_float(two[k % 2]);
+  }
+};
+#endif
+
+#if !defined(BK_CUDA_EMULATED)
+#define BK_FOUR(i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3])
+#define BK_SIXTEEN(i) BK_FOUR(i), BK_FOUR(i + 4), BK_FOUR(i + 8), BK_FOUR(i + 12)
+#define BK_SUMS_4 BK_FOUR(0)
+#define BK_SUMS_32 BK_SIXTEEN(0), BK_SIXTEEN(16)
+#define BK_SUMS_64 BK_SUMS_32, BK_SIXTEEN(32), BK_SIXTEEN(48)
+#define BK_SUMS_128 BK_SUMS_64, BK_SIXTEEN(64), BK_SIXTEEN(80), BK_SIXTEEN(96), BK_SIXTEEN(112)
+#define BK_NAMES_4 "%0, %1, %2, %3"
+#define BK_NAMES_32                                                        \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+  "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define BK_NAMES_64                                                                  \
+  BK_NAMES_32                                                                        \
+  ", "                                                                               \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
+#define BK_NAMES_128                                                                             \
+  BK_NAMES_64                                                                                    \
+  ", "                                                                                           \
+  "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "             \
+  "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "             \
+  "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, " \
+  "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 #endif
 
 template <int kAlongA, int kAlongB>
-__device__ __forceinline__ void warp_group_mma(float (&d)[4], const SharedMatrix& a, const SharedMatrix& b) {
+__device__ __forceinline__ void warp_group_mma(float (&d)[4], const SharedMatrix& a, const SharedMatrix& b, bool adds = true) {
 #if !defined(BK_CUDA_EMULATED)
   asm volatile(
-      "{\n.reg .pred adds;\nsetp.eq.u32 adds, 1, 1;\n"
-      "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3"
-      "}, %4, %5, adds, 1, 1, %6, %7;\n}\n"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-      : "l"(a.bits), "l"(b.bits), "n"(1 - kAlongA), "n"(1 - kAlongB));
+      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %6, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {" BK_NAMES_4 "}, %4, %5, adds, 1, 1, %7, %8;\n}\n"
+      : BK_SUMS_4
+      : "l"(a.bits), "l"(b.bits), "r"((int)adds), "n"(1 - kAlongA), "n"(1 - kAlongB));
 #else
-  emulate_warp_group_mma<kAlongA, kAlongB>(d, a, b);
+  emulate_warp_group_mma<kAlongB>(d, SharedLeft<kAlongA>{a}, b, adds);
 #endif
 }
 
 template <int kAlongA, int kAlongB>
-__device__ __forceinline__ void warp_group_mma(float (&d)[32], const SharedMatrix& a, const SharedMatrix& b) {
+__device__ __forceinline__ void warp_group_mma(float (&d)[32], const SharedMatrix& a, const SharedMatrix& b, bool adds = true) {
 #if !defined(BK_CUDA_EMULATED)
   asm volatile(
-      "{\n.reg .pred adds;\nsetp.eq.u32 adds, 1, 1;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-      "}, %32, %33, adds, 1, 1, %34, %35;\n}\n"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
-        "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
-        "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31])
-      : "l"(a.bits), "l"(b.bits), "n"(1 - kAlongA), "n"(1 - kAlongB));
+      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %34, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" BK_NAMES_32 "}, %32, %33, adds, 1, 1, %35, %36;\n}\n"
+      : BK_SUMS_32
+      : "l"(a.bits), "l"(b.bits), "r"((int)adds), "n"(1 - kAlongA), "n"(1 - kAlongB));
 #else
-  emulate_warp_group_mma<kAlongA, kAlongB>(d, a, b);
+  emulate_warp_group_mma<kAlongB>(d, SharedLeft<kAlongA>{a}, b, adds);
 #endif
 }
 
 template <int kAlongA, int kAlongB>
-__device__ __forceinline__ void warp_group_mma(float (&d)[64], const SharedMatrix& a, const SharedMatrix& b) {
+__device__ __forceinline__ void warp_group_mma(float (&d)[64], const SharedMatrix& a, const SharedMatrix& b, bool adds = true) {
 #if !defined(BK_CUDA_EMULATED)
   asm volatile(
-      "{\n.reg .pred adds;\nsetp.eq.u32 adds, 1, 1;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-      "}, %64, %65, adds, 1, 1, %66, %67;\n}\n"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
-        "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
-        "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]),
-        "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]),
-        "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63])
-      : "l"(a.bits), "l"(b.bits), "n"(1 - kAlongA), "n"(1 - kAlongB));
+      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %66, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" BK_NAMES_64 "}, %64, %65, adds, 1, 1, %67, %68;\n}\n"
+      : BK_SUMS_64
+      : "l"(a.bits), "l"(b.bits), "r"((int)adds), "n"(1 - kAlongA), "n"(1 - kAlongB));
 #else
-  emulate_warp_group_mma<kAlongA, kAlongB>(d, a, b);
+  emulate_warp_group_mma<kAlongB>(d, SharedLeft<kAlongA>{a}, b, adds);
 #endif
 }
 
 template <int kAlongA, int kAlongB>
-__device__ __forceinline__ void warp_group_mma(float (&d)[128], const SharedMatrix& a, const SharedMatrix& b) {
+__device__ __forceinline__ void warp_group_mma(float (&d)[128], const SharedMatrix& a, const SharedMatrix& b, bool adds = true) {
 #if !defined(BK_CUDA_EMULATED)
   asm volatile(
-      "{\n.reg .pred adds;\nsetp.eq.u32 adds, 1, 1;\n"
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, "
-      "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, "
-      "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95, "
-      "%96, %97, %98, %99, %100, %101, %102, %103, %104, %105, %106, %107, %108, %109, %110, %111, "
-      "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
-      "}, %128, %129, adds, 1, 1, %130, %131;\n}\n"
-      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3]), "+f"(d[4]), "+f"(d[5]), "+f"(d[6]), "+f"(d[7]), "+f"(d[8]), "+f"(d[9]), "+f"(d[10]), "+f"(d[11]),
-        "+f"(d[12]), "+f"(d[13]), "+f"(d[14]), "+f"(d[15]), "+f"(d[16]), "+f"(d[17]), "+f"(d[18]), "+f"(d[19]), "+f"(d[20]), "+f"(d[21]), "+f"(d[22]),
-        "+f"(d[23]), "+f"(d[24]), "+f"(d[25]), "+f"(d[26]), "+f"(d[27]), "+f"(d[28]), "+f"(d[29]), "+f"(d[30]), "+f"(d[31]), "+f"(d[32]), "+f"(d[33]),
-        "+f"(d[34]), "+f"(d[35]), "+f"(d[36]), "+f"(d[37]), "+f"(d[38]), "+f"(d[39]), "+f"(d[40]), "+f"(d[41]), "+f"(d[42]), "+f"(d[43]), "+f"(d[44]),
-        "+f"(d[45]), "+f"(d[46]), "+f"(d[47]), "+f"(d[48]), "+f"(d[49]), "+f"(d[50]), "+f"(d[51]), "+f"(d[52]), "+f"(d[53]), "+f"(d[54]), "+f"(d[55]),
-        "+f"(d[56]), "+f"(d[57]), "+f"(d[58]), "+f"(d[59]), "+f"(d[60]), "+f"(d[61]), "+f"(d[62]), "+f"(d[63]), "+f"(d[64]), "+f"(d[65]), "+f"(d[66]),
-        "+f"(d[67]), "+f"(d[68]), "+f"(d[69]), "+f"(d[70]), "+f"(d[71]), "+f"(d[72]), "+f"(d[73]), "+f"(d[74]), "+f"(d[75]), "+f"(d[76]), "+f"(d[77]),
-        "+f"(d[78]), "+f"(d[79]), "+f"(d[80]), "+f"(d[81]), "+f"(d[82]), "+f"(d[83]), "+f"(d[84]), "+f"(d[85]), "+f"(d[86]), "+f"(d[87]), "+f"(d[88]),
-        "+f"(d[89]), "+f"(d[90]), "+f"(d[91]), "+f"(d[92]), "+f"(d[93]), "+f"(d[94]), "+f"(d[95]), "+f"(d[96]), "+f"(d[97]), "+f"(d[98]), "+f"(d[99]),
-        "+f"(d[100]), "+f"(d[101]), "+f"(d[102]), "+f"(d[103]), "+f"(d[104]), "+f"(d[105]), "+f"(d[106]), "+f"(d[107]), "+f"(d[108]), "+f"(d[109]),
-        "+f"(d[110]), "+f"(d[111]), "+f"(d[112]), "+f"(d[113]), "+f"(d[114]), "+f"(d[115]), "+f"(d[116]), "+f"(d[117]), "+f"(d[118]), "+f"(d[119]),
-        "+f"(d[120]), "+f"(d[121]), "+f"(d[122]), "+f"(d[123]), "+f"(d[124]), "+f"(d[125]), "+f"(d[126]), "+f"(d[127])
-      : "l"(a.bits), "l"(b.bits), "n"(1 - kAlongA), "n"(1 - kAlongB));
+      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %130, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" BK_NAMES_128 "}, %128, %129, adds, 1, 1, %131, %132;\n}\n"
+      : BK_SUMS_128
+      : "l"(a.bits), "l"(b.bits), "r"((int)adds), "n"(1 - kAlongA), "n"(1 - kAlongB));
 #else
-  emulate_warp_group_mma<kAlongA, kAlongB>(d, a, b);
+  emulate_warp_group_mma<kAlongB>(d, SharedLeft<kAlongA>{a}, b, adds);
+#endif
+}
+
+/** The same with the left factor in registers, as fragments of mma_bf16 (tensor_core.cuh) of each warp's 16 rows. */
+template <int kAlongB>
+__device__ __forceinline__ void warp_group_mma(float (&d)[32], const uint32_t (&a)[4], const SharedMatrix& b, bool adds = true) {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile(
+      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %37, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" BK_NAMES_32 "}, {%32, %33, %34, %35}, %36, adds, 1, 1, %38;\n}\n"
+      : BK_SUMS_32
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits), "r"((int)adds), "n"(1 - kAlongB));
+#else
+  emulate_warp_group_mma<kAlongB>(d, RegisterLeft{a}, b, adds);
+#endif
+}
+template <int kAlongB>
+__device__ __forceinline__ void warp_group_mma(float (&d)[64], const uint32_t (&a)[4], const SharedMatrix& b, bool adds = true) {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile(
+      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %69, 0;\n"
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" BK_NAMES_64 "}, {%64, %65, %66, %67}, %68, adds, 1, 1, %70;\n}\n"
+      : BK_SUMS_64
+      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits), "r"((int)adds), "n"(1 - kAlongB));
+#else
+  emulate_warp_group_mma<kAlongB>(d, RegisterLeft{a}, b, adds);
 #endif
 }
 
