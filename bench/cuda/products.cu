@@ -1,7 +1,7 @@
 // Every shape of block for the products of linear, timed on a device and checked against float64 sums of sampled elements: what the choice
 // in native/cuda/product.cuh and gemm_hopper.cuh should be made from.
 //
-//   nvcc -std=c++17 -O3 -gencode arch=compute_90a,code=sm_90a bench/cuda/products.cu -o products && ./products [rows]
+//   nvcc -std=c++17 -O3 -gencode arch=compute_90a,code=sm_90a bench/cuda/products.cu -o products && ./products [rows [hidden]]
 #include "../../native/cuda/hopper.cu"
 #include "../../native/cuda/linear.cu"
 #include "../../native/cuda/linear_backward.cu"
@@ -135,9 +135,13 @@ struct Bench {
     if constexpr (kAlongA) general("tiny", typename S::Tiny());
     if constexpr (sizeof(T) == 2)
       if (launch.capability == 90) {
-        time("hopper wide", checks, [&] { launch_hopper_shape<HopperShape<256, 4, kWideCluster>, kAlongA, kAlongB>(launch, p, epilogue); });
-        time("hopper square", checks, [&] { launch_hopper_shape<HopperShape<128, 5, 1>, kAlongA, kAlongB>(launch, p, epilogue); });
-        time("hopper narrow", checks, [&] { launch_hopper_shape<HopperShape<64, 6, 1>, kAlongA, kAlongB>(launch, p, epilogue); });
+        const auto hopper = [&](const char* name, auto shape) {
+          time(name, checks, [&] { launch_hopper_shape<decltype(shape), kAlongA, kAlongB>(launch, p, epilogue); });
+        };
+        hopper("hopper wide", HopperWide());
+        hopper("hopper turns", HopperTurns());
+        hopper("hopper square", HopperSquare());
+        hopper("hopper narrow", HopperNarrow());
       }
   }
 };
@@ -159,15 +163,11 @@ void backward(int rows, int N, int K, ElementType to) {
     printf("%s data gradient %d x %d x %d\n", name, rows, K, N);
     bench.all(Added{{bench.c, to, K}, false}, true);
   }
-  int splits = 1;
-  {
-    Launch launch = {};
-    require(cudaDeviceGetAttribute(&launch.multiprocessors, cudaDevAttrMultiProcessorCount, 0), "cudaDeviceGetAttribute");
-    splits = choose_splits<typename Shapes<T>::Medium>(launch, rows, N, K);
-  }
+  Launch launch = {};
+  require(cudaDeviceGetAttribute(&launch.multiprocessors, cudaDevAttrMultiProcessorCount, 0), "cudaDeviceGetAttribute");
+  const int splits = sizeof(T) == 2 ? choose_hopper_splits(launch, rows, N, K) : choose_splits<typename Shapes<T>::Medium>(launch, rows, N, K);
   for (int s : {1, splits}) {
-    if (s == 1 && s != splits && splits == 1) continue;
-    Bench<T, false, false> bench(N, K, rows, true, kFloat32, s);
+        Bench<T, false, false> bench(N, K, rows, true, kFloat32, s);
     float* dbias = bench.template filled<float>((int64_t)N * s, 5);
     printf("%s weight gradient %d x %d x %d, %d splits%s\n", name, N, K, rows, s, s > 1 ? ", which remain to be added" : "");
     const Gradient dw = {(float*)bench.c, s > 1 ? (float*)bench.c : nullptr, (int64_t)N * K}, sums = {dbias, s > 1 ? dbias : nullptr, N};
@@ -183,16 +183,15 @@ void backward(int rows, int N, int K, ElementType to) {
 
 int main(int argc, char** argv) {
   using namespace bk::cuda;
-  const int rows = argc > 1 ? atoi(argv[1]) : 16384;
-  // of BERT base: query, key and value; attention's output; the two of the feed-forward part
-  for (const auto& [N, K] : std::vector<std::pair<int, int>>{{2304, 768}, {768, 768}, {3072, 768}, {768, 3072}}) {
+  const int rows = argc > 1 ? atoi(argv[1]) : 16384, H = argc > 2 ? atoi(argv[2]) : 768, I = 4 * H;
+  // query, key and value; attention's output; the two of the feed-forward part
+  for (const auto& [N, K] : std::vector<std::pair<int, int>>{{3 * H, H}, {H, H}, {I, H}, {H, I}}) {
     forward<bf16>(rows, N, K, bk::kBfloat16, 0, false);
-    if (N == 3072) forward<bf16>(rows, N, K, bk::kBfloat16, kGelu, true);
+    if (N == I) forward<bf16>(rows, N, K, bk::kBfloat16, kGelu, true);
     backward<bf16>(rows, N, K, bk::kBfloat16);
   }
-  forward<bf16>(rows, 4096, 1024, bk::kBfloat16, kGelu, true);
+  if (argc > 1) return 0;
   forward<bf16>(2560, 30528, 768, bk::kFloat32, 0, false);
-  forward<bf16>(512, 768, 768, bk::kBfloat16, 0, false);
   forward<bf16>(32, 768, 3072, bk::kBfloat16, 0, false);
   forward<float>(4096, 3072, 768, bk::kFloat32, 0, false);
   backward<float>(4096, 3072, 768, bk::kFloat32);

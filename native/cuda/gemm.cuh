@@ -100,7 +100,7 @@ struct Slab {
   template <class Body>
   __device__ __forceinline__ void each(Body body) const {
     if (N % 4 == 0)
-#pragma unroll 2
+#pragma unroll(kColumns == 32 ? 4 : 2)
       for (int i = threadIdx.x % kWarp; i < 4 * kColumns; i += kWarp) take<4>(i, body);
     else
 #pragma unroll 1

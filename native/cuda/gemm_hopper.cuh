@@ -1,6 +1,6 @@
 // C = A B of bfloat16 for compute capability 9.0, as gemm.cuh has it for all: the same parts of C, the same epilogues. A block is one warp group
-// that only asks for tiles, and two that multiply them, each 64 rows of the block's tile; a ring of stages is between them. Blocks stay for
-// as many parts as there are, and tiles of the next part come while an epilogue goes on.
+// that only asks for tiles, and two that multiply them, 64 rows each; a ring of stages is between them. Blocks stay for as many parts as there
+// are. The two have either 64 rows each of a part, or take turns at parts of 64 rows: then one multiplies while the other finishes.
 #pragma once
 #include "gemm.cuh"
 #include "warp_group.cuh"
@@ -14,19 +14,19 @@ constexpr int kWideCluster = 1;  // the emulation runs one block at a time
 constexpr int kWideCluster = 2;
 #endif
 
-/** A cluster's tile of C: `kCluster` blocks with 128 rows each, one below the other, share what they read of B. */
-template <int kColumns_, int kStages_, int kCluster_>
+/** A cluster's tile of C: `kCluster` blocks, one below the other, with 64 rows for each of `kTogether` warp groups, share what they read of B. */
+template <int kColumns_, int kStages_, int kCluster_, int kTogether_>
 struct HopperShape {
   typedef bf16 T;
-  static constexpr int kBlockRows = 128, kColumns = kColumns_, kStages = kStages_, kCluster = kCluster_, kDepth = 64;
-  static constexpr int kRows = kCluster * kBlockRows;
-  static constexpr int kGroups = 2, kThreads = (kGroups + 1) * kWarpGroup;
+  static constexpr int kColumns = kColumns_, kStages = kStages_, kCluster = kCluster_, kTogether = kTogether_, kDepth = 64;
+  static constexpr int kBlockRows = 64 * kTogether, kRows = kCluster * kBlockRows;
+  static constexpr int kGroups = 2, kTurns = kGroups / kTogether, kThreads = (kGroups + 1) * kWarpGroup;
   static constexpr int kBytesA = kBlockRows * kSwizzle, kBytesB = kColumns * kSwizzle, kStageBytes = kBytesA + kBytesB;
   static constexpr int kSums = kColumns / 2;  // of a thread: 64 rows of a warp group
   // a warp's 16 rows of some columns of C on their way to global memory
   static constexpr int kSlabColumns = 32, kSlabPitch = kSlabColumns + 8, kSlabBytes = 16 * kSlabPitch * 4;
   static constexpr int kOnesBytes = kSwizzled;  // 8 columns of ones, for the sums of A's rows
-  static constexpr int kBytes = kSwizzled + kStages * kStageBytes + kOnesBytes + kGroups * 4 * kSlabBytes + (2 * kStages + 1) * 8;
+  static constexpr int kBytes = kSwizzled + kStages * kStageBytes + kOnesBytes + kGroups * 4 * kSlabBytes + (2 * kStages + kTurns) * 8;
 };
 
 /** Shared memory of a block. */
@@ -53,6 +53,11 @@ struct Ring {
   int stage = 0, parity = 0;
   __device__ __forceinline__ void advance() {
     if (++stage == kStages) stage = 0, parity ^= 1;
+  }
+  __device__ __forceinline__ void skip(int stages) {
+    stage += stages;
+    parity ^= stage / kStages & 1;
+    stage %= kStages;
   }
 };
 
@@ -93,33 +98,27 @@ __device__ void produce(const TensorMap* map_a, const TensorMap* map_b, const Pa
   }
 }
 
-/** Rows of a stage from `depth` on are zeros: what lies beyond the rows of a run is nobody's, and may be NaN. All warp groups that multiply. */
+/** Rows of a stage from `depth` on are zeros: what lies beyond the rows of a run is nobody's, and may be NaN. All threads that multiply it. */
 template <class Shape>
 __device__ void clear_rest(char* stage, int depth, int thread) {
   const int rest = Shape::kDepth - depth, words = rest * (kSwizzle / 16);  // of each 64 lines
-  for (int i = thread; i < words * (Shape::kBlockRows + Shape::kColumns) / 64; i += Shape::kGroups * kWarpGroup)
+  for (int i = thread; i < words * (Shape::kBlockRows + Shape::kColumns) / 64; i += Shape::kTogether * kWarpGroup)
     *(uint4*)(stage + i / words * 64 * kSwizzle + depth * kSwizzle + i % words * 16) = make_uint4(0, 0, 0, 0);
   fence_async();
 }
 
 /** The products of one stage with both operands in shared memory. */
 template <class Shape, bool kAlongA, bool kAlongB, bool kRowSums>
-__device__ __forceinline__ void multiply_stage(float (&sums)[Shape::kSums], float (&row_sums)[4], const char* stage, const char* ones, int group,
-                                               bool sums_rows) {
-  const SharedMatrix a = shared_matrix(stage + group * 64 * kSwizzle, 64 * kSwizzle, kSwizzled);
+__device__ __forceinline__ void multiply_stage(float (&sums)[Shape::kSums], float (&row_sums)[4], const char* stage, const char* ones, int half) {
+  const SharedMatrix a = shared_matrix(stage + half * 64 * kSwizzle, 64 * kSwizzle, kSwizzled);
   const SharedMatrix b = shared_matrix(stage + Shape::kBytesA, 64 * kSwizzle, kSwizzled);
   const SharedMatrix one = shared_matrix(ones, 64 * kSwizzle, kSwizzled);
   constexpr int kStepA = kAlongA ? 32 : 16 * kSwizzle, kStepB = kAlongB ? 32 : 16 * kSwizzle;
   warp_group_fence();
-  if (kRowSums && sums_rows) {
 #pragma unroll
-    for (int step = 0; step < Shape::kDepth / 16; step++) {
-      warp_group_mma<kAlongA, kAlongB>(sums, a.advanced(step * kStepA), b.advanced(step * kStepB));
-      warp_group_mma<kAlongA, true>(row_sums, a.advanced(step * kStepA), one);
-    }
-  } else {
-#pragma unroll
-    for (int step = 0; step < Shape::kDepth / 16; step++) warp_group_mma<kAlongA, kAlongB>(sums, a.advanced(step * kStepA), b.advanced(step * kStepB));
+  for (int step = 0; step < Shape::kDepth / 16; step++) {
+    warp_group_mma<kAlongA, kAlongB>(sums, a.advanced(step * kStepA), b.advanced(step * kStepB));
+    if (kRowSums) warp_group_mma<kAlongA, true>(row_sums, a.advanced(step * kStepA), one);
   }
   warp_group_commit();
 }
@@ -148,42 +147,46 @@ __device__ __forceinline__ void finish_part(const float (&sums)[Shape::kSums], c
   }
 }
 
-/** Two warp groups: multiply what has come, part after part. */
-template <class Shape, bool kAlongA, bool kAlongB, class Epilogue>
-__device__ void consume(const Epilogue& epilogue, const PartsOfC<Shape>& parts, const HopperBlock<Shape>& block, int rank) {
-  const int thread = threadIdx.x - kWarpGroup, group = thread / kWarpGroup, warp = thread / kWarp;
-  const int lane = threadIdx.x % kWarp;
-  float* slab = (float*)(block.slabs + warp * Shape::kSlabBytes);
+/** A warp group that multiplies: part after part, or by turns with the other. */
+template <class Shape, bool kAlongA, bool kAlongB>
+struct Consumer {
+  const HopperBlock<Shape>& block;
+  const int thread = (threadIdx.x - kWarpGroup) % (Shape::kTogether * kWarpGroup);  // of those that have a part together
+  const int turn = (threadIdx.x - kWarpGroup) / (Shape::kTogether * kWarpGroup), half = thread / kWarpGroup;
   Ring<Shape::kStages> ring;
   int cleared = 0;  // the parity of the barrier of those that clear
-  const auto give_back = [&](int stage) {
-    // of each warp group one thread for each block of the cluster
-    if (thread % kWarpGroup < Shape::kCluster) {
-      if (Shape::kCluster == 1)
-        mbarrier_arrive(block.empty + stage);
-      else
-        mbarrier_arrive_at(block.empty + stage, thread % kWarpGroup);
-    }
-  };
-  for (int index = blockIdx.x / Shape::kCluster; index < parts.count; index += gridDim.x / Shape::kCluster) {
-    const Part part = parts[index];
-    const bool sums_rows = Epilogue::kRowSums && part.column == 0;
-    float sums[Shape::kSums] = {}, row_sums[4] = {};
+
+  /** Of each warp group one thread tells each block of the cluster. */
+  __device__ __forceinline__ void give_back(int stage) const {
+    if (thread % kWarpGroup >= Shape::kCluster) return;
+    if (Shape::kCluster == 1)
+      mbarrier_arrive(block.empty + stage);
+    else
+      mbarrier_arrive_at(block.empty + stage, thread % kWarpGroup);
+  }
+
+  /** Passes over what the other warp group multiplies. */
+  __device__ __forceinline__ void skip(const PartsOfC<Shape>& parts, int index) {
+    if (Shape::kTurns > 1 && index < parts.count) ring.skip(PartsOfC<Shape>::stages(parts[index]));
+  }
+
+  template <bool kRowSums>
+  __device__ __forceinline__ void multiply(const Part& part, float (&sums)[Shape::kSums], float (&row_sums)[4]) {
     int last = -1, depth = part.end - part.begin;
     for (int left = PartsOfC<Shape>::stages(part); left > 0; left--, depth -= Shape::kDepth) {
       char* stage = block.stages + ring.stage * Shape::kStageBytes;
       mbarrier_wait(block.full + ring.stage, ring.parity);
       if (!kAlongA && depth < Shape::kDepth) {
         clear_rest<Shape>(stage, max(0, depth), thread);
-        mbarrier_arrive(block.cleared);
-        mbarrier_wait(block.cleared, cleared);
+        mbarrier_arrive(block.cleared + turn);
+        mbarrier_wait(block.cleared + turn, cleared);
         cleared ^= 1;
       }
       hold(sums);
-      hold(row_sums);
-      multiply_stage<Shape, kAlongA, kAlongB, Epilogue::kRowSums>(sums, row_sums, stage, block.ones, group, sums_rows);
+      if (kRowSums) hold(row_sums);
+      multiply_stage<Shape, kAlongA, kAlongB, kRowSums>(sums, row_sums, stage, block.ones, half);
       hold(sums);
-      hold(row_sums);
+      if (kRowSums) hold(row_sums);
       warp_group_wait<1>();  // the products of the stage before have been made
       if (last >= 0) give_back(last);
       last = ring.stage;
@@ -191,19 +194,40 @@ __device__ void consume(const Epilogue& epilogue, const PartsOfC<Shape>& parts, 
     }
     warp_group_wait<0>();
     hold(sums);
-    hold(row_sums);
+    if (kRowSums) hold(row_sums);
     give_back(last);
-    const int row = part.row + rank * Shape::kBlockRows + 64 * group + 16 * (warp % 4);
-    finish_part<Shape>(sums, epilogue, slab, part, row, parts.M, parts.N);
-    if constexpr (Epilogue::kRowSums)
-      if (sums_rows && lane % 4 == 0)
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-          const int at = row + lane / 4 + 8 * i;
-          if (at < parts.M) epilogue.finish_sum(at, row_sums[2 * i], part.split);
-        }
   }
-}
+
+  template <class Epilogue>
+  __device__ __forceinline__ void run(const Epilogue& epilogue, const PartsOfC<Shape>& parts, int rank) {
+    const int warp = (threadIdx.x - kWarpGroup) / kWarp, lane = threadIdx.x % kWarp, step = gridDim.x / Shape::kCluster;
+    float* slab = (float*)(block.slabs + warp * Shape::kSlabBytes);
+    int index = blockIdx.x / Shape::kCluster;
+    if (turn == 1) {
+      skip(parts, index);
+      index += step;
+    }
+    for (; index < parts.count; index += Shape::kTurns * step) {
+      const Part part = parts[index];
+      const bool sums_rows = Epilogue::kRowSums && part.column == 0;
+      float sums[Shape::kSums] = {}, row_sums[4] = {};
+      if (sums_rows)  // products in a branch of their own would wait for each other
+        multiply<Epilogue::kRowSums>(part, sums, row_sums);
+      else
+        multiply<false>(part, sums, row_sums);
+      const int row = part.row + rank * Shape::kBlockRows + 64 * half + 16 * (warp % 4);
+      finish_part<Shape>(sums, epilogue, slab, part, row, parts.M, parts.N);
+      if constexpr (Epilogue::kRowSums)
+        if (sums_rows && lane % 4 == 0)
+#pragma unroll
+          for (int i = 0; i < 2; i++) {
+            const int at = row + lane / 4 + 8 * i;
+            if (at < parts.M) epilogue.finish_sum(at, row_sums[2 * i], part.split);
+          }
+      skip(parts, index + step);
+    }
+  }
+};
 
 template <class Shape, bool kAlongA, bool kAlongB, class Epilogue>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
@@ -215,9 +239,9 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
   if (threadIdx.x == 0) {
     for (int i = 0; i < Shape::kStages; i++) {
       mbarrier_init(block.full + i, 1);
-      mbarrier_init(block.empty + i, Shape::kGroups * Shape::kCluster);
+      mbarrier_init(block.empty + i, Shape::kTogether * Shape::kCluster);
     }
-    mbarrier_init(block.cleared, Shape::kGroups * kWarpGroup);
+    for (int i = 0; i < Shape::kTurns; i++) mbarrier_init(block.cleared + i, Shape::kTogether * kWarpGroup);
     fence_barriers();
   }
   if (threadIdx.x < Shape::kOnesBytes / 16) ((uint4*)block.ones)[threadIdx.x] = make_uint4(0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u);
@@ -231,7 +255,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     if (threadIdx.x == 0) produce<Shape, kAlongA, kAlongB>(&map_a, &map_b, parts, block, rank);
   } else {
     take_registers<232>();
-    consume<Shape, kAlongA, kAlongB>(epilogue, parts, block, rank);
+    Consumer<Shape, kAlongA, kAlongB>{block}.run(epilogue, parts, rank);
   }
 #endif
 }
@@ -251,23 +275,45 @@ void launch_hopper_shape(Launch& launch, const Product<bf16>& p, const Epilogue&
   launch.cluster = 1;
 }
 
-/** Whether products of bfloat16 go this way: for now where the environment says so, until that is measured on a device. */
+typedef HopperShape<256, 4, kWideCluster, 2> HopperWide;
+typedef HopperShape<256, 5, kWideCluster, 1> HopperTurns;
+typedef HopperShape<128, 5, 1, 2> HopperSquare;
+typedef HopperShape<64, 6, 1, 2> HopperNarrow;
+
+/**
+ * How long a product takes, in the time of a stage of 128 rows and 256 columns: rounds of all multiprocessors, the stages of each at a speed
+ * that was measured, and what a block does before its first and after its last product, which taking turns hides but for once.
+ */
+template <class Shape>
+double hopper_cost(const Launch& launch, int64_t M, int64_t N, int64_t K, int splits, double speed) {
+  const int64_t tiles = ceil_div(M, Shape::kRows) * ceil_div(N > 0 ? N : 1, Shape::kColumns) * splits;
+  const double rounds = (double)ceil_div(tiles, launch.multiprocessors / Shape::kCluster), around = Shape::kColumns / 32.0;
+  const double stages = (double)ceil_div(ceil_div(K, splits), Shape::kDepth) * Shape::kTogether * Shape::kColumns / (2 * 256) / speed;
+  return Shape::kTurns == 1 ? rounds * (stages + around) : rounds * stages + around;
+}
+
+/** Calls body(shape, cost) with the best shape. */
+template <class Body>
+void with_hopper_shape(const Launch& launch, int64_t M, int64_t N, int64_t K, int splits, Body body) {
+  const double wide = hopper_cost<HopperWide>(launch, M, N, K, splits, 1), turns = hopper_cost<HopperTurns>(launch, M, N, K, splits, 1);
+  const double square = hopper_cost<HopperSquare>(launch, M, N, K, splits, 0.9), narrow = hopper_cost<HopperNarrow>(launch, M, N, K, splits, 0.6);
+  if (narrow < square && narrow < turns && narrow < wide)
+    body(HopperNarrow(), narrow);
+  else if (square < turns && square < wide)
+    body(HopperSquare(), square);
+  else if (turns < wide)
+    body(HopperTurns(), turns);
+  else
+    body(HopperWide(), wide);
+}
+
+/** Whether products of bfloat16 go this way: on 9.0, unless BERTKIT_CUDA_KERNELS=general asks for what all devices have. */
 bool chooses_hopper(const Launch&);
 
-/** As launch_gemm: with the shape that keeps most multiprocessors busy. */
+/** As launch_gemm. */
 template <bool kAlongA, bool kAlongB, class Epilogue>
 void launch_hopper(Launch& launch, const Product<bf16>& p, const Epilogue& epilogue) {
-  const auto rounds = [&](int rows, int columns) {
-    const int64_t tiles = (int64_t)ceil_div(p.M, rows) * ceil_div(p.N, columns) * p.splits;
-    return (double)ceil_div(tiles * (rows / 128), launch.multiprocessors) * columns;
-  };
-  const double wide = rounds(128, 256), square = rounds(128, 128) / 0.8, narrow = rounds(128, 64) / 0.5;
-  if (narrow < square && narrow < wide)
-    launch_hopper_shape<HopperShape<64, 6, 1>, kAlongA, kAlongB>(launch, p, epilogue);
-  else if (square < wide)
-    launch_hopper_shape<HopperShape<128, 5, 1>, kAlongA, kAlongB>(launch, p, epilogue);
-  else
-    launch_hopper_shape<HopperShape<256, 4, kWideCluster>, kAlongA, kAlongB>(launch, p, epilogue);
+  with_hopper_shape(launch, p.M, p.N, p.K, p.splits, [&](auto shape, double) { launch_hopper_shape<decltype(shape), kAlongA, kAlongB>(launch, p, epilogue); });
 }
 
 }  // namespace cuda

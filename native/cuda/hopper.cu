@@ -35,8 +35,8 @@ cudaError_t make_tensor_map(TensorMap* map, const bf16* data, int64_t pitch, int
 #endif
 
 bool chooses_hopper(const Launch& launch) {
-  static const char* const chosen = getenv("BERTKIT_CUDA_GEMM");
-  return launch.capability == 90 && chosen && !strcmp(chosen, "hopper");
+  static const char* const kernels = getenv("BERTKIT_CUDA_KERNELS");
+  return launch.capability == 90 && !(kernels && !strcmp(kernels, "general"));
 }
 
 }  // namespace cuda

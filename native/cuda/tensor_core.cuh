@@ -160,9 +160,10 @@ __device__ __forceinline__ void mma_int8(int d[4], const uint32_t a[4], const ui
 
 /**
  * The nearest word of 10 bits of fraction, ties away from zero; x minus it is exact. cvt.rna.tf32 takes more instructions on
- * compute capability 9.0. A NaN stays as it is: the one that arithmetic makes, 0x7fffffff, would become a zero when rounded.
+ * compute capability 9.0. A NaN is made quiet: of 0x7fffffff, which arithmetic makes,
+ * rounding would make a zero, and of one whose upper bits are zeros tensor cores make an infinity.
  */
-__device__ __forceinline__ uint32_t to_tf32(float x) { return x != x ? __float_as_uint(x) : (__float_as_uint(x) + 0x1000u) & 0xffffe000u; }
+__device__ __forceinline__ uint32_t to_tf32(float x) { return x != x ? 0x7fc00000u : (__float_as_uint(x) + 0x1000u) & 0xffffe000u; }
 
 /**
  * Four 8 x 8 matrices of 2-byte elements: lanes 8 i .. 8 i + 7 have the addresses of the rows of matrix i, 16-byte aligned. r[i] of a lane

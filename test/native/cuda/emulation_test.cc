@@ -123,7 +123,7 @@ void test_shared_memory() {
     for (int t = 0; t < 256; t++) EXPECT(isnan(out[(size_t)t]) && out[256 + (size_t)t] == (float)(255 - t));
   }
   EXPECT(launch(dynamic_kernel, 1, 256, 60000, nullptr, out.at) == cudaErrorInvalidValue);
-  EXPECT(starts_with_says(cudaGetLastError(), "60000 bytes of shared memory, of 49152"));
+  EXPECT(starts_with_says(cudaGetLastError(), "60000 bytes of shared memory, of 47104"));
   EXPECT(cudaGetLastError() == cudaSuccess);
   EXPECT(cudaFuncSetAttribute(dynamic_kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, 60000) == cudaSuccess);
   EXPECT(launch(dynamic_kernel, 1, 256, 60000, nullptr, out.at) == cudaSuccess);
