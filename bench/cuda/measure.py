@@ -93,7 +93,7 @@ class Results:
         self.file = file
         self.lines = []
         # a choice of kernels by the environment is part of what was measured
-        chosen = os.environ.get("BERTKIT_CUDA_GEMM") if engine else None
+        chosen = os.environ.get("BERTKIT_CUDA_KERNELS") if engine else None
         self.prefix = f"{chosen}: " if chosen else ""
         self.common = {"date": date.today().isoformat(), "commit": commit(), **machine()}
         if engine:

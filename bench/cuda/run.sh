@@ -11,7 +11,7 @@ set -u
 cd "$(dirname "$0")/../.."
 folder=$1
 out=${OUT:-out/cuda/device}
-parts=${PARTS:-verify verify-hopper steps kernels steps-hopper kernels-hopper bad_days peers sanitizer}
+parts=${PARTS:-verify steps kernels verify-general steps-general kernels-general bad_days peers sanitizer}
 limit=${LIMIT:-540}
 python=${PYTHON:-python3}
 export PYTHONUNBUFFERED=1
@@ -51,7 +51,7 @@ build() {
     cp build/cuda/libbertkit_cuda.so "$library"
 }
 
-# The parts with -hopper take the products by warp groups, which are not the default.
+# The parts with -general take the kernels that all devices have, where 9.0 has others.
 verify() {
   "$python" bench/cuda/driver.py --library "$library" --seconds "$1" --mixing 20 --json "$out/$2.json" "${@:3}" "$folder/nano" "$folder/suite"
 }
@@ -75,14 +75,14 @@ log=verify part build 200 bash -c build || exit 1
 for name in $parts; do
   case $name in
     verify) LINES_SHOWN=60 part verify 130 bash -c "verify 90 verify" ;;
-    verify-hopper)
-      log=verify LINES_SHOWN=12 part "$name" 60 env BERTKIT_CUDA_GEMM=hopper bash -c \
-        "verify 30 verify-hopper --only linear,linear_backward_data,linear_backward_weight,nano --replays 100"
+    verify-general)
+      log=verify LINES_SHOWN=12 part "$name" 60 env BERTKIT_CUDA_KERNELS=general bash -c \
+        "verify 30 verify-general --only linear,linear_backward_data,linear_backward_weight,nano --replays 100"
       ;;
     steps) LINES_SHOWN=40 part steps 120 bash -c "bench 90 steps --sessions $folder/steps/*" ;;
-    steps-hopper) log=steps LINES_SHOWN=25 part "$name" 90 env BERTKIT_CUDA_GEMM=hopper bash -c "bench 60 steps --sessions $folder/steps/*" ;;
+    steps-general) log=steps LINES_SHOWN=25 part "$name" 90 env BERTKIT_CUDA_KERNELS=general bash -c "bench 60 steps --sessions $folder/steps/*" ;;
     kernels) part kernels 170 bash -c "bench 140 kernels" ;;
-    kernels-hopper) log=kernels part "$name" 90 env BERTKIT_CUDA_GEMM=hopper bash -c "bench 70 kernels --only linear --no-peers" ;;
+    kernels-general) log=kernels part "$name" 90 env BERTKIT_CUDA_KERNELS=general bash -c "bench 70 kernels --only linear --no-peers" ;;
     peers) part peers 240 bash -c "bench 200 peers" ;;
     bad_days) log=verify part bad_days 60 "$python" bench/cuda/bad_days.py --library "$library" ;;
     sanitizer)

@@ -26,7 +26,7 @@ struct HopperShape {
   // a warp's 16 rows of some columns of C on their way to global memory
   static constexpr int kSlabColumns = 32, kSlabPitch = kSlabColumns + 8, kSlabBytes = 16 * kSlabPitch * 4;
   static constexpr int kOnesBytes = kSwizzled;  // 8 columns of ones, for the sums of A's rows
-  static constexpr int kBytes = kSwizzled + kStages * kStageBytes + kOnesBytes + kGroups * 4 * kSlabBytes + (2 * kStages + kTurns) * 8;
+  static constexpr int kBytes = kSwizzled + kStages * kStageBytes + kOnesBytes + kGroups * 4 * kSlabBytes + (2 * kStages + 2 * kTurns) * 8;
 };
 
 /** Shared memory of a block. */
@@ -35,7 +35,7 @@ struct HopperBlock {
   char* stages;
   char* ones;
   char* slabs;
-  Mbarrier *full, *empty, *cleared;
+  Mbarrier *full, *empty, *cleared, *done;
 
   __device__ static HopperBlock make() {
     char* shared = dynamic_shared();
@@ -43,7 +43,7 @@ struct HopperBlock {
     char* ones = stages + Shape::kStages * Shape::kStageBytes;
     char* slabs = ones + Shape::kOnesBytes;
     Mbarrier* full = (Mbarrier*)(slabs + Shape::kGroups * 4 * Shape::kSlabBytes);
-    return {stages, ones, slabs, full, full + Shape::kStages, full + 2 * Shape::kStages};
+    return {stages, ones, slabs, full, full + Shape::kStages, full + 2 * Shape::kStages, full + 2 * Shape::kStages + Shape::kTurns};
   }
 };
 
@@ -154,7 +154,7 @@ struct Consumer {
   const int thread = (threadIdx.x - kWarpGroup) % (Shape::kTogether * kWarpGroup);  // of those that have a part together
   const int turn = (threadIdx.x - kWarpGroup) / (Shape::kTogether * kWarpGroup), half = thread / kWarpGroup;
   Ring<Shape::kStages> ring;
-  int cleared = 0;  // the parity of the barrier of those that clear
+  int cleared = 0, others = 0;  // parities: of the barrier of those that clear, of the one that says what the other warp group has done
 
   /** Of each warp group one thread tells each block of the cluster. */
   __device__ __forceinline__ void give_back(int stage) const {
@@ -165,9 +165,15 @@ struct Consumer {
       mbarrier_arrive_at(block.empty + stage, thread % kWarpGroup);
   }
 
-  /** Passes over what the other warp group multiplies. */
+  /**
+   * Passes over what the other warp group multiplies, when that has waited for all of its stages: a barrier says whether a phase is over by
+   * its parity, so nobody may wait for a phase while the one before the last goes on.
+   */
   __device__ __forceinline__ void skip(const PartsOfC<Shape>& parts, int index) {
-    if (Shape::kTurns > 1 && index < parts.count) ring.skip(PartsOfC<Shape>::stages(parts[index]));
+    if (Shape::kTurns == 1 || index >= parts.count) return;
+    ring.skip(PartsOfC<Shape>::stages(parts[index]));
+    mbarrier_wait(block.done + 1 - turn, others);
+    others ^= 1;
   }
 
   template <bool kRowSums>
@@ -192,6 +198,7 @@ struct Consumer {
       last = ring.stage;
       ring.advance();
     }
+    if (Shape::kTurns > 1) mbarrier_arrive(block.done + turn);
     warp_group_wait<0>();
     hold(sums);
     if (kRowSums) hold(row_sums);
@@ -241,7 +248,10 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
       mbarrier_init(block.full + i, 1);
       mbarrier_init(block.empty + i, Shape::kTogether * Shape::kCluster);
     }
-    for (int i = 0; i < Shape::kTurns; i++) mbarrier_init(block.cleared + i, Shape::kTogether * kWarpGroup);
+    for (int i = 0; i < Shape::kTurns; i++) {
+      mbarrier_init(block.cleared + i, Shape::kTogether * kWarpGroup);
+      mbarrier_init(block.done + i, kWarpGroup);
+    }
     fence_barriers();
   }
   if (threadIdx.x < Shape::kOnesBytes / 16) ((uint4*)block.ones)[threadIdx.x] = make_uint4(0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u);

@@ -17,6 +17,7 @@ import {
 import { dropout } from '../reference/dropout.ts'
 import { embedding, embeddingBackward } from '../reference/embedding.ts'
 import { layerNorm, layerNormBackward, layerNormBackwardWeight } from '../reference/layer-norm.ts'
+import { linear, linearBackward } from '../reference/linear.ts'
 import { crossEntropy, crossEntropyBackward } from '../reference/loss.ts'
 import { gradientNorm } from '../reference/optimizer.ts'
 import { philoxKeep } from '../reference/philox.ts'
@@ -291,6 +292,40 @@ describe.skipIf(missing)(`sizes${missing ? ` (${missing})` : ''}`, () => {
     })
     const want = gradientNorm({ g, maxGradNorm: 1 })
     expectWithin('norm', got.norm, [want.norm, want.coefficient], (i) => 4 * u * (i ? want.coefficient : want.norm))
+  })
+
+  // parts of C that are more than blocks, each of more stages than are in shared memory at once
+  it('products of bfloat16 that go round the ring of stages', async () => {
+    const random = new Random(6)
+    const [rows, K, N] = [450, 712, 520]
+    const whole = (count: number) => random.whole(count, -8, 8)
+    const operands = { x: whole(rows * K), w: whole(N * K), dy: whole(rows * N) }
+    const types = { type: 'bfloat16', to: 'bfloat16' } as const
+    const run = { rows: { tokens: rows }, ...types } as const
+    const { x, w, dy } = operands
+    const { z } = await runRecord(backend, {
+      ...run,
+      op: 'linear',
+      operands: { x, w },
+      attributes: { rows: Row.tokens, K, N, act: 'linear' },
+    })
+    expectSame('z', z, Float32Array.from(stored(linear({ x, w, rows, K, N }).z, 'bfloat16')))
+    const want = linearBackward({ ...operands, rows, K, N })
+    const { dx } = await runRecord(backend, {
+      ...run,
+      op: 'linearBackwardData',
+      operands: { dy, w },
+      attributes: { rows: Row.tokens, K, N, add: false },
+    })
+    expectSame('dx', dx, Float32Array.from(stored(want.dx, 'bfloat16')))
+    const { dw, dbias } = await runRecord(backend, {
+      ...run,
+      op: 'linearBackwardWeight',
+      operands: { dy, x },
+      attributes: { rows: Row.tokens, K, N, T: N, first: 0, accumulate: false },
+    })
+    expectSame('dw', dw, Float32Array.from(want.dw))
+    expectSame('dbias', dbias, Float32Array.from(want.dbias))
   })
 
   it('no rows in a plan for many', async () => {
