@@ -133,6 +133,11 @@ struct Bench {
     if constexpr (sizeof(T) == 2) general("medium", typename S::Medium());
     general("small", typename S::Small());
     if constexpr (kAlongA) general("tiny", typename S::Tiny());
+    hoppers(epilogue, checks);
+  }
+  /** The shapes for 9.0, which have an epilogue of their own too. */
+  template <class Epilogue>
+  void hoppers(const Epilogue& epilogue, bool checks) {
     if constexpr (sizeof(T) == 2)
       if (launch.capability == 90) {
         const auto hopper = [&](const char* name, auto shape) {
@@ -152,6 +157,14 @@ void forward(int rows, int N, int K, ElementType to, int act, bool keeps_z) {
   void* z = keeps_z ? bench.template filled<float>((int64_t)rows * N, 4) : nullptr;
   printf("%s forward %d x %d x %d%s%s\n", sizeof(T) == 2 ? "bfloat16" : "float32", rows, N, K, act == kGelu ? ", gelu" : "", keeps_z ? ", z" : "");
   bench.all(Activated{nullptr, {bench.c, to, N}, {z, to, N}, act}, act == 0);
+  if constexpr (sizeof(T) == 2)
+    if (to == kBfloat16) {
+      printf("  rounded\n");
+      if (act == kGelu)
+        bench.hoppers(RoundedActivated<true, true>{nullptr, {(bf16*)bench.c, (bf16*)z}}, false);
+      else
+        bench.hoppers(RoundedActivated<false, false>{nullptr, {(bf16*)bench.c}}, true);
+    }
   cudaFree(z);
 }
 
@@ -162,6 +175,8 @@ void backward(int rows, int N, int K, ElementType to) {
     Bench<T, true, false> bench(rows, K, N, false, to, 1);
     printf("%s data gradient %d x %d x %d\n", name, rows, K, N);
     bench.all(Added{{bench.c, to, K}, false}, true);
+    printf("  rounded\n");
+    if constexpr (sizeof(T) == 2) bench.hoppers(Rounded{{(bf16*)bench.c}}, true);
   }
   Launch launch = {};
   require(cudaDeviceGetAttribute(&launch.multiprocessors, cudaDevAttrMultiProcessorCount, 0), "cudaDeviceGetAttribute");

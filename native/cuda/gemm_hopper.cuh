@@ -23,8 +23,9 @@ struct HopperShape {
   static constexpr int kGroups = 2, kTurns = kGroups / kTogether, kThreads = (kGroups + 1) * kWarpGroup;
   static constexpr int kBytesA = kBlockRows * kSwizzle, kBytesB = kColumns * kSwizzle, kStageBytes = kBytesA + kBytesB;
   static constexpr int kSums = kColumns / 2;  // of a thread: 64 rows of a warp group
-  // a warp's 16 rows of some columns of C on their way to global memory
-  static constexpr int kSlabColumns = 32, kSlabPitch = kSlabColumns + 8, kSlabBytes = 16 * kSlabPitch * 4;
+  // a warp's 16 rows of some columns of C on their way to global memory: as float32, or as one or two tiles of 64 columns of bfloat16
+  static constexpr int kSlabColumns = 32, kSlabPitch = kSlabColumns + 8, kSlabBytes = 2 * 16 * kSwizzle;
+  static_assert(kSlabBytes >= 16 * kSlabPitch * 4, "");
   static constexpr int kOnesBytes = kSwizzled;  // 8 columns of ones, for the sums of A's rows
   static constexpr int kBytes = kSwizzled + kStages * kStageBytes + kOnesBytes + kGroups * 4 * kSlabBytes + (2 * kStages + 2 * kTurns) * 8;
 };
@@ -147,6 +148,54 @@ __device__ __forceinline__ void finish_part(const float (&sums)[Shape::kSums], c
   }
 }
 
+/**
+ * The same for epilogues whose results are bfloat16 in whole chunks of 16 bytes, one or two of each element (`Epilogue::kRounded`): they are
+ * computed and rounded where the sums are, and go through shared memory only to be written a row's 128 bytes at a time.
+ */
+template <class Shape, class Epilogue>
+__device__ __forceinline__ void finish_rounded(const float (&sums)[Shape::kSums], const Epilogue& epilogue, char* slab, const Part& part, int row, int M,
+                                               int N) {
+  constexpr int kResults = Epilogue::kRounded, kTile = 16 * kSwizzle;
+  const int lane = threadIdx.x % kWarp, line = lane % 16, half = lane / 16;
+#pragma unroll
+  for (int turn = 0; turn < Shape::kColumns / 64; turn++) {
+    const int first = part.column + turn * 64;
+    if (first >= N) break;
+    // with one result a turn, two tiles take turns
+    char* tile = slab + (kResults == 1 ? turn % 2 * kTile : 0);
+    if (kResults > 1) __syncwarp();  // what was there has been read
+#pragma unroll
+    for (int j = 0; j < 8; j += 2) {
+      uint32_t rounded[kResults][4];
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        const float* four = sums + (turn * 8 + j + i) * 4;
+        const int column = first + 8 * (j + i) + lane % 4 * 2;
+        const float2 start = column < N ? epilogue.start(column) : make_float2(0.0f, 0.0f);
+#pragma unroll
+        for (int half_rows = 0; half_rows < 2; half_rows++) {
+          uint32_t pairs[kResults];
+          epilogue.round(four[2 * half_rows] + start.x, four[2 * half_rows + 1] + start.y, pairs);
+#pragma unroll
+          for (int k = 0; k < kResults; k++) rounded[k][2 * i + half_rows] = pairs[k];
+        }
+      }
+#pragma unroll
+      for (int k = 0; k < kResults; k++) stmatrix_x4(rounded[k], tile + k * kTile + line * kSwizzle + (((j + half) ^ line % 8) << 4));
+    }
+    __syncwarp();
+    const int chunk = lane % 8, column = first + 8 * chunk;
+#pragma unroll
+    for (int k = 0; k < kResults; k++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int r = 4 * i + lane / 8;
+        if (row + r < M && column < N)
+          *(uint4*)(epilogue.to[k] + (int64_t)(row + r) * N + column) = *(const uint4*)(tile + k * kTile + r * kSwizzle + ((chunk ^ r % 8) << 4));
+      }
+  }
+}
+
 /** A warp group that multiplies: part after part, or by turns with the other. */
 template <class Shape, bool kAlongA, bool kAlongB>
 struct Consumer {
@@ -208,7 +257,7 @@ struct Consumer {
   template <class Epilogue>
   __device__ __forceinline__ void run(const Epilogue& epilogue, const PartsOfC<Shape>& parts, int rank) {
     const int warp = (threadIdx.x - kWarpGroup) / kWarp, lane = threadIdx.x % kWarp, step = gridDim.x / Shape::kCluster;
-    float* slab = (float*)(block.slabs + warp * Shape::kSlabBytes);
+    char* slab = block.slabs + warp * Shape::kSlabBytes;
     int index = blockIdx.x / Shape::kCluster;
     if (turn == 1) {
       skip(parts, index);
@@ -223,7 +272,10 @@ struct Consumer {
       else
         multiply<false>(part, sums, row_sums);
       const int row = part.row + rank * Shape::kBlockRows + 64 * half + 16 * (warp % 4);
-      finish_part<Shape>(sums, epilogue, slab, part, row, parts.M, parts.N);
+      if constexpr (Epilogue::kRounded)
+        finish_rounded<Shape>(sums, epilogue, slab, part, row, parts.M, parts.N);
+      else
+        finish_part<Shape>(sums, epilogue, (float*)slab, part, row, parts.M, parts.N);
       if constexpr (Epilogue::kRowSums)
         if (sums_rows && lane % 4 == 0)
 #pragma unroll
@@ -286,7 +338,7 @@ void launch_hopper_shape(Launch& launch, const Product<bf16>& p, const Epilogue&
 }
 
 typedef HopperShape<256, 4, kWideCluster, 2> HopperWide;
-typedef HopperShape<256, 5, kWideCluster, 1> HopperTurns;
+typedef HopperShape<256, 4, kWideCluster, 1> HopperTurns;
 typedef HopperShape<128, 5, 1, 2> HopperSquare;
 typedef HopperShape<64, 6, 1, 2> HopperNarrow;
 
@@ -297,7 +349,7 @@ typedef HopperShape<64, 6, 1, 2> HopperNarrow;
 template <class Shape>
 double hopper_cost(const Launch& launch, int64_t M, int64_t N, int64_t K, int splits, double speed) {
   const int64_t tiles = ceil_div(M, Shape::kRows) * ceil_div(N > 0 ? N : 1, Shape::kColumns) * splits;
-  const double rounds = (double)ceil_div(tiles, launch.multiprocessors / Shape::kCluster), around = Shape::kColumns / 32.0;
+  const double rounds = (double)ceil_div(tiles, launch.multiprocessors / Shape::kCluster), around = Shape::kColumns / 50.0;
   const double stages = (double)ceil_div(ceil_div(K, splits), Shape::kDepth) * Shape::kTogether * Shape::kColumns / (2 * 256) / speed;
   return Shape::kTurns == 1 ? rounds * (stages + around) : rounds * stages + around;
 }
@@ -305,8 +357,8 @@ double hopper_cost(const Launch& launch, int64_t M, int64_t N, int64_t K, int sp
 /** Calls body(shape, cost) with the best shape. */
 template <class Body>
 void with_hopper_shape(const Launch& launch, int64_t M, int64_t N, int64_t K, int splits, Body body) {
-  const double wide = hopper_cost<HopperWide>(launch, M, N, K, splits, 1), turns = hopper_cost<HopperTurns>(launch, M, N, K, splits, 1);
-  const double square = hopper_cost<HopperSquare>(launch, M, N, K, splits, 0.9), narrow = hopper_cost<HopperNarrow>(launch, M, N, K, splits, 0.6);
+  const double wide = hopper_cost<HopperWide>(launch, M, N, K, splits, 1), turns = hopper_cost<HopperTurns>(launch, M, N, K, splits, 0.88);
+  const double square = hopper_cost<HopperSquare>(launch, M, N, K, splits, 0.87), narrow = hopper_cost<HopperNarrow>(launch, M, N, K, splits, 0.5);
   if (narrow < square && narrow < turns && narrow < wide)
     body(HopperNarrow(), narrow);
   else if (square < turns && square < wide)

@@ -173,6 +173,26 @@ __device__ __forceinline__ void fence_async() {
 #endif
 }
 
+/**
+ * Writes four 8 x 8 matrices of 2-byte elements, as ldmatrix_x4 (tensor_core.cuh) reads them: lanes 8 i .. 8 i + 7 have the addresses of the
+ * rows of matrix i, r[i] of a lane are elements 2 t and 2 t + 1 of row g.
+ */
+__device__ __forceinline__ void stmatrix_x4(const uint32_t r[4], void* shared) {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(shared_address(shared)), "r"(r[0]), "r"(r[1]), "r"(r[2]), "r"(r[3])
+               : "memory");
+#else
+  struct Mine {
+    const uint32_t* r;
+    char* row;
+  } mine = {r, (char*)shared};
+  cuda_emulation::warp_together("stmatrix_x4", 0xffffffffu, &mine, [](void* const* lanes, unsigned) {
+    for (int lane = 0; lane < kWarp; lane++)
+      for (int i = 0; i < 4; i++) *(uint32_t*)(((const Mine*)lanes[8 * i + lane / 4])->row + lane % 4 * 4) = ((const Mine*)lanes[lane])->r[i];
+  });
+#endif
+}
+
 // ------------------------------------------------------------------------------------------------------------------ clusters
 
 __device__ __forceinline__ int cluster_rank() {

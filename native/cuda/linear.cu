@@ -5,7 +5,7 @@
 namespace bk {
 namespace cuda {
 
-constexpr int kGelu = 1;  // of the activations in ../ops.def
+constexpr int kLinear = 0, kGelu = 1;  // of the activations in ../ops.def
 
 /**
  * Gelu for results that are rounded to bfloat16: z times the distribution function as 1 / (1 + e^-q(z)), q fitted on [-6, 6] so that the
@@ -28,6 +28,7 @@ struct GeluOfBfloat16 {
 /** Keeps z if it is given, y = act(z). */
 struct Activated {
   static constexpr bool kRowSums = false;
+  static constexpr int kRounded = 0;
   const float* bias;
   Result y, z;
   int act;
@@ -56,6 +57,36 @@ struct Activated {
   }
 };
 
+/** The same where all is bfloat16 (finish_rounded), of the activations that models have. */
+template <bool kGelu_, bool kKeepsZ>
+struct RoundedActivated {
+  static constexpr bool kRowSums = false;
+  static constexpr int kRounded = kKeepsZ ? 2 : 1;
+  const float* bias;
+  bf16* to[kRounded];  // y, z
+
+  __device__ __forceinline__ float2 start(int column) const { return bias ? *(const float2*)(bias + column) : make_float2(0.0f, 0.0f); }
+  __device__ __forceinline__ void round(float a, float b, uint32_t (&pairs)[kRounded]) const {
+    if (kKeepsZ) pairs[kRounded - 1] = to_bf16_pair(a, b);
+    pairs[0] = kGelu_ ? to_bf16_pair(GeluOfBfloat16::value(a), GeluOfBfloat16::value(b)) : to_bf16_pair(a, b);
+  }
+};
+
+/** Whether it has been launched. */
+inline bool launch_rounded(Launch& launch, const Product<bf16>& p, const Activated& e) {
+  if (!takes_hopper(launch, p) || e.y.type != kBfloat16 || p.N % 8 || (e.act != kLinear && e.act != kGelu)) return false;
+  bf16 *y = (bf16*)e.y.data, *z = (bf16*)e.z.data;
+  if (e.act == kGelu && z)
+    launch_hopper<true, true>(launch, p, RoundedActivated<true, true>{e.bias, {y, z}});
+  else if (e.act == kGelu)
+    launch_hopper<true, true>(launch, p, RoundedActivated<true, false>{e.bias, {y}});
+  else if (z)
+    launch_hopper<true, true>(launch, p, RoundedActivated<false, true>{e.bias, {y, z}});
+  else
+    launch_hopper<true, true>(launch, p, RoundedActivated<false, false>{e.bias, {y}});
+  return true;
+}
+
 Status linear(Launch& launch, Operands c) {
   const void* x = c.any();
   const float *w = c.f32(), *bias = c.f32();
@@ -73,6 +104,8 @@ Status linear(Launch& launch, Operands c) {
     const Operand<T> b = operand<T>(launch, weight_matrix(w, packed, type, N, K));
     const Product<T> p = {a.data, b.data, a.pitch, b.pitch, rows.capacity, N, K, rows.count, nullptr, 1};
     const Activated epilogue = {bias, {y, to, N}, {z, to, N}, act};
+    if constexpr (sizeof(T) == 2)
+      if (launch_rounded(launch, p, epilogue)) return;
     with_shape<T>(launch, rows.capacity, N, [&](auto shape) { launch_gemm<decltype(shape), true, true>(launch, p, epilogue); });
   });
   return kOk;

@@ -8,6 +8,7 @@ namespace cuda {
 /** dx = product, or is added to. */
 struct Added {
   static constexpr bool kRowSums = false;
+  static constexpr int kRounded = 0;
   Result to;
   bool add;
 
@@ -23,6 +24,16 @@ struct Added {
       to.put(row, column, values);
     });
   }
+};
+
+/** dx = product, of bfloat16 (finish_rounded). */
+struct Rounded {
+  static constexpr bool kRowSums = false;
+  static constexpr int kRounded = 1;
+  bf16* to[1];
+
+  __device__ __forceinline__ float2 start(int) const { return make_float2(0.0f, 0.0f); }
+  __device__ __forceinline__ void round(float a, float b, uint32_t (&pairs)[1]) const { pairs[0] = to_bf16_pair(a, b); }
 };
 
 Status linear_backward_data(Launch& launch, Operands c) {
@@ -41,6 +52,8 @@ Status linear_backward_data(Launch& launch, Operands c) {
     const Operand<T> a = operand<T>(launch, {dy, to, N, 0, N, rows.capacity, rows.count});
     const Operand<T> b = operand<T>(launch, weight_matrix(w, packed, type, N, K));
     const Product<T> p = {a.data, b.data, a.pitch, b.pitch, rows.capacity, K, N, rows.count, nullptr, 1};
+    if constexpr (sizeof(T) == 2)
+      if (takes_hopper(launch, p) && !add && K % 8 == 0) return launch_hopper<true, false>(launch, p, Rounded{{(bf16*)dx}});
     with_shape<T>(launch, rows.capacity, K, [&](auto shape) { launch_gemm<decltype(shape), true, false>(launch, p, Added{{dx, type, K}, add}); });
   });
   return kOk;
@@ -75,6 +88,7 @@ struct Gradient {
 template <bool kRowSums_>
 struct ParameterGradients {
   static constexpr bool kRowSums = kRowSums_;
+  static constexpr int kRounded = 0;
   Gradient dw, dbias;
   const RunState* state;
   bool accumulate;
