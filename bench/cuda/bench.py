@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Times the library on a device, beside PyTorch in the same run. What it times is verified first, and by driver.py before.
 
-  python3 bench/cuda/bench.py --library FILE --part kernels|steps|peers|table --json OUT [--sessions FOLDER...]
+  python3 bench/cuda/bench.py --library FILE --part kernels|steps|trace|peers|table --json OUT [--sessions FOLDER...]
 
 kernels: peaks, then single ops at BERT's shapes with their peers. steps: recorded sessions (record-plan --plan-only), whole and by op.
+trace: their kernels one by one.
 peers: the same steps in PyTorch. table: what the file of results has. Exit status 1 where a kernel gave what it should not.
 """
 
@@ -23,7 +24,7 @@ from library import BertkitError, Engine, open_engine
 from measure import ROOT, Prepared, Results, Torch, median_seconds, table
 from plan import SIZES
 from recording import Recording
-from steps import disagreements, run_session, sessions
+from steps import Session, disagreements, run_session, sessions
 
 # Elements of an output that are compared, at either end of it.
 COMPARED = 1 << 21
@@ -164,6 +165,18 @@ def run_steps(engine: Engine, ops, options, torch, results) -> bool:
     return ok
 
 
+def run_traces(engine: Engine, ops, options, torch, results) -> bool:
+    from kernel_trace import trace
+
+    for name, cases in sessions([Recording(folder) for folder in options.sessions]).items():
+        session = Session(engine, ops, cases)
+        try:
+            trace(session, name, torch, results)
+        finally:
+            session.free()
+    return True
+
+
 def run_peers(options, torch, results) -> bool:
     from peers import Peer
 
@@ -195,7 +208,7 @@ def run_peers(options, torch, results) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--library", dest="file", metavar="FILE")
-    parser.add_argument("--part", choices=["kernels", "steps", "peers", "table"], required=True)
+    parser.add_argument("--part", choices=["kernels", "steps", "trace", "peers", "table"], required=True)
     parser.add_argument("--json", type=Path, help="results are added to this file")
     parser.add_argument("--sessions", nargs="*", type=Path, default=[])
     parser.add_argument("--seconds", type=float, default=1e9, help="begin nothing after this long")
@@ -213,12 +226,14 @@ def main() -> int:
             torch = Torch()
         except ImportError:
             print("PyTorch is not installed: nothing is compared with it")
+    if options.part in ("peers", "trace") and not torch:
+        return 2
     if options.part == "peers":
-        return 0 if torch and run_peers(options, torch, Results(None, options.json)) else 2
+        return 0 if run_peers(options, torch, Results(None, options.json)) else 2
     ops = op_table.load(ROOT / "native" / "ops.def")
     engine = open_engine(options.file, ops)
     results = Results(engine, options.json)
-    run = run_kernels if options.part == "kernels" else run_steps
+    run = {"kernels": run_kernels, "steps": run_steps, "trace": run_traces}[options.part]
     return 0 if run(engine, ops, options, torch, results) else 1
 
 

@@ -33,6 +33,34 @@ void drop_graph(Program& program) {
   program.graph = nullptr;
 }
 
+/**
+ * Goes through all records while a graph is captured; returns how many could be. Updates of parameters are many small kernels that wait for
+ * memory: every second one of neighbours goes on beside the one before it.
+ */
+int record_all(Device& device, Recorder& recorder, int records) {
+  cudaError_t e = cudaSuccess;
+  bool forked = false;
+  int at = 0;
+  for (; at < records; at++) {
+    const bool updates = recorder.updates(at);
+    if (updates && !forked) {
+      e = cudaEventRecord(device.forked, device.stream);
+      if (e == cudaSuccess) e = cudaStreamWaitEvent(device.beside, device.forked, 0);
+    } else if (!updates && forked) {
+      e = cudaEventRecord(device.joined, device.beside);
+      if (e == cudaSuccess) e = cudaStreamWaitEvent(device.stream, device.joined, 0);
+    }
+    if (e != cudaSuccess) break;
+    recorder.launch.stream = updates && forked && recorder.launch.stream == device.stream ? device.beside : device.stream;
+    forked = updates;
+    if (!recorder.record(at)) break;
+  }
+  if (forked && e == cudaSuccess) e = cudaEventRecord(device.joined, device.beside);
+  if (forked && e == cudaSuccess) e = cudaStreamWaitEvent(device.stream, device.joined, 0);
+  if (recorder.launch.error == cudaSuccess) recorder.launch.error = e;
+  return at;
+}
+
 /** A graph of all records for this memory; where attributes cannot be, `status` and no graph. */
 cudaError_t capture(Device& device, Program& program, const Memory* memory) {
   drop_graph(program);
@@ -40,8 +68,7 @@ cudaError_t capture(Device& device, Program& program, const Memory* memory) {
   Recorder recorder(device, program, memory, false);
   cudaError_t e = cudaStreamBeginCapture(device.stream, cudaStreamCaptureModeThreadLocal);
   if (e != cudaSuccess) return e;
-  int at = 0;
-  while (at < program.plan.records && recorder.record(at)) at++;
+  const int at = record_all(device, recorder, program.plan.records);
   cudaGraph_t graph = nullptr;
   e = cudaStreamEndCapture(device.stream, &graph);
   if (recorder.launch.error != cudaSuccess) e = recorder.launch.error;

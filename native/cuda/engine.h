@@ -17,8 +17,10 @@ struct Buffer {
 struct Device {
   cudaDeviceProp properties;
   int driver, runtime;
-  cudaStream_t stream;     // of runs
-  cudaStream_t copies;     // of what is written and read between them: not the same, which may be capturing
+  cudaStream_t stream;  // of runs
+  cudaStream_t copies;  // of what is written and read between them: not the same, which may be capturing
+  cudaStream_t beside;  // while a graph is captured: of records that go on beside others
+  cudaEvent_t forked, joined;
   RunState* state;         // on the device
   RunState* pinned_state;  // where a run's is copied from
   Failure* failure;        // on the device
@@ -69,6 +71,8 @@ class Recorder {
   Recorder(Device&, Program&, const Memory*, bool measuring);
   /** Launches a record; false when it cannot be (then `status`) or a launch failed (then `launch.error`). */
   bool record(int index);
+  /** Whether a record updates parameters: it needs no scratch, and neighbours update others. */
+  bool updates(int index) const;
   Launch launch;
   Status status = kOk;
 

@@ -131,7 +131,7 @@ Status layer_norm_backward(Launch& launch, Operands c) {
   return kOk;
 }
 
-constexpr int kColumnWarps = 8, kColumnRows = 64, kColumnBatch = 4;
+constexpr int kColumnWarps = 8, kColumnRows = 64, kColumnBatch = 8;
 
 /**
  * Block (c, t) sums kColumnRows rows from kColumnRows c on, of the 32 W columns of tile t: each warp every eighth row, then over warps in

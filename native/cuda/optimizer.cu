@@ -99,16 +99,13 @@ struct AdamWBuffers {
 
 constexpr int kAdamWThreads = 256, kAdamWElements = 8;
 
-/** A thread takes kAdamWElements elements at a time, V side by side, all loaded before the first is stored. */
-template <int V, class Packed>
-__global__ void __launch_bounds__(kAdamWThreads) adamw_kernel(AdamWBuffers a, Packed packed) {
-  constexpr int U = kAdamWElements / V;
-  const float length = a.norm[0];
-  if (!(length - length == 0) || *a.failure != kNoFailure) return;  // NaN or inf, or data that is refused: nothing changes
-  const AdamWStep step = AdamWStep::of(a.state, a.group, a.norm[1]);
-  const int64_t vectors = a.n / V, stride = (int64_t)gridDim.x * kAdamWThreads;
-  for (int64_t first = (int64_t)blockIdx.x * kAdamWThreads + threadIdx.x; first < vectors; first += U * stride) {
-    float g[U][V], w[U][V], m[U][V], v[U][V];
+/** What a thread has of the buffers at a time: kAdamWElements elements, V side by side. */
+template <int V>
+struct AdamWElements {
+  static constexpr int U = kAdamWElements / V;
+  float g[U][V], w[U][V], m[U][V], v[U][V];
+
+  __device__ __forceinline__ void read(const AdamWBuffers& a, int64_t first, int64_t stride, int64_t vectors) {
 #pragma unroll
     for (int u = 0; u < U; u++) {
       const int64_t i = (first + u * stride) * V;
@@ -118,17 +115,34 @@ __global__ void __launch_bounds__(kAdamWThreads) adamw_kernel(AdamWBuffers a, Pa
       load(a.exp_avg + i, m[u]);
       load(a.exp_avg_sq + i, v[u]);
     }
+  }
+};
+
+/** The first elements are on their way before the scalars of the step are looked at: most threads have no others. */
+template <int V, class Packed>
+__global__ void __launch_bounds__(kAdamWThreads) adamw_kernel(AdamWBuffers a, Packed packed) {
+  typedef AdamWElements<V> Elements;
+  const int64_t vectors = a.n / V, stride = (int64_t)gridDim.x * kAdamWThreads;
+  int64_t first = (int64_t)blockIdx.x * kAdamWThreads + threadIdx.x;
+  Elements e;
+  e.read(a, first, stride, vectors);
+  const float length = a.norm[0];
+  if (!(length - length == 0) || *a.failure != kNoFailure) return;  // NaN or inf, or data that is refused: nothing changes
+  const AdamWStep step = AdamWStep::of(a.state, a.group, a.norm[1]);
+  while (first < vectors) {
 #pragma unroll
-    for (int u = 0; u < U; u++) {
+    for (int u = 0; u < Elements::U; u++) {
       const int64_t i = (first + u * stride) * V;
       if (first + u * stride >= vectors) continue;
 #pragma unroll
-      for (int j = 0; j < V; j++) step(g[u][j], w[u][j], m[u][j], v[u][j]);
-      store(a.w + i, w[u]);
-      store(a.exp_avg + i, m[u]);
-      store(a.exp_avg_sq + i, v[u]);
-      packed.store(i, w[u]);
+      for (int j = 0; j < V; j++) step(e.g[u][j], e.w[u][j], e.m[u][j], e.v[u][j]);
+      store(a.w + i, e.w[u]);
+      store(a.exp_avg + i, e.m[u]);
+      store(a.exp_avg_sq + i, e.v[u]);
+      packed.store(i, e.w[u]);
     }
+    first += Elements::U * stride;
+    e.read(a, first, stride, vectors);
   }
   // what is left of the last vector; a weight that is packed has none
   const int64_t rest = vectors * V + threadIdx.x;

@@ -27,6 +27,8 @@ Recorder::Recorder(Device& device, Program& program, const Memory* memory, bool 
   launch.checks = program.checks;
 }
 
+bool Recorder::updates(int index) const { return kLaunchers[program_.plan.record[index].kernel - kernels_cuda.kernels] == adamw; }
+
 bool Recorder::record(int index) {
   const Record& record = program_.plan.record[index];
   Call call;
