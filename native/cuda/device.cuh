@@ -10,6 +10,18 @@ namespace cuda {
 
 constexpr int kWarp = 32;
 
+/**
+ * What every thread of a kernel does first, once, that Launch::early launches: waits for the kernel before it, which goes on while this one's
+ * blocks get their places, and lets the next one's blocks have theirs.
+ */
+__device__ __forceinline__ void begin_kernel() {
+#if defined(BK_CUDA_EMULATED)
+  cuda_emulation::threads_begun++;
+#elif defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;\ngriddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 /** bfloat16, the upper half of a float32. */
 struct bf16 {
   uint16_t bits;

@@ -10,6 +10,7 @@ constexpr int kMapThreads = 256, kMapVectors = 2;
 /** A block takes kMapVectors vectors of 16 bytes for each thread, all loaded before the first is stored. y may lie on a or b. */
 template <class T, class F>
 __global__ void __launch_bounds__(kMapThreads) map_kernel(const T* a, const T* b, T* y, const int32_t* rows, int N, F function) {
+  begin_kernel();
   constexpr int W = kWidth<T>, kBlock = kMapThreads * kMapVectors * W;
   const int64_t n = (int64_t)*rows * N, begin = (int64_t)blockIdx.x * kBlock;
   if (begin >= n) return;
@@ -39,7 +40,7 @@ void map_elements(Launch& launch, ElementType type, const void* a, const void* b
   with_type(type, [&](auto element) {
     typedef decltype(element) T;
     const dim3 grid(ceil_div((int64_t)rows.capacity * N, kMapThreads * kMapVectors * kWidth<T>));
-    launch(map_kernel<T, F>, grid, dim3(kMapThreads), 0, (const T*)a, (const T*)b, (T*)y, rows.count, N, f);
+    launch.early(map_kernel<T, F>, grid, dim3(kMapThreads), 0, (const T*)a, (const T*)b, (T*)y, rows.count, N, f);
   });
 }
 

@@ -49,6 +49,7 @@ int record_all(Device& device, Recorder& recorder, int records) {
     } else if (!updates && forked) {
       e = cudaEventRecord(device.joined, device.beside);
       if (e == cudaSuccess) e = cudaStreamWaitEvent(device.stream, device.joined, 0);
+      recorder.launch.after_kernel = false;
     }
     if (e != cudaSuccess) break;
     recorder.launch.stream = updates && forked && recorder.launch.stream == device.stream ? device.beside : device.stream;
@@ -66,6 +67,7 @@ cudaError_t capture(Device& device, Program& program, const Memory* memory) {
   drop_graph(program);
   program.status = kOk;
   Recorder recorder(device, program, memory, false);
+  recorder.launch.overlaps = true;
   cudaError_t e = cudaStreamBeginCapture(device.stream, cudaStreamCaptureModeThreadLocal);
   if (e != cudaSuccess) return e;
   const int at = record_all(device, recorder, program.plan.records);

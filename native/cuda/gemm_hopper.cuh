@@ -308,6 +308,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
   }
   if (threadIdx.x < Shape::kOnesBytes / 16) ((uint4*)block.ones)[threadIdx.x] = make_uint4(0x3f803f80u, 0x3f803f80u, 0x3f803f80u, 0x3f803f80u);
   fence_async();
+  begin_kernel();
   if (Shape::kCluster == 1)
     __syncthreads();
   else
@@ -332,8 +333,8 @@ void launch_hopper_shape(Launch& launch, const Product<bf16>& p, const Epilogue&
     launch.error = kAlongB ? make_tensor_map(&map_b, p.b, p.b_pitch, p.K, columns, share) : make_tensor_map(&map_b, p.b, p.b_pitch, columns, p.K, 64);
   const int tiles = ceil_div(p.M, Shape::kRows) * ceil_div(columns, Shape::kColumns) * p.splits, most = launch.multiprocessors / Shape::kCluster;
   launch.cluster = Shape::kCluster;
-  launch(gemm_hopper_kernel<Shape, kAlongA, kAlongB, Epilogue>, dim3((unsigned)((tiles < most ? tiles : most) * Shape::kCluster)), dim3(Shape::kThreads),
-         Shape::kBytes, map_a, map_b, p, epilogue);
+  launch.early(gemm_hopper_kernel<Shape, kAlongA, kAlongB, Epilogue>, dim3((unsigned)((tiles < most ? tiles : most) * Shape::kCluster)), dim3(Shape::kThreads),
+               Shape::kBytes, map_a, map_b, p, epilogue);
   launch.cluster = 1;
 }
 

@@ -66,30 +66,19 @@ struct Launch {
   cudaError_t error;  // the first
   Check* checks;
   int check_count;
-  int cluster = 1;  // blocks of the next launch that share their shared memory
+  int cluster = 1;            // blocks of the next launch that share their shared memory
+  bool overlaps = false;      // whether a kernel may begin before the one before it has ended,
+  bool after_kernel = false;  // if what comes before it in the stream is a kernel
 
   /** kernel<<<grid, block, shared>>>(arguments...). A grid of no blocks is no launch. */
   template <class... Parameters, class... Arguments>
   void operator()(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Arguments... arguments) {
-    if (measuring || error != cudaSuccess || grid.x == 0 || grid.y == 0 || grid.z == 0) return;
-    if (shared > 32 << 10) {  // with what kernels have besides, this may be more than the 48 KB that need not be asked for
-      error = cudaFuncSetAttribute((const void*)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
-      if (error != cudaSuccess) return;
-    }
-    cudaLaunchConfig_t config = {};
-    config.gridDim = grid;
-    config.blockDim = block;
-    config.dynamicSmemBytes = shared;
-    config.stream = stream;
-    cudaLaunchAttribute clusters = {};
-    if (cluster > 1) {
-      clusters.id = cudaLaunchAttributeClusterDimension;
-      clusters.val.clusterDim.x = (unsigned)cluster;
-      clusters.val.clusterDim.y = clusters.val.clusterDim.z = 1;
-      config.attrs = &clusters;
-      config.numAttrs = 1;
-    }
-    error = cudaLaunchKernelEx(&config, kernel, (Parameters)arguments...);
+    start(kernel, grid, block, shared, false, arguments...);
+  }
+  /** The same for kernels that begin with begin_kernel(). */
+  template <class... Parameters, class... Arguments>
+  void early(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Arguments... arguments) {
+    start(kernel, grid, block, shared, overlaps && after_kernel && capability >= 90, arguments...);
   }
 
   /** Bytes of device memory for this record alone, 256-byte aligned. What is in them is undefined. */
@@ -103,6 +92,7 @@ struct Launch {
 
   void zero(void* data, size_t bytes) {
     if (!measuring && error == cudaSuccess && bytes) error = cudaMemsetAsync(data, 0, bytes, stream);
+    after_kernel = false;
   }
 
   /** Declares a check of this record's; its kernels report to what is returned. */
@@ -113,6 +103,36 @@ struct Launch {
     }
     checks[check_count] = {where, record, (const int32_t*)data, borders, low, high, high_symbol};
     return {failure, (uint32_t)check_count++};
+  }
+
+ private:
+  template <class... Parameters, class... Arguments>
+  void start(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, bool ahead, Arguments... arguments) {
+    if (measuring || error != cudaSuccess || grid.x == 0 || grid.y == 0 || grid.z == 0) return;
+    if (shared > 32 << 10) {  // with what kernels have besides, this may be more than the 48 KB that need not be asked for
+      error = cudaFuncSetAttribute((const void*)kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, (int)shared);
+      if (error != cudaSuccess) return;
+    }
+    cudaLaunchConfig_t config = {};
+    config.gridDim = grid;
+    config.blockDim = block;
+    config.dynamicSmemBytes = shared;
+    config.stream = stream;
+    cudaLaunchAttribute attributes[2] = {};
+    config.attrs = attributes;
+    if (cluster > 1) {
+      cudaLaunchAttribute& clusters = attributes[config.numAttrs++];
+      clusters.id = cudaLaunchAttributeClusterDimension;
+      clusters.val.clusterDim.x = (unsigned)cluster;
+      clusters.val.clusterDim.y = clusters.val.clusterDim.z = 1;
+    }
+    if (ahead) {
+      cudaLaunchAttribute& serialization = attributes[config.numAttrs++];
+      serialization.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+      serialization.val.programmaticStreamSerializationAllowed = 1;
+    }
+    error = cudaLaunchKernelEx(&config, kernel, (Parameters)arguments...);
+    after_kernel = true;
   }
 };
 

@@ -22,6 +22,7 @@ struct LayerNorm {
 /** Each input is read once and each output written once; sum may lie on x. */
 template <class T, class Layout>
 __global__ void __launch_bounds__(kNormThreads) layer_norm_kernel(LayerNorm<T> a) {
+  begin_kernel();
   constexpr int S = Layout::kSteps, W = kNormWidth;
   const int row = Layout::row(), H = a.H;
   if (row >= *a.rows) return;
@@ -92,6 +93,7 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm_kernel(LayerNorm<T> a
 /** The same for rows of any length, a column a lane at a time; each thread reads again what it has stored itself. */
 template <class T, class Layout>
 __global__ void __launch_bounds__(kNormThreads, 8) layer_norm_any_kernel(LayerNorm<T> a) {
+  begin_kernel();
   const int row = Layout::row(), H = a.H;
   if (row >= *a.rows) return;
   const int64_t start = (int64_t)row * H;
@@ -140,7 +142,7 @@ Status layer_norm(Launch& launch, Operands c) {
   with_type(c.type(), [&](auto element) {
     typedef decltype(element) T;
     const LayerNorm<T> a = {(const T*)x, (const T*)residual, gamma, beta, (T*)sum, (T*)y, mean, rstd, rows.count, H, eps, site, launch.state};
-    with_row_layout(H, [&](auto layout) { launch(kernel_of<T>(layout), row_grid<decltype(layout)>(rows), dim3(kNormThreads), 0, a); });
+    with_row_layout(H, [&](auto layout) { launch.early(kernel_of<T>(layout), row_grid<decltype(layout)>(rows), dim3(kNormThreads), 0, a); });
   });
   return kOk;
 }

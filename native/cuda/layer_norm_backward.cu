@@ -20,6 +20,7 @@ struct LayerNormBackward {
 /** Each operand is read or written once. */
 template <class T, class Layout>
 __global__ void __launch_bounds__(kNormThreads) layer_norm_backward_kernel(LayerNormBackward<T> a) {
+  begin_kernel();
   constexpr int S = Layout::kSteps, W = kNormWidth;
   const int row = Layout::row(), H = a.H;
   if (row >= *a.rows) return;
@@ -80,6 +81,7 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm_backward_kernel(Layer
 /** The same for rows of any length, a column a lane at a time. */
 template <class T, class Layout>
 __global__ void __launch_bounds__(kNormThreads) layer_norm_backward_any_kernel(LayerNormBackward<T> a) {
+  begin_kernel();
   const int row = Layout::row(), H = a.H;
   if (row >= *a.rows) return;
   const int64_t start = (int64_t)row * H;
@@ -126,7 +128,7 @@ Status layer_norm_backward(Launch& launch, Operands c) {
   with_type(c.type(), [&](auto element) {
     typedef decltype(element) T;
     const LayerNormBackward<T> a = {(const T*)dy, (const T*)sum, mean, rstd, gamma, (T*)dx, (T*)dresidual, rows.count, H, add, site, launch.state};
-    with_row_layout(H, [&](auto layout) { launch(kernel_of<T>(layout), row_grid<decltype(layout)>(rows), dim3(kNormThreads), 0, a); });
+    with_row_layout(H, [&](auto layout) { launch.early(kernel_of<T>(layout), row_grid<decltype(layout)>(rows), dim3(kNormThreads), 0, a); });
   });
   return kOk;
 }
@@ -141,6 +143,7 @@ template <class T, int W>
 __global__ void __launch_bounds__(kColumnWarps* kWarp, 2)
     sum_columns_kernel(const T* __restrict__ dy, const T* __restrict__ sum, const float* __restrict__ mean, const float* __restrict__ rstd, const int32_t* rows,
                        int H, float* parts) {
+  begin_kernel();
   __shared__ float sums[kColumnWarps][2][kWarp * W];
   const int count = *rows, begin = blockIdx.x * kColumnRows, lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   if (begin >= count) return;
@@ -189,6 +192,7 @@ constexpr int kPartWarps = 32;
 /** A warp for every 32nd part of 32 columns, then over warps in order. blockIdx.y: 0 dgamma, 1 dbeta. */
 __global__ void __launch_bounds__(kPartWarps* kWarp)
     put_columns_kernel(const float* __restrict__ parts, const int32_t* rows, int H, float* dgamma, float* dbeta, const RunState* state, bool accumulate) {
+  begin_kernel();
   __shared__ float sums[kPartWarps][kWarp];
   float* to = blockIdx.y == 0 ? dgamma : dbeta;
   if (!to) return;
@@ -220,10 +224,10 @@ Status layer_norm_backward_weight(Launch& launch, Operands c) {
     typedef decltype(element) T;
     constexpr int W = kWidth<T>;
     const bool whole = H % W == 0;
-    launch(whole ? sum_columns_kernel<T, W> : sum_columns_kernel<T, 1>, dim3(chunks, ceil_div(H, kWarp * (whole ? W : 1))), dim3(kColumnWarps * kWarp), 0,
-           (const T*)dy, (const T*)sum, mean, rstd, rows.count, H, parts);
+    launch.early(whole ? sum_columns_kernel<T, W> : sum_columns_kernel<T, 1>, dim3(chunks, ceil_div(H, kWarp * (whole ? W : 1))), dim3(kColumnWarps * kWarp), 0,
+                 (const T*)dy, (const T*)sum, mean, rstd, rows.count, H, parts);
   });
-  launch(put_columns_kernel, dim3(ceil_div(H, kWarp), 2), dim3(kPartWarps * kWarp), 0, parts, rows.count, H, dgamma, dbeta, launch.state, accumulate);
+  launch.early(put_columns_kernel, dim3(ceil_div(H, kWarp), 2), dim3(kPartWarps * kWarp), 0, parts, rows.count, H, dgamma, dbeta, launch.state, accumulate);
   return kOk;
 }
 

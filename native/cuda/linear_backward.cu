@@ -108,6 +108,7 @@ struct ParameterGradients {
 template <int V>
 __global__ void __launch_bounds__(256)
     sum_splits_kernel(Gradient dw, Gradient dbias, const int32_t* counted, int splits, int unit, const RunState* state, bool accumulate) {
+  begin_kernel();
   const int used = used_splits(*counted, splits, unit);
   const bool add = accumulates(state, accumulate);
   const int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * V;
@@ -184,9 +185,10 @@ void weight_gradients(Launch& launch, const Matrix& dy, const Matrix& x, const R
     if (splits == 1) return;
     const int64_t places = of_w.size + (fused ? N : 0);
     if (of_w.size % 4 == 0)
-      launch(sum_splits_kernel<4>, dim3(ceil_div(places, 1024)), dim3(256), 0, of_w, of_bias, rows.count, splits, Shape::kDepth, launch.state, accumulate);
+      launch.early(sum_splits_kernel<4>, dim3(ceil_div(places, 1024)), dim3(256), 0, of_w, of_bias, rows.count, splits, Shape::kDepth, launch.state,
+                   accumulate);
     else
-      launch(sum_splits_kernel<1>, dim3(ceil_div(places, 256)), dim3(256), 0, of_w, of_bias, rows.count, splits, Shape::kDepth, launch.state, accumulate);
+      launch.early(sum_splits_kernel<1>, dim3(ceil_div(places, 256)), dim3(256), 0, of_w, of_bias, rows.count, splits, Shape::kDepth, launch.state, accumulate);
   };
   // as many splits and the same sums of dy whether there is dw or not
   if (cost_of<typename Shapes<T>::Small>(launch, N, K, 0.6) < cost_of<typename Shapes<T>::Medium>(launch, N, K, 0.9))

@@ -144,6 +144,8 @@ bool capture_forbids() {
   return false;
 }
 
+long threads_begun;
+
 cudaError_t KernelOperation::run() {
   const Settings& s = settings();
   if (s.fail_at && ++launches == s.fail_at) {
@@ -151,7 +153,12 @@ cudaError_t KernelOperation::run() {
     return break_device(cudaErrorIllegalAddress);
   }
   Shown shown;
-  return run_blocks(*this);
+  threads_begun = 0;
+  const cudaError_t error = run_blocks(*this);
+  const long threads = (long)grid.x * grid.y * grid.z * block.x * block.y * block.z;
+  if (error != cudaSuccess || !early || threads_begun == threads) return error;
+  explain(cudaErrorLaunchFailure, "%ld of %ld threads have waited for the kernel before this one, once each", threads_begun, threads);
+  return break_device(cudaErrorLaunchFailure);
 }
 
 cudaError_t check_launch(const KernelOperation& kernel) {

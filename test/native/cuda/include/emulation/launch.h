@@ -44,6 +44,7 @@ struct KernelOperation : Operation {
   const void* kernel;
   dim3 grid, block;
   size_t shared;
+  bool early = false;  // may be launched before the kernel before it has ended
   cudaError_t run() override;
   /** What each thread does. */
   virtual void thread() = 0;
@@ -58,6 +59,9 @@ struct KernelCall final : KernelOperation {
   void thread() override { std::apply(function, arguments); }
 };
 
+/** Threads of the kernel that runs which have waited for the kernel before it, as all must whose launch is early. */
+extern long threads_begun;
+
 /** Whether a device would start this kernel. */
 cudaError_t check_launch(const KernelOperation&);
 /** Hands an operation to a stream, which does it, or notes it for a graph; it is deleted afterwards. */
@@ -69,13 +73,18 @@ template <class... Parameters, class... Arguments>
 inline cudaError_t cudaLaunchKernelEx(const cudaLaunchConfig_t* config, void (*kernel)(Parameters...), Arguments&&... arguments) {
   static_assert((std::is_trivially_copyable<Parameters>::value && ...), "arguments of kernels are copied as bytes");
   static_assert((sizeof(Parameters) + ... + 0) <= 4096, "arguments of a kernel take at most 4096 bytes");
-  for (unsigned i = 0; i < config->numAttrs; i++)  // one block runs at a time
-    if (config->attrs[i].id == cudaLaunchAttributeClusterDimension) return cudaErrorNotSupported;
+  bool early = false;
+  for (unsigned i = 0; i < config->numAttrs; i++) {
+    const cudaLaunchAttribute& attribute = config->attrs[i];
+    if (attribute.id == cudaLaunchAttributeClusterDimension) return cudaErrorNotSupported;  // one block runs at a time
+    if (attribute.id == cudaLaunchAttributeProgrammaticStreamSerialization) early = attribute.val.programmaticStreamSerializationAllowed != 0;
+  }
   auto* call = new cuda_emulation::KernelCall<Parameters...>(kernel, arguments...);
   call->kernel = (const void*)kernel;
   call->grid = config->gridDim;
   call->block = config->blockDim;
   call->shared = config->dynamicSmemBytes;
+  call->early = early;
   if (const cudaError_t error = cuda_emulation::check_launch(*call)) {
     delete call;
     return error;
