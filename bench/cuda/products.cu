@@ -176,7 +176,13 @@ void backward(int rows, int N, int K, ElementType to) {
     printf("%s data gradient %d x %d x %d\n", name, rows, K, N);
     bench.all(Added{{bench.c, to, K}, false}, true);
     printf("  rounded\n");
-    if constexpr (sizeof(T) == 2) bench.hoppers(Rounded{{(bf16*)bench.c}}, true);
+    if constexpr (sizeof(T) == 2) {
+      bench.hoppers(Rounded<false>{{(bf16*)bench.c}, nullptr}, true);
+      bf16* z = bench.template filled<bf16>((int64_t)rows * K, 6);
+      printf("  gelu'\n");
+      bench.hoppers(Rounded<true>{{(bf16*)bench.c}, z}, false);
+      cudaFree(z);
+    }
   }
   Launch launch = {};
   require(cudaDeviceGetAttribute(&launch.multiprocessors, cudaDevAttrMultiProcessorCount, 0), "cudaDeviceGetAttribute");

@@ -150,7 +150,8 @@ __device__ __forceinline__ void finish_part(const float (&sums)[Shape::kSums], c
 
 /**
  * The same for epilogues whose results are bfloat16 in whole chunks of 16 bytes, one or two of each element (`Epilogue::kRounded`): they are
- * computed and rounded where the sums are, and go through shared memory only to be written a row's 128 bytes at a time.
+ * computed and rounded where the sums are, and go through shared memory only to be written a row's 128 bytes at a time; there `last` has them
+ * once more, eight together, and where `kReads` as many of the matrix `beside`.
  */
 template <class Shape, class Epilogue>
 __device__ __forceinline__ void finish_rounded(const float (&sums)[Shape::kSums], const Epilogue& epilogue, char* slab, const Part& part, int row, int M,
@@ -164,14 +165,22 @@ __device__ __forceinline__ void finish_rounded(const float (&sums)[Shape::kSums]
     // with one result a turn, two tiles take turns
     char* tile = slab + (kResults == 1 ? turn % 2 * kTile : 0);
     if (kResults > 1) __syncwarp();  // what was there has been read
+    const int chunk = lane % 8, column = first + 8 * chunk;
+    uint4 beside[4] = {};
+    if constexpr (Epilogue::kReads)
+#pragma unroll
+      for (int i = 0; i < 4; i++) {
+        const int r = row + 4 * i + lane / 8;
+        if (r < M && column < N) beside[i] = *(const uint4*)(epilogue.beside + (int64_t)r * N + column);
+      }
 #pragma unroll
     for (int j = 0; j < 8; j += 2) {
       uint32_t rounded[kResults][4];
 #pragma unroll
       for (int i = 0; i < 2; i++) {
         const float* four = sums + (turn * 8 + j + i) * 4;
-        const int column = first + 8 * (j + i) + lane % 4 * 2;
-        const float2 start = column < N ? epilogue.start(column) : make_float2(0.0f, 0.0f);
+        const int two = first + 8 * (j + i) + lane % 4 * 2;
+        const float2 start = two < N ? epilogue.start(two) : make_float2(0.0f, 0.0f);
 #pragma unroll
         for (int half_rows = 0; half_rows < 2; half_rows++) {
           uint32_t pairs[kResults];
@@ -184,14 +193,13 @@ __device__ __forceinline__ void finish_rounded(const float (&sums)[Shape::kSums]
       for (int k = 0; k < kResults; k++) stmatrix_x4(rounded[k], tile + k * kTile + line * kSwizzle + (((j + half) ^ line % 8) << 4));
     }
     __syncwarp();
-    const int chunk = lane % 8, column = first + 8 * chunk;
 #pragma unroll
     for (int k = 0; k < kResults; k++)
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const int r = 4 * i + lane / 8;
-        if (row + r < M && column < N)
-          *(uint4*)(epilogue.to[k] + (int64_t)(row + r) * N + column) = *(const uint4*)(tile + k * kTile + r * kSwizzle + ((chunk ^ r % 8) << 4));
+        const uint4 eight = *(const uint4*)(tile + k * kTile + r * kSwizzle + ((chunk ^ r % 8) << 4));
+        if (row + r < M && column < N) *(uint4*)(epilogue.to[k] + (int64_t)(row + r) * N + column) = epilogue.last(eight, beside[i]);
       }
   }
 }
@@ -348,18 +356,19 @@ typedef HopperShape<64, 6, 1, 2> HopperNarrow;
  * that was measured, and what a block does before its first and after its last product, which taking turns hides but for once.
  */
 template <class Shape>
-double hopper_cost(const Launch& launch, int64_t M, int64_t N, int64_t K, int splits, double speed) {
+double hopper_cost(const Launch& launch, int64_t M, int64_t N, int64_t K, int splits, double work, double speed) {
   const int64_t tiles = ceil_div(M, Shape::kRows) * ceil_div(N > 0 ? N : 1, Shape::kColumns) * splits;
-  const double rounds = (double)ceil_div(tiles, launch.multiprocessors / Shape::kCluster), around = Shape::kColumns / 50.0;
+  const double rounds = (double)ceil_div(tiles, launch.multiprocessors / Shape::kCluster), around = Shape::kColumns / 50.0 * (1 + work);
   const double stages = (double)ceil_div(ceil_div(K, splits), Shape::kDepth) * Shape::kTogether * Shape::kColumns / (2 * 256) / speed;
-  return Shape::kTurns == 1 ? rounds * (stages + around) : rounds * stages + around;
+  if (Shape::kTurns == 1) return rounds * (stages + around);
+  return rounds * (stages > around / 2 ? stages : around / 2) + around;
 }
 
 /** Calls body(shape, cost) with the best shape. */
 template <class Body>
-void with_hopper_shape(const Launch& launch, int64_t M, int64_t N, int64_t K, int splits, Body body) {
-  const double wide = hopper_cost<HopperWide>(launch, M, N, K, splits, 1), turns = hopper_cost<HopperTurns>(launch, M, N, K, splits, 0.88);
-  const double square = hopper_cost<HopperSquare>(launch, M, N, K, splits, 0.87), narrow = hopper_cost<HopperNarrow>(launch, M, N, K, splits, 0.5);
+void with_hopper_shape(const Launch& launch, int64_t M, int64_t N, int64_t K, int splits, double work, Body body) {
+  const double wide = hopper_cost<HopperWide>(launch, M, N, K, splits, work, 1), turns = hopper_cost<HopperTurns>(launch, M, N, K, splits, work, 0.88);
+  const double square = hopper_cost<HopperSquare>(launch, M, N, K, splits, work, 0.87), narrow = hopper_cost<HopperNarrow>(launch, M, N, K, splits, work, 0.5);
   if (narrow < square && narrow < turns && narrow < wide)
     body(HopperNarrow(), narrow);
   else if (square < turns && square < wide)
@@ -376,7 +385,8 @@ bool chooses_hopper(const Launch&);
 /** As launch_gemm. */
 template <bool kAlongA, bool kAlongB, class Epilogue>
 void launch_hopper(Launch& launch, const Product<bf16>& p, const Epilogue& epilogue) {
-  with_hopper_shape(launch, p.M, p.N, p.K, p.splits, [&](auto shape, double) { launch_hopper_shape<decltype(shape), kAlongA, kAlongB>(launch, p, epilogue); });
+  with_hopper_shape(launch, p.M, p.N, p.K, p.splits, Epilogue::kWork,
+                    [&](auto shape, double) { launch_hopper_shape<decltype(shape), kAlongA, kAlongB>(launch, p, epilogue); });
 }
 
 }  // namespace cuda

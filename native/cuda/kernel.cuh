@@ -66,9 +66,11 @@ struct Launch {
   cudaError_t error;  // the first
   Check* checks;
   int check_count;
-  int cluster = 1;            // blocks of the next launch that share their shared memory
-  bool overlaps = false;      // whether a kernel may begin before the one before it has ended,
-  bool after_kernel = false;  // if what comes before it in the stream is a kernel
+  int cluster = 1;                    // blocks of the next launch that share their shared memory
+  const void* next_gelu_z = nullptr;  // where the next record only multiplies this one's result by gelu'(z), in place: its z
+  bool next_done = false;             // this one has done so
+  bool overlaps = false;              // whether a kernel may begin before the one before it has ended,
+  bool after_kernel = false;          // if what comes before it in the stream is a kernel
 
   /** kernel<<<grid, block, shared>>>(arguments...). A grid of no blocks is no launch. */
   template <class... Parameters, class... Arguments>
@@ -167,6 +169,8 @@ class Operands {
 
 /** An op: kernels for its record, or what is wrong with the record. Attributes that are row symbols hold the capacity in `Operands`. */
 typedef Status (*Launcher)(Launch&, Operands);
+
+constexpr int kLinear = 0, kGelu = 1;  // of the activations in ../ops.def
 
 // Each op of ops.def, in the file of its family: `Status layer_norm(Launch&, Operands)`.
 #define OP(id, name, inputs, outputs, attributes) Status name(Launch&, Operands);
