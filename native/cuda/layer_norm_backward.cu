@@ -133,7 +133,7 @@ Status layer_norm_backward(Launch& launch, Operands c) {
   return kOk;
 }
 
-constexpr int kColumnWarps = 8, kColumnRows = 64, kColumnBatch = 8;
+constexpr int kColumnWarps = 8, kColumnRows = 64;
 
 /**
  * Block (c, t) sums kColumnRows rows from kColumnRows c on, of the 32 W columns of tile t: each warp every eighth row, then over warps in
@@ -144,6 +144,7 @@ __global__ void __launch_bounds__(kColumnWarps* kWarp, 2)
     sum_columns_kernel(const T* __restrict__ dy, const T* __restrict__ sum, const float* __restrict__ mean, const float* __restrict__ rstd, const int32_t* rows,
                        int H, float* parts) {
   begin_kernel();
+  constexpr int kColumnBatch = W > 4 ? 4 : 8;  // rows that are loaded together
   __shared__ float sums[kColumnWarps][2][kWarp * W];
   const int count = *rows, begin = blockIdx.x * kColumnRows, lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp;
   if (begin >= count) return;
