@@ -251,9 +251,6 @@ void launch_hopper_shape(Launch& launch, const Product<bf16>& p, const Epilogue&
   launch.cluster = 1;
 }
 
-/** Whether products of bfloat16 go this way: for now where the environment says so, until that is measured on a device. */
-bool chooses_hopper(const Launch&);
-
 /** As launch_gemm: with the shape that keeps most multiprocessors busy. */
 template <bool kAlongA, bool kAlongB, class Epilogue>
 void launch_hopper(Launch& launch, const Product<bf16>& p, const Epilogue& epilogue) {

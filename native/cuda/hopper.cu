@@ -1,4 +1,4 @@
-// The host's part of hopper.cuh: maps of matrices, made by the driver, and whether products go this way.
+// The host's part of hopper.cuh: maps of matrices, made by the driver, and whether an op goes this way.
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,8 +34,8 @@ cudaError_t make_tensor_map(TensorMap* map, const bf16* data, int64_t pitch, int
 }
 #endif
 
-bool chooses_hopper(const Launch& launch) {
-  static const char* const chosen = getenv("BERTKIT_CUDA_GEMM");
+bool chooses_hopper(const Launch& launch, const char* variable) {
+  const char* const chosen = getenv(variable);
   return launch.capability == 90 && chosen && !strcmp(chosen, "hopper");
 }
 

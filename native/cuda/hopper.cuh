@@ -134,6 +134,9 @@ struct TensorMap {
 /** On the host: the map of `columns` x `rows`, `pitch` elements apart (a multiple of 8), for copies of `height` rows. */
 cudaError_t make_tensor_map(TensorMap* map, const bf16* data, int64_t pitch, int columns, int rows, int height);
 
+/** On the host: whether an op goes this way, for now where this variable of the environment is "hopper", until that is measured on a device. */
+bool chooses_hopper(const Launch&, const char* variable);
+
 /** Copies a part into shared memory, its chunks swizzled; what lies outside the matrix is zeros. `target` is a multiple of 1024 bytes. */
 __device__ __forceinline__ void copy_tile(char* target, const TensorMap* map, Mbarrier* barrier, int column, int row) {
 #if !defined(BK_CUDA_EMULATED)

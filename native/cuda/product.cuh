@@ -144,7 +144,7 @@ void with_shape(const Launch& launch, int64_t M, int64_t N, Body body) {
 template <class Shape, bool kAlongA, bool kAlongB, class Epilogue>
 void launch_gemm(Launch& launch, const Product<typename Shape::T>& p, const Epilogue& epilogue) {
   if constexpr (sizeof(typename Shape::T) == 2)
-    if (p.M > 0 && p.K > 0 && chooses_hopper(launch)) return launch_hopper<kAlongA, kAlongB>(launch, p, epilogue);
+    if (p.M > 0 && p.K > 0 && chooses_hopper(launch, "BERTKIT_CUDA_GEMM")) return launch_hopper<kAlongA, kAlongB>(launch, p, epilogue);
   const int64_t tiles = (int64_t)ceil_div(p.M, Shape::kRows) * (p.N ? ceil_div(p.N, Shape::kColumns) : 1) * p.splits;
   const int64_t most = (int64_t)launch.multiprocessors * Shape::kBlocks;
   launch(gemm_kernel<Shape, kAlongA, kAlongB, Epilogue>, dim3((unsigned)(tiles < most ? tiles : most)), dim3(Shape::kThreads), Shape::kBytes, p, epilogue);
