@@ -47,15 +47,6 @@ struct HopperBlock {
   }
 };
 
-/** Which stage of the ring is next, and the parity of its phase. */
-template <int kStages>
-struct Ring {
-  int stage = 0, parity = 0;
-  __device__ __forceinline__ void advance() {
-    if (++stage == kStages) stage = 0, parity ^= 1;
-  }
-};
-
 /** One thread: has the tiles of all parts of this block copied, as stages become free. */
 template <class Shape, bool kAlongA, bool kAlongB>
 __device__ void produce(const TensorMap* map_a, const TensorMap* map_b, const PartsOfC<Shape>& parts, const HopperBlock<Shape>& block, int rank) {

@@ -118,6 +118,15 @@ __device__ __forceinline__ void mbarrier_wait(Mbarrier* barrier, int parity) {
 #endif
 }
 
+/** Which stage of a ring is next, and the parity of its phase. */
+template <int kStages>
+struct Ring {
+  int stage = 0, parity = 0;
+  __device__ __forceinline__ void advance() {
+    if (++stage == kStages) stage = 0, parity ^= 1;
+  }
+};
+
 // -------------------------------------------------------------------------------------------------------------------- copies
 
 /** A matrix of bfloat16 in global memory, and the part of it that is copied at once: 64 columns, 128 bytes, of some rows. */
