@@ -282,7 +282,7 @@ struct HeadsConsumer {
 template <class Shape>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
     attend_hopper_kernel(const __grid_constant__ TensorMap map, Sequences<bf16> s, bf16* context, float* lse) {
-#if defined(BK_CUDA_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#if defined(BK_HOPPER)
   const HopperHeadsBlock<Shape> block = HopperHeadsBlock<Shape>::make();
   if (blockIdx.x == 0) s.check();
   if (threadIdx.x == 0) block.make_barriers();

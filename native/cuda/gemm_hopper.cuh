@@ -199,7 +199,7 @@ __device__ void consume(const Epilogue& epilogue, const PartsOfC<Shape>& parts, 
 template <class Shape, bool kAlongA, bool kAlongB, class Epilogue>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
     gemm_hopper_kernel(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b, Product<bf16> p, Epilogue epilogue) {
-#if defined(BK_CUDA_EMULATED) || (defined(__CUDA_ARCH_FEAT_SM90_ALL))
+#if defined(BK_HOPPER)
   const PartsOfC<Shape> parts(p);
   const HopperBlock<Shape> block = HopperBlock<Shape>::make();
   const int rank = Shape::kCluster == 1 ? 0 : cluster_rank();

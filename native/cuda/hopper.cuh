@@ -8,6 +8,11 @@
 #include <cuda.h>
 #endif
 
+// Whether what is compiled now may have them; kernels that need them are empty elsewhere.
+#if defined(BK_CUDA_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define BK_HOPPER
+#endif
+
 namespace bk {
 namespace cuda {
 
