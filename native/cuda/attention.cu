@@ -1,6 +1,7 @@
 // attention and cross_attention: softmax(q k^T / sqrt(D)) v inside each sequence (../cpu/attention.inl says what exactly), in one pass over
 // keys and values with a running maximum: FlashAttention-2 (Dao, 2023).
 #include "attention.cuh"
+#include "attention_hopper.cuh"
 #include "attention_plain.cuh"
 #include "attention_tile.cuh"
 
@@ -227,6 +228,14 @@ bool attend(Launch& launch, const Sequences<T>& s, T* context, float* lse) {
 
 template <class T>
 Status attend(Launch& launch, const Sequences<T>& s, T* context, float* lse) {
+  if constexpr (sizeof(T) == 2)
+    if (attends_hopper(launch, s)) {
+      if (s.p > 0)
+        launch_hopper_heads<HopperHeads<2, 128, 4, 3, true>>(launch, s, context, lse);
+      else
+        launch_hopper_heads<HopperHeads<2, 128, 4, 3, false>>(launch, s, context, lse);
+      return kOk;
+    }
   const bool done = s.D <= 32    ? attend<T, 32>(launch, s, context, lse)
                     : s.D <= 64  ? attend<T, 64>(launch, s, context, lse)
                     : s.D <= 128 ? attend<T, 128>(launch, s, context, lse)

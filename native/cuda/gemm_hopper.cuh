@@ -48,20 +48,6 @@ struct HopperBlock {
   }
 };
 
-/** Which stage of the ring is next, and the parity of its phase. */
-template <int kStages>
-struct Ring {
-  int stage = 0, parity = 0;
-  __device__ __forceinline__ void advance() {
-    if (++stage == kStages) stage = 0, parity ^= 1;
-  }
-  __device__ __forceinline__ void skip(int stages) {
-    stage += stages;
-    parity ^= stage / kStages & 1;
-    stage %= kStages;
-  }
-};
-
 /** One thread: has the tiles of all parts of this block copied, as stages become free. */
 template <class Shape, bool kAlongA, bool kAlongB>
 __device__ void produce(const TensorMap* map_a, const TensorMap* map_b, const PartsOfC<Shape>& parts, const HopperBlock<Shape>& block, int rank) {
@@ -299,7 +285,7 @@ struct Consumer {
 template <class Shape, bool kAlongA, bool kAlongB, class Epilogue>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
     gemm_hopper_kernel(const __grid_constant__ TensorMap map_a, const __grid_constant__ TensorMap map_b, Product<bf16> p, Epilogue epilogue) {
-#if defined(BK_CUDA_EMULATED) || (defined(__CUDA_ARCH_FEAT_SM90_ALL))
+#if defined(BK_HOPPER)
   const PartsOfC<Shape> parts(p);
   const HopperBlock<Shape> block = HopperBlock<Shape>::make();
   const int rank = Shape::kCluster == 1 ? 0 : cluster_rank();
@@ -378,9 +364,6 @@ void with_hopper_shape(const Launch& launch, int64_t M, int64_t N, int64_t K, in
   else
     body(HopperWide(), wide);
 }
-
-/** Whether products of bfloat16 go this way: on 9.0, unless BERTKIT_CUDA_KERNELS=general asks for what all devices have. */
-bool chooses_hopper(const Launch&);
 
 /** As launch_gemm. */
 template <bool kAlongA, bool kAlongB, class Epilogue>

@@ -1,4 +1,4 @@
-// The host's part of hopper.cuh: maps of matrices, made by the driver, and whether products go this way.
+// The host's part of hopper.cuh: maps of matrices, made by the driver, and whether an op goes this way.
 #include <stdlib.h>
 #include <string.h>
 

@@ -8,6 +8,11 @@
 #include <cuda.h>
 #endif
 
+// Whether what is compiled now may have them; kernels that need them are empty elsewhere.
+#if defined(BK_CUDA_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+#define BK_HOPPER
+#endif
+
 namespace bk {
 namespace cuda {
 
@@ -89,6 +94,10 @@ __device__ __forceinline__ void mbarrier_expect(Mbarrier* barrier, int bytes) {
 #endif
 }
 
+#if defined(BK_CUDA_EMULATED)
+inline void carry_out_a_copy();
+#endif
+
 /** Waits until the phase of this parity, 0 for the first, has ended. */
 __device__ __forceinline__ void mbarrier_wait(Mbarrier* barrier, int parity) {
 #if !defined(BK_CUDA_EMULATED)
@@ -112,11 +121,26 @@ __device__ __forceinline__ void mbarrier_wait(Mbarrier* barrier, int parity) {
       "mbarrier_wait",
       [](void* of) {
         const Wait& w = *(const Wait*)of;
+        if (w.barrier->phase == w.parity) carry_out_a_copy();
         return w.barrier->phase != w.parity;
       },
       &wait);
 #endif
 }
+
+/** Which stage of a ring is next, and the parity of its phase. */
+template <int kStages>
+struct Ring {
+  int stage = 0, parity = 0;
+  __device__ __forceinline__ void advance() {
+    if (++stage == kStages) stage = 0, parity ^= 1;
+  }
+  __device__ __forceinline__ void skip(int stages) {
+    stage += stages;
+    parity ^= stage / kStages & 1;
+    stage %= kStages;
+  }
+};
 
 // -------------------------------------------------------------------------------------------------------------------- copies
 
@@ -134,6 +158,44 @@ struct TensorMap {
 /** On the host: the map of `columns` x `rows`, `pitch` elements apart (a multiple of 8), for copies of `height` rows. */
 cudaError_t make_tensor_map(TensorMap* map, const bf16* data, int64_t pitch, int columns, int rows, int height);
 
+/** On the host: whether ops go this way: on 9.0, unless BERTKIT_CUDA_KERNELS=general asks for what all devices have. */
+bool chooses_hopper(const Launch&);
+
+#if defined(BK_CUDA_EMULATED)
+/** A copy that has begun. It is carried out when somebody waits, for whatever it be; which of them is, changes. */
+struct TileCopy {
+  char* target;
+  const TensorMap* map;
+  Mbarrier* barrier;
+  int column, row;
+
+  void operator()() const {
+    for (int r = 0; r < map->height; r++)
+      for (int c = 0; c < kSwizzle / 2; c++) {
+        const bool inside = row + r >= 0 && row + r < map->rows && column + c >= 0 && column + c < map->columns;
+        bf16* to = (bf16*)(target + r * kSwizzle + ((c / 8 ^ r % 8) << 4)) + c % 8;
+        *to = inside ? map->data[(int64_t)(row + r) * map->pitch + column + c] : bf16{0};
+      }
+    barrier->bytes -= map->height * kSwizzle;
+    barrier->settle();
+  }
+};
+inline std::vector<TileCopy>& copies_begun() {
+  static std::vector<TileCopy> begun;
+  return begun;
+}
+inline void carry_out_a_copy() {
+  static uint32_t draws = 1;
+  std::vector<TileCopy>& begun = copies_begun();
+  if (begun.empty()) return;
+  draws = draws * 1664525u + 1013904223u;
+  const auto one = begun.begin() + draws / 256 % begun.size();
+  const TileCopy copy = *one;
+  begun.erase(one);
+  copy();
+}
+#endif
+
 /** Copies a part into shared memory, its chunks swizzled; what lies outside the matrix is zeros. `target` is a multiple of 1024 bytes. */
 __device__ __forceinline__ void copy_tile(char* target, const TensorMap* map, Mbarrier* barrier, int column, int row) {
 #if !defined(BK_CUDA_EMULATED)
@@ -142,14 +204,8 @@ __device__ __forceinline__ void copy_tile(char* target, const TensorMap* map, Mb
                : "memory");
 #else
   if ((uintptr_t)target % kSwizzled) cuda_emulation::fail("a tile is copied to a place that is no multiple of %d bytes", kSwizzled);
-  for (int r = 0; r < map->height; r++)
-    for (int c = 0; c < kSwizzle / 2; c++) {
-      const bool inside = row + r >= 0 && row + r < map->rows && column + c >= 0 && column + c < map->columns;
-      bf16* to = (bf16*)(target + r * kSwizzle + ((c / 8 ^ r % 8) << 4)) + c % 8;
-      *to = inside ? map->data[(int64_t)(row + r) * map->pitch + column + c] : bf16{0};
-    }
-  barrier->bytes -= map->height * kSwizzle;
-  barrier->settle();
+  memset(target, 0xff, map->height * kSwizzle);  // NaN, until it has arrived
+  copies_begun().push_back({target, map, barrier, column, row});
 #endif
 }
 

@@ -1,0 +1,207 @@
+// What the warp groups of attention_hopper.cuh find in shared memory, and the two warps that see to it.
+//
+// A block stays for as many tiles as there are, a tile being some queries of one head of a sequence. One warp asks for queries, keys and
+// values; two or three warp groups have 64 queries each, and make, block of keys after block of keys, scores, exponentials and sums of values.
+// All meet at barriers in shared memory, whose phases both sides count:
+//   asked[2]   queries, and what tile they are of. Full: what the copies bring. Empty: each warp that multiplies, when it is through with the
+//              tile's exponentials, and the warp that sweeps.
+//   keys[]     full: what the copies bring. Empty: each warp that multiplies, when its product with them has been made.
+//   values[]   the same; where keys end before the block does, what is copied is expected at `arrived`, and full is the warp that sweeps, after
+//              it has cleared the rest: rows of another sequence, times probabilities of 0, could be NaN.
+// They are asked for in the order in which they are needed, keys one block before values: queries, keys 0, keys 1, values 0, keys 2, values 1,
+// ..., then the next tile's queries, its keys 0, and the last values. Nobody needs what he has not given back before he waits for what is to
+// come in its place: two stages of each do.
+#pragma once
+#include "attention.cuh"
+#include "hopper.cuh"
+
+namespace bk {
+namespace cuda {
+namespace heads {
+
+/** Some queries of one head of a sequence. No keys: there are no more tiles. */
+struct AttentionTile {
+  int first, L, query, head;  // the sequence's first row and length, the first query in it
+};
+
+/**
+ * `kTurns`: warp groups take turns with exponentials, so that one computes them while the other multiplies; a turn ends after so many quarters
+ * of them, as it takes the next a while to begin. 0: they do not.
+ */
+template <int kGroups_, int kKeys_, int kStages_, int kTurns_, bool kDropout_>
+struct HopperHeads {
+  static constexpr int kGroups = kGroups_, kKeys = kKeys_, kStages = kStages_;
+  static constexpr int kTurns = kTurns_;
+  static constexpr bool kDropout = kDropout_;
+  static constexpr int kQueries = 64 * kGroups, kThreads = (kGroups + 1) * kWarpGroup, kConsumers = 4 * kGroups;  // warps that multiply
+  static constexpr int kFew = kGroups == 2 ? 40 : 32, kMany = kGroups == 2 ? 232 : 160;                           // registers
+  static constexpr int kScores = kKeys / 2, kSums = 32;                                                           // of a thread
+  static constexpr int kEarly = kTurns ? kScores * kTurns / 4 : kScores;                                          // of its exponentials, when it ends its turn
+  static constexpr int kQueryBytes = kQueries * kSwizzle, kKeyBytes = kKeys * kSwizzle;
+  static constexpr int kAtKeys = 2 * kQueryBytes, kAtValues = kAtKeys + kStages * kKeyBytes, kAtTiles = kAtValues + kStages * kKeyBytes;
+  static constexpr int kAtBarriers = kAtTiles + 2 * (int)sizeof(AttentionTile), kBytes = kSwizzled + kAtBarriers + (4 + 5 * kStages) * 8;
+};
+
+/** Shared memory of a block. */
+template <class Shape>
+struct HopperHeadsBlock {
+  char* start;
+  __device__ static __forceinline__ HopperHeadsBlock make() {
+    char* shared = dynamic_shared();
+    return {shared + (kSwizzled - (uintptr_t)shared % kSwizzled) % kSwizzled};
+  }
+  __device__ __forceinline__ char* queries(int slot) const { return start + slot * Shape::kQueryBytes; }
+  __device__ __forceinline__ char* keys(int stage) const { return start + Shape::kAtKeys + stage * Shape::kKeyBytes; }
+  __device__ __forceinline__ char* values(int stage) const { return start + Shape::kAtValues + stage * Shape::kKeyBytes; }
+  __device__ __forceinline__ AttentionTile& tile(int slot) const { return ((AttentionTile*)(start + Shape::kAtTiles))[slot]; }
+  __device__ __forceinline__ Mbarrier* barriers() const { return (Mbarrier*)(start + Shape::kAtBarriers); }
+  __device__ __forceinline__ Mbarrier* asked_full(int slot) const { return barriers() + slot; }
+  __device__ __forceinline__ Mbarrier* asked_empty(int slot) const { return barriers() + 2 + slot; }
+  __device__ __forceinline__ Mbarrier* keys_full(int stage) const { return barriers() + 4 + stage; }
+  __device__ __forceinline__ Mbarrier* keys_empty(int stage) const { return barriers() + 4 + Shape::kStages + stage; }
+  __device__ __forceinline__ Mbarrier* values_full(int stage) const { return barriers() + 4 + 2 * Shape::kStages + stage; }
+  __device__ __forceinline__ Mbarrier* values_empty(int stage) const { return barriers() + 4 + 3 * Shape::kStages + stage; }
+  __device__ __forceinline__ Mbarrier* values_arrived(int stage) const { return barriers() + 4 + 4 * Shape::kStages + stage; }
+
+  /** By one thread. */
+  __device__ void make_barriers() const {
+    for (int i = 0; i < 2; i++) {
+      mbarrier_init(asked_full(i), 1);
+      mbarrier_init(asked_empty(i), Shape::kConsumers + 1);
+    }
+    for (int i = 0; i < Shape::kStages; i++) {
+      mbarrier_init(keys_full(i), 1);
+      mbarrier_init(keys_empty(i), Shape::kConsumers);
+      mbarrier_init(values_full(i), 1);
+      mbarrier_init(values_empty(i), Shape::kConsumers);
+      mbarrier_init(values_arrived(i), 1);
+    }
+    fence_barriers();
+  }
+};
+
+/** Walks through the tiles of a batch, those of one head of a sequence side by side. By one warp; lane i has sequence `base + i`. */
+template <int kQueries>
+struct TileWalk {
+  const Sequences<bf16>& s;
+  int base = 0, first, L, end = 0;  // tiles of sequences up to the lane's own
+
+  __device__ explicit TileWalk(const Sequences<bf16>& s_) : s(s_) { load(); }
+
+  __device__ static int parts(int L) { return (L + kQueries - 1) / kQueries; }
+
+  __device__ void load() {
+    const int lane = threadIdx.x % kWarp, before = __shfl_sync(0xffffffffu, end, kWarp - 1);
+    Place place = {};
+    if (base + lane < *s.count) place = s.at(base + lane);
+    first = place.first_query;
+    L = place.Lq;
+    end = parts(L) * s.A;
+#pragma unroll
+    for (int offset = 1; offset < kWarp; offset *= 2) {
+      const int other = __shfl_up_sync(0xffffffffu, end, offset);
+      if (lane >= offset) end += other;
+    }
+    end += before;
+  }
+
+  /** Tile `index`, which is no lower than any asked for before; false where there is none. */
+  __device__ bool find(int index, AttentionTile& tile) {
+    for (;;) {
+      const unsigned further = __ballot_sync(0xffffffffu, index < end);
+      if (further) {
+        const int lane = __ffs(further) - 1;
+        tile.first = __shfl_sync(0xffffffffu, first, lane);
+        tile.L = __shfl_sync(0xffffffffu, L, lane);
+        const int n = parts(tile.L), number = index - (__shfl_sync(0xffffffffu, end, lane) - n * s.A);
+        tile.head = number / n;
+        tile.query = number % n * kQueries;
+        return true;
+      }
+      base += kWarp;
+      if (base >= *s.count) return false;
+      load();
+    }
+  }
+};
+
+/** One warp: has the queries, keys and values of this block's tiles copied, as their places become free. */
+template <class Shape>
+__device__ __forceinline__ void produce_heads(const TensorMap* map, const Sequences<bf16>& s, const HopperHeadsBlock<Shape>& block) {
+  TileWalk<Shape::kQueries> walk(s);
+  Ring<2> slot;
+  Ring<Shape::kStages> keys, values;
+  const bool leads = threadIdx.x == 0;
+  int value_row = 0, value_column = 0, value_rest = 0;  // the block of values that comes next
+  const auto copy = [&](char* to, Mbarrier* barrier, int column, int row, int rows) {
+    const int boxes = (rows + 63) / 64;
+    mbarrier_expect(barrier, boxes * 64 * kSwizzle);
+#pragma unroll 1
+    for (int i = 0; i < boxes; i++) copy_tile(to + i * 64 * kSwizzle, map, barrier, column, row + i * 64);
+  };
+  const auto copy_values = [&] {
+    if (value_rest == 0) return;
+    mbarrier_wait(block.values_empty(values.stage), values.parity ^ 1);
+    Mbarrier* barrier = value_rest < Shape::kKeys ? block.values_arrived(values.stage) : block.values_full(values.stage);
+    copy(block.values(values.stage), barrier, value_column, value_row, min(value_rest, Shape::kKeys));
+    values.advance();
+  };
+  AttentionTile tile;
+  for (int index = blockIdx.x; walk.find(index, tile); index += gridDim.x) {
+    if (leads) {
+      const int H = s.A * 64, column = tile.head * 64;
+      mbarrier_wait(block.asked_empty(slot.stage), slot.parity ^ 1);
+      block.tile(slot.stage) = tile;
+      copy(block.queries(slot.stage), block.asked_full(slot.stage), column, tile.first + tile.query, min(tile.L - tile.query, Shape::kQueries));
+      slot.advance();
+#pragma unroll 1
+      for (int j = 0; j < tile.L; j += Shape::kKeys) {
+        mbarrier_wait(block.keys_empty(keys.stage), keys.parity ^ 1);
+        copy(block.keys(keys.stage), block.keys_full(keys.stage), H + column, tile.first + j, min(tile.L - j, Shape::kKeys));
+        keys.advance();
+        copy_values();
+        value_row = tile.first + j;
+        value_column = 2 * H + column;
+        value_rest = tile.L - j;
+      }
+    }
+    __syncwarp();
+  }
+  if (leads) {
+    copy_values();
+    mbarrier_wait(block.asked_empty(slot.stage), slot.parity ^ 1);
+    block.tile(slot.stage) = {};
+    mbarrier_arrive(block.asked_full(slot.stage));
+  }
+}
+
+/** One warp: clears what lies beyond the last values of a sequence. */
+template <class Shape>
+__device__ __forceinline__ void sweep_values(const HopperHeadsBlock<Shape>& block) {
+  const int lane = threadIdx.x % kWarp;
+  Ring<2> slot;
+  int stage = 0;          // of the tile's first values
+  unsigned parities = 0;  // of `arrived` of each stage
+  for (;;) {
+    mbarrier_wait(block.asked_full(slot.stage), slot.parity);
+    const int L = block.tile(slot.stage).L;
+    __syncwarp();
+    if (lane == 0) mbarrier_arrive(block.asked_empty(slot.stage));
+    slot.advance();
+    if (L == 0) return;
+    const int blocks = ceil_div(L, Shape::kKeys), last = (stage + blocks - 1) % Shape::kStages, rest = L - (blocks - 1) * Shape::kKeys;
+    stage = (last + 1) % Shape::kStages;
+    if (rest == Shape::kKeys) continue;
+    mbarrier_wait(block.values_arrived(last), (int)(parities >> last & 1));
+    parities ^= 1u << last;
+    char* values = block.values(last);
+    for (int i = rest * kSwizzle + lane * 16; i < Shape::kKeyBytes; i += kWarp * 16) *(uint4*)(values + i) = make_uint4(0, 0, 0, 0);
+    fence_async();
+    __syncwarp();
+    if (lane == 0) mbarrier_arrive(block.values_full(last));
+  }
+}
+
+}  // namespace heads
+}  // namespace cuda
+}  // namespace bk
