@@ -22,12 +22,17 @@ const upTo70 = Array.from({ length: 70 }, (_, i) => i + 1)
 const EDGES = [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 41, 42, 43, 47, 48, 49, 63, 64, 65, 97]
 const p = Math.fround(0.1)
 
+/** Blocks of 64 and 128 rows with their neighbours, two and three of 128 among them. */
+const LONG = [127, 129, 1, 128, 63, 65, 300, 64, 200]
+
 const SHAPES: Shape[] = [
   { lengths: upTo70, A: 2, D: 5 },
   { lengths: upTo70, A: 1, D: 20, mask: true },
   { lengths: upTo70, A: 1, D: 5, causal: true, p },
   { lengths: [300], A: 2, D: 20, mask: false },
   { lengths: [300, 1], A: 1, D: 20, mask: true, p },
+  { lengths: LONG, A: 2, D: 64 },
+  { lengths: LONG, A: 1, D: 64, p },
   ...[1, 5, 20, 64, 65].flatMap((D): Shape[] => [
     { lengths: EDGES, A: 3, D },
     { lengths: EDGES, A: 1, D, mask: true },
