@@ -48,13 +48,14 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, const
     // read again wherever it is used: registers are scarce
     mbarrier_wait(b.items_full + n % 2, n / 2 % 2);
     const volatile Item& item = memory.items()[n % 2];
-    if (item.L == 0) break;
-    const int count = min(kSide, item.L - item.part * kSide);
+    const int L = item.L;
+    if (L == 0) break;
+    const int count = min(kSide, L - item.part * kSide);
     float dk[32] = {}, dv[32] = {};
     mbarrier_wait(&b.keys_full, n % 2);
     if (count < kSide) clear_rows(memory.at(0), count);
 #pragma unroll 1
-    for (int block = 0; block * kSide < item.L; block++, step++) {
+    for (int block = 0; block * kSide < L; block++, step++) {
       const M here = {opaque(memory.first)};                                                                  // so that no addresses are kept from step to step
       const int warp = opaque(threadIdx.x) / kWarp - kWarpGroup / kWarp, group = warp / 4, mine = 16 * warp;  // first key of the warp, and first query in dq
       char* stage = here.stage(step);
@@ -72,46 +73,29 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, const
 #pragma unroll
       for (int k = 0; k < 4; k++) warp_group_mma<1, 1>(ds, values.advanced(32 * k), gradients.advanced(32 * k), k > 0);
       warp_group_commit();
-      warp_group_wait<1>();
+      warp_group_wait<kDrops ? 0 : 1>();
       hold(p);
       const int lane = opaque(threadIdx.x) % kWarp, g = lane / 4, t = lane % 4;
       const float* of_lse = here.statistics(step) + 2 * t;
-#pragma unroll
-      for (int j = 0; j < 16; j++) {
+      const auto exponentiate = [&](int j) {
         const float2 lse = *(const float2*)(of_lse + 8 * j);
 #pragma unroll
         for (int i = 0; i < 4; i++) p[4 * j + i] = exp2_fast(fmaf(p[4 * j + i], s.factor, i % 2 ? -lse.y : -lse.x));
+      };
+      if (!kDrops) {
+#pragma unroll
+        for (int j = 0; j < 16; j++) exponentiate(j);
+        warp_group_wait<0>();
       }
-      hold(p);
-      warp_group_wait<0>();
       hold(ds);
       const uint32_t* bits = here.bits(step) + (mine + g) * (kSide / 32);
-      uint32_t kept[2];
-#pragma unroll
-      for (int j = 0; j < 16; j++) {
-        const float2 delta = *(const float2*)(of_lse + kSide + 8 * j);
-        if (kDrops && j % 4 == 0) kept[0] = bits[j / 4] >> 2 * t, kept[1] = bits[8 * (kSide / 32) + j / 4] >> 2 * t;
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-          float &x = p[4 * j + i], &d = ds[4 * j + i];
-          const float minus = i % 2 ? -delta.y : -delta.x;
-          if (kDrops) {
-            const float keeps = kept[i / 2] >> (j % 4 * 8 + i % 2) & 1 ? scale : 0.0f;
-            d = x * fmaf(d, keeps, minus);
-            x *= keeps;
-          } else {
-            d = x * (d + minus);
-          }
-        }
-      }
-      uint32_t p_left[8][4], ds_left[8][4];
       char* scores = here.scores(step) + (mine + g) * kSwizzle + 4 * t;
       const auto place = [&](int k, int i) {  // of 8 queries that k and i are of
         const int chunk = 2 * k + i / 2;
         return (uint32_t*)(scores + chunk / 8 * kTile + i % 2 * kSwizzled + ((chunk % 8 ^ g) << 4));
       };
-#pragma unroll
-      for (int k = 0; k < 8; k++)
+      uint32_t p_left[8][4], ds_left[8][4], kept[2] = {};
+      const auto pack = [&](int k) {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
           const int at = 8 * k + 2 * i;
@@ -119,6 +103,33 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, const
           ds_left[k][i] = to_bf16_pair(ds[at], ds[at + 1]);
           *place(k, i) = ds_left[k][i];
         }
+      };
+#pragma unroll
+      for (int k = 0; k < 8; k++) {
+        if (kDrops && k % 2 == 0) kept[0] = bits[k / 2] >> 2 * t, kept[1] = bits[8 * (kSide / 32) + k / 2] >> 2 * t;
+#pragma unroll
+        for (int j = 2 * k; j < 2 * k + 2; j++) {
+          if (kDrops) exponentiate(j);
+          const float2 delta = *(const float2*)(of_lse + kSide + 8 * j);
+#pragma unroll
+          for (int i = 0; i < 4; i++) {
+            float &x = p[4 * j + i], &d = ds[4 * j + i];
+            const float minus = i % 2 ? -delta.y : -delta.x;
+            if (kDrops) {
+              const bool keeps = kept[i / 2] >> (j % 4 * 8 + i % 2) & 1;
+              d = x * fmaf(keeps ? d : 0.0f, scale, minus);
+              x = keeps ? x : 0.0f;  // dv is scaled when it is whole
+            } else {
+              d = x * (d + minus);
+            }
+          }
+        }
+        if (kDrops) pack(k);  // at once or at the end: as there are registers enough
+      }
+      if (!kDrops) {
+#pragma unroll
+        for (int k = 0; k < 8; k++) pack(k);
+      }
       // keys beyond the sequence: whatever came out is only in their rows of dv and dk, which nobody reads, once it is not in dq
       if (mine + 16 > count) {
 #pragma unroll
@@ -137,9 +148,6 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, const
       warp_group_commit();
 
       barrier_sync(1, kConsumers);  // dS of all keys is there
-      warp_group_wait<0>();         // registers of P' are free for those of dq
-      hold(dv);
-      hold(p_left);
       float dq[32] = {};
       const bool last = item.L <= (item.part + 1) * kSide, adds = last && item.L > kSide;
       float4* sums = (float4*)here.sums(group) + opaque(threadIdx.x) % kWarpGroup;
@@ -166,6 +174,8 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, const
       warp_group_commit();
       warp_group_wait<1>();
       hold(dq);
+      hold(dv);
+      hold(p_left);
       if (last) {
         const int query = block * kSide + mine;
         save_sums(here.at(M::kPatches + warp * M::kPatch), dq, s.scale, work.dq + (int64_t)(item.first + query) * s.q_stride + item.head * 64, s.q_stride,
@@ -189,7 +199,7 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, const
     const int key = item.part * kSide + mine;
     const int64_t at = (int64_t)(item.first + key) * s.kv_stride + item.head * 64;
     save_sums(memory.at(M::kPatches + warp * M::kPatch), dk, s.scale, work.dk + at, s.kv_stride, item.L - key);
-    save_sums(memory.at(M::kPatches + warp * M::kPatch), dv, 1.0f, work.dv + at, s.kv_stride, item.L - key);
+    save_sums(memory.at(M::kPatches + warp * M::kPatch), dv, scale, work.dv + at, s.kv_stride, item.L - key);
     __syncwarp();
     if (threadIdx.x % kWarp == 0) mbarrier_arrive(b.items_empty + n % 2);
   }

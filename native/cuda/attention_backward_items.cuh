@@ -135,6 +135,7 @@ __device__ void produce(const Sequences<bf16>& s, const TensorMap* qkv, const Te
       memory.items()[n % 2] = item;
       mbarrier_arrive(b.items_full + n % 2);
       const int column = item.head * 64, H = s.A * 64;
+#pragma unroll 1
       for (int block = 0; block < item.blocks(); block++, step++) {
         Mbarrier* full = b.full + step % 2;
         char* stage = memory.stage(step);
@@ -223,10 +224,9 @@ __device__ void load_statistics(const Sequences<bf16>& s, const Work<bf16>& work
     }
 }
 
-/** Warp group 3. A lane is a query: what the lanes of a warp keep of a key are 32 bits in a row. */
+/** Warp group 3. A warp takes 32 queries, and a lane one: what the lanes keep of a key are 32 bits in a row. */
 template <bool kDrops>
 __device__ void draw_masks(const Sequences<bf16>& s, const Memory<kDrops>& memory) {
-  constexpr int kWords = kSide / kWarp;
   Barriers& b = memory.barriers();
   const Dropout drop = Dropout::of(s.state, s.p, s.site);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp % 4;
@@ -234,22 +234,20 @@ __device__ void draw_masks(const Sequences<bf16>& s, const Memory<kDrops>& memor
   Item item;
   for (int n = 0; memory.read_item(n, item); n++)
     for (int block = 0; block < item.blocks(); block++, step++) {
-      const uint32_t row = (uint32_t)(item.first + block * kSide + lane) * s.A + item.head;
+      const uint32_t row = (uint32_t)(item.first + block * kSide + warp * kWarp + lane) * s.A + item.head;
+      uint32_t* bits = memory.bits(step) + 16 * lane * (kSide / kWarp) + warp;
       mbarrier_wait(b.empty + step % 2, step / 2 % 2 ^ 1);
       // a draw is for four of 64 keys, 16 apart
-#pragma unroll 1
-      for (int i = warp; i < kSide / 4; i += 4) {
-        uint32_t words[kWords];  // of the key of lane 0 to 3
+#pragma unroll 2
+      for (int i = 0; i < kSide / 4; i++) {
+        const Draws draws = drop.draws(row, item.part * (kSide / 4) + i);
+        uint32_t mine = 0;  // of the key of lane 0 to 3
 #pragma unroll
-        for (int word = 0; word < kWords; word++) {
-          const Draws draws = drop.draws(row + (uint32_t)(word * kWarp * s.A), item.part * (kSide / 4) + i);
-#pragma unroll
-          for (int w = 0; w < 4; w++) {
-            const uint32_t kept = __ballot_sync(0xffffffffu, drop.keeps(draws.word[w]));
-            if (w == 0 || lane == w) words[word] = kept;
-          }
+        for (int w = 0; w < 4; w++) {
+          const uint32_t kept = __ballot_sync(0xffffffffu, drop.keeps(draws.word[w]));
+          if (lane == w) mine = kept;
         }
-        if (lane < 4) *(uint4*)(memory.bits(step) + (i / 16 * 64 + 16 * lane + i % 16) * kWords) = make_uint4(words[0], words[1], words[2], words[3]);
+        if (lane < 4) bits[(i / 16 * 64 + i % 16) * (kSide / kWarp)] = mine;
       }
       mbarrier_arrive(b.full + step % 2);
     }
