@@ -38,25 +38,23 @@ __device__ __forceinline__ void save_sums(char* patch, const float (&sums)[32], 
 
 /** Warp groups 1 and 2. Scores have a row for each key, so that P'^T and dS^T are left factors as they are. */
 template <bool kDrops>
-__device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, const Memory<kDrops>& memory) {
+__device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, float scale, const Memory<kDrops>& memory) {
   typedef Memory<kDrops> M;
-  Barriers& b = memory.barriers();
   constexpr int kDown = 16 * kSwizzle;  // from one step of a contraction to the next where it runs across the rows
-  const float scale = 1.0f / (1.0f - s.p);
   int step = 0, turn = 0;
   for (int n = 0;; n++) {
-    // read again wherever it is used: registers are scarce
-    mbarrier_wait(b.items_full + n % 2, n / 2 % 2);
-    const volatile Item& item = memory.items()[n % 2];
-    const int L = item.L;
+    mbarrier_wait(memory.barriers().items_full + n % 2, n / 2 % 2);
+    const int L = memory.items()[n % 2].L;
     if (L == 0) break;
-    const int count = min(kSide, L - item.part * kSide);
+    const int count = min(kSide, L - memory.items()[n % 2].part * kSide);
     float dk[32] = {}, dv[32] = {};
-    mbarrier_wait(&b.keys_full, n % 2);
+    mbarrier_wait(&memory.barriers().keys_full, n % 2);
     if (count < kSide) clear_rows(memory.at(0), count);
 #pragma unroll 1
     for (int block = 0; block * kSide < L; block++, step++) {
-      const M here = {opaque(memory.first)};                                                                  // so that no addresses are kept from step to step
+      const M here = {opaque(memory.first)};  // so that no addresses are kept from step to step
+      Barriers& b = here.barriers();
+      const volatile Item& item = here.items()[n % 2];
       const int warp = opaque(threadIdx.x) / kWarp - kWarpGroup / kWarp, group = warp / 4, mine = 16 * warp;  // first key of the warp, and first query in dq
       char* stage = here.stage(step);
       const SharedMatrix queries = shared_matrix(stage, kTile / 2, kSwizzled), gradients = queries.advanced(kTile);
@@ -106,7 +104,7 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, const
       };
 #pragma unroll
       for (int k = 0; k < 8; k++) {
-        if (kDrops && k % 2 == 0) kept[0] = bits[k / 2] >> 2 * t, kept[1] = bits[8 * (kSide / 32) + k / 2] >> 2 * t;
+        if (kDrops) kept[0] = bits[k / 2] >> 2 * t, kept[1] = bits[8 * (kSide / 32) + k / 2] >> 2 * t;
 #pragma unroll
         for (int j = 2 * k; j < 2 * k + 2; j++) {
           if (kDrops) exponentiate(j);
@@ -194,21 +192,23 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, const
       __syncwarp();
       if (threadIdx.x % kWarp == 0) mbarrier_arrive(b.empty + step % 2);
     }
-    if (threadIdx.x % kWarp == 0) mbarrier_arrive(&b.keys_empty);
+    const M here = {opaque(memory.first)};
+    const volatile Item& item = here.items()[n % 2];
+    if (threadIdx.x % kWarp == 0) mbarrier_arrive(&here.barriers().keys_empty);
     const int warp = opaque(threadIdx.x) / kWarp - kWarpGroup / kWarp, mine = 16 * warp;
     const int key = item.part * kSide + mine;
     const int64_t at = (int64_t)(item.first + key) * s.kv_stride + item.head * 64;
-    save_sums(memory.at(M::kPatches + warp * M::kPatch), dk, s.scale, work.dk + at, s.kv_stride, item.L - key);
-    save_sums(memory.at(M::kPatches + warp * M::kPatch), dv, scale, work.dv + at, s.kv_stride, item.L - key);
+    save_sums(here.at(M::kPatches + warp * M::kPatch), dk, s.scale, work.dk + at, s.kv_stride, item.L - key);
+    save_sums(here.at(M::kPatches + warp * M::kPatch), dv, scale, work.dv + at, s.kv_stride, item.L - key);
     __syncwarp();
-    if (threadIdx.x % kWarp == 0) mbarrier_arrive(b.items_empty + n % 2);
+    if (threadIdx.x % kWarp == 0) mbarrier_arrive(here.barriers().items_empty + n % 2);
   }
 }
 
 /** `counters`: the tickets, then of each tile of dq's sums how many blocks of keys are in it. All zeros before. */
 template <bool kDrops>
 __global__ void __launch_bounds__(Memory<kDrops>::kThreads, 1)
-    attend_backward_hopper(const __grid_constant__ TensorMap qkv, const __grid_constant__ TensorMap gradients, Sequences<bf16> s, Work<bf16> work,
+    attend_backward_hopper(const __grid_constant__ TensorMap qkv, const __grid_constant__ TensorMap gradients, Sequences<bf16> s, Work<bf16> work, float scale,
                            int* counters, float* sums) {
 #if defined(BK_CUDA_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
   typedef Memory<kDrops> M;
@@ -218,7 +218,7 @@ __global__ void __launch_bounds__(Memory<kDrops>::kThreads, 1)
   const int group = threadIdx.x / kWarpGroup, warp = threadIdx.x / kWarp;
   if (group == 1 || group == 2) {
     take_registers<M::kOfProducts>();
-    multiply(s, work, memory);
+    multiply(s, work, scale, memory);
     return;
   }
   give_registers<M::kOfOthers>();
@@ -246,7 +246,7 @@ void launch_shape(Launch& launch, const Sequences<bf16>& s, const Work<bf16>& wo
   if (!launch.measuring && launch.error == cudaSuccess) launch.error = make_tensor_map(&gradients, work.dcontext, H, H, s.rows_capacity, kSide);
   const int64_t items = (int64_t)(s.rows_capacity / kSide + s.count_capacity) * s.A;
   launch(attend_backward_hopper<kDrops>, dim3((unsigned)(items < launch.multiprocessors ? items : launch.multiprocessors)), dim3(M::kThreads), M::kBytes, qkv,
-         gradients, s, work, counters, sums);
+         gradients, s, work, 1.0f / (1.0f - s.p), counters, sums);
 }
 
 inline void launch_items(Launch& launch, const Sequences<bf16>& s, const Work<bf16>& work, int* counters) {

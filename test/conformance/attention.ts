@@ -5,7 +5,7 @@ import type { FloatType } from '../../src/graph/graph.ts'
 import { Row } from '../../src/graph/op-table.ts'
 import { type Attention, attentionBackward, attention as reference } from '../reference/attention.ts'
 import { philoxKeep } from '../reference/philox.ts'
-import { expectClose, norm, type Open, Random, runRecord, stored } from './harness.ts'
+import { expectClose, expectSame, norm, type Open, Random, runRecord, stored } from './harness.ts'
 
 interface Shape {
   readonly lengths: readonly number[]
@@ -146,6 +146,52 @@ export function attention(open: Open): void {
     it('is that in bfloat16 within its roundings, with sums and statistics of float32', async () => {
       let seed = 100
       for (const shape of SHAPES) await check(backend, shape, seed++, 'bfloat16')
+    })
+
+    it('gives a sequence the same bits alone and beside sequences of NaN', async () => {
+      const [A, D] = [2, 64]
+      const lengths = [200, 77, 129, 70, 1]
+      const random = new Random(11)
+      const attributes = { rows: Row.tokens, seqs: Row.sequences, pairs: Row.pairs, A, D, causal: false, p: 0, site: 0 }
+      const run = async (type: FloatType, sequences: readonly Float64Array[], gradients: readonly Float64Array[]) => {
+        const counts = sequences.map((qkv) => qkv.length / (3 * A * D))
+        const cuSeqlens = Int32Array.from([0, ...counts.map((_, i) => counts.slice(0, i + 1).reduce((a, b) => a + b))])
+        const join = (parts: readonly Float64Array[]) => Float64Array.from(parts.flatMap((part) => [...part]))
+        const common = { type, attributes, rows: { tokens: cuSeqlens[counts.length], sequences: counts.length } }
+        const operands = { qkv: join(sequences), cuSeqlens }
+        const { context, lse } = await runRecord(backend, { ...common, op: 'attention', operands })
+        const { dqkv } = await runRecord(backend, {
+          ...common,
+          op: 'attentionBackward',
+          operands: {
+            ...operands,
+            dcontext: join(gradients),
+            context: Float64Array.from(context),
+            lse: Float64Array.from(lse),
+          },
+        })
+        return { context, lse, dqkv, cuSeqlens }
+      }
+      for (const type of ['float32', 'bfloat16'] as const) {
+        const sequences = lengths.map((length) => stored(random.reals(length * 3 * A * D), type))
+        const gradients = lengths.map((length) => stored(random.reals(length * A * D), type))
+        const real = (i: number) => i % 2 === 0
+        const nan = (parts: readonly Float64Array[]) =>
+          parts.map((part, i) => (real(i) ? part : part.map(() => Number.NaN)))
+        const all = await run(type, nan(sequences), nan(gradients))
+        for (const i of lengths.keys()) {
+          if (!real(i)) continue
+          const alone = await run(type, [sequences[i]], [gradients[i]])
+          for (const [name, width] of [
+            ['context', A * D],
+            ['lse', A],
+            ['dqkv', 3 * A * D],
+          ] as const) {
+            const part = all[name].subarray(all.cuSeqlens[i] * width, all.cuSeqlens[i + 1] * width)
+            expectSame(`${type}: ${name} of sequence ${i}`, part, alone[name])
+          }
+        }
+      }
     })
 
     it('survives scores whose exponentials overflow', async () => {
