@@ -22,8 +22,8 @@ const upTo70 = Array.from({ length: 70 }, (_, i) => i + 1)
 const EDGES = [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 41, 42, 43, 47, 48, 49, 63, 64, 65, 97]
 const p = Math.fround(0.1)
 
-/** Blocks of 64 and 128 rows with their neighbours, two and three of 128 among them. */
-const LONG = [127, 129, 1, 128, 63, 65, 300, 64, 200]
+/** Blocks of 64 and 128 rows with their neighbours, two and three of 128 among them; more sequences than a warp has lanes. */
+const LONG = [127, 129, 1, 128, 63, ...upTo70.slice(0, 26), 65, 300, 64, 200]
 
 const SHAPES: Shape[] = [
   { lengths: upTo70, A: 2, D: 5 },
