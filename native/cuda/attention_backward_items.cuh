@@ -15,7 +15,7 @@
 //                                it is the warp's again, with sums of these keys in it where it is to add them
 #pragma once
 #include "attention_backward.cuh"
-#include "hopper.cuh"
+#include "bulk.cuh"
 
 namespace bk {
 namespace cuda {
