@@ -165,8 +165,8 @@ __device__ void move_sums(const Sequences<bf16>& s, int group, int* counters, fl
   for (int n = 0; memory.read_item(n, item); n++) {
     const int blocks = item.blocks();
     const bool last = item.part + 1 == blocks;
-    if (threadIdx.x % kWarp || blocks == 1) continue;
-    for (int block = 0; block < blocks; block++) {
+    // the other lanes wait at the end, where their waiting takes no turns from this one
+    for (int block = 0; block < blocks && blocks > 1 && threadIdx.x % kWarp == 0; block++) {
       const int64_t tile = item.tile(s.A, block, group);
       float* sums = all_sums + tile * kSums;
       if (last) {
@@ -191,6 +191,7 @@ __device__ void move_sums(const Sequences<bf16>& s, int group, int* counters, fl
       bulk_wait();
       count_up(counters + tile);
     }
+    __syncwarp();
   }
 }
 
