@@ -2,6 +2,7 @@
 // As FlashAttention-2 (Dao, 2023) does, in one pass with five products, but without atomic additions: what the blocks of keys add to dq is
 // added in the order of the keys.
 #include "attention_backward.cuh"
+#include "attention_backward_hopper.cuh"
 #include "vector.cuh"
 
 namespace bk {
@@ -199,10 +200,12 @@ __global__ void __launch_bounds__(kThreads) add_parts(Sequences<T> s, Work<T> wo
   }
 }
 
-/** delta = rowsum(dcontext context), and the checks. Eight lanes are a row of a head. */
+/** delta = rowsum(dcontext context), the checks, and zeros for the counters of what comes next. Eight lanes are a row of a head. */
 template <class T>
-__global__ void __launch_bounds__(256) row_sums(Sequences<T> s, const T* dcontext, const T* context, float* delta, bool vector) {
+__global__ void __launch_bounds__(256)
+    row_sums(Sequences<T> s, const T* dcontext, const T* context, float* delta, bool vector, int* counters, int64_t counter_count) {
   if (blockIdx.x == 0) s.check();
+  for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < counter_count; i += (int64_t)gridDim.x * blockDim.x) counters[i] = 0;
   constexpr int kLanes = 8, kChunk = kWidth<T>;
   const int64_t row = (int64_t)blockIdx.x * (blockDim.x / kLanes) + threadIdx.x / kLanes;
   const bool real = row < (int64_t)*s.rows * s.A;
@@ -255,8 +258,17 @@ Status attend_backward(Launch& launch, const Sequences<T>& s, const T* dcontext,
   work.dq = dq;
   work.dk = dk;
   work.dv = dv;
+  bool by_warp_groups = false;
+  if constexpr (sizeof(T) == 2) by_warp_groups = hopper::takes(launch, s);
+  const int64_t counter_count = by_warp_groups ? hopper::counters(s.rows_capacity, s.A) : 0;
+  int* counters = by_warp_groups ? launch.reserve<int>(counter_count) : nullptr;
   const int blocks = ceil_div((int64_t)s.rows_capacity * s.A * 8, 256);
-  launch(row_sums<T>, blocks > 0 ? blocks : 1, 256, 0, s, dcontext, context, delta, s.vector());
+  launch(row_sums<T>, blocks > 0 ? blocks : 1, 256, 0, s, dcontext, context, delta, s.vector(), counters, counter_count);
+  if constexpr (sizeof(T) == 2)
+    if (by_warp_groups) {
+      hopper::launch_items(launch, s, work, counters);
+      return kOk;
+    }
   const bool done = s.D <= 32    ? attend_backward<T, 32>(launch, s, work)
                     : s.D <= 64  ? attend_backward<T, 64>(launch, s, work)
                     : s.D <= 128 ? attend_backward<T, 128>(launch, s, work)

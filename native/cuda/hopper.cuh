@@ -374,6 +374,18 @@ __device__ __forceinline__ void hold(float (&sums)[kCount]) {
   (void)sums;
 #endif
 }
+/** The same of the fragments that are the left factor of products, which must stay where they are until those are made. */
+template <int kCount>
+__device__ __forceinline__ void hold(uint32_t (&fragments)[kCount][4]) {
+#if !defined(BK_CUDA_EMULATED)
+#pragma unroll
+  for (int i = 0; i < kCount; i++)
+#pragma unroll
+    for (int j = 0; j < 4; j++) asm volatile("" : "+r"(fragments[i][j])::"memory");
+#else
+  (void)fragments;
+#endif
+}
 
 /** Gives registers of this warp group back to, or takes them from, what the block has. */
 template <int kCount>

@@ -5,7 +5,7 @@ import type { FloatType } from '../../src/graph/graph.ts'
 import { Row } from '../../src/graph/op-table.ts'
 import { type Attention, attentionBackward, attention as reference } from '../reference/attention.ts'
 import { philoxKeep } from '../reference/philox.ts'
-import { expectClose, norm, type Open, Random, runRecord, stored } from './harness.ts'
+import { expectClose, expectSame, norm, type Open, Random, runRecord, stored } from './harness.ts'
 
 interface Shape {
   readonly lengths: readonly number[]
@@ -24,12 +24,17 @@ const EDGES = [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 41, 42, 43, 47, 48, 49,
 const LONGER = [127, 1, 128, 200, 129, 64, 191, 256, 193, 257, 300]
 const p = Math.fround(0.1)
 
+/** Blocks of 64 and 128 rows with their neighbours, two and three of 128 among them; more sequences than a warp has lanes. */
+const LONG = [127, 129, 1, 128, 63, ...upTo70.slice(0, 26), 65, 300, 64, 200]
+
 const SHAPES: Shape[] = [
   { lengths: upTo70, A: 2, D: 5 },
   { lengths: upTo70, A: 1, D: 20, mask: true },
   { lengths: upTo70, A: 1, D: 5, causal: true, p },
   { lengths: [300], A: 2, D: 20, mask: false },
   { lengths: [300, 1], A: 1, D: 20, mask: true, p },
+  { lengths: LONG, A: 2, D: 64 },
+  { lengths: LONG, A: 1, D: 64, p },
   ...[1, 5, 20, 64, 65].flatMap((D): Shape[] => [
     { lengths: EDGES, A: 3, D },
     { lengths: EDGES, A: 1, D, mask: true },
@@ -145,6 +150,52 @@ export function attention(open: Open): void {
     it('is that in bfloat16 within its roundings, with sums and statistics of float32', async () => {
       let seed = 100
       for (const shape of SHAPES) await check(backend, shape, seed++, 'bfloat16')
+    })
+
+    it('gives a sequence the same bits alone and beside sequences of NaN', async () => {
+      const [A, D] = [2, 64]
+      const lengths = [200, 77, 129, 70, 1]
+      const random = new Random(11)
+      const attributes = { rows: Row.tokens, seqs: Row.sequences, pairs: Row.pairs, A, D, causal: false, p: 0, site: 0 }
+      const run = async (type: FloatType, sequences: readonly Float64Array[], gradients: readonly Float64Array[]) => {
+        const counts = sequences.map((qkv) => qkv.length / (3 * A * D))
+        const cuSeqlens = Int32Array.from([0, ...counts.map((_, i) => counts.slice(0, i + 1).reduce((a, b) => a + b))])
+        const join = (parts: readonly Float64Array[]) => Float64Array.from(parts.flatMap((part) => [...part]))
+        const common = { type, attributes, rows: { tokens: cuSeqlens[counts.length], sequences: counts.length } }
+        const operands = { qkv: join(sequences), cuSeqlens }
+        const { context, lse } = await runRecord(backend, { ...common, op: 'attention', operands })
+        const { dqkv } = await runRecord(backend, {
+          ...common,
+          op: 'attentionBackward',
+          operands: {
+            ...operands,
+            dcontext: join(gradients),
+            context: Float64Array.from(context),
+            lse: Float64Array.from(lse),
+          },
+        })
+        return { context, lse, dqkv, cuSeqlens }
+      }
+      for (const type of ['float32', 'bfloat16'] as const) {
+        const sequences = lengths.map((length) => stored(random.reals(length * 3 * A * D), type))
+        const gradients = lengths.map((length) => stored(random.reals(length * A * D), type))
+        const real = (i: number) => i % 2 === 0
+        const nan = (parts: readonly Float64Array[]) =>
+          parts.map((part, i) => (real(i) ? part : part.map(() => Number.NaN)))
+        const all = await run(type, nan(sequences), nan(gradients))
+        for (const i of lengths.keys()) {
+          if (!real(i)) continue
+          const alone = await run(type, [sequences[i]], [gradients[i]])
+          for (const [name, width] of [
+            ['context', A * D],
+            ['lse', A],
+            ['dqkv', 3 * A * D],
+          ] as const) {
+            const part = all[name].subarray(all.cuSeqlens[i] * width, all.cuSeqlens[i + 1] * width)
+            expectSame(`${type}: ${name} of sequence ${i}`, part, alone[name])
+          }
+        }
+      }
     })
 
     it('survives scores whose exponentials overflow', async () => {
