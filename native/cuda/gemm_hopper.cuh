@@ -153,12 +153,13 @@ __device__ __forceinline__ void finish_rounded(const float (&sums)[Shape::kSums]
     if (kResults > 1) __syncwarp();  // what was there has been read
     const int chunk = lane % 8, column = first + 8 * chunk;
     uint4 beside[4] = {};
-    if constexpr (Epilogue::kReads)
+    if constexpr (Epilogue::kReads) {  // without braces, nvcc leaves out the next loop with the pragma as well
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const int r = row + 4 * i + lane / 8;
         if (r < M && column < N) beside[i] = *(const uint4*)(epilogue.beside + (int64_t)r * N + column);
       }
+    }
 #pragma unroll
     for (int j = 0; j < 8; j += 2) {
       uint32_t rounded[kResults][4];
