@@ -11,12 +11,12 @@ struct Dropout {
             (uint32_t)site,
             (uint32_t)(int64_t)run.scalars[kScalar_step],
             (uint32_t)(int64_t)run.scalars[kScalar_micro_step],
-            (uint32_t)((double)p * 4294967296.0),
+            (uint32_t)((double)p * kDropoutDraws),
             1.0f / (1.0f - p),
             keep};
   }
 
-  /** Draws of columns 64 * block .. + 64 of a row, in column order. */
+  /** Words of columns 128 * block .. + 64 of a row, in column order; their lower halves are the draws of these, the upper ones of the next 64. */
   void draws(int64_t row, int64_t block, u32 out[64 / W]) const {
     for (int v = 0; v < 16 / W; v++) {
       u32 c0, c1 = set1_u32((uint32_t)row), c2 = set1_u32(step), c3 = set1_u32(micro_step);
@@ -55,12 +55,13 @@ struct Dropout {
   template <class From, class To>
   void apply(const From* x, To* y, int64_t row, int64_t n) const {
     if (keep) return apply_given(x, y, keep + row * n, n);
+    u32 u[64 / W];
     for (int64_t c = 0; c < n; c += 64) {
-      u32 u[64 / W];
-      draws(row, c / 64, u);
+      const bool first = c % 128 == 0;
+      if (first) draws(row, c / 128, u);
       for (int v = 0; v < 64 / W && c + v * W < n; v++) {
         const int64_t at = c + v * W;
-        const i32 keep = (i32)(u[v] >= threshold);
+        const i32 keep = (i32)((first ? u[v] & 0xffff : u[v] >> 16) >= threshold);
         if (at + W <= n)
           store(y + at, select(keep, load(x + at) * scale, f32{}));
         else

@@ -257,11 +257,11 @@ struct Head {
     return s.p <= 0 || (keep ? keep[(int64_t)i * L + j] != 0 : drop.keeps((uint32_t)(first_query + i) * s.A + head, j));
   }
 
-  /** The same for keys 64 block + column + {0, 16, 32, 48}, which are of one draw. */
+  /** The same for keys 64 block + column + {0, 16, 32, 48}, which are of one counter. */
   __device__ void drawn(const Sequences<T>& s, int i, int block, int column, bool kept[4]) const {
-    const Draws draws = drop.draws((uint32_t)(first_query + i) * s.A + head, block * 16 + column);
+    const Draws draws = drop.draws((uint32_t)(first_query + i) * s.A + head, block / 2 * 16 + column);
 #pragma unroll
-    for (int w = 0; w < 4; w++) kept[w] = drop.keeps(draws.word[w]);
+    for (int w = 0; w < 4; w++) kept[w] = drop.keeps_half(block % 2 ? draws.word[w] >> 16 : draws.word[w], 0);
   }
   /** The same where it is given. */
   __device__ void given(int i, int block, int column, bool kept[4]) const {

@@ -238,17 +238,17 @@ __device__ void draw_masks(const Sequences<bf16>& s, const Memory<kDrops>& memor
       const uint32_t row = (uint32_t)(item.first + block * kSide + warp * kWarp + lane) * s.A + item.head;
       uint32_t* bits = memory.bits(step) + 16 * lane * (kSide / kWarp) + warp;
       mbarrier_wait(b.empty + step % 2, step / 2 % 2 ^ 1);
-      // a draw is for four of 64 keys, 16 apart
-#pragma unroll 2
-      for (int i = 0; i < kSide / 4; i++) {
-        const Draws draws = drop.draws(row, item.part * (kSide / 4) + i);
-        uint32_t mine = 0;  // of the key of lane 0 to 3
+      // a counter is for eight keys, 16 apart
+#pragma unroll 1
+      for (int i = 0; i < kSide / 8; i++) {
+        const Draws draws = drop.draws(row, item.part * (kSide / 8) + i);
+        uint32_t mine = 0;  // of the key of lane 0 to 7
 #pragma unroll
-        for (int w = 0; w < 4; w++) {
-          const uint32_t kept = __ballot_sync(0xffffffffu, drop.keeps(draws.word[w]));
+        for (int w = 0; w < 8; w++) {
+          const uint32_t kept = __ballot_sync(0xffffffffu, drop.keeps_half(draws.word[w % 4], w / 4));
           if (lane == w) mine = kept;
         }
-        if (lane < 4) bits[(i / 16 * 64 + i % 16) * (kSide / kWarp)] = mine;
+        if (lane < 8) bits[i * (kSide / kWarp)] = mine;
       }
       mbarrier_arrive(b.full + step % 2);
     }

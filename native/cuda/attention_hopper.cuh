@@ -127,21 +127,22 @@ struct HeadsConsumer {
     }
   }
 
-  /** A draw is for keys 16 apart, which all are this thread's. */
+  /** A counter is for keys 16 apart, which all are this thread's. */
   __device__ __forceinline__ void drop_some(Scores& scores, unsigned number) const {
     const AttentionTile tile = block.tile(number % 2);
-    const uint32_t draw = (uint32_t)(tile.first + row(tile)) * s.A + tile.head, group = (tile.L - left) / 4;
+    const uint32_t draw = (uint32_t)(tile.first + row(tile)) * s.A + tile.head, first_key = tile.L - left, group = first_key / 128 * 16;
 #pragma unroll
     for (int i = 0; i < 2; i++)
 #pragma unroll
-      for (int block64 = 0; block64 < Shape::kKeys / 64; block64++)
+      for (int c = 0; c < 4; c++) {  // columns 2 t + {0, 1, 8, 9} of each 16
+        const Draws draws = drop.draws(draw + 8 * i * s.A, group + lane % 4 * 2 + c % 2 + c / 2 * 8);
 #pragma unroll
-        for (int c = 0; c < 4; c++) {  // columns 2 t + {0, 1, 8, 9} of each 16
-          const Draws draws = drop.draws(draw + 8 * i * s.A, group + block64 * 16 + lane % 4 * 2 + c % 2 + c / 2 * 8);
+        for (int block64 = 0; block64 < Shape::kKeys / 64; block64++)
 #pragma unroll
           for (int w = 0; w < 4; w++)
-            if (!drop.keeps(draws.word[w])) scores[(block64 * 8 + 2 * w + c / 2) * 4 + 2 * i + c % 2] = 0;
-        }
+            if (!drop.keeps_half(draws.word[w], Shape::kKeys == 64 ? first_key / 64 % 2 : block64))
+              scores[(block64 * 8 + 2 * w + c / 2) * 4 + 2 * i + c % 2] = 0;
+      }
   }
 
   /** The sums of the present tile's exponentials are whole. What remains is to save, when the products of its last block have been made. */

@@ -24,15 +24,12 @@ struct Dropout {
   float scale;
 
   __device__ static Dropout of(const RunState* state, float p, uint32_t site) {
-    return {(uint32_t)(int64_t)state->scalars[kScalar_seed],
-            site,
-            (uint32_t)(int64_t)state->scalars[kScalar_step],
-            (uint32_t)(int64_t)state->scalars[kScalar_micro_step],
-            (uint32_t)((double)p * 4294967296.0),
-            1.0f / (1.0f - p)};
+    return {(uint32_t)(int64_t)state->scalars[kScalar_seed], site,
+            (uint32_t)(int64_t)state->scalars[kScalar_step], (uint32_t)(int64_t)state->scalars[kScalar_micro_step],
+            (uint32_t)((double)p * kDropoutDraws),           1.0f / (1.0f - p)};
   }
 
-  /** Word i is the draw of column 64 (group / 16) + 16 i + group % 16 of the row. */
+  /** Word i has the draws of columns 128 (group / 16) + 16 i + group % 16 of the row, in its lower half, and of the one 64 beyond. */
   __device__ Draws draws(uint32_t row, uint32_t group) const {
     uint32_t c0 = group, c1 = row, c2 = step, c3 = micro_step, k0 = seed, k1 = site;
 #pragma unroll
@@ -49,13 +46,14 @@ struct Dropout {
     return {{c0, c1, c2, c3}};
   }
 
-  __device__ bool keeps(uint32_t draw) const { return draw >= threshold; }
+  /** `half`: 0 for the column in the first 64 of its block of 128, 1 for the one in the last. */
+  __device__ bool keeps_half(uint32_t word, int half) const { return (half ? word >> 16 : word & 0xffff) >= threshold; }
 
   /** Whether one element is kept: ten rounds for one bit, so kernels that can take `draws` for four columns. */
   __device__ bool keeps(uint32_t row, uint32_t column) const {
-    const Draws drawn = draws(row, column / 64 * 16 + column % 16);
+    const Draws drawn = draws(row, column / 128 * 16 + column % 16);
     const uint32_t low = column % 32 < 16 ? drawn.word[0] : drawn.word[1], high = column % 32 < 16 ? drawn.word[2] : drawn.word[3];
-    return keeps(column % 64 < 32 ? low : high);
+    return keeps_half(column % 64 < 32 ? low : high, column / 64 % 2);
   }
 
   /**
@@ -66,13 +64,13 @@ struct Dropout {
   template <int W>
   __device__ uint32_t keeps_columns(uint32_t row, uint32_t column) const {
     static_assert(W == 4 || W == 8, "expected four or eight columns");
-    const uint32_t place = column % 64 / 16, group = column / 64 * 16 + column % 16 + place * (W / 4);
+    const uint32_t place = column % 64 / 16, group = column / 128 * 16 + column % 16 + place * (W / 4), half = column / 64 % 2;
     uint32_t bits = 0;
 #pragma unroll
     for (int g = 0; g < W / 4; g++) {
       const Draws drawn = draws(row, group + g);
 #pragma unroll
-      for (int i = 0; i < 4; i++) bits |= (keeps(drawn.word[i]) ? 1u << (i * W + g) : 0u);
+      for (int i = 0; i < 4; i++) bits |= (keeps_half(drawn.word[i], half) ? 1u << (i * W + g) : 0u);
     }
     bits <<= place * (W / 4);
     bits |= __shfl_xor_sync(0xffffffffu, bits, 16 / W);

@@ -38,12 +38,13 @@ export interface DropoutKey {
   site: number
 }
 
-/** The 32-bit draw of element (row, column). Columns go by blocks of 64: 16 counters, of which each word serves 16 columns. */
+/** The 16-bit draw of element (row, column). Columns go by blocks of 128: 16 counters, of which each half of a word serves 16 columns. */
 export function philoxDraw({ seed, step, microStep, site }: DropoutKey, row: number, column: number): number {
-  const block = column >>> 6
-  const inBlock = column & 63
+  const block = column >>> 7
+  const inBlock = column & 127
   const group = block * 16 + (inBlock & 15)
-  return philox4x32([group >>> 0, row >>> 0, step >>> 0, microStep >>> 0], [seed >>> 0, site >>> 0])[inBlock >>> 4]
+  const words = philox4x32([group >>> 0, row >>> 0, step >>> 0, microStep >>> 0], [seed >>> 0, site >>> 0])
+  return (words[(inBlock >>> 4) & 3] >>> (inBlock < 64 ? 0 : 16)) & 0xffff
 }
 
 /**
@@ -53,6 +54,6 @@ export function philoxDraw({ seed, step, microStep, site }: DropoutKey, row: num
  * p is rounded to float32 first, as a record's attribute is.
  */
 export function philoxKeep(key: DropoutKey, p: number): Keep {
-  const threshold = Math.floor(Math.fround(p) * 2 ** 32)
+  const threshold = Math.floor(Math.fround(p) * 2 ** 16)
   return (row, column) => philoxDraw(key, row, column) >= threshold
 }
