@@ -177,11 +177,9 @@ void backward(int rows, int N, int K, ElementType to) {
     bench.all(Added{{bench.c, to, K}, false}, true);
     printf("  rounded\n");
     if constexpr (sizeof(T) == 2) {
-      bench.hoppers(Rounded<false>{{(bf16*)bench.c}, nullptr}, true);
-      bf16* z = bench.template filled<bf16>((int64_t)rows * K, 6);
-      printf("  gelu'\n");
-      bench.hoppers(Rounded<true>{{(bf16*)bench.c}, z}, false);
-      cudaFree(z);
+      bench.hoppers(Rounded<false>{{(bf16*)bench.c}, K}, true);
+      printf("  added\n");
+      bench.hoppers(Rounded<true>{{(bf16*)bench.c}, K}, false);
     }
   }
   Launch launch = {};

@@ -204,6 +204,7 @@ __global__ void __launch_bounds__(kThreads) add_parts(Sequences<T> s, Work<T> wo
 template <class T>
 __global__ void __launch_bounds__(256)
     row_sums(Sequences<T> s, const T* dcontext, const T* context, float* delta, bool vector, int* counters, int64_t counter_count) {
+  begin_kernel();
   if (blockIdx.x == 0) s.check();
   for (int64_t i = (int64_t)blockIdx.x * blockDim.x + threadIdx.x; i < counter_count; i += (int64_t)gridDim.x * blockDim.x) counters[i] = 0;
   constexpr int kLanes = 8, kChunk = kWidth<T>;
@@ -263,7 +264,7 @@ Status attend_backward(Launch& launch, const Sequences<T>& s, const T* dcontext,
   const int64_t counter_count = by_warp_groups ? hopper::counters(s.rows_capacity, s.A) : 0;
   int* counters = by_warp_groups ? launch.reserve<int>(counter_count) : nullptr;
   const int blocks = ceil_div((int64_t)s.rows_capacity * s.A * 8, 256);
-  launch(row_sums<T>, blocks > 0 ? blocks : 1, 256, 0, s, dcontext, context, delta, s.vector(), counters, counter_count);
+  launch.early(row_sums<T>, blocks > 0 ? blocks : 1, 256, 0, s, dcontext, context, delta, s.vector(), counters, counter_count);
   if constexpr (sizeof(T) == 2)
     if (by_warp_groups) {
       hopper::launch_items(launch, s, work, counters);

@@ -210,7 +210,8 @@ template <bool kDrops>
 __global__ void __launch_bounds__(Memory<kDrops>::kThreads, 1)
     attend_backward_hopper(const __grid_constant__ TensorMap qkv, const __grid_constant__ TensorMap gradients, Sequences<bf16> s, Work<bf16> work, float scale,
                            int* counters, float* sums) {
-#if defined(BK_CUDA_EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL)
+  begin_kernel();
+#if defined(BK_HOPPER)
   typedef Memory<kDrops> M;
   const M memory = M::make();
   if (threadIdx.x == 0) memory.make_barriers();
@@ -245,8 +246,8 @@ void launch_shape(Launch& launch, const Sequences<bf16>& s, const Work<bf16>& wo
   if (!launch.measuring && launch.error == cudaSuccess) launch.error = make_tensor_map(&qkv, s.q, 3 * H, 3 * H, s.rows_capacity, kSide);
   if (!launch.measuring && launch.error == cudaSuccess) launch.error = make_tensor_map(&gradients, work.dcontext, H, H, s.rows_capacity, kSide);
   const int64_t items = (int64_t)(s.rows_capacity / kSide + s.count_capacity) * s.A;
-  launch(attend_backward_hopper<kDrops>, dim3((unsigned)(items < launch.multiprocessors ? items : launch.multiprocessors)), dim3(M::kThreads), M::kBytes, qkv,
-         gradients, s, work, 1.0f / (1.0f - s.p), counters, sums);
+  launch.early(attend_backward_hopper<kDrops>, dim3((unsigned)(items < launch.multiprocessors ? items : launch.multiprocessors)), dim3(M::kThreads), M::kBytes,
+               qkv, gradients, s, work, 1.0f / (1.0f - s.p), counters, sums);
 }
 
 inline void launch_items(Launch& launch, const Sequences<bf16>& s, const Work<bf16>& work, int* counters) {

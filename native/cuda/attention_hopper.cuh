@@ -283,6 +283,7 @@ struct HeadsConsumer {
 template <class Shape>
 __global__ void __launch_bounds__(Shape::kThreads, 1)
     attend_hopper_kernel(const __grid_constant__ TensorMap map, Sequences<bf16> s, bf16* context, float* lse) {
+  begin_kernel();
 #if defined(BK_HOPPER)
   const HopperHeadsBlock<Shape> block = HopperHeadsBlock<Shape>::make();
   if (blockIdx.x == 0) s.check();
@@ -308,7 +309,7 @@ void launch_hopper_heads(Launch& launch, const Sequences<bf16>& s, bf16* context
   if (!launch.measuring && launch.error == cudaSuccess) launch.error = make_tensor_map(&map, s.q, s.q_stride, s.q_stride, s.rows_capacity, 64);
   const dim3 tiles = s.grid({Shape::kQueries, false});
   const unsigned most = launch.multiprocessors, all = tiles.x * tiles.y;
-  launch(attend_hopper_kernel<Shape>, dim3(all < most ? all : most), dim3(Shape::kThreads), Shape::kBytes, map, s, context, lse);
+  launch.early(attend_hopper_kernel<Shape>, dim3(all < most ? all : most), dim3(Shape::kThreads), Shape::kBytes, map, s, context, lse);
 }
 
 /** Whether a batch can go this way, and is to. */

@@ -79,7 +79,6 @@ class Recorder {
  private:
   /** Where an operand lies; while only scratch is measured there is no memory, and it is there or not. */
   char* place(int32_t word) const;
-  const void* gelu_beside(int index) const;
   Program& program_;
   const Memory* memory_;
 };

@@ -136,8 +136,7 @@ __device__ __forceinline__ void finish_part(const float (&sums)[Shape::kSums], c
 
 /**
  * The same for epilogues whose results are bfloat16 in whole chunks of 16 bytes, one or two of each element (`Epilogue::kRounded`): they are
- * computed and rounded where the sums are, and go through shared memory only to be written a row's 128 bytes at a time; there `last` has them
- * once more, eight together, and where `kReads` as many of the matrix `beside`.
+ * computed and rounded where the sums are, and go through shared memory only to be written a row's 128 bytes at a time.
  */
 template <class Shape, class Epilogue>
 __device__ __forceinline__ void finish_rounded(const float (&sums)[Shape::kSums], const Epilogue& epilogue, char* slab, const Part& part, int row, int M,
@@ -152,29 +151,24 @@ __device__ __forceinline__ void finish_rounded(const float (&sums)[Shape::kSums]
     char* tile = slab + (kResults == 1 ? turn % 2 * kTile : 0);
     if (kResults > 1) __syncwarp();  // what was there has been read
     const int chunk = lane % 8, column = first + 8 * chunk;
-    uint4 beside[4] = {};
-    if constexpr (Epilogue::kReads) {  // without braces, nvcc leaves out the next loop with the pragma as well
+    float2 start[8][2];
 #pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const int r = row + 4 * i + lane / 8;
-        if (r < M && column < N) beside[i] = *(const uint4*)(epilogue.beside + (int64_t)r * N + column);
-      }
-    }
-#pragma unroll
-    for (int j = 0; j < 8; j += 2) {
-      uint32_t rounded[kResults][4];
+    for (int j = 0; j < 8; j++)
 #pragma unroll
       for (int i = 0; i < 2; i++) {
-        const float* four = sums + (turn * 8 + j + i) * 4;
-        const int two = first + 8 * (j + i) + lane % 4 * 2;
-        const float2 start = two < N ? epilogue.start(two) : make_float2(0.0f, 0.0f);
+        const int r = row + lane / 4 + 8 * i, two = first + 8 * j + lane % 4 * 2;
+        start[j][i] = r < M && two < N ? epilogue.start(r, two) : make_float2(0.0f, 0.0f);
+      }
 #pragma unroll
-        for (int half_rows = 0; half_rows < 2; half_rows++) {
-          uint32_t pairs[kResults];
-          epilogue.round(four[2 * half_rows] + start.x, four[2 * half_rows + 1] + start.y, pairs);
+    for (int j = 0; j < 8; j += 2) {
+      uint32_t rounded[kResults][4];  // of columns 8 j on rows 0 .. 7 and 8 .. 15, then of the next 8
 #pragma unroll
-          for (int k = 0; k < kResults; k++) rounded[k][2 * i + half_rows] = pairs[k];
-        }
+      for (int i = 0; i < 4; i++) {
+        const float *sum = sums + (turn * 8 + j) * 4 + 2 * i, *from = &start[j + i / 2][i % 2].x;
+        uint32_t pairs[kResults];
+        epilogue.round(sum[0] + from[0], sum[1] + from[1], pairs);
+#pragma unroll
+        for (int k = 0; k < kResults; k++) rounded[k][i] = pairs[k];
       }
 #pragma unroll
       for (int k = 0; k < kResults; k++) stmatrix_x4(rounded[k], tile + k * kTile + line * kSwizzle + (((j + half) ^ line % 8) << 4));
@@ -185,8 +179,8 @@ __device__ __forceinline__ void finish_rounded(const float (&sums)[Shape::kSums]
 #pragma unroll
       for (int i = 0; i < 4; i++) {
         const int r = 4 * i + lane / 8;
-        const uint4 eight = *(const uint4*)(tile + k * kTile + r * kSwizzle + ((chunk ^ r % 8) << 4));
-        if (row + r < M && column < N) *(uint4*)(epilogue.to[k] + (int64_t)(row + r) * N + column) = epilogue.last(eight, beside[i]);
+        if (row + r < M && column < N)
+          *(uint4*)(epilogue.to[k] + (int64_t)(row + r) * N + column) = *(const uint4*)(tile + k * kTile + r * kSwizzle + ((chunk ^ r % 8) << 4));
       }
   }
 }
@@ -345,7 +339,7 @@ typedef HopperShape<64, 6, 1, 2> HopperNarrow;
 template <class Shape>
 double hopper_cost(const Launch& launch, int64_t M, int64_t N, int64_t K, int splits, double work, double speed) {
   const int64_t tiles = ceil_div(M, Shape::kRows) * ceil_div(N > 0 ? N : 1, Shape::kColumns) * splits;
-  const double rounds = (double)ceil_div(tiles, launch.multiprocessors / Shape::kCluster), around = Shape::kColumns / 50.0 * (1 + work);
+  const double rounds = (double)ceil_div(tiles, launch.multiprocessors / Shape::kCluster), around = Shape::kColumns / 100.0 * (1 + 1.5 * work);
   const double stages = (double)ceil_div(ceil_div(K, splits), Shape::kDepth) * Shape::kTogether * Shape::kColumns / (2 * 256) / speed;
   if (Shape::kTurns == 1) return rounds * (stages + around);
   return rounds * (stages > around / 2 ? stages : around / 2) + around;

@@ -66,11 +66,9 @@ struct Launch {
   cudaError_t error;  // the first
   Check* checks;
   int check_count;
-  int cluster = 1;                    // blocks of the next launch that share their shared memory
-  const void* next_gelu_z = nullptr;  // where the next record only multiplies this one's result by gelu'(z), in place: its z
-  bool next_done = false;             // this one has done so
-  bool overlaps = false;              // whether a kernel may begin before the one before it has ended,
-  bool after_kernel = false;          // if what comes before it in the stream is a kernel
+  int cluster = 1;            // blocks of the next launch that share their shared memory
+  bool overlaps = false;      // whether a kernel may begin before the one before it has ended,
+  bool after_kernel = false;  // if what comes before it in the stream is a kernel
 
   /** kernel<<<grid, block, shared>>>(arguments...). A grid of no blocks is no launch. */
   template <class... Parameters, class... Arguments>

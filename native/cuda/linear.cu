@@ -26,7 +26,7 @@ struct GeluOfBfloat16 {
 /** Keeps z if it is given, y = act(z). */
 struct Activated {
   static constexpr bool kRowSums = false;
-  static constexpr int kRounded = 0, kWork = 0;
+  static constexpr int kRounded = 0, kWork = 1;
   const float* bias;
   Result y, z;
   int act;
@@ -60,16 +60,14 @@ template <bool kGelu_, bool kKeepsZ>
 struct RoundedActivated {
   static constexpr bool kRowSums = false;
   static constexpr int kRounded = kKeepsZ ? 2 : 1, kWork = kGelu_ ? 1 : 0;
-  static constexpr bool kReads = false;
   const float* bias;
   bf16* to[kRounded];  // y, z
 
-  __device__ __forceinline__ float2 start(int column) const { return bias ? *(const float2*)(bias + column) : make_float2(0.0f, 0.0f); }
+  __device__ __forceinline__ float2 start(int, int column) const { return bias ? *(const float2*)(bias + column) : make_float2(0.0f, 0.0f); }
   __device__ __forceinline__ void round(float a, float b, uint32_t (&pairs)[kRounded]) const {
     if (kKeepsZ) pairs[kRounded - 1] = to_bf16_pair(a, b);
     pairs[0] = kGelu_ ? to_bf16_pair(GeluOfBfloat16::value(a), GeluOfBfloat16::value(b)) : to_bf16_pair(a, b);
   }
-  __device__ __forceinline__ uint4 last(uint4 eight, uint4) const { return eight; }
 };
 
 /** Whether it has been launched. */

@@ -1,5 +1,4 @@
 // The gradients of linear: dx = dy w, dw = dy^T x, dbias = the sums of dy's columns.
-#include "activation.cuh"
 #include "column_sums.cuh"
 #include "product.cuh"
 
@@ -9,7 +8,7 @@ namespace cuda {
 /** dx = product, or is added to. */
 struct Added {
   static constexpr bool kRowSums = false;
-  static constexpr int kRounded = 0, kWork = 0;
+  static constexpr int kRounded = 0, kWork = 1;
   Result to;
   bool add;
 
@@ -27,26 +26,20 @@ struct Added {
   }
 };
 
-/** dx = product, of bfloat16 (finish_rounded); with kSlopes dx gelu'(z), as activation_backward makes it from dx. */
-template <bool kSlopes>
+/** The same of bfloat16 (finish_rounded). */
+template <bool kAdds>
 struct Rounded {
-  static constexpr bool kRowSums = false, kReads = kSlopes;
-  static constexpr int kRounded = 1, kWork = kSlopes ? 2 : 0;
+  static constexpr bool kRowSums = false;
+  static constexpr int kRounded = 1, kWork = 0;
   bf16* to[1];
-  const bf16* beside;  // z
+  int64_t pitch;
 
-  __device__ __forceinline__ float2 start(int) const { return make_float2(0.0f, 0.0f); }
-  __device__ __forceinline__ void round(float a, float b, uint32_t (&pairs)[1]) const { pairs[0] = to_bf16_pair(a, b); }
-  __device__ __forceinline__ uint4 last(uint4 eight, uint4 z) const {
-    if (!kSlopes) return eight;
-    const uint32_t dx_words[4] = {eight.x, eight.y, eight.z, eight.w}, z_words[4] = {z.x, z.y, z.z, z.w};
-    float dx[8], of_z[8];
-    unpack_bf16(dx_words, dx);
-    unpack_bf16(z_words, of_z);
-#pragma unroll
-    for (int i = 0; i < 8; i++) dx[i] *= Gelu::slope(of_z[i]);
-    return make_uint4(to_bf16_pair(dx[0], dx[1]), to_bf16_pair(dx[2], dx[3]), to_bf16_pair(dx[4], dx[5]), to_bf16_pair(dx[6], dx[7]));
+  __device__ __forceinline__ float2 start(int row, int column) const {
+    float two[2] = {};
+    if (kAdds) load(to[0] + row * pitch + column, two);
+    return make_float2(two[0], two[1]);
   }
+  __device__ __forceinline__ void round(float a, float b, uint32_t (&pairs)[1]) const { pairs[0] = to_bf16_pair(a, b); }
 };
 
 Status linear_backward_data(Launch& launch, Operands c) {
@@ -66,10 +59,9 @@ Status linear_backward_data(Launch& launch, Operands c) {
     const Operand<T> b = operand<T>(launch, weight_matrix(w, packed, type, N, K));
     const Product<T> p = {a.data, b.data, a.pitch, b.pitch, rows.capacity, K, N, rows.count, nullptr, 1};
     if constexpr (sizeof(T) == 2)
-      if (takes_hopper(launch, p) && !add && K % 8 == 0) {
-        launch.next_done = launch.next_gelu_z;
-        if (launch.next_done) return launch_hopper<true, false>(launch, p, Rounded<true>{{(bf16*)dx}, (const bf16*)launch.next_gelu_z});
-        return launch_hopper<true, false>(launch, p, Rounded<false>{{(bf16*)dx}, nullptr});
+      if (takes_hopper(launch, p) && K % 8 == 0) {
+        if (add) return launch_hopper<true, false>(launch, p, Rounded<true>{{(bf16*)dx}, K});
+        return launch_hopper<true, false>(launch, p, Rounded<false>{{(bf16*)dx}, K});
       }
     with_shape<T>(launch, rows.capacity, K, [&](auto shape) { launch_gemm<decltype(shape), true, false>(launch, p, Added{{dx, type, K}, add}); });
   });
@@ -105,7 +97,7 @@ struct Gradient {
 template <bool kRowSums_>
 struct ParameterGradients {
   static constexpr bool kRowSums = kRowSums_;
-  static constexpr int kRounded = 0, kWork = 0;
+  static constexpr int kRounded = 0, kWork = 1;
   Gradient dw, dbias;
   const RunState* state;
   bool accumulate;
@@ -175,7 +167,7 @@ inline int choose_hopper_splits(const Launch& launch, int rows, int N, int K) {
   int best = 1;
   double least = 1e300;
   for (int splits = 1; splits <= 32 && (splits == 1 || splits * 4 * 64 <= rows); splits++)
-    with_hopper_shape(launch, N, K, rows, splits, 0, [&](auto, double cost) {
+    with_hopper_shape(launch, N, K, rows, splits, 1, [&](auto, double cost) {
       cost = 0.6 * cost + (splits == 1 ? 0 : 3 + splits * 8.0 * N * K / 2.8e6);
       if (cost < least) least = cost, best = splits;
     });

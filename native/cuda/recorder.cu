@@ -36,24 +36,7 @@ char* Recorder::place(int32_t word) const {
   return memory_ ? memory_->base[(uint32_t)word >> 28 & (kArenas - 1)] + (word & 0x0fffffff) * kUnit : (char*)this;
 }
 
-/** z of a gelu whose backward goes over the result of this linear_backward_data, which no other record has seen before; else null. */
-const void* Recorder::gelu_beside(int index) const {
-  const Plan& plan = program_.plan;
-  if (!launch.overlaps || index + 1 >= plan.records) return nullptr;
-  const Record &product = plan.record[index], &slope = plan.record[index + 1];
-  if (launcher(product) != linear_backward_data || launcher(slope) != activation_backward) return nullptr;
-  const int32_t dx = product.operands[3], dy = slope.operands[0], z = slope.operands[1], dz = slope.operands[2];
-  // rows, K, N, words, add, type, to; and rows, N, act, type
-  const int32_t *of_product = product.attributes, *of_slope = slope.attributes;
-  const bool same = dx == dy && dy == dz && of_product[0] == of_slope[0] && of_product[1] == of_slope[1] && of_product[5] == of_slope[3];
-  return same && of_slope[2] == kGelu ? place(z) : nullptr;
-}
-
 bool Recorder::record(int index) {
-  if (launch.next_done) {  // with the record before
-    launch.next_done = false;
-    return true;
-  }
   const Record& record = program_.plan.record[index];
   Call call;
   int32_t symbols[kMaxAttributes];
@@ -65,7 +48,6 @@ bool Recorder::record(int index) {
   }
   launch.record = index;
   launch.scratch_used = 0;
-  launch.next_gelu_z = gelu_beside(index);
   status = launcher(record)(launch, Operands(launch, call, symbols));
   return !status.where && launch.error == cudaSuccess;
 }

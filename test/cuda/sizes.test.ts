@@ -1,10 +1,8 @@
 // Rows as long as those of models and as many as a kernel cuts into pieces, which the conformance suite leaves out: each length that has a
 // layout of its own on a GPU, in both types, with few rows in plans for many.
 import { describe, expect, it } from 'vitest'
-import { fromBfloat16, toBfloat16 } from '../../src/bfloat16.ts'
-import { type FloatType, Graph } from '../../src/graph/graph.ts'
-import { Arena, Row, Scalar } from '../../src/graph/op-table.ts'
-import { compilePlan } from '../../src/graph/plan.ts'
+import type { FloatType } from '../../src/graph/graph.ts'
+import { Row, Scalar } from '../../src/graph/op-table.ts'
 import {
   expectClose,
   expectSame,
@@ -12,12 +10,10 @@ import {
   norm,
   Random,
   runRecord,
-  scalarsOf,
   stored,
   u,
   uBfloat16,
 } from '../conformance/harness.ts'
-import { activationBackward } from '../reference/activation.ts'
 import { dropout } from '../reference/dropout.ts'
 import { embedding, embeddingBackward } from '../reference/embedding.ts'
 import { layerNorm, layerNormBackward, layerNormBackwardWeight } from '../reference/layer-norm.ts'
@@ -330,51 +326,6 @@ describe.skipIf(missing)(`sizes${missing ? ` (${missing})` : ''}`, () => {
     })
     expectSame('dw', dw, Float32Array.from(want.dw))
     expectSame('dbias', dbias, Float32Array.from(want.dbias))
-  })
-
-  // which on 9.0 are one kernel; with the seconds of each record they are two
-  it("a product's result times gelu's slopes, in place, as the two apart", async () => {
-    const random = new Random(8)
-    const [rows, K, N] = [150, 264, 72]
-    const largest = Object.fromEntries(Object.keys(Row).map((name) => [name, name === 'tokens' ? rows + 3 : 0]))
-    const graph = new Graph(largest, { differentiate: false, training: false })
-    const input = (name: string, elements: number, type: FloatType) => graph.input(name, undefined, elements, type)
-    const dy = input('dy', (rows + 3) * N, 'bfloat16')
-    const w = input('w', N * K, 'float32')
-    const z = input('z', (rows + 3) * K, 'bfloat16')
-    const dx = input('dx', (rows + 3) * K, 'bfloat16')
-    graph.emit('linearBackwardData', { dy, w, dx }, { rows: Row.tokens, K, N, add: false })
-    graph.emit('activationBackward', { dy: dx, z, dz: dx }, { rows: Row.tokens, N: K, act: 'gelu' })
-    const plan = compilePlan(graph, 1)
-    const program = backend.compile(plan)
-    const memory = backend.createMemory()
-    const given = { dy: random.reals(rows * N), w: random.reals(N * K), z: random.reals(rows * K, 4) }
-    const got: Uint16Array[] = []
-    try {
-      memory.reserve(Arena.io, plan.arenaBytes.io)
-      for (const timed of [undefined, () => {}]) {
-        memory.write(Arena.io, dy.offset!, toBfloat16(Float32Array.from(given.dy)))
-        memory.write(Arena.io, w.offset!, Float32Array.from(given.w))
-        memory.write(Arena.io, z.offset!, toBfloat16(Float32Array.from(given.z)))
-        await program.run(memory, scalarsOf({ tokens: rows }), undefined, timed)
-        got.push(new Uint16Array(rows * K))
-        await memory.read(Arena.io, dx.offset!, got.at(-1)!)
-      }
-    } finally {
-      program.dispose()
-      memory.dispose()
-    }
-    expectSame('fused', fromBfloat16(got[0]), fromBfloat16(got[1]))
-    const product = linearBackward({
-      dy: stored(given.dy, 'bfloat16'),
-      x: new Float64Array(rows * K),
-      w: stored(given.w, 'bfloat16'),
-      rows,
-      K,
-      N,
-    }).dx
-    const want = activationBackward({ dy: product, z: stored(given.z, 'bfloat16'), act: 'gelu' }).dz
-    expectClose('dz', fromBfloat16(got[0]), want, 2 * uBfloat16)
   })
 
   it('no rows in a plan for many', async () => {
