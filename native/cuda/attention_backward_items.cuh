@@ -239,7 +239,7 @@ __device__ void draw_masks(const Sequences<bf16>& s, const Memory<kDrops>& memor
       uint32_t* bits = memory.bits(step) + 16 * lane * (kSide / kWarp) + warp;
       mbarrier_wait(b.empty + step % 2, step / 2 % 2 ^ 1);
       // a counter is for eight keys, 16 apart
-#pragma unroll 1
+#pragma unroll 2
       for (int i = 0; i < kSide / 8; i++) {
         const Draws draws = drop.draws(row, item.part * (kSide / 8) + i);
         uint32_t mine = 0;  // of the key of lane 0 to 7
