@@ -333,23 +333,24 @@ typedef HopperShape<128, 5, 1, 2> HopperSquare;
 typedef HopperShape<64, 6, 1, 2> HopperNarrow;
 
 /**
- * How long a product takes, in the time of a stage of 128 rows and 256 columns: rounds of all multiprocessors, the stages of each at a speed
- * that was measured, and what a block does before its first and after its last product, which taking turns hides but for once.
+ * How long a product takes, in the time of a stage of 128 rows and 256 columns, 0.7 us: rounds of all multiprocessors, each of its stages, at a
+ * speed that was measured on an H100, and what an epilogue takes of 256 columns, `around`, which taking turns hides but for once.
  */
 template <class Shape>
-double hopper_cost(const Launch& launch, int64_t M, int64_t N, int64_t K, int splits, double work, double speed) {
-  const int64_t tiles = ceil_div(M, Shape::kRows) * ceil_div(N > 0 ? N : 1, Shape::kColumns) * splits;
-  const double rounds = (double)ceil_div(tiles, launch.multiprocessors / Shape::kCluster), around = Shape::kColumns / 100.0 * (1 + 1.5 * work);
-  const double stages = (double)ceil_div(ceil_div(K, splits), Shape::kDepth) * Shape::kTogether * Shape::kColumns / (2 * 256) / speed;
-  if (Shape::kTurns == 1) return rounds * (stages + around);
+double hopper_cost(const Launch& launch, int64_t M, int64_t N, int64_t K, int splits, double around, double speed) {
+  const double tiles = (double)ceil_div(M, Shape::kRows) * ceil_div(N > 0 ? N : 1, Shape::kColumns) * splits, share = Shape::kColumns / 256.0;
+  const double rounds = ceil_div((int64_t)tiles, launch.multiprocessors / Shape::kCluster);
+  const double stages = ceil_div(ceil_div(K, splits), Shape::kDepth) * share * Shape::kTogether / 2 / speed;
+  if (Shape::kTurns == 1) return rounds * (stages + around * share);
   return rounds * (stages > around / 2 ? stages : around / 2) + around;
 }
 
 /** Calls body(shape, cost) with the best shape. */
 template <class Body>
-void with_hopper_shape(const Launch& launch, int64_t M, int64_t N, int64_t K, int splits, double work, Body body) {
-  const double wide = hopper_cost<HopperWide>(launch, M, N, K, splits, work, 1), turns = hopper_cost<HopperTurns>(launch, M, N, K, splits, work, 0.88);
-  const double square = hopper_cost<HopperSquare>(launch, M, N, K, splits, work, 0.87), narrow = hopper_cost<HopperNarrow>(launch, M, N, K, splits, work, 0.5);
+void with_hopper_shape(const Launch& launch, int64_t M, int64_t N, int64_t K, int splits, double around, Body body) {
+  const double wide = hopper_cost<HopperWide>(launch, M, N, K, splits, around, 1), turns = hopper_cost<HopperTurns>(launch, M, N, K, splits, around, 0.82);
+  const double square = hopper_cost<HopperSquare>(launch, M, N, K, splits, around, 0.9),
+               narrow = hopper_cost<HopperNarrow>(launch, M, N, K, splits, around, 0.5);
   if (narrow < square && narrow < turns && narrow < wide)
     body(HopperNarrow(), narrow);
   else if (square < turns && square < wide)
@@ -363,7 +364,7 @@ void with_hopper_shape(const Launch& launch, int64_t M, int64_t N, int64_t K, in
 /** As launch_gemm. */
 template <bool kAlongA, bool kAlongB, class Epilogue>
 void launch_hopper(Launch& launch, const Product<bf16>& p, const Epilogue& epilogue) {
-  with_hopper_shape(launch, p.M, p.N, p.K, p.splits, Epilogue::kWork,
+  with_hopper_shape(launch, p.M, p.N, p.K, p.splits, Epilogue::kAround,
                     [&](auto shape, double) { launch_hopper_shape<decltype(shape), kAlongA, kAlongB>(launch, p, epilogue); });
 }
 

@@ -26,7 +26,8 @@ struct GeluOfBfloat16 {
 /** Keeps z if it is given, y = act(z). */
 struct Activated {
   static constexpr bool kRowSums = false;
-  static constexpr int kRounded = 0, kWork = 1;
+  static constexpr int kRounded = 0;
+  static constexpr double kAround = 7;
   const float* bias;
   Result y, z;
   int act;
@@ -59,7 +60,8 @@ struct Activated {
 template <bool kGelu_, bool kKeepsZ>
 struct RoundedActivated {
   static constexpr bool kRowSums = false;
-  static constexpr int kRounded = kKeepsZ ? 2 : 1, kWork = kGelu_ ? 1 : 0;
+  static constexpr int kRounded = kKeepsZ ? 2 : 1;
+  static constexpr double kAround = kGelu_ ? 9 : 1.4;
   const float* bias;
   bf16* to[kRounded];  // y, z
 

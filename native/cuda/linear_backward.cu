@@ -8,7 +8,8 @@ namespace cuda {
 /** dx = product, or is added to. */
 struct Added {
   static constexpr bool kRowSums = false;
-  static constexpr int kRounded = 0, kWork = 1;
+  static constexpr int kRounded = 0;
+  static constexpr double kAround = 7;
   Result to;
   bool add;
 
@@ -30,7 +31,8 @@ struct Added {
 template <bool kAdds>
 struct Rounded {
   static constexpr bool kRowSums = false;
-  static constexpr int kRounded = 1, kWork = 0;
+  static constexpr int kRounded = 1;
+  static constexpr double kAround = kAdds ? 17 : 1.4;
   bf16* to[1];
   int64_t pitch;
 
@@ -97,7 +99,8 @@ struct Gradient {
 template <bool kRowSums_>
 struct ParameterGradients {
   static constexpr bool kRowSums = kRowSums_;
-  static constexpr int kRounded = 0, kWork = 1;
+  static constexpr int kRounded = 0;
+  static constexpr double kAround = 7;
   Gradient dw, dbias;
   const RunState* state;
   bool accumulate;
@@ -162,13 +165,13 @@ int choose_splits(const Launch& launch, int rows, int N, int K) {
   return best;
 }
 
-/** The same for products by warp groups: in microseconds of an H100, a stage taking 0.6, and a kernel that adds splits 3 and its traffic. */
+/** The same for products by warp groups, in microseconds of an H100; a kernel that adds splits takes 8 and the time of its traffic. */
 inline int choose_hopper_splits(const Launch& launch, int rows, int N, int K) {
   int best = 1;
   double least = 1e300;
   for (int splits = 1; splits <= 32 && (splits == 1 || splits * 4 * 64 <= rows); splits++)
-    with_hopper_shape(launch, N, K, rows, splits, 1, [&](auto, double cost) {
-      cost = 0.6 * cost + (splits == 1 ? 0 : 3 + splits * 8.0 * N * K / 2.8e6);
+    with_hopper_shape(launch, N, K, rows, splits, ParameterGradients<true>::kAround, [&](auto, double cost) {
+      cost = 0.7 * cost + (splits == 1 ? 0 : 8 + splits * 8.0 * N * K / 2.4e6);
       if (cost < least) least = cost, best = splits;
     });
   return best;
