@@ -5,7 +5,7 @@
 // taken in blocks of 128: group = (column / 128) * 16 + column % 16. Of word (column % 64) / 16 of the four outputs, the lower half is the
 // draw u of a column in the first 64 of its block, the upper half that of one in the last 64. So 16 consecutive columns are 16 consecutive
 // counters, for every vector width that divides 16, and a counter is for eight elements: the rounds are what dropout takes time for.
-// The element is kept when u >= floor(p * 2^16).
+// The element is kept when u >= floor(p * 2^16): p counts in steps of 2^-16, and less drops nothing. What is kept is divided by 1 - p.
 #pragma once
 #include <stdint.h>
 

@@ -179,7 +179,6 @@ const stemsOf = (folder: string, extension: string) =>
 const cudaEngine = ['device', 'engine', 'hopper', 'memory', 'recorder']
 /** The only ones that hold instructions of the device, and know that there is a build that has none. */
 const cudaInstructions = [
-  'attention_backward_hopper.cuh',
   'bulk.cuh',
   'device.cuh',
   'gemm_hopper.cuh',

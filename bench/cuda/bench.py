@@ -227,6 +227,7 @@ def main() -> int:
         except ImportError:
             print("PyTorch is not installed: nothing is compared with it")
     if options.part in ("peers", "trace") and not torch:
+        print(f"the part {options.part} needs PyTorch")
         return 2
     if options.part == "peers":
         return 0 if run_peers(options, torch, Results(None, options.json)) else 2

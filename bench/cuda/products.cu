@@ -1,7 +1,9 @@
 // Every shape of block for the products of linear, timed on a device and checked against float64 sums of sampled elements: what the choice
 // in native/cuda/product.cuh and gemm_hopper.cuh should be made from.
 //
-//   nvcc -std=c++17 -O3 -gencode arch=compute_90a,code=sm_90a bench/cuda/products.cu -o products && ./products [rows [hidden]]
+//   nvcc -std=c++17 -O3 -DBK_HAS_HOPPER -gencode arch=compute_90a,code=sm_90a bench/cuda/products.cu -o products && ./products [rows [hidden]]
+//
+// With `rows`, the last few are left out, which have other numbers of them.
 #include "../../native/cuda/hopper.cu"
 #include "../../native/cuda/linear.cu"
 #include "../../native/cuda/linear_backward.cu"
@@ -175,18 +177,18 @@ void backward(int rows, int N, int K, ElementType to) {
     Bench<T, true, false> bench(rows, K, N, false, to, 1);
     printf("%s data gradient %d x %d x %d\n", name, rows, K, N);
     bench.all(Added{{bench.c, to, K}, false}, true);
-    printf("  rounded\n");
     if constexpr (sizeof(T) == 2) {
-      bench.hoppers(Rounded<false>{{(bf16*)bench.c}, K}, true);
+      printf("  rounded\n");
+      bench.hoppers(Rounded<false>{{(bf16*)bench.c}}, true);
       printf("  added\n");
-      bench.hoppers(Rounded<true>{{(bf16*)bench.c}, K}, false);
+      bench.hoppers(Rounded<true>{{(bf16*)bench.c}}, false);
     }
   }
   Launch launch = {};
   require(cudaDeviceGetAttribute(&launch.multiprocessors, cudaDevAttrMultiProcessorCount, 0), "cudaDeviceGetAttribute");
   const int splits = sizeof(T) == 2 ? choose_hopper_splits(launch, rows, N, K) : choose_splits<typename Shapes<T>::Medium>(launch, rows, N, K);
   for (int s : {1, splits}) {
-        Bench<T, false, false> bench(N, K, rows, true, kFloat32, s);
+    Bench<T, false, false> bench(N, K, rows, true, kFloat32, s);
     float* dbias = bench.template filled<float>((int64_t)N * s, 5);
     printf("%s weight gradient %d x %d x %d, %d splits%s\n", name, N, K, rows, s, s > 1 ? ", which remain to be added" : "");
     const Gradient dw = {(float*)bench.c, s > 1 ? (float*)bench.c : nullptr, (int64_t)N * K}, sums = {dbias, s > 1 ? dbias : nullptr, N};

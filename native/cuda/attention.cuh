@@ -162,6 +162,9 @@ struct Sequences {
     return dim3(most > 0 ? most : 1, A, depth);
   }
 
+  /** On the host: whether the kernels for 9.0 can take this batch (attention_hopper.cuh, attention_backward_hopper.cuh). */
+  bool suits_warp_groups() const { return sizeof(T) == 2 && own && D == 64 && !causal && !key_mask && !keep && vector() && rows_capacity > 0; }
+
   /** Finds the block's part, the one with this number, where parts(place) is how many a sequence has; false if there are fewer. By all threads. */
   template <class Parts>
   __device__ bool find(int index, const Parts& parts) const {

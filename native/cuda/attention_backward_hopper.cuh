@@ -259,8 +259,7 @@ inline void launch_items(Launch& launch, const Sequences<bf16>& s, const Work<bf
 
 /** Whether this record goes this way. */
 inline bool takes(const Launch& launch, const Sequences<bf16>& s) {
-  return chooses_hopper(launch) && s.own && s.D == 64 && !s.causal && !s.key_mask && !s.keep && s.rows_capacity > 0 &&
-         Memory<true>::kBytes <= launch.shared_bytes;
+  return s.suits_warp_groups() && chooses_hopper(launch) && Memory<true>::kBytes <= launch.shared_bytes;
 }
 
 }  // namespace hopper

@@ -98,6 +98,7 @@ struct Search {
 
   __device__ Item operator()(const Sequences<bf16>& s, int ticket) {
     const int index = ticket / s.A, lane = threadIdx.x % kWarp, count = *s.count;
+    if (index >= Blocks{kSide, true}.most(*s.keys, count)) return {};  // borders that are refused may have more
     for (; sequence < count; sequence += kWarp) {
       Place place = {};
       if (sequence + lane < count) place = s.at(sequence + lane);

@@ -315,7 +315,7 @@ void launch_hopper_heads(Launch& launch, const Sequences<bf16>& s, bf16* context
 /** Whether a batch can go this way, and is to. */
 template <class T>
 bool attends_hopper(const Launch& launch, const Sequences<T>& s) {
-  return sizeof(T) == 2 && s.own && s.D == 64 && !s.causal && !s.key_mask && !s.keep && s.vector() && s.rows_capacity > 0 && chooses_hopper(launch);
+  return s.suits_warp_groups() && chooses_hopper(launch);
 }
 
 }  // namespace heads

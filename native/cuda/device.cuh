@@ -11,8 +11,9 @@ namespace cuda {
 constexpr int kWarp = 32;
 
 /**
- * What every thread of a kernel does first, once, that Launch::early launches: waits for the kernel before it, which goes on while this one's
- * blocks get their places, and lets the next one's blocks have theirs.
+ * What every thread of a kernel does, once, that Launch::early launches: waits for the kernel before it, which goes on while this one's blocks
+ * get their places, and lets the next one's blocks have theirs. Until then a kernel may touch its shared memory and read RunState, which no
+ * kernel writes.
  */
 __device__ __forceinline__ void begin_kernel() {
 #if defined(BK_CUDA_EMULATED)

@@ -49,7 +49,7 @@ struct Dropout {
   /** `half`: 0 for the column in the first 64 of its block of 128, 1 for the one in the last. */
   __device__ bool keeps_half(uint32_t word, int half) const { return (half ? word >> 16 : word & 0xffff) >= threshold; }
 
-  /** Whether one element is kept: ten rounds for one bit, so kernels that can take `draws` for four columns. */
+  /** Whether one element is kept: ten rounds for one bit, so kernels that can take `draws` for eight columns. */
   __device__ bool keeps(uint32_t row, uint32_t column) const {
     const Draws drawn = draws(row, column / 128 * 16 + column % 16);
     const uint32_t low = column % 32 < 16 ? drawn.word[0] : drawn.word[1], high = column % 32 < 16 ? drawn.word[2] : drawn.word[3];
@@ -58,8 +58,8 @@ struct Dropout {
 
   /**
    * Which of W columns from `column` on are kept, in the W lowest bits; those above are any. All lanes of the warp take part, and each
-   * 64 / W of them hold the columns of a block of 64 of one row, one after another. A draw is for four columns that four lanes hold: each
-   * of the four makes a quarter of their draws, and they tell each other the bits.
+   * 64 / W of them hold the columns of a block of 64 of one row, one after another. Half of a draw is for four columns that four lanes hold (the other half is
+   * for the next block): each of the four makes a quarter of their draws, and they tell each other the bits.
    */
   template <int W>
   __device__ uint32_t keeps_columns(uint32_t row, uint32_t column) const {

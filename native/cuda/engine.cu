@@ -1,6 +1,7 @@
 // api.h on a CUDA device. A program is a graph: its records' launches are captured when it first runs with a memory, and replayed for every
 // run after that. What a run brings, row counts and scalars, is copied to the device before; nothing is waited for in between.
 #include "engine.h"
+#include "hopper.cuh"
 
 #include <stdlib.h>
 
@@ -39,25 +40,25 @@ void drop_graph(Program& program) {
  */
 int record_all(Device& device, Recorder& recorder, int records) {
   cudaError_t e = cudaSuccess;
-  bool forked = false;
-  int at = 0;
-  for (; at < records; at++) {
-    const bool updates = recorder.updates(at);
-    if (updates && !forked) {
+  int at = 0, first = -1;  // of neighbours that update; -1: the one before does not
+  const auto join = [&] {
+    if (first >= 0 && e == cudaSuccess) e = cudaEventRecord(device.joined, device.beside);
+    if (first >= 0 && e == cudaSuccess) e = cudaStreamWaitEvent(device.stream, device.joined, 0);
+    first = -1;
+    recorder.launch.stream = device.stream;
+    recorder.launch.after_kernel = false;
+  };
+  for (; at < records && e == cudaSuccess; at++) {
+    if (first >= 0 && !recorder.updates(at, first)) join();
+    if (first < 0 && recorder.updates(at, at)) {
+      first = at;
       e = cudaEventRecord(device.forked, device.stream);
       if (e == cudaSuccess) e = cudaStreamWaitEvent(device.beside, device.forked, 0);
-    } else if (!updates && forked) {
-      e = cudaEventRecord(device.joined, device.beside);
-      if (e == cudaSuccess) e = cudaStreamWaitEvent(device.stream, device.joined, 0);
-      recorder.launch.after_kernel = false;
     }
-    if (e != cudaSuccess) break;
-    recorder.launch.stream = updates && forked && recorder.launch.stream == device.stream ? device.beside : device.stream;
-    forked = updates;
-    if (!recorder.record(at)) break;
+    if (first >= 0) recorder.launch.stream = (at - first) % 2 ? device.beside : device.stream;
+    if (e != cudaSuccess || !recorder.record(at)) break;
   }
-  if (forked && e == cudaSuccess) e = cudaEventRecord(device.joined, device.beside);
-  if (forked && e == cudaSuccess) e = cudaStreamWaitEvent(device.stream, device.joined, 0);
+  join();
   if (recorder.launch.error == cudaSuccess) recorder.launch.error = e;
   return at;
 }
@@ -67,7 +68,7 @@ cudaError_t capture(Device& device, Program& program, const Memory* memory) {
   drop_graph(program);
   program.status = kOk;
   Recorder recorder(device, program, memory, false);
-  recorder.launch.overlaps = true;
+  recorder.launch.overlaps = chooses_hopper(recorder.launch);
   cudaError_t e = cudaStreamBeginCapture(device.stream, cudaStreamCaptureModeThreadLocal);
   if (e != cudaSuccess) return e;
   const int at = record_all(device, recorder, program.plan.records);

@@ -71,8 +71,8 @@ class Recorder {
   Recorder(Device&, Program&, const Memory*, bool measuring);
   /** Launches a record; false when it cannot be (then `status`) or a launch failed (then `launch.error`). */
   bool record(int index);
-  /** Whether a record updates parameters: it needs no scratch, and neighbours update others. */
-  bool updates(int index) const;
+  /** Whether a record updates parameters, and others than those from `first` up to it, which do so too. */
+  bool updates(int index, int first) const;
   Launch launch;
   Status status = kOk;
 

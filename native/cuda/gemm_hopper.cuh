@@ -136,13 +136,26 @@ __device__ __forceinline__ void finish_part(const float (&sums)[Shape::kSums], c
 
 /**
  * The same for epilogues whose results are bfloat16 in whole chunks of 16 bytes, one or two of each element (`Epilogue::kRounded`): they are
- * computed and rounded where the sums are, and go through shared memory only to be written a row's 128 bytes at a time.
+ * computed and rounded where the sums are, and go through shared memory only to be written a row's 128 bytes at a time. Where `kAdds`, what is
+ * there comes the same way, a turn ahead.
  */
 template <class Shape, class Epilogue>
 __device__ __forceinline__ void finish_rounded(const float (&sums)[Shape::kSums], const Epilogue& epilogue, char* slab, const Part& part, int row, int M,
                                                int N) {
   constexpr int kResults = Epilogue::kRounded, kTile = 16 * kSwizzle;
-  const int lane = threadIdx.x % kWarp, line = lane % 16, half = lane / 16;
+  const int lane = threadIdx.x % kWarp, line = lane % 16, half = lane / 16, chunk = lane % 8;
+  // calls body(i, place in a tile, place in C) for the four chunks of this lane that are in C
+  const auto each_chunk = [&](int first, auto body) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const int r = 4 * i + lane / 8, column = first + 8 * chunk;
+      if (row + r < M && column < N) body(i, r * kSwizzle + ((chunk ^ r % 8) << 4), (int64_t)(row + r) * N + column);
+    }
+  };
+  __syncwarp();  // what the part before this one left in the tiles has been read
+  uint4 before[4] = {};
+  const auto ask = [&](int first) { each_chunk(first, [&](int i, int, int64_t place) { before[i] = *(const uint4*)(epilogue.to[0] + place); }); };
+  if (Epilogue::kAdds) ask(part.column);
 #pragma unroll
   for (int turn = 0; turn < Shape::kColumns / 64; turn++) {
     const int first = part.column + turn * 64;
@@ -150,38 +163,35 @@ __device__ __forceinline__ void finish_rounded(const float (&sums)[Shape::kSums]
     // with one result a turn, two tiles take turns
     char* tile = slab + (kResults == 1 ? turn % 2 * kTile : 0);
     if (kResults > 1) __syncwarp();  // what was there has been read
-    const int chunk = lane % 8, column = first + 8 * chunk;
-    float2 start[8][2];
-#pragma unroll
-    for (int j = 0; j < 8; j++)
-#pragma unroll
-      for (int i = 0; i < 2; i++) {
-        const int r = row + lane / 4 + 8 * i, two = first + 8 * j + lane % 4 * 2;
-        start[j][i] = r < M && two < N ? epilogue.start(r, two) : make_float2(0.0f, 0.0f);
-      }
+    if (Epilogue::kAdds) {
+      each_chunk(first, [&](int i, int place, int64_t) { *(uint4*)(tile + place) = before[i]; });
+      __syncwarp();
+      if (turn + 1 < Shape::kColumns / 64) ask(first + 64);
+    }
 #pragma unroll
     for (int j = 0; j < 8; j += 2) {
-      uint32_t rounded[kResults][4];  // of columns 8 j on rows 0 .. 7 and 8 .. 15, then of the next 8
+      char* const matrices = tile + line * kSwizzle + (((j + half) ^ line % 8) << 4);
+      uint32_t there[4] = {}, rounded[kResults][4];  // of columns 8 j on rows 0 .. 7 and 8 .. 15, then of the next 8
+      if (Epilogue::kAdds) ldmatrix_x4(there, matrices);
 #pragma unroll
       for (int i = 0; i < 4; i++) {
-        const float *sum = sums + (turn * 8 + j) * 4 + 2 * i, *from = &start[j + i / 2][i % 2].x;
+        const float* sum = sums + (turn * 8 + j) * 4 + 2 * i;
+        const int column = first + 8 * (j + i / 2) + lane % 4 * 2;
+        const float2 start = !Epilogue::kAdds && column < N ? epilogue.start(column) : make_float2(0.0f, 0.0f);
+        float old[2];
+        unpack_bf16<1>({there[i]}, old);
         uint32_t pairs[kResults];
-        epilogue.round(sum[0] + from[0], sum[1] + from[1], pairs);
+        epilogue.round(sum[0] + (Epilogue::kAdds ? old[0] : start.x), sum[1] + (Epilogue::kAdds ? old[1] : start.y), pairs);
 #pragma unroll
         for (int k = 0; k < kResults; k++) rounded[k][i] = pairs[k];
       }
 #pragma unroll
-      for (int k = 0; k < kResults; k++) stmatrix_x4(rounded[k], tile + k * kTile + line * kSwizzle + (((j + half) ^ line % 8) << 4));
+      for (int k = 0; k < kResults; k++) stmatrix_x4(rounded[k], matrices + k * kTile);
     }
     __syncwarp();
 #pragma unroll
     for (int k = 0; k < kResults; k++)
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const int r = 4 * i + lane / 8;
-        if (row + r < M && column < N)
-          *(uint4*)(epilogue.to[k] + (int64_t)(row + r) * N + column) = *(const uint4*)(tile + k * kTile + r * kSwizzle + ((chunk ^ r % 8) << 4));
-      }
+      each_chunk(first, [&](int, int place, int64_t to) { *(uint4*)(epilogue.to[k] + to) = *(const uint4*)(tile + k * kTile + place); });
   }
 }
 

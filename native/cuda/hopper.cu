@@ -36,7 +36,12 @@ cudaError_t make_tensor_map(TensorMap* map, const bf16* data, int64_t pitch, int
 
 bool chooses_hopper(const Launch& launch) {
   static const char* const kernels = getenv("BERTKIT_CUDA_KERNELS");
+#if defined(BK_HAS_HOPPER) || defined(BK_CUDA_EMULATED)
   return launch.capability == 90 && !(kernels && !strcmp(kernels, "general"));
+#else
+  (void)launch;
+  return false;
+#endif
 }
 
 }  // namespace cuda

@@ -158,7 +158,7 @@ struct TensorMap {
 /** On the host: the map of `columns` x `rows`, `pitch` elements apart (a multiple of 8), for copies of `height` rows. */
 cudaError_t make_tensor_map(TensorMap* map, const bf16* data, int64_t pitch, int columns, int rows, int height);
 
-/** On the host: whether ops go this way: on 9.0, unless BERTKIT_CUDA_KERNELS=general asks for what all devices have. */
+/** On the host: whether ops go this way: on 9.0, if the library has code for 9.0, unless BERTKIT_CUDA_KERNELS=general asks for what all have. */
 bool chooses_hopper(const Launch&);
 
 #if defined(BK_CUDA_EMULATED)
@@ -270,29 +270,7 @@ __device__ __forceinline__ void cluster_sync() {
 #endif
 }
 
-// ------------------------------------------------------------------------------------------------------------------ products
-
-/** Where an operand of a product lies: tiles as copy_tile writes them, and how far it is to the next. */
-struct SharedMatrix {
-#if !defined(BK_CUDA_EMULATED)
-  uint64_t bits;
-  __device__ __forceinline__ SharedMatrix advanced(int bytes) const { return {bits + (uint64_t)(bytes >> 4)}; }
-#else
-  const char* start;
-  int blocks, groups;
-  SharedMatrix advanced(int bytes) const { return {start + bytes, blocks, groups}; }
-#endif
-};
-
-/** `blocks`: bytes between blocks of 64 lines where the depth runs across rows; `groups`: between groups of 8 rows. */
-__device__ __forceinline__ SharedMatrix shared_matrix(const char* start, int blocks, int groups) {
-#if !defined(BK_CUDA_EMULATED)
-  const uint64_t address = shared_address(start) & 0x3ffff;
-  return {address >> 4 | (uint64_t)(blocks >> 4) << 16 | (uint64_t)(groups >> 4) << 32 | (uint64_t)1 << 62};
-#else
-  return {start, blocks, groups};
-#endif
-}
+// ------------------------------------------------------------------------------------------------------------------ warps of a block
 
 #if defined(BK_CUDA_EMULATED)
 /** A barrier of some of a block's threads. */
@@ -315,12 +293,6 @@ struct EmulatedBarrier {
   }
 };
 
-/** Products are made by four warps together: none goes on before all have come. */
-inline void emulate_warp_group_sync() {
-  static EmulatedBarrier groups[1024 / kWarpGroup];
-  groups[threadIdx.x / kWarpGroup].wait("a warp group", kWarpGroup);
-}
-
 inline EmulatedBarrier& emulated_barrier(int number) {
   static EmulatedBarrier barriers[16];
   return barriers[number];
@@ -341,49 +313,6 @@ __device__ __forceinline__ void barrier_arrive(int number, int threads) {
   asm volatile("bar.arrive %0, %1;" ::"r"(number), "r"(threads) : "memory");
 #else
   emulated_barrier(number).arrive(threads);
-#endif
-}
-
-__device__ __forceinline__ void warp_group_fence() {
-#if !defined(BK_CUDA_EMULATED)
-  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
-#endif
-}
-__device__ __forceinline__ void warp_group_commit() {
-#if !defined(BK_CUDA_EMULATED)
-  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
-#endif
-}
-/** Waits until at most this many committed groups of products go on. */
-template <int kGoingOn>
-__device__ __forceinline__ void warp_group_wait() {
-#if !defined(BK_CUDA_EMULATED)
-  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kGoingOn) : "memory");
-#else
-  emulate_warp_group_sync();
-#endif
-}
-
-/** The compiler takes sums that products go on with for changed at this place. */
-template <int kCount>
-__device__ __forceinline__ void hold(float (&sums)[kCount]) {
-#if !defined(BK_CUDA_EMULATED)
-#pragma unroll
-  for (int i = 0; i < kCount; i++) asm volatile("" : "+f"(sums[i])::"memory");
-#else
-  (void)sums;
-#endif
-}
-/** The same of the fragments that are the left factor of products, which must stay where they are until those are made. */
-template <int kCount>
-__device__ __forceinline__ void hold(uint32_t (&fragments)[kCount][4]) {
-#if !defined(BK_CUDA_EMULATED)
-#pragma unroll
-  for (int i = 0; i < kCount; i++)
-#pragma unroll
-    for (int j = 0; j < 4; j++) asm volatile("" : "+r"(fragments[i][j])::"memory");
-#else
-  (void)fragments;
 #endif
 }
 

@@ -78,7 +78,7 @@ struct Launch {
   /** The same for kernels that begin with begin_kernel(). */
   template <class... Parameters, class... Arguments>
   void early(void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared, Arguments... arguments) {
-    start(kernel, grid, block, shared, overlaps && after_kernel && capability >= 90, arguments...);
+    start(kernel, grid, block, shared, overlaps && after_kernel, arguments...);
   }
 
   /** Bytes of device memory for this record alone, 256-byte aligned. What is in them is undefined. */

@@ -29,7 +29,21 @@ Recorder::Recorder(Device& device, Program& program, const Memory* memory, bool 
   launch.checks = program.checks;
 }
 
-bool Recorder::updates(int index) const { return launcher(program_.plan.record[index]) == adamw; }
+bool Recorder::updates(int index, int first) const {
+  // of adamw: operands g, norm, w, exp_avg, exp_avg_sq, forward, backward; attributes n, W, G, w_first, g_first
+  const Record& mine = program_.plan.record[index];
+  if (launcher(mine) != adamw) return false;
+  for (int i = first; i < index; i++) {
+    const Record& other = program_.plan.record[i];
+    const auto meet = [&](int operand, int from) {
+      return mine.operands[operand] == other.operands[operand] && mine.attributes[from] < other.attributes[from] + other.attributes[0] &&
+             other.attributes[from] < mine.attributes[from] + mine.attributes[0];
+    };
+    const auto same = [&](int operand) { return mine.operands[operand] != -1 && mine.operands[operand] == other.operands[operand]; };
+    if (meet(2, 3) || meet(3, 4) || meet(4, 4) || same(5) || same(6)) return false;
+  }
+  return true;
+}
 
 char* Recorder::place(int32_t word) const {
   if (word == -1) return nullptr;

@@ -7,6 +7,79 @@
 namespace bk {
 namespace cuda {
 
+/** Where an operand of a product lies: tiles as copy_tile writes them, and how far it is to the next. */
+struct SharedMatrix {
+#if !defined(BK_CUDA_EMULATED)
+  uint64_t bits;
+  __device__ __forceinline__ SharedMatrix advanced(int bytes) const { return {bits + (uint64_t)(bytes >> 4)}; }
+#else
+  const char* start;
+  int blocks, groups;
+  SharedMatrix advanced(int bytes) const { return {start + bytes, blocks, groups}; }
+#endif
+};
+
+/** `blocks`: bytes between blocks of 64 lines where the depth runs across rows; `groups`: between groups of 8 rows. */
+__device__ __forceinline__ SharedMatrix shared_matrix(const char* start, int blocks, int groups) {
+#if !defined(BK_CUDA_EMULATED)
+  const uint64_t address = shared_address(start) & 0x3ffff;
+  return {address >> 4 | (uint64_t)(blocks >> 4) << 16 | (uint64_t)(groups >> 4) << 32 | (uint64_t)1 << 62};
+#else
+  return {start, blocks, groups};
+#endif
+}
+
+#if defined(BK_CUDA_EMULATED)
+/** Products are made by four warps together: none goes on before all have come. */
+inline void emulate_warp_group_sync() {
+  static EmulatedBarrier groups[1024 / kWarpGroup];
+  groups[threadIdx.x / kWarpGroup].wait("a warp group", kWarpGroup);
+}
+#endif
+
+__device__ __forceinline__ void warp_group_fence() {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void warp_group_commit() {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#endif
+}
+/** Waits until at most this many committed groups of products go on. */
+template <int kGoingOn>
+__device__ __forceinline__ void warp_group_wait() {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(kGoingOn) : "memory");
+#else
+  emulate_warp_group_sync();
+#endif
+}
+
+/** The compiler takes sums that products go on with for changed at this place. */
+template <int kCount>
+__device__ __forceinline__ void hold(float (&sums)[kCount]) {
+#if !defined(BK_CUDA_EMULATED)
+#pragma unroll
+  for (int i = 0; i < kCount; i++) asm volatile("" : "+f"(sums[i])::"memory");
+#else
+  (void)sums;
+#endif
+}
+/** The same of the fragments that are the left factor of products, which must stay where they are until those are made. */
+template <int kCount>
+__device__ __forceinline__ void hold(uint32_t (&fragments)[kCount][4]) {
+#if !defined(BK_CUDA_EMULATED)
+#pragma unroll
+  for (int i = 0; i < kCount; i++)
+#pragma unroll
+    for (int j = 0; j < 4; j++) asm volatile("" : "+r"(fragments[i][j])::"memory");
+#else
+  (void)fragments;
+#endif
+}
+
 #if defined(BK_CUDA_EMULATED)
 /** An element of an operand, where the hardware looks for it. */
 inline float element_of(const SharedMatrix& m, bool along, int line, int k) {

@@ -49,4 +49,26 @@ describe.skipIf(missing)(`attention of several sequences${missing ? ` (${missing
       expectSame(`lse of ${length}, the last`, among.lse.subarray(190 * A), alone.lse)
     }
   })
+
+  it('refuses borders that go back, of which there would be more rows than there are', async () => {
+    const random = new Random(4)
+    const lengths = Array.from({ length: 16 }, (_, i) => (i % 2 ? -300 : 300))
+    const qkv = stored(random.reals(300 * 3 * H), 'bfloat16')
+    await expect(run('bfloat16', 0, lengths, qkv)).rejects.toThrow(/cu_seqlens/)
+    const [borders, rows] = [Int32Array.from({ length: 17 }, (_, i) => (i % 2) * 300), 300]
+    const backward = runRecord(backend, {
+      op: 'attentionBackward',
+      type: 'bfloat16',
+      operands: {
+        dcontext: stored(random.reals(rows * H), 'bfloat16'),
+        qkv,
+        context: stored(random.reals(rows * H), 'bfloat16'),
+        lse: random.reals(rows * A),
+        cuSeqlens: borders,
+      },
+      attributes: { rows: Row.tokens, seqs: Row.sequences, pairs: Row.pairs, A, D, causal: false, p: 0, site: 5 },
+      rows: { tokens: rows, sequences: 16 },
+    })
+    await expect(backward).rejects.toThrow(/cu_seqlens/)
+  })
 })

@@ -308,11 +308,14 @@ int block_together(const char* what, bool predicate, int* count, const char* fil
   return barrier.last_predicates;
 }
 
+long threads_begun;
+
 cudaError_t run_blocks(KernelOperation& kernel) {
   arm_faults();
   prepare_kernel(kernel);
   operation = &kernel;
   failed = false;
+  threads_begun = 0;
   const uint64_t blocks = (uint64_t)gridDim.x * gridDim.y * gridDim.z;
   for (uint64_t i = 0; i < blocks && !failed; i++) {
     const uint64_t b = reverse ? blocks - 1 - i : i;
@@ -320,6 +323,11 @@ cudaError_t run_blocks(KernelOperation& kernel) {
     run_block(kernel);
   }
   operation = nullptr;
+  const long threads = (long)(blocks * blockDim.x * blockDim.y * blockDim.z);
+  if (!failed && kernel.early && threads_begun != threads) {
+    explain(cudaErrorLaunchFailure, "%ld of %ld threads have waited for the kernel before this one, once each", threads_begun, threads);
+    return break_device(cudaErrorLaunchFailure);
+  }
   if (!failed) return cudaSuccess;
   explain(failure_code, "%s", failure);
   return break_device(failure_code);

@@ -14,9 +14,7 @@ using cuda_emulation::Operation;
 struct CUgraph_st {
   std::vector<std::shared_ptr<Operation>> operations;
 };
-struct CUgraphExec_st {
-  std::vector<std::shared_ptr<Operation>> operations;
-};
+struct CUgraphExec_st : CUgraph_st {};
 struct CUstream_st {
   CUgraph_st* graph = nullptr;  // while it is captured
   CUstream_st* origin = nullptr;
@@ -37,8 +35,7 @@ namespace {
 CUstream_st& default_stream = *new CUstream_st;
 std::vector<CUstream_st*>& capturing = *new std::vector<CUstream_st*>;  // origins
 std::map<const void*, int>& shared_allowed = *new std::map<const void*, int>;
-// shared memory that a block may have unasked: 48 KB with the static arrays of its kernel, which are not known here
-constexpr int kUnasked = 46 << 10;
+constexpr int kUnasked = 46 << 10;  // shared memory that a block may have unasked: 48 KB with static arrays, which are not known here
 long launches = 0;
 bool in_host_function = false;
 
@@ -144,8 +141,6 @@ bool capture_forbids() {
   return false;
 }
 
-long threads_begun;
-
 cudaError_t KernelOperation::run() {
   const Settings& s = settings();
   if (s.fail_at && ++launches == s.fail_at) {
@@ -153,12 +148,7 @@ cudaError_t KernelOperation::run() {
     return break_device(cudaErrorIllegalAddress);
   }
   Shown shown;
-  threads_begun = 0;
-  const cudaError_t error = run_blocks(*this);
-  const long threads = (long)grid.x * grid.y * grid.z * block.x * block.y * block.z;
-  if (error != cudaSuccess || !early || threads_begun == threads) return error;
-  explain(cudaErrorLaunchFailure, "%ld of %ld threads have waited for the kernel before this one, once each", threads_begun, threads);
-  return break_device(cudaErrorLaunchFailure);
+  return run_blocks(*this);
 }
 
 cudaError_t check_launch(const KernelOperation& kernel) {

@@ -4,7 +4,7 @@
 //
 // What a test may set in the environment, read when devices are counted:
 //   BK_CUDA_EMULATED                  no-driver, no-device, old-driver: what is wrong with this computer
-//   BK_CUDA_EMULATED_CAPABILITY       9.0 unless given; says how much shared memory a block may have
+//   BK_CUDA_EMULATED_CAPABILITY       9.0 unless given; says how much shared memory a block may have, and which kernels are taken
 //   BK_CUDA_EMULATED_MULTIPROCESSORS  4 unless given
 //   BK_CUDA_EMULATED_BYTES            memory of the device, 4 GB unless given
 //   BK_CUDA_EMULATED_FAIL             n: the n-th kernel from now on accesses an illegal address, and nothing works from then on
