@@ -103,12 +103,11 @@ struct TileWalk {
       if (lane >= offset) end += other;
     }
     end += before;
+    if (end > Blocks{kQueries, false}.most(*s.rows, *s.count) * s.A) end = 0;  // as borders may have it that are refused
   }
 
   /** Tile `index`, which is no lower than any asked for before; false where there is none. */
   __device__ bool find(int index, AttentionTile& tile) {
-    // borders that are refused may have more
-    if (index >= Blocks{kQueries, false}.most(*s.rows, *s.count) * s.A) return false;
     for (;;) {
       const unsigned further = __ballot_sync(0xffffffffu, index < end);
       if (further) {
