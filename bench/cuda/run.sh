@@ -77,12 +77,13 @@ for name in $parts; do
     verify) LINES_SHOWN=60 part verify 130 bash -c "verify 90 verify" ;;
     verify-general)
       log=verify LINES_SHOWN=12 part "$name" 60 env BERTKIT_CUDA_KERNELS=general bash -c \
-        "verify 30 verify-general --only linear,linear_backward_data,linear_backward_weight,nano --replays 100"
+        "verify 30 verify-general --only linear,linear_backward_data,linear_backward_weight,attention,attention_backward,nano --replays 100"
       ;;
     steps) LINES_SHOWN=40 part steps 120 bash -c "bench 90 steps --sessions $folder/steps/*" ;;
     steps-general) log=steps LINES_SHOWN=25 part "$name" 90 env BERTKIT_CUDA_KERNELS=general bash -c "bench 60 steps --sessions $folder/steps/*" ;;
     kernels) part kernels 170 bash -c "bench 140 kernels" ;;
-    kernels-general) log=kernels part "$name" 90 env BERTKIT_CUDA_KERNELS=general bash -c "bench 70 kernels --only linear --no-peers" ;;
+    kernels-general) log=kernels part "$name" 90 env BERTKIT_CUDA_KERNELS=general bash -c \
+      "bench 35 kernels --only linear --no-peers && bench 35 kernels --only attention --no-peers" ;;
     peers) part peers 240 bash -c "bench 200 peers" ;;
     bad_days) log=verify part bad_days 60 "$python" bench/cuda/bad_days.py --library "$library" ;;
     sanitizer)

@@ -231,9 +231,9 @@ Status attend(Launch& launch, const Sequences<T>& s, T* context, float* lse) {
   if constexpr (sizeof(T) == 2)
     if (attends_hopper(launch, s)) {
       if (s.p > 0)
-        launch_hopper_heads<HopperHeads<2, 128, 4, 3, true>>(launch, s, context, lse);
+        launch_hopper_heads<HopperHeads<true>>(launch, s, context, lse);
       else
-        launch_hopper_heads<HopperHeads<2, 128, 4, 3, false>>(launch, s, context, lse);
+        launch_hopper_heads<HopperHeads<false>>(launch, s, context, lse);
       return kOk;
     }
   const bool done = s.D <= 32    ? attend<T, 32>(launch, s, context, lse)

@@ -41,12 +41,8 @@ struct HeadsConsumer {
   __device__ __forceinline__ static int stage(unsigned block) { return block % Shape::kStages; }
   __device__ __forceinline__ static int parity(unsigned block) { return block / Shape::kStages & 1; }
 
-  __device__ __forceinline__ void begin_turn() const {
-    if (Shape::kTurns) barrier_sync(1 + group, 2 * kWarpGroup);
-  }
-  __device__ __forceinline__ void end_turn(int never = 0) const {
-    if (Shape::kTurns) barrier_arrive((group + 1 == Shape::kGroups ? 1 : 2 + group) + never, 2 * kWarpGroup);
-  }
+  __device__ __forceinline__ void begin_turn() const { barrier_sync(1 + group, 2 * kWarpGroup); }
+  __device__ __forceinline__ void end_turn(int never = 0) const { barrier_arrive((group + 1 == Shape::kGroups ? 1 : 2 + group) + never, 2 * kWarpGroup); }
 
   /**
    * Waits for the present block's values. There is time until the next step for that; but ptxas, which likes to wait for products before it
@@ -130,7 +126,7 @@ struct HeadsConsumer {
   /** A counter is for keys 16 apart, which all are this thread's. */
   __device__ __forceinline__ void drop_some(Scores& scores, unsigned number) const {
     const AttentionTile tile = block.tile(number % 2);
-    const uint32_t draw = (uint32_t)(tile.first + row(tile)) * s.A + tile.head, first_key = tile.L - left, group = first_key / 128 * 16;
+    const uint32_t draw = (uint32_t)(tile.first + row(tile)) * s.A + tile.head, group = (uint32_t)(tile.L - left) / 128 * 16;
 #pragma unroll
     for (int i = 0; i < 2; i++)
 #pragma unroll
@@ -140,8 +136,7 @@ struct HeadsConsumer {
         for (int block64 = 0; block64 < Shape::kKeys / 64; block64++)
 #pragma unroll
           for (int w = 0; w < 4; w++)
-            if (!drop.keeps_half(draws.word[w], Shape::kKeys == 64 ? first_key / 64 % 2 : block64))
-              scores[(block64 * 8 + 2 * w + c / 2) * 4 + 2 * i + c % 2] = 0;
+            if (!drop.keeps_half(draws.word[w], block64)) scores[(block64 * 8 + 2 * w + c / 2) * 4 + 2 * i + c % 2] = 0;
       }
   }
 
@@ -217,20 +212,16 @@ struct HeadsConsumer {
     }
     const bool shrinks = raise(scores);
     begin_turn();
-    if (Shape::kTurns) hold_back(0);
+    hold_back(0);
     float total[2][2] = {};
     exponentiate<0, Shape::kEarly>(scores, total);
-    if (Shape::kEarly < kScores) {
-      const int never = sum[0] + sum[1] + (total[0][0] + total[0][1] + (total[1][0] + total[1][1])) < 0;
-      end_turn(never);
-      hold_back(never);
-      exponentiate<Shape::kEarly, kScores>(scores, total);
-    }
+    const int at_first = sum[0] + sum[1] + (total[0][0] + total[0][1] + (total[1][0] + total[1][1])) < 0;
+    end_turn(at_first);
+    hold_back(at_first);
+    exponentiate<Shape::kEarly, kScores>(scores, total);
     sum[0] += total[0][0] + total[0][1];
     sum[1] += total[1][0] + total[1][1];
-    const int never = sum[0] + sum[1] < 0;
-    if (Shape::kEarly == kScores) end_turn(never);
-    hold_back(never);
+    hold_back(sum[0] + sum[1] < 0);
     warp_group_wait<0>();
     hold(sums);
     hold(next);
@@ -261,7 +252,7 @@ struct HeadsConsumer {
     Scores a, b;
     Sums sums;
     Probabilities p = {};
-    if (Shape::kTurns && group + 1 == Shape::kGroups) end_turn();  // the first group's is the first
+    if (group + 1 == Shape::kGroups) end_turn();  // the first group's is the first
     left = next_length();
     if (left > 0) {
       mbarrier_wait(block.keys_full(0), 0);
@@ -276,7 +267,7 @@ struct HeadsConsumer {
       hold(sums);
       save(sums, context);
     }
-    if (Shape::kTurns && group == 0) begin_turn();  // what the last group's turns have left
+    if (group == 0) begin_turn();  // what the last group's turns have left
   }
 };
 
@@ -290,13 +281,13 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
   if (threadIdx.x == 0) block.make_barriers();
   __syncthreads();
   if (threadIdx.x < kWarpGroup) {
-    give_registers<Shape::kFew>();
+    give_registers<40>();
     if (threadIdx.x < kWarp)
       produce_heads<Shape>(&map, s, block);
     else if (threadIdx.x < 2 * kWarp)
       sweep_values<Shape>(block);
   } else {
-    take_registers<Shape::kMany>();
+    take_registers<232>();
     HeadsConsumer<Shape> consumer = {s, block, Shape::kDropout ? Dropout::of(s.state, s.p, s.site) : Dropout()};
     consumer.consume(context, lse);
   }

@@ -1,7 +1,7 @@
 // What the warp groups of attention_hopper.cuh find in shared memory, and the two warps that see to it.
 //
 // A block stays for as many tiles as there are, a tile being some queries of one head of a sequence. One warp asks for queries, keys and
-// values; two or three warp groups have 64 queries each, and make, block of keys after block of keys, scores, exponentials and sums of values.
+// values; two warp groups have 64 queries each, and make, block of keys after block of keys, scores, exponentials and sums of values.
 // All meet at barriers in shared memory, whose phases both sides count:
 //   asked[2]   queries, and what tile they are of. Full: what the copies bring. Empty: each warp that multiplies, when it is through with the
 //              tile's exponentials, and the warp that sweeps.
@@ -25,18 +25,15 @@ struct AttentionTile {
 };
 
 /**
- * `kTurns`: warp groups take turns with exponentials, so that one computes them while the other multiplies; a turn ends after so many quarters
- * of them, as it takes the next a while to begin. 0: they do not.
+ * Two warp groups, which take turns with exponentials, so that one computes them while the other multiplies; a turn ends after three quarters
+ * of them, as it takes the next a while to begin.
  */
-template <int kGroups_, int kKeys_, int kStages_, int kTurns_, bool kDropout_>
+template <bool kDropout_>
 struct HopperHeads {
-  static constexpr int kGroups = kGroups_, kKeys = kKeys_, kStages = kStages_;
-  static constexpr int kTurns = kTurns_;
   static constexpr bool kDropout = kDropout_;
+  static constexpr int kGroups = 2, kKeys = 128, kStages = 4;
   static constexpr int kQueries = 64 * kGroups, kThreads = (kGroups + 1) * kWarpGroup, kConsumers = 4 * kGroups;  // warps that multiply
-  static constexpr int kFew = kGroups == 2 ? 40 : 32, kMany = kGroups == 2 ? 232 : 160;                           // registers
-  static constexpr int kScores = kKeys / 2, kSums = 32;                                                           // of a thread
-  static constexpr int kEarly = kTurns ? kScores * kTurns / 4 : kScores;                                          // of its exponentials, when it ends its turn
+  static constexpr int kScores = kKeys / 2, kEarly = kScores * 3 / 4, kSums = 32;                                 // of a thread
   static constexpr int kQueryBytes = kQueries * kSwizzle, kKeyBytes = kKeys * kSwizzle;
   static constexpr int kAtKeys = 2 * kQueryBytes, kAtValues = kAtKeys + kStages * kKeyBytes, kAtTiles = kAtValues + kStages * kKeyBytes;
   static constexpr int kAtBarriers = kAtTiles + 2 * (int)sizeof(AttentionTile), kBytes = kSwizzled + kAtBarriers + (4 + 5 * kStages) * 8;

@@ -65,7 +65,7 @@ struct Program : bk_program {
   int status_record;
 };
 
-/** Goes through the records: launches them into the device's stream, or only measures their scratch. */
+/** Goes through the records: launches them into `launch.stream`, or only measures their scratch. */
 class Recorder {
  public:
   Recorder(Device&, Program&, const Memory*, bool measuring);
