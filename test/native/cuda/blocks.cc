@@ -309,6 +309,7 @@ int block_together(const char* what, bool predicate, int* count, const char* fil
 }
 
 long threads_begun;
+const char* (*block_ends)();
 
 cudaError_t run_blocks(KernelOperation& kernel) {
   arm_faults();
@@ -321,6 +322,12 @@ cudaError_t run_blocks(KernelOperation& kernel) {
     const uint64_t b = reverse ? blocks - 1 - i : i;
     blockIdx = {(unsigned)(b % gridDim.x), (unsigned)(b / gridDim.x % gridDim.y), (unsigned)(b / gridDim.x / gridDim.y)};
     run_block(kernel);
+    const char* left = block_ends ? block_ends() : nullptr;
+    if (left && !failed) {
+      operation = nullptr;
+      explain(cudaErrorLaunchFailure, "a block ends with %s", left);
+      return break_device(cudaErrorLaunchFailure);
+    }
   }
   operation = nullptr;
   const long threads = (long)(blocks * blockDim.x * blockDim.y * blockDim.z);

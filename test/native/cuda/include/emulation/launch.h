@@ -62,6 +62,9 @@ struct KernelCall final : KernelOperation {
 /** Threads of the kernel that runs which have waited for the kernel before it, as all must whose launch is early. */
 extern long threads_begun;
 
+/** Called after each block, where it is set: says what is wrong with its end, and forgets what was left; null if nothing was. */
+extern const char* (*block_ends)();
+
 /** Whether a device would start this kernel. */
 cudaError_t check_launch(const KernelOperation&);
 /** Hands an operation to a stream, which does it, or notes it for a graph; it is deleted afterwards. */
