@@ -24,7 +24,7 @@ const starts = QUESTIONS.map(([, answer]) => CONTEXT.indexOf(answer))
 const startPositions = encoded.map((each, i) => tokenAt(each, starts[i]))
 const endPositions = encoded.map((each, i) => tokenAt(each, starts[i] + QUESTIONS[i][1].length - 1))
 const optimizer = new AdamW(model.train(), { lr: 2e-4 })
-for (let step = 0; step < 20; step++) await optimizer.step({ ...inputs, startPositions, endPositions })
+for (let step = 0; step < 40; step++) await optimizer.step({ ...inputs, startPositions, endPositions })
 
 const { startLogits, endLogits } = await model.eval().forward(inputs)
 let row = 0
