@@ -18,6 +18,7 @@ def short(name: str) -> str:
 
 def trace(session: Session, name: str, torch: Torch, results: Results):
     """Kernels of a step by name, the longest first; the time between the first one's start and the last one's end."""
+    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity, profile
 
     step = session.steps[0]
@@ -26,7 +27,7 @@ def trace(session: Session, name: str, torch: Torch, results: Results):
         for _ in range(STEPS):
             session.once(step)
         torch.sync()
-    spans = sorted((e.time_range.start, e.time_range.end, e.name) for e in profiler.events() if e.time_range.end > e.time_range.start)
+    spans = sorted((e.time_range.start, e.time_range.end, e.name) for e in profiler.events() if e.device_type == DeviceType.CUDA)
     kernels = [span for span in spans if not span[2].startswith(("Memcpy", "Memset"))]
     if not kernels:
         print(f"{name}: the profiler has seen no kernels")

@@ -264,6 +264,7 @@ struct Head {
   __device__ void drawn(const Sequences<T>& s, int i, int block, int column, bool kept[4]) const {
     const Draws draws = drop.draws((uint32_t)(first_query + i) * s.A + head, block / 2 * 16 + column);
 #pragma unroll
+    // the half is chosen here, which takes attend_kernel fewer registers
     for (int w = 0; w < 4; w++) kept[w] = drop.keeps_half(block % 2 ? draws.word[w] >> 16 : draws.word[w], 0);
   }
   /** The same where it is given. */

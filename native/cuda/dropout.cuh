@@ -58,8 +58,8 @@ struct Dropout {
 
   /**
    * Which of W columns from `column` on are kept, in the W lowest bits; those above are any. All lanes of the warp take part, and each
-   * 64 / W of them hold the columns of a block of 64 of one row, one after another. Half of a draw is for four columns that four lanes hold (the other half is
-   * for the next block): each of the four makes a quarter of their draws, and they tell each other the bits.
+   * 64 / W of them hold the columns of a block of 64 of one row, one after another. Half of a draw is for four columns, which four lanes
+   * hold, the other half for another block of 64: each of the four makes a quarter of their draws, and they tell each other the bits.
    */
   template <int W>
   __device__ uint32_t keeps_columns(uint32_t row, uint32_t column) const {

@@ -164,7 +164,7 @@ int choose_splits(const Launch& launch, int rows, int N, int K) {
 inline int choose_hopper_splits(const Launch& launch, int rows, int N, int K) {
   int best = 1;
   double least = 1e300;
-  for (int splits = 1; splits <= 32 && (splits == 1 || splits * 4 * 64 <= rows); splits++)
+  for (int splits = 1; splits <= 32 && (splits == 1 || splits * 4 * HopperWide::kDepth <= rows); splits++)
     with_hopper_shape(launch, N, K, rows, splits, ParameterGradients<true>::kAround, [&](auto, double cost) {
       cost = 0.7 * cost + (splits == 1 ? 0 : 8 + splits * 8.0 * N * K / 2.4e6);
       if (cost < least) least = cost, best = splits;

@@ -89,7 +89,7 @@ inline float element_of(const SharedMatrix& m, bool along, int line, int k) {
   return to_float(*(const bf16*)(address ^ ((address >> 7 & 7) << 4)));
 }
 
-/** Each warp of the group computes its 16 rows. `element_of_a(lanes, i, k)`: of the left factor, from what the lanes brought. */
+/** Each warp of the group computes its 16 rows. Element (i, k) of the left factor is `at(i, k)` of what lane `Left::lane(i, k)` brought. */
 template <bool kAlongB, class Left, int kCount>
 void emulate_warp_group_mma(float (&d)[kCount], const Left& a, const SharedMatrix& b, bool adds) {
   struct Mine {
@@ -160,83 +160,42 @@ struct RegisterLeft {
   "%112, %113, %114, %115, %116, %117, %118, %119, %120, %121, %122, %123, %124, %125, %126, %127"
 #endif
 
-template <int kAlongA, int kAlongB>
-__device__ __forceinline__ void warp_group_mma(float (&d)[4], const SharedMatrix& a, const SharedMatrix& b, bool adds = true) {
+// One function for each number of columns. Of the asm's operands the first are d's; a, b, adds and which of a and b run along have the numbers given.
 #if !defined(BK_CUDA_EMULATED)
-  asm volatile(
-      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %6, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n8k16.f32.bf16.bf16 {" BK_NAMES_4 "}, %4, %5, adds, 1, 1, %7, %8;\n}\n"
-      : BK_SUMS_4
-      : "l"(a.bits), "l"(b.bits), "r"((int)adds), "n"(1 - kAlongA), "n"(1 - kAlongB));
+#define BK_PRODUCTS(columns, count, a_operand, b, adds, along)                                                                               \
+  "{\n.reg .pred adds;\nsetp.ne.b32 adds, %" #adds ", 0;\nwgmma.mma_async.sync.aligned.m64n" #columns "k16.f32.bf16.bf16 {" BK_NAMES_##count \
+      "}, " a_operand ", %" #b ", adds, 1, 1, " along ";\n}\n"
+#define BK_SHARED_PRODUCTS(columns, count, a_, b_, adds_, along_a, along_b)                                                          \
+  template <int kAlongA, int kAlongB>                                                                                                \
+  __device__ __forceinline__ void warp_group_mma(float(&d)[count], const SharedMatrix& a, const SharedMatrix& b, bool adds = true) { \
+    asm volatile(BK_PRODUCTS(columns, count, "%" #a_, b_, adds_, "%" #along_a ", %" #along_b)                                        \
+                 : BK_SUMS_##count                                                                                                   \
+                 : "l"(a.bits), "l"(b.bits), "r"((int)adds), "n"(1 - kAlongA), "n"(1 - kAlongB));                                    \
+  }
+#define BK_REGISTER_PRODUCTS(columns, count, a0, a1, a2, a3, b_, adds_, along_b)                                                     \
+  template <int kAlongB>                                                                                                             \
+  __device__ __forceinline__ void warp_group_mma(float(&d)[count], const uint32_t(&a)[4], const SharedMatrix& b, bool adds = true) { \
+    asm volatile(BK_PRODUCTS(columns, count, "{%" #a0 ", %" #a1 ", %" #a2 ", %" #a3 "}", b_, adds_, "%" #along_b)                    \
+                 : BK_SUMS_##count                                                                                                   \
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits), "r"((int)adds), "n"(1 - kAlongB));                       \
+  }
+BK_SHARED_PRODUCTS(8, 4, 4, 5, 6, 7, 8)
+BK_SHARED_PRODUCTS(64, 32, 32, 33, 34, 35, 36)
+BK_SHARED_PRODUCTS(128, 64, 64, 65, 66, 67, 68)
+BK_SHARED_PRODUCTS(256, 128, 128, 129, 130, 131, 132)
+// the left factor in registers, as fragments of mma_bf16 (tensor_core.cuh) of each warp's 16 rows
+BK_REGISTER_PRODUCTS(64, 32, 32, 33, 34, 35, 36, 37, 38)
+BK_REGISTER_PRODUCTS(128, 64, 64, 65, 66, 67, 68, 69, 70)
 #else
+template <int kAlongA, int kAlongB, int kCount>
+void warp_group_mma(float (&d)[kCount], const SharedMatrix& a, const SharedMatrix& b, bool adds = true) {
   emulate_warp_group_mma<kAlongB>(d, SharedLeft<kAlongA>{a}, b, adds);
-#endif
 }
-
-template <int kAlongA, int kAlongB>
-__device__ __forceinline__ void warp_group_mma(float (&d)[32], const SharedMatrix& a, const SharedMatrix& b, bool adds = true) {
-#if !defined(BK_CUDA_EMULATED)
-  asm volatile(
-      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %34, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" BK_NAMES_32 "}, %32, %33, adds, 1, 1, %35, %36;\n}\n"
-      : BK_SUMS_32
-      : "l"(a.bits), "l"(b.bits), "r"((int)adds), "n"(1 - kAlongA), "n"(1 - kAlongB));
-#else
-  emulate_warp_group_mma<kAlongB>(d, SharedLeft<kAlongA>{a}, b, adds);
-#endif
-}
-
-template <int kAlongA, int kAlongB>
-__device__ __forceinline__ void warp_group_mma(float (&d)[64], const SharedMatrix& a, const SharedMatrix& b, bool adds = true) {
-#if !defined(BK_CUDA_EMULATED)
-  asm volatile(
-      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" BK_NAMES_64 "}, %64, %65, adds, 1, 1, %67, %68;\n}\n"
-      : BK_SUMS_64
-      : "l"(a.bits), "l"(b.bits), "r"((int)adds), "n"(1 - kAlongA), "n"(1 - kAlongB));
-#else
-  emulate_warp_group_mma<kAlongB>(d, SharedLeft<kAlongA>{a}, b, adds);
-#endif
-}
-
-template <int kAlongA, int kAlongB>
-__device__ __forceinline__ void warp_group_mma(float (&d)[128], const SharedMatrix& a, const SharedMatrix& b, bool adds = true) {
-#if !defined(BK_CUDA_EMULATED)
-  asm volatile(
-      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %130, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16 {" BK_NAMES_128 "}, %128, %129, adds, 1, 1, %131, %132;\n}\n"
-      : BK_SUMS_128
-      : "l"(a.bits), "l"(b.bits), "r"((int)adds), "n"(1 - kAlongA), "n"(1 - kAlongB));
-#else
-  emulate_warp_group_mma<kAlongB>(d, SharedLeft<kAlongA>{a}, b, adds);
-#endif
-}
-
-/** The same with the left factor in registers, as fragments of mma_bf16 (tensor_core.cuh) of each warp's 16 rows. */
-template <int kAlongB>
-__device__ __forceinline__ void warp_group_mma(float (&d)[32], const uint32_t (&a)[4], const SharedMatrix& b, bool adds = true) {
-#if !defined(BK_CUDA_EMULATED)
-  asm volatile(
-      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %37, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" BK_NAMES_32 "}, {%32, %33, %34, %35}, %36, adds, 1, 1, %38;\n}\n"
-      : BK_SUMS_32
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits), "r"((int)adds), "n"(1 - kAlongB));
-#else
+template <int kAlongB, int kCount>
+void warp_group_mma(float (&d)[kCount], const uint32_t (&a)[4], const SharedMatrix& b, bool adds = true) {
   emulate_warp_group_mma<kAlongB>(d, RegisterLeft{a}, b, adds);
-#endif
 }
-template <int kAlongB>
-__device__ __forceinline__ void warp_group_mma(float (&d)[64], const uint32_t (&a)[4], const SharedMatrix& b, bool adds = true) {
-#if !defined(BK_CUDA_EMULATED)
-  asm volatile(
-      "{\n.reg .pred adds;\nsetp.ne.b32 adds, %69, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" BK_NAMES_64 "}, {%64, %65, %66, %67}, %68, adds, 1, 1, %70;\n}\n"
-      : BK_SUMS_64
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b.bits), "r"((int)adds), "n"(1 - kAlongB));
-#else
-  emulate_warp_group_mma<kAlongB>(d, RegisterLeft{a}, b, adds);
 #endif
-}
 
 }  // namespace cuda
 }  // namespace bk

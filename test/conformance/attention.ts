@@ -20,12 +20,10 @@ interface Shape {
 const upTo70 = Array.from({ length: 70 }, (_, i) => i + 1)
 /** One row, primes, and the blocks of queries (42, 48) and of keys (8, 16, 32) with their neighbours. */
 const EDGES = [1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 41, 42, 43, 47, 48, 49, 63, 64, 65, 97]
-/** The same for blocks of 64 and of 128, of which two and three make a sequence. */
-const LONGER = [127, 1, 128, 200, 129, 64, 191, 256, 193, 257, 300]
 const p = Math.fround(0.1)
 
 /** Blocks of 64 and 128 rows with their neighbours, two and three of 128 among them; more sequences than a warp has lanes. */
-const LONG = [127, 129, 1, 128, 63, ...upTo70.slice(0, 26), 65, 300, 64, 200]
+const LONG = [127, 129, 1, 128, 63, ...upTo70.slice(0, 26), 65, 300, 64, 200, 191, 256, 193, 257]
 
 const SHAPES: Shape[] = [
   { lengths: upTo70, A: 2, D: 5 },
@@ -42,8 +40,6 @@ const SHAPES: Shape[] = [
     { lengths: EDGES, A: 2, D, causal: true, mask: true, p },
     { lengths: EDGES, A: 1, D, p },
   ]),
-  { lengths: LONGER, A: 2, D: 64 },
-  { lengths: LONGER, A: 1, D: 64, p },
 ]
 
 const KEY = { seed: 2 ** 32 - 5, step: 12, microStep: 3 }

@@ -43,7 +43,7 @@ function planOf(ranges: readonly (readonly [number, number])[], refused = false)
 describe.skipIf(missing)(`updates${missing ? ` (${missing})` : ''}`, () => {
   const backend = missing ? (undefined as never) : openCuda()
   const random = new Random(9)
-  const given = new Float32Array(ELEMENTS + 64 + 3 * ELEMENTS).map((_, i) => Math.abs(random.reals(1)[0]) + i / 1e6)
+  const given = Float32Array.from(random.reals(5 * ELEMENTS), Math.abs)
 
   /** What is in memory after these plans, in their order. */
   async function after(plans: readonly Plan[]): Promise<Float32Array> {
