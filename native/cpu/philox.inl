@@ -2,7 +2,8 @@
 
 /** The random stream of one dropout site in one micro-step, and what to do with its draws. */
 struct Dropout {
-  uint32_t seed, site, step, micro_step, threshold;
+  uint32_t seed, site, step, micro_step;
+  int32_t threshold;
   float scale;
   const int32_t* keep;  // what is kept instead of what the draws say; may be null
 
@@ -11,32 +12,38 @@ struct Dropout {
             (uint32_t)site,
             (uint32_t)(int64_t)run.scalars[kScalar_step],
             (uint32_t)(int64_t)run.scalars[kScalar_micro_step],
-            (uint32_t)((double)p * kDropoutDraws),
+            (int32_t)((double)p * kDropoutDraws),
             1.0f / (1.0f - p),
             keep};
   }
 
-  /** Words of columns 128 * block .. + 64 of a row, in column order; their lower halves are the draws of these, the upper ones of the next 64. */
-  void draws(int64_t row, int64_t block, u32 out[64 / W]) const {
-    for (int v = 0; v < 16 / W; v++) {
-      u32 c0, c1 = set1_u32((uint32_t)row), c2 = set1_u32(step), c3 = set1_u32(micro_step);
-      for (int i = 0; i < W; i++) c0[i] = (uint32_t)(block * 16 + v * W + i);
-      uint32_t k0 = seed, k1 = site;
-      for (int r = 0; r < kPhiloxRounds; r++) {
-        u32 hi0, lo0, hi1, lo1;
-        mul_wide(c0, kPhiloxMultiplier0, hi0, lo0);
-        mul_wide(c2, kPhiloxMultiplier1, hi1, lo1);
-        c0 = hi1 ^ c1 ^ k0;
-        c1 = lo1;
-        c2 = hi0 ^ c3 ^ k1;
-        c3 = lo0;
-        k0 += kPhiloxWeyl0;
-        k1 += kPhiloxWeyl1;
-      }
-      out[v] = c0;
-      out[16 / W + v] = c1;
-      out[2 * (16 / W) + v] = c2;
-      out[3 * (16 / W) + v] = c3;
+  /** Columns whose draws are made at a time: each lane is a group, and four of them are a block of 64. */
+  static constexpr int COLUMNS = 16 * W;
+
+  /** Draws of columns `first` .. + COLUMNS of a row; `first` is a multiple of that. */
+  void draws(int64_t row, int64_t first, uint16_t out[COLUMNS]) const {
+    u32 c0, c1 = set1_u32((uint32_t)row), c2 = set1_u32(step), c3 = set1_u32(micro_step);
+    for (int i = 0; i < W; i++) c0[i] = (uint32_t)(first / 16 + i);
+    uint32_t k0 = seed, k1 = site;
+    for (int r = 0; r < kPhiloxRounds; r++) {
+      u32 hi0, lo0, hi1, lo1;
+      mul_wide(c0, kPhiloxMultiplier0, hi0, lo0);
+      mul_wide(c2, kPhiloxMultiplier1, hi1, lo1);
+      c0 = hi1 ^ c1 ^ k0;
+      c1 = lo1;
+      c2 = hi0 ^ c3 ^ k1;
+      c3 = lo0;
+      k0 += kPhiloxWeyl0;
+      k1 += kPhiloxWeyl1;
+    }
+    const u32 w[4] = {c0, c1, c2, c3};
+    for (int i = 0; i < 4; i++) {
+      // halves of a lane: the draws of its group's even columns of two eights, and of its odd ones; then, of each eight, of both columns
+      const u32 y = w[(i + 1) % 4] ^ w[(i + 2) % 4];
+      const u32 even = (w[i] << 8 & 0x7f007f00) | (y & 0x00ff00ff), odd = (w[i] & 0x7f007f00) | (y >> 8 & 0x00ff00ff);
+      const u32 eights[2] = {(even & 0xffff) | odd << 16, even >> 16 | (odd & 0xffff0000)};
+      for (int b = 0; b < W / 4; b++)
+        for (int j = 0; j < 2; j++) memcpy(out + 64 * b + 16 * i + 8 * j, (const char*)&eights[j] + 16 * b, 16);
     }
   }
 
@@ -55,17 +62,14 @@ struct Dropout {
   template <class From, class To>
   void apply(const From* x, To* y, int64_t row, int64_t n) const {
     if (keep) return apply_given(x, y, keep + row * n, n);
-    u32 u[64 / W];
-    for (int64_t c = 0; c < n; c += 64) {
-      const bool first = c % 128 == 0;
-      if (first) draws(row, c / 128, u);
-      for (int v = 0; v < 64 / W && c + v * W < n; v++) {
-        const int64_t at = c + v * W;
-        const i32 keep = (i32)((first ? u[v] & 0xffff : u[v] >> 16) >= threshold);
-        if (at + W <= n)
-          store(y + at, select(keep, load(x + at) * scale, f32{}));
-        else
-          store_n(y + at, select(keep, load_n(x + at, (int)(n - at)) * scale, f32{}), (int)(n - at));
+    uint16_t u[COLUMNS];
+    for (int64_t first = 0; first < n; first += COLUMNS) {
+      draws(row, first, u);
+      const int columns = (int)smaller(COLUMNS, n - first);
+      for (int c = 0; c < columns; c += W) {
+        const int m = (int)smaller(W, columns - c);
+        const i32 keep = (i32)(__builtin_convertvector(*(const u16_unaligned*)(u + c), i32) >= threshold);
+        store_columns(y + first + c, select(keep, load_columns(x + first + c, m) * scale, f32{}), m);
       }
     }
   }

@@ -1,27 +1,19 @@
 import { describe, expect, it } from 'vitest'
-import { philox4x32, philoxDraw, philoxKeep } from './philox.ts'
+import { drawOf, philox4x32, philoxDraw, philoxKeep, type Words4 } from './philox.ts'
 
 describe('philox4x32', () => {
   const ones = 0xffffffff
-  // The known answers that Random123 publishes for philox4x32-10 (its file kat_vectors).
+  const [counter, key] = [[0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344] as const, [0xa4093822, 0x299f31d0] as const]
+  // The known answers that Random123 publishes for philox4x32 (its file kat_vectors).
   it.each([
-    [
-      [0, 0, 0, 0],
-      [0, 0],
-      [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8],
-    ],
-    [
-      [ones, ones, ones, ones],
-      [ones, ones],
-      [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd],
-    ],
-    [
-      [0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344],
-      [0xa4093822, 0x299f31d0],
-      [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1],
-    ],
-  ] as const)('of counter %j and key %j', (counter, key, want) => {
-    expect(philox4x32(counter, key)).toEqual(want)
+    [[0, 0, 0, 0], [0, 0], 10, [0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8]],
+    [[ones, ones, ones, ones], [ones, ones], 10, [0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd]],
+    [counter, key, 10, [0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1]],
+    [[0, 0, 0, 0], [0, 0], 7, [0x5f6fb709, 0x0d893f64, 0x4f121f81, 0x4f730a48]],
+    [[ones, ones, ones, ones], [ones, ones], 7, [0x5207ddc2, 0x45165e59, 0x4d8ee751, 0x8c52f662]],
+    [counter, key, 7, [0x4dfccaba, 0x190a87f0, 0xc47362ba, 0xb6b5242a]],
+  ] as const)('of counter %j and key %j after %i rounds', (counter, key, rounds, want) => {
+    expect(philox4x32(counter, key, rounds)).toEqual(want)
   })
 })
 
@@ -30,22 +22,28 @@ describe('philoxDraw', () => {
 
   it.each([
     [0, 0, 0, 0],
-    [15, 15, 0, 0],
+    [1, 0, 0, 1],
+    [2, 1, 0, 0],
+    [7, 3, 0, 1],
+    [8, 0, 0, 2],
+    [15, 3, 0, 3],
     [16, 0, 1, 0],
-    [47, 15, 2, 0],
-    [63, 15, 3, 0],
-    [64, 0, 0, 16],
-    [64 + 33, 1, 2, 16],
-    [128, 16, 0, 0],
-    [3 * 64 + 50, 16 + 2, 3, 16],
-  ])('column %i is 16 bits of word %3$i of counter %2$i, from bit %4$i on', (column, group, word, bit) => {
-    expect(philoxDraw(key, 5, column)).toBe((philox4x32([group, 5, 7, 3], [42, 11])[word] >>> bit) & 0xffff)
+    [35, 1, 2, 1],
+    [58, 1, 3, 2],
+    [63, 3, 3, 3],
+    [64, 4, 0, 0],
+    [3 * 64 + 45, 12 + 2, 2, 3],
+  ])('column %i is of counter %i, word %i, byte %i', (column, group, i, byte) => {
+    const words = philox4x32([group, 5, 7, 3], [42, 11], 7)
+    const byteOf = (word: number) => (word >>> (8 * byte)) & 0xff
+    const own = byteOf(words[i]) % 128
+    expect(philoxDraw(key, 5, column)).toBe(own * 256 + byteOf(words[(i + 1) % 4] ^ words[(i + 2) % 4]))
   })
 
-  it('uses half a counter word for one element only', () => {
-    const draws = new Set<number>()
-    for (let column = 0; column < 400; column++) draws.add(philoxDraw(key, 0, column))
-    expect(draws.size).toBeGreaterThan(390) // of 65,536, so that a few meet
+  it('is what Python makes of the same mapping', () => {
+    const columns = [0, 1, 8, 13, 16, 35, 58, 63, 64, 200, 1000]
+    const draws = [20177, 13082, 7754, 22302, 20549, 1212, 18141, 500, 14983, 10368, 441]
+    expect(columns.map((column) => philoxDraw(key, 5, column))).toEqual(draws)
   })
 
   it.each(['seed', 'step', 'microStep', 'site'] as const)('changes with %s', (name) => {
@@ -57,27 +55,80 @@ describe('philoxDraw', () => {
   })
 })
 
+/** The 16 columns of the first group. */
+const GROUP = Array.from({ length: 16 }, (_, i) => (i >> 1) * 8 + (i & 1))
+const PAIRS = GROUP.flatMap((a, i) => GROUP.slice(i + 1).map((b) => [a, b] as const))
+
+/** The rank over GF(2) of vectors of at most 30 bits. */
+function rank(vectors: readonly number[]): number {
+  const basis: number[] = []
+  for (let vector of vectors) {
+    for (const other of basis) vector = Math.min(vector, vector ^ other)
+    if (vector > 0) basis.push(vector)
+  }
+  return basis.length
+}
+
+describe('the draws of a group', () => {
+  const units = Array.from({ length: 128 }, (_, bit) =>
+    [0, 1, 2, 3].map((word) => (word === bit >> 5 ? (1 << (bit & 31)) >>> 0 : 0)),
+  ) as unknown as Words4[]
+
+  it('have seven bits of each byte for one element alone', () => {
+    const owners = units.map((words) => GROUP.filter((column) => drawOf(words, column) >= 256).length)
+    expect(owners).toEqual(units.map((_, bit) => (bit % 8 === 7 ? 0 : 1)))
+  })
+
+  // the draws are linear in the words' bits: where those are independent, so are bits of draws that no sum over GF(2) makes 0
+  it('are independent in pairs', () => {
+    for (const [a, b] of PAIRS)
+      expect(rank(units.map((words) => drawOf(words, a) * 2 ** 15 + drawOf(words, b))), `${a}, ${b}`).toBe(30)
+  })
+})
+
 describe('philoxKeep', () => {
   const key = { seed: 1, step: 2, microStep: 0, site: 3 }
+  const [rows, columns] = [1024, 1024]
+  const N = rows * columns
+  const draws = Int32Array.from({ length: N }, (_, i) => philoxDraw(key, Math.floor(i / columns), i % columns))
+  const FRACTIONS = [0.004, 0.1, 0.25, 0.3, 0.5, 0.9]
 
-  it.each([0.1, 0.25, 0.5, 0.9])('drops a fraction %f of the elements', (p) => {
-    const keep = philoxKeep(key, p)
-    const [rows, columns] = [50, 400]
-    let dropped = 0
-    for (let row = 0; row < rows; row++)
-      for (let column = 0; column < columns; column++) if (!keep(row, column)) dropped++
-    // Five standard deviations of a binomial.
-    const N = rows * columns
-    expect(Math.abs(dropped - N * p)).toBeLessThan(5 * Math.sqrt(N * p * (1 - p)))
+  it('is by the draw', () => {
+    const keep = philoxKeep(key, 0.3)
+    for (let i = 0; i < N; i += 997) expect(keep(Math.floor(i / columns), i % columns)).toBe(draws[i] >= 9830)
+  })
+
+  it.each(FRACTIONS)('drops a fraction %f of a million elements', (p) => {
+    const threshold = Math.floor(p * 2 ** 15)
+    const dropped = draws.reduce((count, draw) => count + Number(draw < threshold), 0)
+    const q = threshold / 2 ** 15
+    // four standard deviations of a binomial
+    expect(Math.abs(dropped - N * q)).toBeLessThan(4 * Math.sqrt(N * q * (1 - q)))
+  })
+
+  it.each(FRACTIONS)('at %f, does not tell from one column of a group about another', (p) => {
+    const threshold = Math.floor(p * 2 ** 15)
+    const q = threshold / 2 ** 15
+    const groups = N / 16
+    let worst = 0
+    for (const [a, b] of PAIRS) {
+      let covariance = 0
+      for (let first = 0; first < N; first += 64)
+        for (let at = first; at < first + 8; at += 2)
+          covariance += (Number(draws[at + a] < threshold) - q) * (Number(draws[at + b] < threshold) - q)
+      worst = Math.max(worst, Math.abs(covariance / groups / (q * (1 - q))))
+    }
+    // the largest of 120 correlations, each with a standard error of groups^-1/2
+    expect(worst).toBeLessThan(5 / Math.sqrt(groups))
   })
 
   it('keeps an element exactly when its draw reaches the threshold of p as float32', () => {
     const draw = philoxDraw(key, 4, 70)
-    const at = draw / 2 ** 16
-    expect(philoxKeep(key, at - 2 ** -16)(4, 70)).toBe(true)
+    const at = draw / 2 ** 15
+    expect(philoxKeep(key, at - 2 ** -15)(4, 70)).toBe(true)
     expect(philoxKeep(key, at)(4, 70)).toBe(true)
-    expect(philoxKeep(key, at + 2 ** -17)(4, 70)).toBe(true)
-    expect(philoxKeep(key, at + 2 ** -16)(4, 70)).toBe(false)
+    expect(philoxKeep(key, at + 2 ** -16)(4, 70)).toBe(true)
+    expect(philoxKeep(key, at + 2 ** -15)(4, 70)).toBe(false)
   })
 
   it('keeps all at p = 0 and none at p = 1', () => {

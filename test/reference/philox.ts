@@ -1,9 +1,12 @@
-// Philox4x32-10, the counter-based generator of Salmon et al. (2011), "Parallel Random Numbers: As Easy as 1, 2, 3",
-// and bertkit's mapping from a dropout element to one of its words (native/philox.h computes the same bits).
+// Philox4x32, the counter-based generator of Salmon et al. (2011), "Parallel Random Numbers: As Easy as 1, 2, 3",
+// and bertkit's mapping from a dropout element to bits of its words (native/philox.h computes the same bits).
 import type { Keep } from './dropout.ts'
 
 type Words2 = readonly [number, number]
-type Words4 = readonly [number, number, number, number]
+export type Words4 = readonly [number, number, number, number]
+
+/** Rounds of Philox for dropout. */
+const DROPOUT_ROUNDS = 7
 
 /** The high 32 bits of a 32 x 32 bit product, from four 16 x 16 bit products. */
 function multiplyHigh(a: number, b: number): number {
@@ -15,10 +18,10 @@ function multiplyHigh(a: number, b: number): number {
 }
 
 /** Four random 32-bit words for a counter and a key of 32-bit words. */
-export function philox4x32(counter: Words4, key: Words2): Words4 {
+export function philox4x32(counter: Words4, key: Words2, rounds = 10): Words4 {
   let [c0, c1, c2, c3] = counter
   let [k0, k1] = key
-  for (let round = 0; round < 10; round++) {
+  for (let round = 0; round < rounds; round++) {
     const high0 = multiplyHigh(0xd2511f53, c0)
     const low0 = Math.imul(0xd2511f53, c0)
     const high1 = multiplyHigh(0xcd9e8d57, c2)
@@ -38,13 +41,23 @@ export interface DropoutKey {
   site: number
 }
 
-/** The 16-bit draw of element (row, column). Columns go by blocks of 128: 16 counters, of which each half of a word serves 16 columns. */
+/**
+ * The 15-bit draw of a column from the words of its group: seven bits of a byte that it has for itself, above the same byte of two other
+ * words' sum modulo 2.
+ */
+export function drawOf(words: Words4, column: number): number {
+  const eight = (column & 63) >>> 3
+  const i = eight >>> 1
+  const shift = 8 * ((eight & 1) * 2 + (column & 1))
+  const below = words[(i + 1) & 3] ^ words[(i + 2) & 3]
+  return (((words[i] >>> shift) & 0x7f) << 8) | ((below >>> shift) & 0xff)
+}
+
+/** The draw of element (row, column). Columns go by blocks of 64: four groups, each of two neighbours of every eight columns. */
 export function philoxDraw({ seed, step, microStep, site }: DropoutKey, row: number, column: number): number {
-  const block = column >>> 7
-  const inBlock = column & 127
-  const group = block * 16 + (inBlock & 15)
-  const words = philox4x32([group >>> 0, row >>> 0, step >>> 0, microStep >>> 0], [seed >>> 0, site >>> 0])
-  return (words[(inBlock >>> 4) & 3] >>> (inBlock < 64 ? 0 : 16)) & 0xffff
+  const group = (column >>> 6) * 4 + ((column & 7) >>> 1)
+  const counter = [group >>> 0, row >>> 0, step >>> 0, microStep >>> 0] as const
+  return drawOf(philox4x32(counter, [seed >>> 0, site >>> 0], DROPOUT_ROUNDS), column)
 }
 
 /**
@@ -54,6 +67,6 @@ export function philoxDraw({ seed, step, microStep, site }: DropoutKey, row: num
  * p is rounded to float32 first, as a record's attribute is.
  */
 export function philoxKeep(key: DropoutKey, p: number): Keep {
-  const threshold = Math.floor(Math.fround(p) * 2 ** 16)
+  const threshold = Math.floor(Math.fround(p) * 2 ** 15)
   return (row, column) => philoxDraw(key, row, column) >= threshold
 }
