@@ -22,8 +22,9 @@ struct Dropout {
 
   /** Draws of columns `first` .. + COLUMNS of a row; `first` is a multiple of that. */
   void draws(int64_t row, int64_t first, uint16_t out[COLUMNS]) const {
-    u32 c0, c1 = set1_u32((uint32_t)row), c2 = set1_u32(step), c3 = set1_u32(micro_step);
-    for (int i = 0; i < W; i++) c0[i] = (uint32_t)(first / 16 + i);
+    u32 c0 = {}, c1 = set1_u32((uint32_t)row), c2 = set1_u32(step), c3 = set1_u32(micro_step);
+    for (int i = 0; i < W; i++) c0[i] = (uint32_t)i;
+    c0 += (uint32_t)(first / 16);
     uint32_t k0 = seed, k1 = site;
     for (int r = 0; r < kPhiloxRounds; r++) {
       u32 hi0, lo0, hi1, lo1;
@@ -62,14 +63,16 @@ struct Dropout {
   template <class From, class To>
   void apply(const From* x, To* y, int64_t row, int64_t n) const {
     if (keep) return apply_given(x, y, keep + row * n, n);
+    const i32 least = set1_i32(threshold);  // taken once: a store to y could be one to *this
+    const f32 factor = set1(scale);
     uint16_t u[COLUMNS];
     for (int64_t first = 0; first < n; first += COLUMNS) {
       draws(row, first, u);
       const int columns = (int)smaller(COLUMNS, n - first);
       for (int c = 0; c < columns; c += W) {
         const int m = (int)smaller(W, columns - c);
-        const i32 keep = (i32)(__builtin_convertvector(*(const u16_unaligned*)(u + c), i32) >= threshold);
-        store_columns(y + first + c, select(keep, load_columns(x + first + c, m) * scale, f32{}), m);
+        const i32 keep = (i32)(__builtin_convertvector(*(const u16_unaligned*)(u + c), i32) >= least);
+        store_columns(y + first + c, select(keep, load_columns(x + first + c, m) * factor, f32{}), m);
       }
     }
   }
