@@ -179,9 +179,9 @@ void backward(int rows, int N, int K, ElementType to) {
     bench.all(Added{{bench.c, to, K}, false}, true);
     if constexpr (sizeof(T) == 2) {
       printf("  rounded\n");
-      bench.hoppers(Rounded<false>{{(bf16*)bench.c}}, true);
+      bench.hoppers(Rounded<false>{{(bf16*)bench.c}, nullptr}, true);
       printf("  added\n");
-      bench.hoppers(Rounded<true>{{(bf16*)bench.c}}, false);
+      bench.hoppers(Rounded<true>{{(bf16*)bench.c}, (bf16*)bench.c}, false);
     }
   }
   Launch launch = {};
@@ -189,9 +189,9 @@ void backward(int rows, int N, int K, ElementType to) {
   const int splits = sizeof(T) == 2 ? choose_hopper_splits(launch, rows, N, K) : choose_splits<typename Shapes<T>::Medium>(launch, rows, N, K);
   for (int s : {1, splits}) {
     Bench<T, false, false> bench(N, K, rows, true, kFloat32, s);
-    float* dbias = bench.template filled<float>((int64_t)N * s, 5);
+    float* dbias = bench.template filled<float>((int64_t)N * s * ceil_div(K, HopperNarrow::kColumns), 5);
     printf("%s weight gradient %d x %d x %d, %d splits%s\n", name, N, K, rows, s, s > 1 ? ", which remain to be added" : "");
-    const Gradient dw = {(float*)bench.c, s > 1 ? (float*)bench.c : nullptr, (int64_t)N * K}, sums = {dbias, s > 1 ? dbias : nullptr, N};
+    const Gradient dw = {(float*)bench.c, s > 1 ? (float*)bench.c : nullptr, (int64_t)N * K}, sums = {dbias, dbias, N};
     bench.all(ParameterGradients<sizeof(T) == 2>{dw, sizeof(T) == 2 ? sums : Gradient{nullptr, nullptr, N}, bench.state, false}, s == 1);
     cudaFree(dbias);
     if (splits == 1) break;

@@ -152,29 +152,31 @@ __global__ void __launch_bounds__(kThreads, Shared<T, W, M>::kBlocks) attend_ker
           for (int i = 0; i < 4; i++) out[m][n][i] *= shrink[m][i / 2];
     }
 
-    const auto drop_scores = [&](bool given) {
+    if (s.p > 0) {
 #pragma unroll
       for (int m = 0; m < M; m++)
 #pragma unroll
-        for (int i = 0; i < 2; i++)
+        for (int i = 0; i < 2; i++) {
+          const int query = first + 16 * m + 8 * i + g;
+          if (h.keep) {
 #pragma unroll
-          for (int c = 0; c < 4; c++) {  // columns 2 t + {0, 1, 8, 9} of each 16
-            const int query = first + 16 * m + 8 * i + g, column = 2 * t + c % 2 + c / 2 * 8;
-            bool kept[4];
-            if (given)
-              h.given(query, j0 / 64, column, kept);
-            else
-              h.drawn(s, query, j0 / 64, column, kept);
-            const bool later = j0 % 64 != 0;  // where 32 keys are taken at a time
+            for (int n = 0; n < kKeys / 8; n++)
 #pragma unroll
-            for (int w = 0; w < kKeys / 16; w++)
-              if (!(later ? kept[(w + 2) % 4] : kept[w])) scores[m][2 * w + c / 2][2 * i + c % 2] = 0;
+              for (int e = 0; e < 2; e++)
+                if (!h.given(query, j0 + 8 * n + 2 * t + e)) scores[m][n][2 * i + e] = 0;
+            continue;
           }
-    };
-    if (h.keep)
-      drop_scores(true);
-    else if (s.p > 0)
-      drop_scores(false);
+          const Draws all = h.drawn(s, query, j0 / 64, t);
+          const bool later = j0 % 64 != 0;  // where 32 keys are taken at a time
+          const Draws draws = later ? Draws{{all.word[2], all.word[3], all.word[0], all.word[1]}} : all;
+#pragma unroll
+          for (int n = 0; n < kKeys / 8; n++) {
+            const uint32_t kept = h.drop.kept(draws.pair(n));
+            if (!Dropout::first(kept)) scores[m][n][2 * i] = 0;
+            if (!Dropout::second(kept)) scores[m][n][2 * i + 1] = 0;
+          }
+        }
+    }
 
 #pragma unroll
     for (int k = 0; k < kKeys / 16; k++) {

@@ -260,21 +260,12 @@ struct Head {
     return s.p <= 0 || (keep ? keep[(int64_t)i * L + j] != 0 : drop.keeps((uint32_t)(first_query + i) * s.A + head, j));
   }
 
-  /** The same for keys 64 block + column + {0, 16, 32, 48}, which are of one counter. */
-  __device__ void drawn(const Sequences<T>& s, int i, int block, int column, bool kept[4]) const {
-    const Draws draws = drop.draws((uint32_t)(first_query + i) * s.A + head, block / 2 * 16 + column);
-#pragma unroll
-    // the half is chosen here, which takes attend_kernel fewer registers
-    for (int w = 0; w < 4; w++) kept[w] = drop.keeps_half(block % 2 ? draws.word[w] >> 16 : draws.word[w], 0);
+  /** The draws of keys 64 block + 2 t + {0, 1} and those 8, 16, ... 56 from them. */
+  __device__ Draws drawn(const Sequences<T>& s, int i, int block, int t) const {
+    return drop.draws((uint32_t)(first_query + i) * s.A + head, block * 4 + t);
   }
-  /** The same where it is given. */
-  __device__ void given(int i, int block, int column, bool kept[4]) const {
-#pragma unroll
-    for (int w = 0; w < 4; w++) {
-      const int j = block * 64 + 16 * w + column;
-      kept[w] = i < Lq && j < L && keep[(int64_t)i * L + j] != 0;
-    }
-  }
+  /** The same as `keeps` where it is given, of any query and key. */
+  __device__ bool given(int i, int j) const { return i < Lq && j < L && keep[(int64_t)i * L + j] != 0; }
 };
 
 /** On the host: the element type of a record whose `attributes` others come before it. */

@@ -69,28 +69,27 @@ struct Layout {
 /** Bits of what dropout keeps of 64 queries from q0 on and kKeys keys from j0 on: bit j % 32 of word [query][j / 32]. */
 template <bool GIVEN, int kKeys, class T>
 __device__ __forceinline__ void draw_bits(const Sequences<T>& s, const Head<T>& h, int q0, int j0, uint32_t* bits) {
-  constexpr int kParts = kQueries / 2 * (kKeys / 64), kAtOnce = 4;
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, column = lane % 16;
-#pragma unroll 1
-  for (int i = warp; i < kParts; i += kAtOnce * kWarps) {
-    // half a warp takes the 16 draws of a query and 64 keys
-    bool kept[kAtOnce][4];
+  // four lanes take a query and 64 keys
+  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, t = lane % 4;
+#pragma unroll 2
+  for (int i = warp; i < kQueries / 8 * (kKeys / 64); i += kWarps) {
+    const int query = i % (kQueries / 8) * 8 + lane / 4, block = i / (kQueries / 8);
+    uint32_t words[2] = {};  // of 32 keys
+    const Draws draws = GIVEN ? Draws() : h.drawn(s, q0 + query, j0 / 64 + block, t);
 #pragma unroll
-    for (int part = 0; part < kAtOnce; part++) {
-      const int at = i + part * kWarps, query = at % (kQueries / 2) * 2 + lane / 16, block = j0 / 64 + at / (kQueries / 2);
-      if (GIVEN)
-        h.given(q0 + query, block, column, kept[part]);
-      else
-        h.drawn(s, q0 + query, block, column, kept[part]);
+    for (int j = 0; j < 8; j++) {
+      const int key = j0 + block * 64 + 8 * j + 2 * t;
+      const uint32_t kept = GIVEN ? 0 : h.drop.kept(draws.pair(j));
+      const bool first = GIVEN ? h.given(q0 + query, key) : Dropout::first(kept), second = GIVEN ? h.given(q0 + query, key + 1) : Dropout::second(kept);
+      words[j / 4] |= (first ? 1u : 0u) << (j % 4 * 8) | (second ? 2u : 0u) << (j % 4 * 8);
     }
 #pragma unroll
-    for (int part = 0; part < kAtOnce; part++) {
-      const int at = i + part * kWarps, query = at % (kQueries / 2) * 2 + lane / 16, block = at / (kQueries / 2);
-      uint32_t words[4];
-#pragma unroll
-      for (int w = 0; w < 4; w++) words[w] = __ballot_sync(0xffffffffu, kept[part][w]) >> lane / 16 * 16 & 0xffff;
-      if (column == 0) *(uint2*)(bits + query * (kKeys / 32) + block * 2) = make_uint2(words[0] | words[1] << 16, words[2] | words[3] << 16);
+    for (int w = 0; w < 2; w++) {
+      words[w] <<= 2 * t;
+      words[w] |= __shfl_xor_sync(0xffffffffu, words[w], 1);
+      words[w] |= __shfl_xor_sync(0xffffffffu, words[w], 2);
     }
+    if (t == 0) *(uint2*)(bits + query * (kKeys / 32) + block * 2) = make_uint2(words[0], words[1]);
   }
 }
 

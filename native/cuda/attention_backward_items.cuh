@@ -226,30 +226,45 @@ __device__ void load_statistics(const Sequences<bf16>& s, const Work<bf16>& work
     }
 }
 
-/** Warp group 3. A warp takes 32 queries, and a lane one: what the lanes keep of a key are 32 bits in a row. */
+/** Bit i of lane n becomes bit n of lane i. */
+__device__ __forceinline__ uint32_t turned(uint32_t bits) {
+  const int lane = threadIdx.x % kWarp;
+  uint32_t lower = 0x0000ffffu;  // of each 2 m bits
+#pragma unroll
+  for (int m = kWarp / 2; m > 0; m /= 2) {
+    const uint32_t other = __shfl_xor_sync(0xffffffffu, bits, m);
+    bits = lane & m ? (other >> m & lower) | (bits & ~lower) : (bits & lower) | (other << m & ~lower);
+    lower ^= lower << m / 2;
+  }
+  return bits;
+}
+
+/** Warp group 3. A warp takes 32 queries: a lane draws for one of them and 32 keys, and has then the 32 bits of one key. */
 template <bool kDrops>
 __device__ void draw_masks(const Sequences<bf16>& s, const Memory<kDrops>& memory) {
   Barriers& b = memory.barriers();
   const Dropout drop = Dropout::of(s.state, s.p, s.site);
   const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp % 4;
+  // of the keys of two groups, that of bit `lane`
+  const int key = lane % 4 * 16 + lane / 16 * 8 + lane / 4 % 2 * 2 + lane / 8 % 2;
   int step = 0;
   Item item;
   for (int n = 0; memory.read_item(n, item); n++)
     for (int block = 0; block < item.blocks(); block++, step++) {
       const uint32_t row = (uint32_t)(item.first + block * kSide + warp * kWarp + lane) * s.A + item.head;
-      uint32_t* bits = memory.bits(step) + 16 * lane * (kSide / kWarp) + warp;
+      uint32_t* bits = memory.bits(step) + warp;
       mbarrier_wait(b.empty + step % 2, step / 2 % 2 ^ 1);
-      // a counter is for eight keys, 16 apart
-#pragma unroll 2
-      for (int i = 0; i < kSide / 8; i++) {
-        const Draws draws = drop.draws(row, item.part * (kSide / 8) + i);
-        uint32_t mine = 0;  // of the key of lane 0 to 7
+#pragma unroll 1
+      for (int two = 0; two < kSide / 32; two++) {  // pairs of groups: keys from 64 (two / 2) + 4 (two % 2) on
+        uint32_t mine = 0;
 #pragma unroll
-        for (int w = 0; w < 8; w++) {
-          const uint32_t kept = __ballot_sync(0xffffffffu, drop.keeps_half(draws.word[w % 4], w / 4));
-          if (lane == w) mine = kept;
+        for (int i = 0; i < 2; i++) {
+          const Draws draws = drop.draws(row, item.part * (kSide / 16) + 2 * two + i);
+#pragma unroll
+          for (int j = 0; j < 8; j += 2)
+            mine |= permute_bytes(drop.kept(draws.pair(j)), drop.kept(draws.pair(j + 1)), 0xfdb9) & 0x01010101u << (4 * i + j / 2);
         }
-        if (lane < 8) bits[i * (kSide / kWarp)] = mine;
+        bits[(two / 2 * 64 + two % 2 * 4 + key) * (kSide / kWarp)] = turned(mine);
       }
       mbarrier_arrive(b.full + step % 2);
     }

@@ -41,13 +41,13 @@ struct HeadsConsumer {
   __device__ __forceinline__ static int stage(unsigned block) { return block % Shape::kStages; }
   __device__ __forceinline__ static int parity(unsigned block) { return block / Shape::kStages & 1; }
 
-  __device__ __forceinline__ void begin_turn() const { barrier_sync(1 + group, 2 * kWarpGroup); }
+  __device__ __forceinline__ void begin_turn(int never = 0) const { barrier_sync(1 + group + never, 2 * kWarpGroup); }
   __device__ __forceinline__ void end_turn(int never = 0) const { barrier_arrive((group + 1 == Shape::kGroups ? 1 : 2 + group) + never, 2 * kWarpGroup); }
 
   /**
    * Waits for the present block's values. There is time until the next step for that; but ptxas, which likes to wait for products before it
    * computes what does not need them, takes nothing from one side of a loop to the other where the loop needs it. `never` is 0, which it
-   * cannot know when that is whether a sum of exponentials is below 0.
+   * cannot know when that is whether a sum of exponentials is below 0. The turns' `never` is the same.
    */
   __device__ __forceinline__ void hold_back(int never) const { mbarrier_wait(block.values_full(stage(blocks)), parity(blocks) ^ never); }
 
@@ -123,21 +123,34 @@ struct HeadsConsumer {
     }
   }
 
-  /** A counter is for keys 16 apart, which all are this thread's. */
-  __device__ __forceinline__ void drop_some(Scores& scores, unsigned number) const {
+  /**
+   * What dropout keeps of the present block's probabilities: of row i, bit j / 2 + 4 (keys / 64) of each of four bytes is for columns
+   * 8 j and 8 j + 1 from the thread's first one on, in bytes 0 and 1 where j is even, 2 and 3 where it is odd.
+   */
+  __device__ __forceinline__ void draw(uint32_t (&kept)[2], unsigned number) const {
     const AttentionTile tile = block.tile(number % 2);
-    const uint32_t draw = (uint32_t)(tile.first + row(tile)) * s.A + tile.head, group = (uint32_t)(tile.L - left) / 128 * 16;
+    const uint32_t row_of_draws = (uint32_t)(tile.first + row(tile)) * s.A + tile.head, group = (uint32_t)(tile.L - left) / 64 * 4 + lane % 4;
 #pragma unroll
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
+      kept[i] = 0;
 #pragma unroll
-      for (int c = 0; c < 4; c++) {  // columns 2 t + {0, 1, 8, 9} of each 16
-        const Draws draws = drop.draws(draw + 8 * i * s.A, group + lane % 4 * 2 + c % 2 + c / 2 * 8);
+      for (int block64 = 0; block64 < Shape::kKeys / 64; block64++) {
+        const Draws draws = drop.draws(row_of_draws + 8 * i * s.A, group + 4 * block64);
 #pragma unroll
-        for (int block64 = 0; block64 < Shape::kKeys / 64; block64++)
-#pragma unroll
-          for (int w = 0; w < 4; w++)
-            if (!drop.keeps_half(draws.word[w], block64)) scores[(block64 * 8 + 2 * w + c / 2) * 4 + 2 * i + c % 2] = 0;
+        for (int j = 0; j < 8; j += 2)
+          kept[i] |= permute_bytes(drop.kept(draws.pair(j)), drop.kept(draws.pair(j + 1)), 0xfdb9) & 0x01010101u << (block64 * 4 + j / 2);
       }
+    }
+  }
+
+  /** The probabilities, without what is not kept. */
+  __device__ __forceinline__ static void pack(Probabilities& p, const Scores& scores, const uint32_t (&kept)[2]) {
+#pragma unroll
+    for (int n = 0; n < kScores; n += 2) {
+      uint32_t pair = to_bf16_pair(scores[n], scores[n + 1]);
+      if (Shape::kDropout) pair &= permute_bytes(kept[n / 2 % 2] << (7 - n / 8), 0, n / 4 % 2 ? 0xbbaa : 0x9988);
+      p[n / 8][n / 2 % 4] = pair;
+    }
   }
 
   /** The sums of the present tile's exponentials are whole. What remains is to save, when the products of its last block have been made. */
@@ -211,7 +224,10 @@ struct HeadsConsumer {
       hide(scores);
     }
     const bool shrinks = raise(scores);
-    begin_turn();
+    // while the other warp group has its turn
+    uint32_t kept[2] = {};
+    if (Shape::kDropout) draw(kept, last ? tiles - 1 : tiles);
+    begin_turn(kept[0] & kept[1] & (s.own ? 0 : 1));
     hold_back(0);
     float total[2][2] = {};
     exponentiate<0, Shape::kEarly>(scores, total);
@@ -227,15 +243,13 @@ struct HeadsConsumer {
     hold(next);
     if (then > 0) release(block.keys_empty(stage(blocks + 1)));
     if (begun) release(block.values_empty(stage(blocks - 1)));
-    if (Shape::kDropout) drop_some(scores, last ? tiles - 1 : tiles);  // now: the registers of the probabilities before are free
     if (first) {
       if (begun) save(sums, context);
     } else if (shrinks) {
 #pragma unroll
       for (int n = 0; n < kSums; n++) sums[n] *= shrink[n / 2 % 2];
     }
-#pragma unroll
-    for (int n = 0; n < kScores; n += 2) p[n / 8][n / 2 % 4] = to_bf16_pair(scores[n], scores[n + 1]);
+    pack(p, scores, kept);
     if (last) {
       finish(lse);
       __syncwarp();  // all lanes have read what tile it was

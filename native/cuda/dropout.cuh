@@ -13,23 +13,48 @@ struct DropoutSite {
   const int32_t* keep;  // what is kept instead of what the draws say; may be null
 };
 
-/** The four words of Philox4x32-10 for a counter (group, row, step, micro-step) under the key (seed, site). */
+/** Byte i of the result is the byte that nibble i of `selector` names: 0 to 3 of a, 4 to 7 of b; with 8 more, its sign in all eight bits. */
+__device__ __forceinline__ uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) {
+#if !defined(BK_CUDA_EMULATED)
+  uint32_t bytes;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(bytes) : "r"(a), "r"(b), "r"(selector));
+  return bytes;
+#else
+  const uint64_t all = (uint64_t)b << 32 | a;
+  uint32_t bytes = 0;
+  for (int i = 0; i < 4; i++) {
+    const uint32_t nibble = selector >> 4 * i & 0xf, byte = (uint32_t)(all >> 8 * (nibble & 7)) & 0xff;
+    bytes |= (nibble & 8 ? (byte & 0x80 ? 0xffu : 0u) : byte) << 8 * i;
+  }
+  return bytes;
+#endif
+}
+
+/** The four words of Philox4x32-7 for a counter (group, row, step, micro-step) under the key (seed, site). */
 struct Draws {
   uint32_t word[4];
+
+  /** The draws of columns 8 j and 8 j + 1 from the group's first one on, j < 8: 15 bits of each half, below a bit that is set. */
+  __device__ __forceinline__ uint32_t pair(int j) const {
+    const int i = j / 2;
+    return permute_bytes(word[i] | 0x80808080u, word[(i + 1) % 4] ^ word[(i + 2) % 4], j % 2 ? 0x3726 : 0x1504);
+  }
 };
 
 /** The random stream of a site in this run. */
 struct Dropout {
-  uint32_t seed, site, step, micro_step, threshold;
+  uint32_t seed, site, step, micro_step, threshold;  // that of both halves of a word
   float scale;
 
   __device__ static Dropout of(const RunState* state, float p, uint32_t site) {
     return {(uint32_t)(int64_t)state->scalars[kScalar_seed], site,
             (uint32_t)(int64_t)state->scalars[kScalar_step], (uint32_t)(int64_t)state->scalars[kScalar_micro_step],
-            (uint32_t)((double)p * kDropoutDraws),           1.0f / (1.0f - p)};
+            (uint32_t)((double)p * kDropoutDraws) * 0x10001u, 1.0f / (1.0f - p)};
   }
 
-  /** Word i has the draws of columns 128 (group / 16) + 16 i + group % 16 of the row, in its lower half, and of the one 64 beyond. */
+  /** The first column's group: its columns are that one, the next, and those 8, 16, ... 56 from them. */
+  __device__ static uint32_t group(uint32_t column) { return column / 64 * 4 + column % 8 / 2; }
+
   __device__ Draws draws(uint32_t row, uint32_t group) const {
     uint32_t c0 = group, c1 = row, c2 = step, c3 = micro_step, k0 = seed, k1 = site;
 #pragma unroll
@@ -46,36 +71,39 @@ struct Dropout {
     return {{c0, c1, c2, c3}};
   }
 
-  /** `half`: 0 for the column in the first 64 of its block of 128, 1 for the one in the last. */
-  __device__ bool keeps_half(uint32_t word, int half) const { return (half ? word >> 16 : word & 0xffff) >= threshold; }
+  /** Of Draws::pair: bits 15 and 31 say whether the first and the second column is kept, the others nothing. */
+  __device__ __forceinline__ uint32_t kept(uint32_t pair) const { return pair - threshold; }
+  __device__ static bool first(uint32_t kept) { return kept & 0x8000; }
+  __device__ static bool second(uint32_t kept) { return kept & 0x80000000u; }
 
-  /** Whether one element is kept: ten rounds for one bit, so kernels that can take `draws` for eight columns. */
-  __device__ bool keeps(uint32_t row, uint32_t column) const {
-    const Draws drawn = draws(row, column / 128 * 16 + column % 16);
-    const uint32_t low = column % 32 < 16 ? drawn.word[0] : drawn.word[1], high = column % 32 < 16 ? drawn.word[2] : drawn.word[3];
-    return keeps_half(column % 64 < 32 ? low : high, column / 64 % 2);
+  /** Bits 2 j and 2 j + 1: whether columns 8 j and 8 j + 1 of a group are kept. */
+  __device__ uint32_t keeps_group(uint32_t row, uint32_t group) const {
+    const Draws drawn = draws(row, group);
+    uint32_t bits = 0;
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+      const uint32_t two = kept(drawn.pair(j));
+      bits |= (two >> 15 & 1) << 2 * j | two >> 31 << (2 * j + 1);
+    }
+    return bits;
   }
+
+  /** Whether one element is kept: a whole counter for one bit, so kernels that can take sixteen. */
+  __device__ bool keeps(uint32_t row, uint32_t column) const { return keeps_group(row, group(column)) >> (column % 64 / 8 * 2 + column % 2) & 1; }
 
   /**
    * Which of W columns from `column` on are kept, in the W lowest bits; those above are any. All lanes of the warp take part, and each
-   * 64 / W of them hold the columns of a block of 64 of one row, one after another. Half of a draw is for four columns, which four lanes
-   * hold, the other half for another block of 64: each of the four makes a quarter of their draws, and they tell each other the bits.
+   * 64 / W of them hold the columns of a block of 64 of one row, one after another. Each four lanes draw the four groups of their block, and
+   * tell each other.
    */
   template <int W>
   __device__ uint32_t keeps_columns(uint32_t row, uint32_t column) const {
     static_assert(W == 4 || W == 8, "expected four or eight columns");
-    const uint32_t place = column % 64 / 16, group = column / 128 * 16 + column % 16 + place * (W / 4), half = column / 64 % 2;
+    const uint32_t mine = keeps_group(row, column / 64 * 4 + threadIdx.x % 4);
     uint32_t bits = 0;
 #pragma unroll
-    for (int g = 0; g < W / 4; g++) {
-      const Draws drawn = draws(row, group + g);
-#pragma unroll
-      for (int i = 0; i < 4; i++) bits |= (keeps_half(drawn.word[i], half) ? 1u << (i * W + g) : 0u);
-    }
-    bits <<= place * (W / 4);
-    bits |= __shfl_xor_sync(0xffffffffu, bits, 16 / W);
-    bits |= __shfl_xor_sync(0xffffffffu, bits, 32 / W);
-    return bits >> (place * W);
+    for (int i = 0; i < W / 2; i++) bits |= (__shfl_sync(0xffffffffu, mine, column % 8 / 2 + i, 4) >> column % 64 / 8 * 2 & 3) << 2 * i;
+    return bits;
   }
 
   /** The same for any one column, and by what `keep` [rows, H] says where it is there. Lanes beyond H columns take part for the others. */

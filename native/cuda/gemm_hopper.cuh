@@ -2,7 +2,7 @@
 // that only asks for tiles, and two that multiply them, 64 rows each; a ring of stages is between them. Blocks stay for as many parts as there
 // are. The two have either 64 rows each of a part, or take turns at parts of 64 rows: then one multiplies while the other finishes.
 #pragma once
-#include "gemm.cuh"
+#include "gemm_hopper_epilogue.cuh"
 #include "warp_group.cuh"
 
 namespace bk {
@@ -110,91 +110,6 @@ __device__ __forceinline__ void multiply_stage(float (&sums)[Shape::kSums], floa
   warp_group_commit();
 }
 
-/** Takes a warp group's 64 rows of C to the epilogue, some columns at a time. */
-template <class Shape, class Epilogue>
-__device__ __forceinline__ void finish_part(const float (&sums)[Shape::kSums], const Epilogue& epilogue, float* slab, const Part& part, int row, int M, int N) {
-  const int lane = threadIdx.x % kWarp;
-  constexpr int kTurns = Shape::kColumns / Shape::kSlabColumns, kPerTurn = Shape::kSlabColumns / 8;
-#pragma unroll 1
-  for (int turn = 0; turn < kTurns; turn++) {
-    if (part.column + turn * Shape::kSlabColumns >= N) break;
-    __syncwarp();
-#pragma unroll
-    for (int t = 0; t < kTurns; t++)
-      if (t == turn)  // so that no register is looked up by a number
-#pragma unroll
-        for (int j = 0; j < kPerTurn; j++)
-#pragma unroll
-          for (int i = 0; i < 2; i++) {
-            const float* two = sums + (t * kPerTurn + j) * 4 + 2 * i;
-            *(float2*)(slab + (lane / 4 + 8 * i) * Shape::kSlabPitch + 8 * j + lane % 4 * 2) = make_float2(two[0], two[1]);
-          }
-    __syncwarp();
-    epilogue.finish(Slab<Shape::kSlabColumns>{slab, row, part.column + turn * Shape::kSlabColumns, M, N, part.split});
-  }
-}
-
-/**
- * The same for epilogues whose results are bfloat16 in whole chunks of 16 bytes, one or two of each element (`Epilogue::kRounded`): they are
- * computed and rounded where the sums are, and go through shared memory only to be written a row's 128 bytes at a time. Where `kAdds`, what is
- * there comes the same way, a turn ahead.
- */
-template <class Shape, class Epilogue>
-__device__ __forceinline__ void finish_rounded(const float (&sums)[Shape::kSums], const Epilogue& epilogue, char* slab, const Part& part, int row, int M,
-                                               int N) {
-  constexpr int kResults = Epilogue::kRounded, kTile = 16 * kSwizzle;
-  const int lane = threadIdx.x % kWarp, line = lane % 16, half = lane / 16, chunk = lane % 8;
-  // calls body(i, place in a tile, place in C) for the four chunks of this lane that are in C
-  const auto each_chunk = [&](int first, auto body) {
-#pragma unroll
-    for (int i = 0; i < 4; i++) {
-      const int r = 4 * i + lane / 8, column = first + 8 * chunk;
-      if (row + r < M && column < N) body(i, r * kSwizzle + ((chunk ^ r % 8) << 4), (int64_t)(row + r) * N + column);
-    }
-  };
-  __syncwarp();  // what the part before this one left in the tiles has been read
-  uint4 before[4] = {};
-  const auto ask = [&](int first) { each_chunk(first, [&](int i, int, int64_t place) { before[i] = *(const uint4*)(epilogue.to[0] + place); }); };
-  if (Epilogue::kAdds) ask(part.column);
-#pragma unroll
-  for (int turn = 0; turn < Shape::kColumns / 64; turn++) {
-    const int first = part.column + turn * 64;
-    if (first >= N) break;
-    // with one result a turn, two tiles take turns
-    char* tile = slab + (kResults == 1 ? turn % 2 * kTile : 0);
-    if (kResults > 1) __syncwarp();  // what was there has been read
-    if (Epilogue::kAdds) {
-      each_chunk(first, [&](int i, int place, int64_t) { *(uint4*)(tile + place) = before[i]; });
-      __syncwarp();
-      if (turn + 1 < Shape::kColumns / 64) ask(first + 64);
-    }
-#pragma unroll
-    for (int j = 0; j < 8; j += 2) {
-      char* const matrices = tile + line * kSwizzle + (((j + half) ^ line % 8) << 4);
-      uint32_t there[4] = {}, rounded[kResults][4];  // of columns 8 j on rows 0 .. 7 and 8 .. 15, then of the next 8
-      if (Epilogue::kAdds) ldmatrix_x4(there, matrices);
-#pragma unroll
-      for (int i = 0; i < 4; i++) {
-        const float* sum = sums + (turn * 8 + j) * 4 + 2 * i;
-        const int column = first + 8 * (j + i / 2) + lane % 4 * 2;
-        const float2 start = !Epilogue::kAdds && column < N ? epilogue.start(column) : make_float2(0.0f, 0.0f);
-        float old[2];
-        unpack_bf16<1>({there[i]}, old);
-        uint32_t pairs[kResults];
-        epilogue.round(sum[0] + (Epilogue::kAdds ? old[0] : start.x), sum[1] + (Epilogue::kAdds ? old[1] : start.y), pairs);
-#pragma unroll
-        for (int k = 0; k < kResults; k++) rounded[k][i] = pairs[k];
-      }
-#pragma unroll
-      for (int k = 0; k < kResults; k++) stmatrix_x4(rounded[k], matrices + k * kTile);
-    }
-    __syncwarp();
-#pragma unroll
-    for (int k = 0; k < kResults; k++)
-      each_chunk(first, [&](int, int place, int64_t to) { *(uint4*)(epilogue.to[k] + to) = *(const uint4*)(tile + k * kTile + place); });
-  }
-}
-
 /** A warp group that multiplies: part after part, or by turns with the other. */
 template <class Shape, bool kAlongA, bool kAlongB>
 struct Consumer {
@@ -224,10 +139,11 @@ struct Consumer {
     others ^= 1;
   }
 
+  /** The next `stages` of a part, of whose depth there is `depth` left; `ends` it. */
   template <bool kRowSums>
-  __device__ __forceinline__ void multiply(const Part& part, float (&sums)[Shape::kSums], float (&row_sums)[4]) {
-    int last = -1, depth = part.end - part.begin;
-    for (int left = PartsOfC<Shape>::stages(part); left > 0; left--, depth -= Shape::kDepth) {
+  __device__ __forceinline__ void multiply(int stages, int& depth, bool ends, float (&sums)[Shape::kSums], float (&row_sums)[4]) {
+    int last = -1;
+    for (int left = stages; left > 0; left--, depth -= Shape::kDepth) {
       char* stage = block.stages + ring.stage * Shape::kStageBytes;
       mbarrier_wait(block.full + ring.stage, ring.parity);
       if (!kAlongA && depth < Shape::kDepth) {
@@ -246,11 +162,11 @@ struct Consumer {
       last = ring.stage;
       ring.advance();
     }
-    if (Shape::kTurns > 1) mbarrier_arrive(block.done + turn);
+    if (Shape::kTurns > 1 && ends) mbarrier_arrive(block.done + turn);
     warp_group_wait<0>();
     hold(sums);
     if (kRowSums) hold(row_sums);
-    give_back(last);
+    if (last >= 0) give_back(last);
   }
 
   template <class Epilogue>
@@ -264,24 +180,35 @@ struct Consumer {
     }
     for (; index < parts.count; index += Shape::kTurns * step) {
       const Part part = parts[index];
-      const bool sums_rows = Epilogue::kRowSums && part.column == 0;
+      const int row = part.row + rank * Shape::kBlockRows + 64 * half + 16 * (warp % 4), stages = PartsOfC<Shape>::stages(part);
+      int depth = part.end - part.begin;
       float sums[Shape::kSums] = {}, row_sums[4] = {};
-      if (sums_rows)  // products in a branch of their own would wait for each other
-        multiply<Epilogue::kRowSums>(part, sums, row_sums);
-      else
-        multiply<false>(part, sums, row_sums);
-      const int row = part.row + rank * Shape::kBlockRows + 64 * half + 16 * (warp % 4);
-      if constexpr (Epilogue::kRounded)
-        finish_rounded<Shape>(sums, epilogue, slab, part, row, parts.M, parts.N);
-      else
+      if constexpr (Epilogue::kRounded) {
+        RoundedPart<Shape, Epilogue> rounded = {epilogue, row, part.column, parts.M, parts.N};
+        rounded.ask_ahead();
+        multiply<false>(stages, depth, true, sums, row_sums);
+        rounded.finish(sums, slab);
+      } else if constexpr (!Epilogue::kRowSums) {
+        multiply<false>(stages, depth, true, sums, row_sums);
         finish_part<Shape>(sums, epilogue, (float*)slab, part, row, parts.M, parts.N);
-      if constexpr (Epilogue::kRowSums)
-        if (sums_rows && lane % 4 == 0)
+      } else {
+        // the parts of the same rows share what there is to sum, as it makes products an eighth slower: each has a stretch of the stages
+        const int mine = part.column / Shape::kColumns, begin = stages * mine / parts.across;
+        const int end = epilogue.wants_sums() ? stages * (mine + 1) / parts.across : begin;
+#pragma unroll 1
+        for (int stretch = 0; stretch < 3; stretch++)
+          if (stretch == 1)  // products in a branch of their own would wait for each other
+            multiply<true>(end - begin, depth, end == stages, sums, row_sums);
+          else
+            multiply<false>(stretch == 0 ? begin : stages - end, depth, stretch == 2 && end < stages, sums, row_sums);
+        finish_part<Shape>(sums, epilogue, (float*)slab, part, row, parts.M, parts.N);
+        if (lane % 4 == 0)
 #pragma unroll
           for (int i = 0; i < 2; i++) {
             const int at = row + lane / 4 + 8 * i;
-            if (at < parts.M) epilogue.finish_sum(at, row_sums[2 * i], part.split);
+            if (at < parts.M) epilogue.finish_sum(at, row_sums[2 * i], part.split * parts.across + mine);
           }
+      }
       skip(parts, index + step);
     }
   }

@@ -144,6 +144,15 @@ struct Ring {
 
 // -------------------------------------------------------------------------------------------------------------------- copies
 
+/** Has the 128 bytes around an address brought to the L2. */
+__device__ __forceinline__ void prefetch_to_l2(const void* data) {
+#if !defined(BK_CUDA_EMULATED)
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(data));
+#else
+  (void)data;
+#endif
+}
+
 /** A matrix of bfloat16 in global memory, and the part of it that is copied at once: 64 columns, 128 bytes, of some rows. */
 #if !defined(BK_CUDA_EMULATED)
 typedef CUtensorMap TensorMap;

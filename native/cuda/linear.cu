@@ -56,16 +56,15 @@ struct Activated {
   }
 };
 
-/** The same where all is bfloat16 (finish_rounded), of the activations that models have. */
+/** The same where all is bfloat16 (RoundedPart), of the activations that models have. */
 template <bool kGelu_, bool kKeepsZ>
 struct RoundedActivated {
-  static constexpr bool kRowSums = false, kAdds = false;
+  static constexpr bool kRowSums = false, kJoins = false;
   static constexpr int kRounded = kKeepsZ ? 2 : 1;
   static constexpr double kAround = kGelu_ ? 9 : 1.4;
   const float* bias;
   bf16* to[kRounded];  // y, z
 
-  __device__ __forceinline__ float2 start(int column) const { return bias ? *(const float2*)(bias + column) : make_float2(0.0f, 0.0f); }
   __device__ __forceinline__ void round(float a, float b, uint32_t (&pairs)[kRounded]) const {
     if (kKeepsZ) pairs[kRounded - 1] = to_bf16_pair(a, b);
     pairs[0] = kGelu_ ? to_bf16_pair(GeluOfBfloat16::value(a), GeluOfBfloat16::value(b)) : to_bf16_pair(a, b);

@@ -27,15 +27,17 @@ struct Added {
   }
 };
 
-/** The same of bfloat16 (finish_rounded). */
-template <bool kAdds_>
+/** The same of bfloat16 (RoundedPart). */
+template <bool kJoins_>
 struct Rounded {
-  static constexpr bool kRowSums = false, kAdds = kAdds_;
+  static constexpr bool kRowSums = false, kJoins = kJoins_;
   static constexpr int kRounded = 1;
-  static constexpr double kAround = kAdds ? 3 : 1.4;
+  static constexpr double kAround = kJoins ? 3 : 1.4;
+  static constexpr const float* bias = nullptr;
   bf16* to[1];
+  const bf16* with;  // what it is added to
 
-  __device__ __forceinline__ float2 start(int) const { return make_float2(0.0f, 0.0f); }
+  __device__ __forceinline__ float join(float sum, float with) const { return sum + with; }
   __device__ __forceinline__ void round(float a, float b, uint32_t (&pairs)[1]) const { pairs[0] = to_bf16_pair(a, b); }
 };
 
@@ -57,8 +59,8 @@ Status linear_backward_data(Launch& launch, Operands c) {
     const Product<T> p = {a.data, b.data, a.pitch, b.pitch, rows.capacity, K, N, rows.count, nullptr, 1};
     if constexpr (sizeof(T) == 2)
       if (takes_hopper(launch, p) && K % 8 == 0) {
-        if (add) return launch_hopper<true, false>(launch, p, Rounded<true>{{(bf16*)dx}});
-        return launch_hopper<true, false>(launch, p, Rounded<false>{{(bf16*)dx}});
+        if (add) return launch_hopper<true, false>(launch, p, Rounded<true>{{(bf16*)dx}, (const bf16*)dx});
+        return launch_hopper<true, false>(launch, p, Rounded<false>{{(bf16*)dx}, nullptr});
       }
     with_shape<T>(launch, rows.capacity, K, [&](auto shape) { launch_gemm<decltype(shape), true, false>(launch, p, Added{{dx, type, K}, add}); });
   });
@@ -105,25 +107,26 @@ struct ParameterGradients {
     const bool add = accumulates(state, accumulate);
     slab.each([&](int row, int column, auto& values) { dw.put((int64_t)row * slab.N + column, values, slab.split, add); });
   }
+  __device__ bool wants_sums() const { return dbias.to; }
   __device__ __forceinline__ void finish_sum(int row, float sum, int split) const {
     const float sums[1] = {sum};
     if (dbias.to) dbias.put(row, sums, split, accumulates(state, accumulate));
   }
 };
 
-/** The sums of the splits, in their order: of dw, V elements a thread, and then of dbias. */
+/** The sums of the splits, in their order: of dw, where it has any, V elements a thread, and then of dbias, which has `shares` of each. */
 template <int V>
 __global__ void __launch_bounds__(256)
-    sum_splits_kernel(Gradient dw, Gradient dbias, const int32_t* counted, int splits, int unit, const RunState* state, bool accumulate) {
+    sum_splits_kernel(Gradient dw, Gradient dbias, const int32_t* counted, int splits, int unit, int shares, const RunState* state, bool accumulate) {
   begin_kernel();
   const int used = used_splits(*counted, splits, unit);
   const bool add = accumulates(state, accumulate);
   const int64_t i = ((int64_t)blockIdx.x * blockDim.x + threadIdx.x) * V;
-  const auto sum = [&](const Gradient& gradient, int64_t place, auto& sums) {
+  const auto sum = [&](const Gradient& gradient, int parts, int64_t place, auto& sums) {
     constexpr int kCount = sizeof sums / sizeof sums[0];
     if (add) load(gradient.to + place, sums);
 #pragma unroll 4
-    for (int s = 0; s < used; s++) {
+    for (int s = 0; s < parts; s++) {
       float part[kCount];
       load(gradient.parts + s * gradient.size + place, part);
 #pragma unroll
@@ -133,11 +136,11 @@ __global__ void __launch_bounds__(256)
   };
   if (i < dw.size) {
     float sums[V] = {};
-    sum(dw, i, sums);
+    sum(dw, used, i, sums);
   } else if (dbias.to) {
     for (int64_t place = i - dw.size; place < i - dw.size + V && place < dbias.size; place++) {
       float sums[1] = {};
-      sum(dbias, place, sums);
+      sum(dbias, used * shares, place, sums);
     }
   }
 }
@@ -187,18 +190,23 @@ void weight_gradients(Launch& launch, const Matrix& dy, const Matrix& x, const R
     const int splits = kFuses && chooses_hopper(launch) ? choose_hopper_splits(launch, rows.capacity, N, K) : choose_splits<Shape>(launch, rows.capacity, N, K);
     const Product<T> p = {a.data, b.data, a.pitch, b.pitch, N, dw ? K : 0, rows.capacity, nullptr, rows.count, splits};
     Gradient of_w = {dw, nullptr, dw ? (int64_t)N * K : 0}, of_bias = {fused ? dbias : nullptr, nullptr, N};
+    // warp groups sum a stretch of dy's rows in each of the parts beside each other
+    int shares = 1;
+    if constexpr (kFuses)
+      if (takes_hopper(launch, p) && p.N)
+        with_hopper_shape(launch, N, p.N, rows.capacity, splits, ParameterGradients<true>::kAround,
+                          [&](auto hopper, double) { shares = ceil_div(p.N, decltype(hopper)::kColumns); });
     if (splits > 1 && dw) of_w.parts = launch.reserve<float>(splits * of_w.size);
-    if (splits > 1 && fused) of_bias.parts = launch.reserve<float>(splits * of_bias.size);
+    if (splits * shares > 1 && fused) of_bias.parts = launch.reserve<float>((int64_t)splits * shares * of_bias.size);
     launch_gemm<Shape, false, false>(launch, p, ParameterGradients<kFuses>{of_w, of_bias, launch.state, accumulate});
-    if (splits == 1) return;
-    const int64_t places = of_w.size + (fused ? N : 0);
-    if (of_w.size % 4 == 0)
-      launch.early(sum_splits_kernel<4>, dim3(ceil_div(places, 1024)), dim3(256), 0, of_w, of_bias, rows.count, splits, Shape::kDepth, launch.state,
-                   accumulate);
-    else
-      launch.early(sum_splits_kernel<1>, dim3(ceil_div(places, 256)), dim3(256), 0, of_w, of_bias, rows.count, splits, Shape::kDepth, launch.state, accumulate);
+    if (!of_w.parts) of_w.size = 0;
+    if (!of_w.parts && !of_bias.parts) return;
+    const int64_t places = of_w.size + (of_bias.parts ? N : 0);
+    const bool fours = of_w.size % 4 == 0;
+    launch.early(fours ? sum_splits_kernel<4> : sum_splits_kernel<1>, dim3(ceil_div(places, fours ? 1024 : 256)), dim3(256), 0, of_w, of_bias, rows.count, splits,
+                 Shape::kDepth, shares, launch.state, accumulate);
   };
-  // as many splits and the same sums of dy whether there is dw or not
+  // as many splits whether there is dw or not
   if (cost_of<typename Shapes<T>::Small>(launch, N, K, 0.6) < cost_of<typename Shapes<T>::Medium>(launch, N, K, 0.9))
     run(typename Shapes<T>::Small());
   else
