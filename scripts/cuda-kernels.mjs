@@ -6,9 +6,9 @@
  */
 const ALLOWED_SPILLS = new Map([
   ['attend_kernel<bf16, 64, 2>', 56],
-  ['attend_kernel<bf16, 32, 2>', 8],
-  ['heads::backward::hopper::attend_backward_hopper<true>', 184],
-  ['attend_backward_kernel<bf16, 64, 2>', 160],
+  ['attend_kernel<bf16, 32, 2>', 200],
+  ['heads::attend_hopper_kernel<heads::HopperHeads<true> >', 216],
+  ['heads::backward::hopper::attend_backward_hopper<true>', 136],
   ['attend_backward_kernel<float, 128, 1>', 48],
   ['layer_norm_kernel<float, RowLayout<1, 2> >', 16],
   ['layer_norm_any_kernel<bf16, RowLayout<1, 0> >', 8],

@@ -59,6 +59,34 @@ struct Gelu {  // z times the normal distribution function, exact
   }
 };
 
+/**
+ * Gelu for results that are rounded to bfloat16: z times the distribution function as 1 / (1 + e^-q(z)), q = z r(z^2) fitted on [-6, 6] so that
+ * the value is right within 1.4e-4 (|y| + 3e-4), a fifteenth of the rounding, and the slope within 6e-5. They take a third and half of the
+ * instructions of the exact ones, which are as many as a product's where the depth is small.
+ */
+struct GeluOfBfloat16 {
+  static __device__ __forceinline__ float one_over_sigmoid(float z, float s) {
+    float r = -4.56660623e-08f;
+    r = fmaf(r, s, 2.82968644e-06f);
+    r = fmaf(r, s, -5.47991771e-05f);
+    r = fmaf(r, s, -0.000357379988f);
+    r = fmaf(r, s, 0.0733145491f);
+    r = fmaf(r, s, 1.59536113f);
+    return 1.0f + __expf(-z * r);
+  }
+  static __device__ __forceinline__ float value(float z) { return __fdividef(z, one_over_sigmoid(z, fminf(z * z, 36.0f))); }
+  static __device__ __forceinline__ float slope(float z) {
+    const float s = fminf(z * z, 36.0f), c = __fdividef(1.0f, one_over_sigmoid(z, s));
+    float d = 11 * -4.56660623e-08f;  // q'
+    d = fmaf(d, s, 9 * 2.82968644e-06f);
+    d = fmaf(d, s, 7 * -5.47991771e-05f);
+    d = fmaf(d, s, 5 * -0.000357379988f);
+    d = fmaf(d, s, 3 * 0.0733145491f);
+    d = fmaf(d, s, 1.59536113f);
+    return fmaf(z * d * c, 1.0f - c, c);
+  }
+};
+
 struct GeluTanh {  // 0.5 z (1 + tanh(sqrt(2 / pi) (z + 0.044715 z^3))), which is z sigmoid(2 of that)
   static __device__ __forceinline__ float twice(float z) { return 1.59576912f * fmaf(0.044715f * z * z, z, z); }
   static __device__ __forceinline__ float value(float z) { return z * __fdividef(1.0f, 1.0f + expf(-twice(z))); }

@@ -5,24 +5,6 @@
 namespace bk {
 namespace cuda {
 
-/**
- * Gelu for results that are rounded to bfloat16: z times the distribution function as 1 / (1 + e^-q(z)), q fitted on [-6, 6] so that the
- * result is right within 1.4e-4 (|y| + 3e-4), a fifteenth of the rounding. It takes a third of the instructions of the exact
- * one, which are as many as the product's where the depth is small.
- */
-struct GeluOfBfloat16 {
-  static __device__ __forceinline__ float value(float z) {
-    const float s = fminf(z * z, 36.0f);
-    float r = -4.56660623e-08f;
-    r = fmaf(r, s, 2.82968644e-06f);
-    r = fmaf(r, s, -5.47991771e-05f);
-    r = fmaf(r, s, -0.000357379988f);
-    r = fmaf(r, s, 0.0733145491f);
-    r = fmaf(r, s, 1.59536113f);
-    return __fdividef(z, 1.0f + __expf(-z * r));
-  }
-};
-
 /** Keeps z if it is given, y = act(z). */
 struct Activated {
   static constexpr bool kRowSums = false;

@@ -1,4 +1,5 @@
 // The gradients of linear: dx = dy w, dw = dy^T x, dbias = the sums of dy's columns.
+#include "activation.cuh"
 #include "column_sums.cuh"
 #include "product.cuh"
 
@@ -41,30 +42,80 @@ struct Rounded {
   __device__ __forceinline__ void round(float a, float b, uint32_t (&pairs)[1]) const { pairs[0] = to_bf16_pair(a, b); }
 };
 
-Status linear_backward_data(Launch& launch, Operands c) {
-  const void* dy = c.any();
-  const float* w = c.f32();
-  const void* packed = c.any();
-  void* dx = c.any();
-  const Rows rows = c.rows();
-  const int K = c.dim(), N = c.dim(), words = c.dim();
-  const bool add = c.flag();
-  const ElementType type = c.type(), to = c.type();
-  const Status s = check_packed(nullptr, packed, type, N, K, 0, words);
-  if (s.where) return s;
-  with_type(type, [&](auto element) {
-    typedef decltype(element) T;
+/** dz = product times gelu'(z), of bfloat16 (RoundedPart). */
+struct Sloped {
+  static constexpr bool kRowSums = false, kJoins = true;
+  static constexpr int kRounded = 1;
+  static constexpr double kAround = 6;
+  static constexpr const float* bias = nullptr;
+  bf16* to[1];
+  const bf16* with;  // z
+
+  __device__ __forceinline__ float join(float sum, float z) const { return sum * GeluOfBfloat16::slope(z); }
+  __device__ __forceinline__ void round(float a, float b, uint32_t (&pairs)[1]) const { pairs[0] = to_bf16_pair(a, b); }
+};
+
+/** What a record of linear_backward_data is of. */
+struct DataGradient {
+  const void* dy;
+  const float* w;
+  const void* packed;
+  void* dx;
+  Rows rows;
+  int K, N, words;
+  bool add;
+  ElementType type, to;
+
+  static DataGradient of(Operands& c) {
+    const void* dy = c.any();
+    const float* w = c.f32();
+    const void* packed = c.any();
+    void* dx = c.any();
+    const Rows rows = c.rows();
+    const int K = c.dim(), N = c.dim(), words = c.dim();
+    const bool add = c.flag();
+    const ElementType type = c.type(), to = c.type();
+    return {dy, w, packed, dx, rows, K, N, words, add, type, to};
+  }
+  Status check() const { return check_packed(nullptr, packed, type, N, K, 0, words); }
+
+  template <class T>
+  Product<T> product(Launch& launch) const {
     const Operand<T> a = operand<T>(launch, {dy, to, N, 0, N, rows.capacity, rows.count});
     const Operand<T> b = operand<T>(launch, weight_matrix(w, packed, type, N, K));
-    const Product<T> p = {a.data, b.data, a.pitch, b.pitch, rows.capacity, K, N, rows.count, nullptr, 1};
+    return {a.data, b.data, a.pitch, b.pitch, rows.capacity, K, N, rows.count, nullptr, 1};
+  }
+};
+
+Status linear_backward_data(Launch& launch, Operands c) {
+  const DataGradient d = DataGradient::of(c);
+  const Status s = d.check();
+  if (s.where) return s;
+  with_type(d.type, [&](auto element) {
+    typedef decltype(element) T;
+    const Product<T> p = d.product<T>(launch);
     if constexpr (sizeof(T) == 2)
-      if (takes_hopper(launch, p) && K % 8 == 0) {
-        if (add) return launch_hopper<true, false>(launch, p, Rounded<true>{{(bf16*)dx}, (const bf16*)dx});
-        return launch_hopper<true, false>(launch, p, Rounded<false>{{(bf16*)dx}, nullptr});
+      if (takes_hopper(launch, p) && d.K % 8 == 0) {
+        if (d.add) return launch_hopper<true, false>(launch, p, Rounded<true>{{(bf16*)d.dx}, (const bf16*)d.dx});
+        return launch_hopper<true, false>(launch, p, Rounded<false>{{(bf16*)d.dx}, nullptr});
       }
-    with_shape<T>(launch, rows.capacity, K, [&](auto shape) { launch_gemm<decltype(shape), true, false>(launch, p, Added{{dx, type, K}, add}); });
+    with_shape<T>(launch, d.rows.capacity, d.K, [&](auto shape) { launch_gemm<decltype(shape), true, false>(launch, p, Added{{d.dx, d.type, d.K}, d.add}); });
   });
   return kOk;
+}
+
+bool linear_backward_data_slopes(Launch& launch, Operands c, Operands of_activation) {
+  const DataGradient d = DataGradient::of(c);
+  of_activation.any();
+  const bf16* z = (const bf16*)of_activation.any();
+  of_activation.any();
+  of_activation.rows();
+  of_activation.dim();
+  const int act = of_activation.integer();
+  const bool rounded = d.type == kBfloat16 && d.to == kBfloat16 && of_activation.type() == kBfloat16;
+  if (!rounded || act != kGelu || d.add || d.K % 8 || d.rows.capacity == 0 || d.N == 0 || !chooses_hopper(launch) || d.check().where) return false;
+  launch_hopper<true, false>(launch, d.product<bf16>(launch), Sloped{{(bf16*)d.dx}, z});
+  return true;
 }
 
 /** Where a gradient of a parameter goes: with splits of the sum, to the place of each. */
