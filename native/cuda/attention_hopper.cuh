@@ -18,7 +18,7 @@ struct HeadsConsumer {
 
   const Sequences<bf16>& s;
   const HopperHeadsBlock<Shape> block;
-  const Dropout drop;
+  const float of_kept;  // what dropout multiplies by
   const int group = __shfl_sync(0xffffffffu, threadIdx.x / kWarpGroup, 0) - 1, lane = threadIdx.x % kWarp;
   unsigned tiles = 0, blocks = 0;                                 // of keys, before the present ones
   int left;                                                       // keys from the present block's first on
@@ -41,13 +41,13 @@ struct HeadsConsumer {
   __device__ __forceinline__ static int stage(unsigned block) { return block % Shape::kStages; }
   __device__ __forceinline__ static int parity(unsigned block) { return block / Shape::kStages & 1; }
 
-  __device__ __forceinline__ void begin_turn(int never = 0) const { barrier_sync(1 + group + never, 2 * kWarpGroup); }
+  __device__ __forceinline__ void begin_turn() const { barrier_sync(1 + group, 2 * kWarpGroup); }
   __device__ __forceinline__ void end_turn(int never = 0) const { barrier_arrive((group + 1 == Shape::kGroups ? 1 : 2 + group) + never, 2 * kWarpGroup); }
 
   /**
    * Waits for the present block's values. There is time until the next step for that; but ptxas, which likes to wait for products before it
    * computes what does not need them, takes nothing from one side of a loop to the other where the loop needs it. `never` is 0, which it
-   * cannot know when that is whether a sum of exponentials is below 0. The turns' `never` is the same.
+   * cannot know when that is whether a sum of exponentials is below 0.
    */
   __device__ __forceinline__ void hold_back(int never) const { mbarrier_wait(block.values_full(stage(blocks)), parity(blocks) ^ never); }
 
@@ -123,28 +123,16 @@ struct HeadsConsumer {
     }
   }
 
-  /**
-   * What dropout keeps of the present block's probabilities: of row i, bit j / 2 + 4 (keys / 64) of each of four bytes is for columns
-   * 8 j and 8 j + 1 from the thread's first one on, in bytes 0 and 1 where j is even, 2 and 3 where it is odd.
-   */
-  __device__ __forceinline__ void draw(uint32_t (&kept)[2], unsigned number) const {
-    const AttentionTile tile = block.tile(number % 2);
-    const uint32_t row_of_draws = (uint32_t)(tile.first + row(tile)) * s.A + tile.head, group = (uint32_t)(tile.L - left) / 64 * 4 + lane % 4;
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-      kept[i] = 0;
-#pragma unroll
-      for (int block64 = 0; block64 < Shape::kKeys / 64; block64++) {
-        const Draws draws = drop.draws(row_of_draws + 8 * i * s.A, group + 4 * block64);
-#pragma unroll
-        for (int j = 0; j < 8; j += 2)
-          kept[i] |= permute_bytes(drop.kept(draws.pair(j)), drop.kept(draws.pair(j + 1)), 0xfdb9) & 0x01010101u << (block64 * 4 + j / 2);
-      }
+  /** The probabilities, without what dropout does not keep (draw_masks). */
+  __device__ __forceinline__ void pack(Probabilities& p, const Scores& scores) const {
+    uint32_t kept[2] = {};
+    if (Shape::kDropout) {
+      mbarrier_wait(block.drawn_full(group, blocks), blocks / 2 & 1);
+      const uint2 two = block.masks(group, blocks)[threadIdx.x % kWarpGroup];
+      kept[0] = two.x, kept[1] = two.y;
+      __syncwarp();
+      release(block.drawn_empty(group, blocks));
     }
-  }
-
-  /** The probabilities, without what is not kept. */
-  __device__ __forceinline__ static void pack(Probabilities& p, const Scores& scores, const uint32_t (&kept)[2]) {
 #pragma unroll
     for (int n = 0; n < kScores; n += 2) {
       uint32_t pair = to_bf16_pair(scores[n], scores[n + 1]);
@@ -163,7 +151,7 @@ struct HeadsConsumer {
       float total = sum[i];
       total += __shfl_xor_sync(0xffffffffu, total, 1);
       total += __shfl_xor_sync(0xffffffffu, total, 2);
-      scale[i] = total == 0 ? 0.0f : (Shape::kDropout ? drop.scale : 1.0f) / total;
+      scale[i] = total == 0 ? 0.0f : of_kept / total;
       if (lane % 4 == 0 && 8 * i < rows) lse[at + 8 * i * s.A] = total == 0 ? INFINITY : (top[i] * s.factor + log2f(total)) * kLn2;
       top[i] = -INFINITY;
       sum[i] = 0;
@@ -224,10 +212,7 @@ struct HeadsConsumer {
       hide(scores);
     }
     const bool shrinks = raise(scores);
-    // while the other warp group has its turn
-    uint32_t kept[2] = {};
-    if (Shape::kDropout) draw(kept, last ? tiles - 1 : tiles);
-    begin_turn(kept[0] & kept[1] & (s.own ? 0 : 1));
+    begin_turn();
     hold_back(0);
     float total[2][2] = {};
     exponentiate<0, Shape::kEarly>(scores, total);
@@ -249,7 +234,7 @@ struct HeadsConsumer {
 #pragma unroll
       for (int n = 0; n < kSums; n++) sums[n] *= shrink[n / 2 % 2];
     }
-    pack(p, scores, kept);
+    pack(p, scores);
     if (last) {
       finish(lse);
       __syncwarp();  // all lanes have read what tile it was
@@ -300,9 +285,11 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
       produce_heads<Shape>(&map, s, block);
     else if (threadIdx.x < 2 * kWarp)
       sweep_values<Shape>(block);
+    else if (Shape::kDropout)
+      draw_masks<Shape>(s, block, threadIdx.x / kWarp - 2);
   } else {
     take_registers<232>();
-    HeadsConsumer<Shape> consumer = {s, block, Shape::kDropout ? Dropout::of(s.state, s.p, s.site) : Dropout()};
+    HeadsConsumer<Shape> consumer = {s, block, Shape::kDropout ? 1.0f / (1.0f - s.p) : 1.0f};
     consumer.consume(context, lse);
   }
 #endif
