@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kWholeThreads, kWholeResident) layer_norm_back
       }
     }
     const float mean_g = Layout::sum(total) / (float)H, mean_gh = Layout::sum(with_h) / (float)H;
-#pragma unroll
+#pragma unroll 4  // more at once would not fit into registers
     for (int s = 0; s < S; s++) {
       const int column = Layout::column(s);
       float d[W] = {};
