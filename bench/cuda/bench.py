@@ -129,6 +129,7 @@ def kernels(maker: Maker, only: str):
     if "layer_norm".startswith(only):
         yield maker.layer_norm(16384, 1024)
         yield maker.layer_norm_backward(16384, 1024)
+        yield maker.layer_norm_backward(16384, 1024, whole=True)
 
 
 def run_kernels(engine: Engine, ops, options, torch, results) -> bool:

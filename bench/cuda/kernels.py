@@ -191,7 +191,8 @@ class Maker:
             bytes=moved, peak="memory", reference=reference, peers={"torch add, layer_norm": peer},
         )  # fmt: skip
 
-    def layer_norm_backward(self, tokens: int, H: int) -> Kernel:
+    def layer_norm_backward(self, tokens: int, H: int, whole: bool = False) -> Kernel:
+        """`whole`: the gradients of its weights too, two records that are launched together."""
         T, H = self.tokens(tokens), self.width(H)
 
         def operands(i):
@@ -203,17 +204,22 @@ class Maker:
                 "mean": ((T,), "float32", mean), "rstd": ((T,), "float32", (1 / values.std(1)).astype(np.float32)),
                 "gamma": ((H,), "float32", 1 + normals(H, 5, 0.1)),
                 "dx": ((T, H), "bfloat16", None), "dresidual": ((T, H), "bfloat16", None),
+                **({"dgamma": ((H,), "float32", None), "dbeta": ((H,), "float32", None)} if whole else {}),
             }  # fmt: skip
 
         def reference(torch, dy, sum, gamma, **_):
-            x = sum.float().requires_grad_()
-            y = torch.nn.functional.layer_norm(x, (H,), gamma, None, 0)
-            return {"dx": torch.autograd.grad(y, x, dy.float())[0]}
+            given = {"dx": sum.float(), "dgamma": gamma.clone(), "dbeta": torch.zeros_like(gamma)}
+            x, weight, bias = (value.requires_grad_() for value in given.values())
+            y = torch.nn.functional.layer_norm(x, (H,), weight, bias, 0)
+            gradients = dict(zip(given, torch.autograd.grad(y, (x, weight, bias), dy.float())))
+            return gradients if whole else {"dx": gradients["dx"]}
 
+        records = [("layer_norm_backward", {"rows": "tokens", "H": H, "p": 0.0, "site": 1, "add": 0, "type": 1})]
+        if whole:
+            records.insert(0, ("layer_norm_backward_weight", {"rows": "tokens", "H": H, "accumulate": 0, "type": 1}))
         moved = 8.0 * T * H + 8 * T
         return self.repeat(
-            f"layer_norm_backward {T}x{H}", {"tokens": T}, int(moved), moved / 2.5e12, operands,
-            ("layer_norm_backward", {"rows": "tokens", "H": H, "p": 0.0, "site": 1, "add": 0, "type": 1}),
+            f"layer_norm_backward{' whole' if whole else ''} {T}x{H}", {"tokens": T}, int(moved), moved / 2.5e12, operands, records,
             bytes=moved, peak="memory", reference=reference,
         )  # fmt: skip
 

@@ -48,7 +48,7 @@ int record_all(Device& device, Recorder& recorder, int records) {
     recorder.launch.stream = device.stream;
     recorder.launch.after_kernel = false;
   };
-  for (; at < records && e == cudaSuccess; at++) {
+  for (int taken; at < records && e == cudaSuccess; at += taken) {
     if (first >= 0 && !recorder.updates(at, first)) join();
     if (first < 0 && recorder.updates(at, at)) {
       first = at;
@@ -56,7 +56,9 @@ int record_all(Device& device, Recorder& recorder, int records) {
       if (e == cudaSuccess) e = cudaStreamWaitEvent(device.beside, device.forked, 0);
     }
     if (first >= 0) recorder.launch.stream = (at - first) % 2 ? device.beside : device.stream;
-    if (e != cudaSuccess || !recorder.record(at)) break;
+    if (e != cudaSuccess) break;
+    taken = recorder.record(at);
+    if (!taken) break;
   }
   join();
   if (recorder.launch.error == cudaSuccess) recorder.launch.error = e;
@@ -102,7 +104,7 @@ cudaError_t reserve_scratch(Device& device, int64_t bytes) {
   return cudaSuccess;
 }
 
-/** Launches one record after another with an event between them: `seconds` of each. */
+/** Launches one record after another with an event between them: `seconds` of each, those of two that go together for the first of them. */
 cudaError_t run_timed(Device& device, Program& program, const Memory* memory, double* seconds) {
   Recorder recorder(device, program, memory, false);
   cudaEvent_t before, after;
@@ -114,9 +116,10 @@ cudaError_t run_timed(Device& device, Program& program, const Memory* memory, do
     return e;
   }
   program.status = kOk;
-  for (int i = 0; e == cudaSuccess && i < program.plan.records; i++) {
+  for (int i = 0, taken; e == cudaSuccess && i < program.plan.records; i += taken) {
     e = cudaEventRecord(before, device.stream);
-    if (!recorder.record(i)) {
+    taken = recorder.record(i);
+    if (!taken) {
       program.status = recorder.status;
       program.status_record = i;
       e = recorder.launch.error;
@@ -126,7 +129,7 @@ cudaError_t run_timed(Device& device, Program& program, const Memory* memory, do
     if (e == cudaSuccess) e = cudaEventSynchronize(after);
     float milliseconds = 0;
     if (e == cudaSuccess) e = cudaEventElapsedTime(&milliseconds, before, after);
-    seconds[i] = milliseconds / 1e3;
+    for (int k = 0; k < taken; k++) seconds[i + k] = k == 0 ? milliseconds / 1e3 : 0;
   }
   cudaEventDestroy(before);
   cudaEventDestroy(after);
@@ -231,7 +234,7 @@ int bk_program_create(bk_engine* engine, const int32_t* words, size_t length, bk
   program->plan = plan;
   program->checks = checks;
   Recorder recorder(device, *program, nullptr, true);
-  for (int i = 0; i < plan.records; i++) recorder.record(i);  // what is wrong with attributes is told when it runs
+  for (int i = 0, taken; i < plan.records; i += taken ? taken : 1) taken = recorder.record(i);  // what is wrong with attributes is told when it runs
   program->scratch_bytes = recorder.launch.scratch_most;
   *out = program;
   return BK_OK;

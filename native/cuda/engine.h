@@ -69,14 +69,19 @@ struct Program : bk_program {
 class Recorder {
  public:
   Recorder(Device&, Program&, const Memory*, bool measuring);
-  /** Launches a record; false when it cannot be (then `status`) or a launch failed (then `launch.error`). */
-  bool record(int index);
+  /**
+   * Launches a record, or this one and the next together; returns how many. 0 when it cannot be (then `status`) or a launch failed (then
+   * `launch.error`).
+   */
+  int record(int index);
   /** Whether a record updates parameters, and others than those from `first` up to it, which do so too. */
   bool updates(int index, int first) const;
   Launch launch;
   Status status = kOk;
 
  private:
+  /** What a record's launcher reads. */
+  struct Resolved;
   /** Where an operand lies; while only scratch is measured there is no memory, and it is there or not. */
   char* place(int32_t word) const;
   Program& program_;

@@ -168,6 +168,14 @@ class Operands {
 /** An op: kernels for its record, or what is wrong with the record. Attributes that are row symbols hold the capacity in `Operands`. */
 typedef Status (*Launcher)(Launch&, Operands);
 
+/**
+ * Two records of a plan that have kernels of their own together. False where they have none, by their attributes or the device alone, before
+ * anything was reserved or launched; so too where a record is wrong, which then says so itself. Its kernels check no data.
+ */
+typedef bool (*PairLauncher)(Launch&, Operands, Operands);
+/** Of layer_norm_backward_weight and layer_norm_backward. */
+bool layer_norm_backward_whole(Launch&, Operands, Operands);
+
 constexpr int kLinear = 0, kGelu = 1;  // of the activations in ../ops.def
 
 // Each op of ops.def, in the file of its family: `Status layer_norm(Launch&, Operands)`.

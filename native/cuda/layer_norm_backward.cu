@@ -1,21 +1,9 @@
 // The backward of layer_norm. With g = dy gamma and h = (sum - mean) rstd: dsum = rstd (g - mean(g) - h mean(g h)), which dresidual is, and
 // dx = dropout(dsum); dgamma and dbeta are the column sums of dy h and of dy.
-#include "layer_norm.cuh"
+#include "layer_norm_backward.cuh"
 
 namespace bk {
 namespace cuda {
-
-template <class T>
-struct LayerNormBackward {
-  const T *dy, *sum;
-  const float *mean, *rstd, *gamma;
-  T *dx, *dresidual;
-  const int32_t* rows;
-  int H;
-  bool add;
-  DropoutSite site;
-  const RunState* state;
-};
 
 /** Each operand is read or written once. */
 template <class T, class Layout>
@@ -45,8 +33,8 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm_backward_kernel(Layer
     load(a.gamma + column, gamma);
 #pragma unroll
     for (int j = 0; j < W; j++) {
-      g[s][j] *= gamma[j];
-      h[s][j] = (h[s][j] - mean) * rstd;
+      g[s][j] = weighted(g[s][j], gamma[j]);
+      h[s][j] = normalized(h[s][j], mean, rstd);
       total += g[s][j];
       with_h = fmaf(g[s][j], h[s][j], with_h);
     }
@@ -56,7 +44,7 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm_backward_kernel(Layer
   for (int s = 0; s < S; s++) {
     const int column = Layout::column(s);
 #pragma unroll
-    for (int j = 0; j < W; j++) g[s][j] = (g[s][j] - mean_g - h[s][j] * mean_gh) * rstd;
+    for (int j = 0; j < W; j++) g[s][j] = gradient_of_sum(g[s][j], h[s][j], mean_g, mean_gh, rstd);
     if (a.dresidual && column < H) {
 #pragma unroll
       for (int j = 0; j < W; j++) h[s][j] = add ? old[s][j] + g[s][j] : g[s][j];
@@ -188,29 +176,6 @@ __global__ void __launch_bounds__(kColumnWarps* kWarp, 2)
   }
 }
 
-constexpr int kPartWarps = 32;
-
-/** A warp for every 32nd part of 32 columns, then over warps in order. blockIdx.y: 0 dgamma, 1 dbeta. */
-__global__ void __launch_bounds__(kPartWarps* kWarp)
-    put_columns_kernel(const float* __restrict__ parts, const int32_t* rows, int H, float* dgamma, float* dbeta, const RunState* state, bool accumulate) {
-  begin_kernel();
-  __shared__ float sums[kPartWarps][kWarp];
-  float* to = blockIdx.y == 0 ? dgamma : dbeta;
-  if (!to) return;
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp, column = blockIdx.x * kWarp + lane, count = ceil_div(*rows, kColumnRows);
-  float total = 0;
-  if (column < H) {
-#pragma unroll 4
-    for (int i = warp; i < count; i += kPartWarps) total += parts[((int64_t)i * 2 + blockIdx.y) * H + column];
-  }
-  sums[warp][lane] = total;
-  __syncthreads();
-  if (warp != 0 || column >= H) return;
-  total = 0;
-  for (int w = 0; w < kPartWarps; w++) total += sums[w][lane];
-  to[column] = accumulates(state, accumulate) ? total + to[column] : total;
-}
-
 Status layer_norm_backward_weight(Launch& launch, Operands c) {
   const void *dy = c.any(), *sum = c.any();
   const float *mean = c.f32(), *rstd = c.f32();
@@ -228,7 +193,7 @@ Status layer_norm_backward_weight(Launch& launch, Operands c) {
     launch.early(whole ? sum_columns_kernel<T, W> : sum_columns_kernel<T, 1>, dim3(chunks, ceil_div(H, kWarp * (whole ? W : 1))), dim3(kColumnWarps * kWarp), 0,
                  (const T*)dy, (const T*)sum, mean, rstd, rows.count, H, parts);
   });
-  launch.early(put_columns_kernel, dim3(ceil_div(H, kWarp), 2), dim3(kPartWarps * kWarp), 0, parts, rows.count, H, dgamma, dbeta, launch.state, accumulate);
+  put_columns(launch, parts, Stretches{kColumnRows, INT32_MAX}, rows, H, dgamma, dbeta, accumulate);
   return kOk;
 }
 

@@ -14,6 +14,34 @@ const Launcher kLaunchers[] = {
 
 Launcher launcher(const Record& record) { return kLaunchers[record.kernel - kernels_cuda.kernels]; }
 
+/** Records that are launched together where they are neighbours in a plan. */
+struct Pair {
+  Launcher first, second;
+  bool (*meets)(const Record&, const Record&);  // by where their operands lie, and attributes: while scratch is measured there is no memory
+  PairLauncher launch;
+};
+
+/** Whether both have the same operands from `at` and `other` on, `count` of them. */
+bool same_operands(const Record& a, int at, const Record& b, int other, int count) {
+  return memcmp(a.operands + at, b.operands + other, count * sizeof a.operands[0]) == 0;
+}
+
+const Pair kPairs[] = {
+    // dy, sum, mean and rstd; rows, H and type. What the first writes, gradients of parameters, the second does not read
+    {layer_norm_backward_weight, layer_norm_backward,
+     [](const Record& weight, const Record& data) {
+       return same_operands(weight, 0, data, 0, 4) && weight.attributes[0] == data.attributes[0] && weight.attributes[1] == data.attributes[1] &&
+              weight.attributes[3] == data.attributes[5];
+     },
+     layer_norm_backward_whole},
+};
+
+const Pair* pair_of(const Record& first, const Record& second) {
+  for (const Pair& pair : kPairs)
+    if (launcher(first) == pair.first && launcher(second) == pair.second && pair.meets(first, second)) return &pair;
+  return nullptr;
+}
+
 }  // namespace
 
 Recorder::Recorder(Device& device, Program& program, const Memory* memory, bool measuring) : program_(program), memory_(memory) {
@@ -50,20 +78,34 @@ char* Recorder::place(int32_t word) const {
   return memory_ ? memory_->base[(uint32_t)word >> 28 & (kArenas - 1)] + (word & 0x0fffffff) * kUnit : (char*)this;
 }
 
-bool Recorder::record(int index) {
-  const Record& record = program_.plan.record[index];
+struct Recorder::Resolved {
   Call call;
   int32_t symbols[kMaxAttributes];
-  for (int i = 0; i < record.op->operands; i++) call.operands[i] = place(record.operands[i]);
-  for (int i = 0; i < record.op->attributes; i++) {
-    const bool is_row = record.op->attribute[i].kind == 'r';
-    symbols[i] = record.attributes[i];
-    call.attributes[i] = is_row ? program_.plan.capacity[record.attributes[i]] : record.attributes[i];
+
+  Resolved(const Recorder& recorder, const Record& record) {
+    for (int i = 0; i < record.op->operands; i++) call.operands[i] = recorder.place(record.operands[i]);
+    for (int i = 0; i < record.op->attributes; i++) {
+      const bool is_row = record.op->attribute[i].kind == 'r';
+      symbols[i] = record.attributes[i];
+      call.attributes[i] = is_row ? recorder.program_.plan.capacity[record.attributes[i]] : record.attributes[i];
+    }
   }
+  Operands in(const Launch& launch) const { return Operands(launch, call, symbols); }
+};
+
+int Recorder::record(int index) {
+  const Record& record = program_.plan.record[index];
+  const Resolved resolved(*this, record);
   launch.record = index;
   launch.scratch_used = 0;
-  status = launcher(record)(launch, Operands(launch, call, symbols));
-  return !status.where && launch.error == cudaSuccess;
+  status = kOk;
+  if (index + 1 < program_.plan.records) {
+    const Record& next = program_.plan.record[index + 1];
+    const Pair* pair = pair_of(record, next);
+    if (pair && pair->launch(launch, resolved.in(launch), Resolved(*this, next).in(launch))) return launch.error == cudaSuccess ? 2 : 0;
+  }
+  status = launcher(record)(launch, resolved.in(launch));
+  return !status.where && launch.error == cudaSuccess ? 1 : 0;
 }
 
 }  // namespace cuda

@@ -102,13 +102,14 @@ void ldmatrix(uint32_t* words, const void* shared) {
 struct Copy {
   void* to;
   const void* from;
+  int bytes;
   bool valid;
   int group;
   void operator()() const {
     if (valid)
-      memcpy(to, from, 16);
+      memcpy(to, from, bytes);
     else
-      memset(to, 0, 16);
+      memset(to, 0, bytes);
   }
 };
 struct Copies {
@@ -120,6 +121,16 @@ struct Copies {
 inline Copies& copies() {
   static std::vector<Copies> all(1024);
   return all[threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)];
+}
+inline void copy(void* to, const void* from, int bytes, bool valid) {
+  if (((uintptr_t)to | (uintptr_t)from) % bytes != 0) cuda_emulation::fail("cp.async of %p to %p, which are not both %d-byte aligned", from, to, bytes);
+  Copies& mine = copies();
+  const Copy copy = {to, from, bytes, valid, mine.groups};
+  mine.draws = mine.draws * 1664525u + 1013904223u;
+  if (mine.draws >> 31)
+    copy();
+  else
+    mine.begun.push_back(copy);
 }
 
 }  // namespace emulated
@@ -209,14 +220,21 @@ __device__ __forceinline__ void cp_async16(void* shared, const void* global, boo
   asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"((uint32_t)__cvta_generic_to_shared(shared)), "l"(global), "r"(valid ? 16 : 0)
                : "memory");
 #else
-  if (((uintptr_t)shared | (uintptr_t)global) % 16 != 0) cuda_emulation::fail("cp.async of %p to %p, which are not both 16-byte aligned", global, shared);
-  emulated::Copies& mine = emulated::copies();
-  const emulated::Copy copy = {shared, global, valid, mine.groups};
-  mine.draws = mine.draws * 1664525u + 1013904223u;
-  if (mine.draws >> 31)
-    copy();
+  emulated::copy(shared, global, 16, valid);
+#endif
+}
+/** Begins to copy 8 or 16 bytes, of which both addresses are multiples. */
+template <int BYTES>
+__device__ __forceinline__ void cp_async(void* shared, const void* global) {
+  static_assert(BYTES == 8 || BYTES == 16, "expected 8 or 16 bytes");
+#if !defined(BK_CUDA_EMULATED)
+  const uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
+  if (BYTES == 16)
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
   else
-    mine.begun.push_back(copy);
+    asm volatile("cp.async.ca.shared.global.L2::128B [%0], [%1], 8;" ::"r"(to), "l"(global) : "memory");
+#else
+  emulated::copy(shared, global, BYTES, true);
 #endif
 }
 /** What this thread has begun so far is a group. */
