@@ -166,15 +166,12 @@ __global__ void __launch_bounds__(kThreads, Shared<T, W, M>::kBlocks) attend_ker
                 if (!h.given(query, j0 + 8 * n + 2 * t + e)) scores[m][n][2 * i + e] = 0;
             continue;
           }
-          const Draws all = h.drawn(s, query, j0 / 64, t);
-          const bool later = j0 % 64 != 0;  // where 32 keys are taken at a time
-          const Draws draws = later ? Draws{{all.word[2], all.word[3], all.word[0], all.word[1]}} : all;
+          const uint32_t kept = h.drawn(s, query, j0 / 64, t) >> (j0 % 64 != 0 ? 2 : 0);  // the last 32 keys of 64, where so many are taken at a time
 #pragma unroll
-          for (int n = 0; n < kKeys / 8; n++) {
-            const uint32_t kept = h.drop.kept(draws.pair(n));
-            if (!Dropout::first(kept)) scores[m][n][2 * i] = 0;
-            if (!Dropout::second(kept)) scores[m][n][2 * i + 1] = 0;
-          }
+          for (int n = 0; n < kKeys / 8; n++)
+#pragma unroll
+            for (int e = 0; e < 2; e++)
+              if (!(kept >> (n / 2 + n % 2 * 16 + 8 * e) & 1)) scores[m][n][2 * i + e] = 0;
         }
     }
 

@@ -75,13 +75,12 @@ __device__ __forceinline__ void draw_bits(const Sequences<T>& s, const Head<T>& 
   for (int i = warp; i < kQueries / 8 * (kKeys / 64); i += kWarps) {
     const int query = i % (kQueries / 8) * 8 + lane / 4, block = i / (kQueries / 8);
     uint32_t words[2] = {};  // of 32 keys
-    const Draws draws = GIVEN ? Draws() : h.drawn(s, q0 + query, j0 / 64 + block, t);
+    const uint32_t kept = GIVEN ? 0 : h.drawn(s, q0 + query, j0 / 64 + block, t);
 #pragma unroll
     for (int j = 0; j < 8; j++) {
       const int key = j0 + block * 64 + 8 * j + 2 * t;
-      const uint32_t kept = GIVEN ? 0 : h.drop.kept(draws.pair(j));
-      const bool first = GIVEN ? h.given(q0 + query, key) : Dropout::first(kept), second = GIVEN ? h.given(q0 + query, key + 1) : Dropout::second(kept);
-      words[j / 4] |= (first ? 1u : 0u) << (j % 4 * 8) | (second ? 2u : 0u) << (j % 4 * 8);
+      const uint32_t two = GIVEN ? (uint32_t)h.given(q0 + query, key) | (uint32_t)h.given(q0 + query, key + 1) << 1 : Dropout::two_of(kept, j);
+      words[j / 4] |= two << (j % 4 * 8);
     }
 #pragma unroll
     for (int w = 0; w < 2; w++) {

@@ -256,14 +256,7 @@ __device__ void draw_masks(const Sequences<bf16>& s, const Memory<kDrops>& memor
       mbarrier_wait(b.empty + step % 2, step / 2 % 2 ^ 1);
 #pragma unroll 1
       for (int two = 0; two < kSide / 32; two++) {  // pairs of groups: keys from 64 (two / 2) + 4 (two % 2) on
-        uint32_t mine = 0;
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-          const Draws draws = drop.draws(row, item.part * (kSide / 16) + 2 * two + i);
-#pragma unroll
-          for (int j = 0; j < 8; j += 2)
-            mine |= permute_bytes(drop.kept(draws.pair(j)), drop.kept(draws.pair(j + 1)), 0xfdb9) & 0x01010101u << (4 * i + j / 2);
-        }
+        const uint32_t group = item.part * (kSide / 16) + 2 * two, mine = drop.keeps_group(row, group) | drop.keeps_group(row, group + 1) << 4;
         bits[(two / 2 * 64 + two % 2 * 4 + key) * (kSide / kWarp)] = turned(mine);
       }
       mbarrier_arrive(b.full + step % 2);

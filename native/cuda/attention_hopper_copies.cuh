@@ -216,8 +216,7 @@ __device__ __forceinline__ void sweep_values(const HopperHeadsBlock<Shape>& bloc
 
 /**
  * One warp for each warp group that multiplies, while that waits for its products: what dropout keeps of each block of keys. A thread's two
- * words are of its two rows: bit j / 2 + 4 (keys / 64) of each of the four bytes is for columns 8 j and 8 j + 1 from its first one on, in
- * bytes 0 and 1 where j is even, 2 and 3 where it is odd.
+ * words are of its two rows, as Dropout::keeps_group has them, of the first 64 keys and, four bits up, of the others.
  */
 template <class Shape>
 __device__ __forceinline__ void draw_masks(const Sequences<bf16>& s, const HopperHeadsBlock<Shape>& block, int group) {
@@ -237,13 +236,11 @@ __device__ __forceinline__ void draw_masks(const Sequences<bf16>& s, const Hoppe
       uint2* masks = block.masks(group, number) + lane;
 #pragma unroll 1
       for (int warp = 0; warp < kWarpGroup / kWarp; warp++) {
-        uint32_t kept[2] = {};
+        uint32_t kept[2];
 #pragma unroll
-        for (int i = 0; i < 2 * Shape::kKeys / 64; i++) {
-          const Draws draws = drop.draws(first + (uint32_t)(16 * warp + 8 * (i % 2)) * s.A, key / 64 * 4 + i / 2 * 4 + lane % 4);
-#pragma unroll
-          for (int j = 0; j < 8; j += 2)
-            kept[i % 2] |= permute_bytes(drop.kept(draws.pair(j)), drop.kept(draws.pair(j + 1)), 0xfdb9) & 0x01010101u << (i / 2 * 4 + j / 2);
+        for (int i = 0; i < 2; i++) {
+          const uint32_t row = first + (uint32_t)(16 * warp + 8 * i) * s.A, group = key / 16 + lane % 4;
+          kept[i] = drop.keeps_group(row, group) | drop.keeps_group(row, group + 4) << 4;
         }
         masks[warp * kWarp] = make_uint2(kept[0], kept[1]);
       }

@@ -71,25 +71,26 @@ struct Dropout {
     return {{c0, c1, c2, c3}};
   }
 
-  /** Of Draws::pair: bits 15 and 31 say whether the first and the second column is kept, the others nothing. */
-  __device__ __forceinline__ uint32_t kept(uint32_t pair) const { return pair - threshold; }
-  __device__ static bool first(uint32_t kept) { return kept & 0x8000; }
-  __device__ static bool second(uint32_t kept) { return kept & 0x80000000u; }
-
-  /** Bits 2 j and 2 j + 1: whether columns 8 j and 8 j + 1 of a group are kept. */
-  __device__ uint32_t keeps_group(uint32_t row, uint32_t group) const {
+  /**
+   * What is kept of a group: bit j / 2 of each byte is for columns 8 j and 8 j + 1 from its first one on, in bytes 0 and 1 where j is even, in 2
+   * and 3 where it is odd. Four bits of each byte.
+   */
+  __device__ __forceinline__ uint32_t keeps_group(uint32_t row, uint32_t group) const {
     const Draws drawn = draws(row, group);
-    uint32_t bits = 0;
+    const auto signs = [&](int j) { return drawn.pair(j) - threshold; };  // of both halves: whether it is kept
+    uint32_t kept = 0;
 #pragma unroll
-    for (int j = 0; j < 8; j++) {
-      const uint32_t two = kept(drawn.pair(j));
-      bits |= (two >> 15 & 1) << 2 * j | two >> 31 << (2 * j + 1);
-    }
-    return bits;
+    for (int j = 0; j < 8; j += 2) kept |= permute_bytes(signs(j), signs(j + 1), 0xfdb9) & 0x01010101u << j / 2;
+    return kept;
+  }
+  /** Of those, columns 8 j and 8 j + 1 in bits 0 and 1. */
+  __device__ __forceinline__ static uint32_t two_of(uint32_t kept, int j) {
+    kept >>= j / 2 + j % 2 * 16;
+    return (kept & 1) | (kept >> 7 & 2);
   }
 
   /** Whether one element is kept: a whole counter for one bit, so kernels that can take sixteen. */
-  __device__ bool keeps(uint32_t row, uint32_t column) const { return keeps_group(row, group(column)) >> (column % 64 / 8 * 2 + column % 2) & 1; }
+  __device__ bool keeps(uint32_t row, uint32_t column) const { return two_of(keeps_group(row, group(column)), column % 64 / 8) >> column % 2 & 1; }
 
   /**
    * Which of W columns from `column` on are kept, in the W lowest bits; those above are any. All lanes of the warp take part, and each
@@ -102,18 +103,48 @@ struct Dropout {
     const uint32_t mine = keeps_group(row, column / 64 * 4 + threadIdx.x % 4);
     uint32_t bits = 0;
 #pragma unroll
-    for (int i = 0; i < W / 2; i++) bits |= (__shfl_sync(0xffffffffu, mine, column % 8 / 2 + i, 4) >> column % 64 / 8 * 2 & 3) << 2 * i;
+    for (int i = 0; i < W / 2; i++) bits |= two_of(__shfl_sync(0xffffffffu, mine, column % 8 / 2 + i, 4), column % 64 / 8) << 2 * i;
     return bits;
   }
 
-  /** The same for any one column, and by what `keep` [rows, H] says where it is there. Lanes beyond H columns take part for the others. */
+  /** The same by what `keep` [rows, H] says where it is there, and for any one column. Lanes beyond H columns take part for the others. */
   template <int W>
   __device__ uint32_t keeps_columns(const int32_t* keep, uint32_t row, uint32_t column, uint32_t H) const {
-    if (!keep) return W == 1 ? keeps(row, column) : keeps_columns < W == 1 ? 4 : W > (row, column);
+    if (keep) return given_columns<W>(keep, row, column, H);
+    return W == 1 ? keeps(row, column) : keeps_columns < W == 1 ? 4 : W > (row, column);
+  }
+  template <int W>
+  __device__ static uint32_t given_columns(const int32_t* keep, uint32_t row, uint32_t column, uint32_t H) {
     uint32_t bits = 0;
 #pragma unroll
     for (int j = 0; j < W; j++) bits |= (column < H && keep[(int64_t)row * H + column + j] != 0 ? 1u : 0u) << j;
     return bits;
+  }
+};
+
+/**
+ * What is kept of a row of which a warp holds 128 columns at each of S steps, four a lane: each lane draws the group that four steps have room
+ * for, instead of one at each step.
+ */
+template <int S>
+struct StepMasks {
+  uint32_t groups[(S + 3) / 4];  // lane l: group l % 8 of step 4 i + l / 8
+
+  /** `first(step)`: the step's first column. By all lanes, as below. */
+  template <class First>
+  __device__ __forceinline__ void draw(const Dropout& drop, uint32_t row, First first) {
+    const int lane = threadIdx.x % kWarp;
+#pragma unroll
+    for (int i = 0; i < (S + 3) / 4; i++) groups[i] = drop.keeps_group(row, first(4 * i + lane / 8) / 16 + lane % 8);
+  }
+  /** Bits of this lane's four columns at a step. */
+  __device__ __forceinline__ uint32_t at(int step) const {
+    const int lane = threadIdx.x % kWarp, from = step % 4 * 8 + lane / 16 * 4 + lane % 2 * 2, j = lane % 16 / 2;
+    uint32_t mine = groups[0];
+#pragma unroll
+    for (int i = 1; i < (S + 3) / 4; i++)
+      if (step >= 4 * i) mine = groups[i];
+    return Dropout::two_of(__shfl_sync(0xffffffffu, mine, from), j) | Dropout::two_of(__shfl_sync(0xffffffffu, mine, from + 1), j) << 2;
   }
 };
 

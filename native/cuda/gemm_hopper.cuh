@@ -201,7 +201,10 @@ struct Consumer {
             multiply<true>(end - begin, depth, end == stages, sums, row_sums);
           else
             multiply<false>(stretch == 0 ? begin : stages - end, depth, stretch == 2 && end < stages, sums, row_sums);
-        finish_part<Shape>(sums, epilogue, (float*)slab, part, row, parts.M, parts.N);
+        if (parts.N % 2 == 0)
+          finish_sums<Shape>(sums, epilogue.target(part.split), epilogue.adds(), part, row, parts.M, parts.N);
+        else
+          finish_part<Shape>(sums, epilogue, (float*)slab, part, row, parts.M, parts.N);
         if (lane % 4 == 0)
 #pragma unroll
           for (int i = 0; i < 2; i++) {

@@ -30,6 +30,30 @@ __device__ __forceinline__ void finish_part(const float (&sums)[Shape::kSums], c
   }
 }
 
+/** The same where sums are stored as they are, in rows of an even number of float32: four lanes write 32 bytes of a row at a time. */
+template <class Shape>
+__device__ __forceinline__ void finish_sums(const float (&sums)[Shape::kSums], float* to, bool add, const Part& part, int row, int M, int N) {
+  constexpr int kAtOnce = 4;  // of 8 columns: what is added to is read together
+  const int lane = threadIdx.x % kWarp, first = part.column + lane % 4 * 2;
+  row += lane / 4;
+#pragma unroll
+  for (int j = 0; j < Shape::kColumns / 8; j += kAtOnce) {
+    float2 before[kAtOnce][2] = {};
+    const auto each = [&](auto body) {
+#pragma unroll
+      for (int k = 0; k < kAtOnce; k++)
+#pragma unroll
+        for (int i = 0; i < 2; i++)
+          if (row + 8 * i < M && first + 8 * (j + k) < N) body(k, i, (float2*)(to + (int64_t)(row + 8 * i) * N + first + 8 * (j + k)));
+    };
+    if (add) each([&](int k, int i, const float2* at) { before[k][i] = *at; });
+    each([&](int k, int i, float2* at) {
+      const float* two = sums + (j + k) * 4 + 2 * i;
+      *at = make_float2(before[k][i].x + two[0], before[k][i].y + two[1]);
+    });
+  }
+}
+
 /**
  * The same for epilogues whose results are bfloat16 in whole chunks of 16 bytes, one or two of each element (`Epilogue::kRounded`): they are
  * computed and rounded where the sums are, and go through shared memory only to be written a row's 128 bytes at a time. Each sum starts from

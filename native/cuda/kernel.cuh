@@ -175,6 +175,8 @@ typedef Status (*Launcher)(Launch&, Operands);
 typedef bool (*PairLauncher)(Launch&, Operands, Operands);
 /** Of layer_norm_backward_weight and layer_norm_backward. */
 bool layer_norm_backward_whole(Launch&, Operands, Operands);
+/** Of linear_backward_data and activation_backward, of gelu in bfloat16. */
+bool linear_backward_data_slopes(Launch&, Operands, Operands);
 
 constexpr int kLinear = 0, kGelu = 1;  // of the activations in ../ops.def
 

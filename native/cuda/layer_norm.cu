@@ -41,9 +41,11 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm_kernel(LayerNorm<T> a
   const bool dropped = a.site.p > 0;
   if (dropped) {
     const Dropout drop = Dropout::of(a.state, a.site.p, a.site.site);
+    StepMasks<S> masks;
+    masks.draw(drop, row, Layout::first);
 #pragma unroll
     for (int s = 0; s < S; s++) {
-      const uint32_t bits = drop.keeps_columns<W>(a.site.keep, row, Layout::column(s), H);
+      const uint32_t bits = a.site.keep ? Dropout::given_columns<W>(a.site.keep, row, Layout::column(s), H) : masks.at(s);
 #pragma unroll
       for (int j = 0; j < W; j++) v[s][j] = bits >> j & 1 ? v[s][j] * drop.scale : 0.0f;
     }

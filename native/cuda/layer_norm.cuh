@@ -21,6 +21,8 @@ struct RowLayout {
   static __device__ int row() { return blockIdx.x * kRows + threadIdx.x / kLanes; }
   static __device__ int lane() { return threadIdx.x % kLanes; }
   static __device__ int column(int step) { return (step * kLanes + lane()) * kNormWidth; }
+  /** That of the warp's first lane. */
+  static __device__ int first(int step) { return (step * kLanes + lane() / kWarp * kWarp) * kNormWidth; }
   /** The sum over the lanes of a row, which all get it. */
   static __device__ float sum(float x) { return TEAM == 1 ? warp_sum(x) : block_sum(x); }
 };

@@ -54,11 +54,13 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm_backward_kernel(Layer
   if (!a.dx) return;
   const bool dropped = a.site.p > 0;
   const Dropout drop = Dropout::of(a.state, a.site.p, a.site.site);
+  StepMasks<S> masks;
+  if (dropped) masks.draw(drop, row, Layout::first);
 #pragma unroll
   for (int s = 0; s < S; s++) {
     const int column = Layout::column(s);
     if (dropped) {
-      const uint32_t bits = drop.keeps_columns<W>(a.site.keep, row, column, H);
+      const uint32_t bits = a.site.keep ? Dropout::given_columns<W>(a.site.keep, row, column, H) : masks.at(s);
 #pragma unroll
       for (int j = 0; j < W; j++) g[s][j] = bits >> j & 1 ? g[s][j] * drop.scale : 0.0f;
     }

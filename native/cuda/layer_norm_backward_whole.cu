@@ -90,6 +90,8 @@ __global__ void __launch_bounds__(kWholeThreads, kWholeResident) layer_norm_back
         dbeta[s][j] += dy[j];
       }
     }
+    StepMasks<S> masks;
+    if (dropped) masks.draw(drop, row, Layout::first);
     const float mean_g = Layout::sum(total) / (float)H, mean_gh = Layout::sum(with_h) / (float)H;
 #pragma unroll 4  // more at once would not fit into registers
     for (int s = 0; s < S; s++) {
@@ -110,7 +112,7 @@ __global__ void __launch_bounds__(kWholeThreads, kWholeResident) layer_norm_back
         }
       }
       if (dropped) {
-        const uint32_t bits = drop.keeps_columns<W>(a.site.keep, row, column, H);
+        const uint32_t bits = a.site.keep ? Dropout::given_columns<W>(a.site.keep, row, column, H) : masks.at(s);
 #pragma unroll
         for (int j = 0; j < W; j++) d[j] = bits >> j & 1 ? d[j] * drop.scale : 0.0f;
       }

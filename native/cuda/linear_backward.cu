@@ -148,7 +148,7 @@ template <bool kRowSums_>
 struct ParameterGradients {
   static constexpr bool kRowSums = kRowSums_;
   static constexpr int kRounded = 0;
-  static constexpr double kAround = 7;
+  static constexpr double kAround = 4;
   Gradient dw, dbias;
   const RunState* state;
   bool accumulate;
@@ -158,6 +158,8 @@ struct ParameterGradients {
     const bool add = accumulates(state, accumulate);
     slab.each([&](int row, int column, auto& values) { dw.put((int64_t)row * slab.N + column, values, slab.split, add); });
   }
+  __device__ float* target(int split) const { return dw.parts ? dw.parts + split * dw.size : dw.to; }
+  __device__ bool adds() const { return !dw.parts && accumulates(state, accumulate); }
   __device__ bool wants_sums() const { return dbias.to; }
   __device__ __forceinline__ void finish_sum(int row, float sum, int split) const {
     const float sums[1] = {sum};

@@ -34,6 +34,13 @@ const Pair kPairs[] = {
               weight.attributes[3] == data.attributes[5];
      },
      layer_norm_backward_whole},
+    // dx, which becomes dz where it is; rows, and K as N
+    {linear_backward_data, activation_backward,
+     [](const Record& data, const Record& activation) {
+       return same_operands(data, 3, activation, 0, 1) && same_operands(data, 3, activation, 2, 1) && data.attributes[0] == activation.attributes[0] &&
+              data.attributes[1] == activation.attributes[1];
+     },
+     linear_backward_data_slopes},
 };
 
 const Pair* pair_of(const Record& first, const Record& second) {
