@@ -7,7 +7,7 @@
 const ALLOWED_SPILLS = new Map([
   ['attend_kernel<bf16, 64, 2>', 56],
   ['attend_kernel<bf16, 32, 2>', 200],
-  ['heads::attend_hopper_kernel<heads::HopperHeads<true> >', 216],
+  ['heads::attend_hopper_kernel<heads::HopperHeads<true> >', 284],
   ['heads::backward::hopper::attend_backward_hopper<true>', 136],
   ['attend_backward_kernel<float, 128, 1>', 48],
   ['layer_norm_kernel<float, RowLayout<1, 2> >', 16],

@@ -71,7 +71,7 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, float
 #pragma unroll
       for (int k = 0; k < 4; k++) warp_group_mma<1, 1>(ds, values.advanced(32 * k), gradients.advanced(32 * k), k > 0);
       warp_group_commit();
-      warp_group_wait<1>();
+      warp_group_wait<kDrops ? 0 : 1>();
       hold(p);
       const int lane = opaque(threadIdx.x) % kWarp, g = lane / 4, t = lane % 4;
       const float* of_lse = here.statistics(step) + 2 * t;
@@ -80,9 +80,11 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, float
 #pragma unroll
         for (int i = 0; i < 4; i++) p[4 * j + i] = exp2_fast(fmaf(p[4 * j + i], s.factor, i % 2 ? -lse.y : -lse.x));
       };
+      if (!kDrops) {
 #pragma unroll
-      for (int j = 0; j < 16; j++) exponentiate(j);
-      warp_group_wait<0>();
+        for (int j = 0; j < 16; j++) exponentiate(j);
+        warp_group_wait<0>();
+      }
       hold(ds);
       const uint32_t* bits = here.bits(step) + (mine + g) * (kSide / 32);
       char* scores = here.scores(step) + (mine + g) * kSwizzle + 4 * t;
@@ -105,6 +107,7 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, float
         if (kDrops) kept[0] = bits[k / 2] >> 2 * t, kept[1] = bits[8 * (kSide / 32) + k / 2] >> 2 * t;
 #pragma unroll
         for (int j = 2 * k; j < 2 * k + 2; j++) {
+          if (kDrops) exponentiate(j);
           const float2 delta = *(const float2*)(of_lse + kSide + 8 * j);
 #pragma unroll
           for (int i = 0; i < 4; i++) {

@@ -18,7 +18,7 @@ struct HeadsConsumer {
 
   const Sequences<bf16>& s;
   const HopperHeadsBlock<Shape> block;
-  const float of_kept;  // what dropout multiplies by
+  const Dropout drop;
   const int group = __shfl_sync(0xffffffffu, threadIdx.x / kWarpGroup, 0) - 1, lane = threadIdx.x % kWarp;
   unsigned tiles = 0, blocks = 0;                                 // of keys, before the present ones
   int left;                                                       // keys from the present block's first on
@@ -47,7 +47,7 @@ struct HeadsConsumer {
   /**
    * Waits for the present block's values. There is time until the next step for that; but ptxas, which likes to wait for products before it
    * computes what does not need them, takes nothing from one side of a loop to the other where the loop needs it. `never` is 0, which it
-   * cannot know when that is whether a sum of exponentials is below 0.
+   * cannot know when that is whether a sum of exponentials is below 0. The turns' `never` is the same.
    */
   __device__ __forceinline__ void hold_back(int never) const { mbarrier_wait(block.values_full(stage(blocks)), parity(blocks) ^ never); }
 
@@ -123,16 +123,19 @@ struct HeadsConsumer {
     }
   }
 
-  /** The probabilities, without what dropout does not keep (draw_masks). */
-  __device__ __forceinline__ void pack(Probabilities& p, const Scores& scores) const {
-    uint32_t kept[2] = {};
-    if (Shape::kDropout) {
-      mbarrier_wait(block.drawn_full(group, blocks), blocks / 2 & 1);
-      const uint2 two = block.masks(group, blocks)[threadIdx.x % kWarpGroup];
-      kept[0] = two.x, kept[1] = two.y;
-      __syncwarp();
-      release(block.drawn_empty(group, blocks));
-    }
+  /**
+   * What dropout keeps of the present block's probabilities: of each row of this thread, Dropout::keeps_group of the first 64 keys and, four bits
+   * up, of the others.
+   */
+  __device__ __forceinline__ void draw(uint32_t (&kept)[2], unsigned number) const {
+    const AttentionTile tile = block.tile(number % 2);
+    const uint32_t first = (uint32_t)(tile.first + row(tile)) * s.A + tile.head, group = (uint32_t)(tile.L - left) / 64 * 4 + lane % 4;
+#pragma unroll
+    for (int i = 0; i < 2; i++) kept[i] = drop.keeps_group(first + 8 * i * s.A, group) | drop.keeps_group(first + 8 * i * s.A, group + 4) << 4;
+  }
+
+  /** The probabilities, without what is not kept. */
+  __device__ __forceinline__ static void pack(Probabilities& p, const Scores& scores, const uint32_t (&kept)[2]) {
 #pragma unroll
     for (int n = 0; n < kScores; n += 2) {
       uint32_t pair = to_bf16_pair(scores[n], scores[n + 1]);
@@ -151,7 +154,7 @@ struct HeadsConsumer {
       float total = sum[i];
       total += __shfl_xor_sync(0xffffffffu, total, 1);
       total += __shfl_xor_sync(0xffffffffu, total, 2);
-      scale[i] = total == 0 ? 0.0f : of_kept / total;
+      scale[i] = total == 0 ? 0.0f : (Shape::kDropout ? drop.scale : 1.0f) / total;
       if (lane % 4 == 0 && 8 * i < rows) lse[at + 8 * i * s.A] = total == 0 ? INFINITY : (top[i] * s.factor + log2f(total)) * kLn2;
       top[i] = -INFINITY;
       sum[i] = 0;
@@ -222,7 +225,9 @@ struct HeadsConsumer {
     exponentiate<Shape::kEarly, kScores>(scores, total);
     sum[0] += total[0][0] + total[0][1];
     sum[1] += total[1][0] + total[1][1];
-    hold_back(sum[0] + sum[1] < 0);
+    uint32_t kept[2] = {};
+    if (Shape::kDropout) draw(kept, last ? tiles - 1 : tiles);
+    hold_back((sum[0] + sum[1] < 0) | (kept[0] & kept[1] & (s.own ? 0 : 1)));
     warp_group_wait<0>();
     hold(sums);
     hold(next);
@@ -234,7 +239,7 @@ struct HeadsConsumer {
 #pragma unroll
       for (int n = 0; n < kSums; n++) sums[n] *= shrink[n / 2 % 2];
     }
-    pack(p, scores);
+    pack(p, scores, kept);
     if (last) {
       finish(lse);
       __syncwarp();  // all lanes have read what tile it was
@@ -285,11 +290,9 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
       produce_heads<Shape>(&map, s, block);
     else if (threadIdx.x < 2 * kWarp)
       sweep_values<Shape>(block);
-    else if (Shape::kDropout)
-      draw_masks<Shape>(s, block, threadIdx.x / kWarp - 2);
   } else {
     take_registers<232>();
-    HeadsConsumer<Shape> consumer = {s, block, Shape::kDropout ? 1.0f / (1.0f - s.p) : 1.0f};
+    HeadsConsumer<Shape> consumer = {s, block, Shape::kDropout ? Dropout::of(s.state, s.p, s.site) : Dropout()};
     consumer.consume(context, lse);
   }
 #endif

@@ -1,15 +1,13 @@
-// What the warp groups of attention_hopper.cuh find in shared memory, and the warps that see to it.
+// What the warp groups of attention_hopper.cuh find in shared memory, and the two warps that see to it.
 //
 // A block stays for as many tiles as there are, a tile being some queries of one head of a sequence. One warp asks for queries, keys and
 // values; two warp groups have 64 queries each, and make, block of keys after block of keys, scores, exponentials and sums of values.
 // All meet at barriers in shared memory, whose phases both sides count:
 //   asked[2]   queries, and what tile they are of. Full: what the copies bring. Empty: each warp that multiplies, when it is through with the
-//              tile's exponentials, the warp that sweeps, and those that draw.
+//              tile's exponentials, and the warp that sweeps.
 //   keys[]     full: what the copies bring. Empty: each warp that multiplies, when its product with them has been made.
 //   values[]   the same; where keys end before the block does, what is copied is expected at `arrived`, and full is the warp that sweeps, after
 //              it has cleared the rest: rows of another sequence, times probabilities of 0, could be NaN.
-//   drawn[group][2]   what dropout keeps of a block of keys, for the thread that has its scores. Full: the warp that draws for the warp group.
-//              Empty: each warp of the group.
 // They are asked for in the order in which they are needed, keys one block before values: queries, keys 0, keys 1, values 0, keys 2, values 1,
 // ..., then the next tile's queries, its keys 0, and the last values. Nobody needs what he has not given back before he waits for what is to
 // come in its place: two stages of each do.
@@ -38,9 +36,7 @@ struct HopperHeads {
   static constexpr int kScores = kKeys / 2, kEarly = kScores * 3 / 4, kSums = 32;                                 // of a thread
   static constexpr int kQueryBytes = kQueries * kSwizzle, kKeyBytes = kKeys * kSwizzle;
   static constexpr int kAtKeys = 2 * kQueryBytes, kAtValues = kAtKeys + kStages * kKeyBytes, kAtTiles = kAtValues + kStages * kKeyBytes;
-  static constexpr int kDrawers = kDropout ? kGroups : 0, kMaskBytes = kWarpGroup * (int)sizeof(uint2);  // of a warp group and a block of keys
-  static constexpr int kAtMasks = kAtTiles + 2 * (int)sizeof(AttentionTile), kAtBarriers = kAtMasks + kDrawers * 2 * kMaskBytes;
-  static constexpr int kBytes = kSwizzled + kAtBarriers + (4 + 5 * kStages + 4 * kDrawers) * 8;
+  static constexpr int kAtBarriers = kAtTiles + 2 * (int)sizeof(AttentionTile), kBytes = kSwizzled + kAtBarriers + (4 + 5 * kStages) * 8;
 };
 
 /** Shared memory of a block. */
@@ -55,9 +51,6 @@ struct HopperHeadsBlock {
   __device__ __forceinline__ char* keys(int stage) const { return start + Shape::kAtKeys + stage * Shape::kKeyBytes; }
   __device__ __forceinline__ char* values(int stage) const { return start + Shape::kAtValues + stage * Shape::kKeyBytes; }
   __device__ __forceinline__ AttentionTile& tile(int slot) const { return ((AttentionTile*)(start + Shape::kAtTiles))[slot]; }
-  __device__ __forceinline__ uint2* masks(int group, unsigned block) const {
-    return (uint2*)(start + Shape::kAtMasks + (group * 2 + block % 2) * Shape::kMaskBytes);
-  }
   __device__ __forceinline__ Mbarrier* barriers() const { return (Mbarrier*)(start + Shape::kAtBarriers); }
   __device__ __forceinline__ Mbarrier* asked_full(int slot) const { return barriers() + slot; }
   __device__ __forceinline__ Mbarrier* asked_empty(int slot) const { return barriers() + 2 + slot; }
@@ -67,18 +60,11 @@ struct HopperHeadsBlock {
   __device__ __forceinline__ Mbarrier* values_empty(int stage) const { return barriers() + 4 + 3 * Shape::kStages + stage; }
   __device__ __forceinline__ Mbarrier* values_arrived(int stage) const { return barriers() + 4 + 4 * Shape::kStages + stage; }
 
-  __device__ __forceinline__ Mbarrier* drawn_full(int group, unsigned block) const { return barriers() + 4 + 5 * Shape::kStages + group * 2 + block % 2; }
-  __device__ __forceinline__ Mbarrier* drawn_empty(int group, unsigned block) const { return drawn_full(group, block) + 2 * Shape::kDrawers; }
-
   /** By one thread. */
   __device__ void make_barriers() const {
     for (int i = 0; i < 2; i++) {
       mbarrier_init(asked_full(i), 1);
-      mbarrier_init(asked_empty(i), Shape::kConsumers + 1 + Shape::kDrawers);
-    }
-    for (int i = 0; i < 2 * Shape::kDrawers; i++) {
-      mbarrier_init(drawn_full(i / 2, i), kWarp);
-      mbarrier_init(drawn_empty(i / 2, i), kWarpGroup / kWarp);
+      mbarrier_init(asked_empty(i), Shape::kConsumers + 1);
     }
     for (int i = 0; i < Shape::kStages; i++) {
       mbarrier_init(keys_full(i), 1);
@@ -211,41 +197,6 @@ __device__ __forceinline__ void sweep_values(const HopperHeadsBlock<Shape>& bloc
     fence_async();
     __syncwarp();
     if (lane == 0) mbarrier_arrive(block.values_full(last));
-  }
-}
-
-/**
- * One warp for each warp group that multiplies, while that waits for its products: what dropout keeps of each block of keys. A thread's two
- * words are of its two rows, as Dropout::keeps_group has them, of the first 64 keys and, four bits up, of the others.
- */
-template <class Shape>
-__device__ __forceinline__ void draw_masks(const Sequences<bf16>& s, const HopperHeadsBlock<Shape>& block, int group) {
-  const Dropout drop = Dropout::of(s.state, s.p, s.site);
-  const int lane = threadIdx.x % kWarp;
-  Ring<2> slot;
-  unsigned number = 0;  // of the block of keys, among all that this block of threads takes
-  for (;; slot.advance()) {
-    mbarrier_wait(block.asked_full(slot.stage), slot.parity);
-    const AttentionTile tile = block.tile(slot.stage);
-    __syncwarp();
-    if (lane == 0) mbarrier_arrive(block.asked_empty(slot.stage));
-    if (tile.L == 0) return;
-    const uint32_t first = (uint32_t)(tile.first + tile.query + group * 64 + lane / 4) * s.A + tile.head;
-    for (int key = 0; key < tile.L; key += Shape::kKeys, number++) {
-      mbarrier_wait(block.drawn_empty(group, number), (number / 2 & 1) ^ 1);
-      uint2* masks = block.masks(group, number) + lane;
-#pragma unroll 1
-      for (int warp = 0; warp < kWarpGroup / kWarp; warp++) {
-        uint32_t kept[2];
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-          const uint32_t row = first + (uint32_t)(16 * warp + 8 * i) * s.A, group = key / 16 + lane % 4;
-          kept[i] = drop.keeps_group(row, group) | drop.keeps_group(row, group + 4) << 4;
-        }
-        masks[warp * kWarp] = make_uint2(kept[0], kept[1]);
-      }
-      mbarrier_arrive(block.drawn_full(group, number));
-    }
   }
 }
 
