@@ -47,8 +47,8 @@ struct Dropout {
   float scale;
 
   __device__ static Dropout of(const RunState* state, float p, uint32_t site) {
-    return {(uint32_t)(int64_t)state->scalars[kScalar_seed], site,
-            (uint32_t)(int64_t)state->scalars[kScalar_step], (uint32_t)(int64_t)state->scalars[kScalar_micro_step],
+    return {(uint32_t)(int64_t)state->scalars[kScalar_seed],  site,
+            (uint32_t)(int64_t)state->scalars[kScalar_step],  (uint32_t)(int64_t)state->scalars[kScalar_micro_step],
             (uint32_t)((double)p * kDropoutDraws) * 0x10001u, 1.0f / (1.0f - p)};
   }
 

@@ -34,37 +34,6 @@ void drop_graph(Program& program) {
   program.graph = nullptr;
 }
 
-/**
- * Goes through all records while a graph is captured; returns how many could be. Updates of parameters are many small kernels that wait for
- * memory: every second one of neighbours goes on beside the one before it.
- */
-int record_all(Device& device, Recorder& recorder, int records) {
-  cudaError_t e = cudaSuccess;
-  int at = 0, first = -1;  // of neighbours that update; -1: the one before does not
-  const auto join = [&] {
-    if (first >= 0 && e == cudaSuccess) e = cudaEventRecord(device.joined, device.beside);
-    if (first >= 0 && e == cudaSuccess) e = cudaStreamWaitEvent(device.stream, device.joined, 0);
-    first = -1;
-    recorder.launch.stream = device.stream;
-    recorder.launch.after_kernel = false;
-  };
-  for (int taken; at < records && e == cudaSuccess; at += taken) {
-    if (first >= 0 && !recorder.updates(at, first)) join();
-    if (first < 0 && recorder.updates(at, at)) {
-      first = at;
-      e = cudaEventRecord(device.forked, device.stream);
-      if (e == cudaSuccess) e = cudaStreamWaitEvent(device.beside, device.forked, 0);
-    }
-    if (first >= 0) recorder.launch.stream = (at - first) % 2 ? device.beside : device.stream;
-    if (e != cudaSuccess) break;
-    taken = recorder.record(at);
-    if (!taken) break;
-  }
-  join();
-  if (recorder.launch.error == cudaSuccess) recorder.launch.error = e;
-  return at;
-}
-
 /** A graph of all records for this memory; where attributes cannot be, `status` and no graph. */
 cudaError_t capture(Device& device, Program& program, const Memory* memory) {
   drop_graph(program);
@@ -73,7 +42,8 @@ cudaError_t capture(Device& device, Program& program, const Memory* memory) {
   recorder.launch.overlaps = chooses_hopper(recorder.launch);
   cudaError_t e = cudaStreamBeginCapture(device.stream, cudaStreamCaptureModeThreadLocal);
   if (e != cudaSuccess) return e;
-  const int at = record_all(device, recorder, program.plan.records);
+  int at = 0;
+  for (int taken = 1; at < program.plan.records && taken; at += taken) taken = recorder.record(at);
   cudaGraph_t graph = nullptr;
   e = cudaStreamEndCapture(device.stream, &graph);
   if (recorder.launch.error != cudaSuccess) e = recorder.launch.error;
@@ -104,7 +74,7 @@ cudaError_t reserve_scratch(Device& device, int64_t bytes) {
   return cudaSuccess;
 }
 
-/** Launches one record after another with an event between them: `seconds` of each, those of two that go together for the first of them. */
+/** Launches one record after another with an event between them: `seconds` of each, those of several that go together for the first of them. */
 cudaError_t run_timed(Device& device, Program& program, const Memory* memory, double* seconds) {
   Recorder recorder(device, program, memory, false);
   cudaEvent_t before, after;

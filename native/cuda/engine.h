@@ -17,10 +17,8 @@ struct Buffer {
 struct Device {
   cudaDeviceProp properties;
   int driver, runtime;
-  cudaStream_t stream;  // of runs
-  cudaStream_t copies;  // of what is written and read between them: not the same, which may be capturing
-  cudaStream_t beside;  // while a graph is captured: of records that go on beside others
-  cudaEvent_t forked, joined;
+  cudaStream_t stream;     // of runs
+  cudaStream_t copies;     // of what is written and read between them: not the same, which may be capturing
   RunState* state;         // on the device
   RunState* pinned_state;  // where a run's is copied from
   Failure* failure;        // on the device
@@ -70,16 +68,16 @@ class Recorder {
  public:
   Recorder(Device&, Program&, const Memory*, bool measuring);
   /**
-   * Launches a record, or this one and the next together; returns how many. 0 when it cannot be (then `status`) or a launch failed (then
+   * Launches a record, or this one and those after it together; returns how many. 0 when it cannot be (then `status`) or a launch failed (then
    * `launch.error`).
    */
   int record(int index);
-  /** Whether a record updates parameters, and others than those from `first` up to it, which do so too. */
-  bool updates(int index, int first) const;
   Launch launch;
   Status status = kOk;
 
  private:
+  /** Whether a record updates parameters, and others than those from `first` up to it, which do so too. */
+  bool updates(int index, int first) const;
   /** What a record's launcher reads. */
   struct Resolved;
   /** Where an operand lies; while only scratch is measured there is no memory, and it is there or not. */

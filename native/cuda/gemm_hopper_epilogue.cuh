@@ -63,9 +63,9 @@ template <class Shape, class Epilogue>
 struct RoundedPart {
   static constexpr int kTurns = Shape::kColumns / 64, kResults = Epilogue::kRounded, kTile = 16 * kSwizzle;
   const Epilogue& epilogue;
-  int row, column, M, N;                  // of this warp's first row and the part's first column; of C
+  int row, column, M, N;  // of this warp's first row and the part's first column; of C
   int lane = (int)threadIdx.x % kWarp;
-  float2 bias[kTurns];                    // of columns 2 * lane and 2 * lane + 1 of each turn
+  float2 bias[kTurns];                      // of columns 2 * lane and 2 * lane + 1 of each turn
   uint4 with[Epilogue::kJoins ? 2 : 1][4];  // of this turn and the next
 
   /** Calls body(i, place in a tile, place in C) for the four chunks of this lane that are in C. */

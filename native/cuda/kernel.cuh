@@ -139,29 +139,30 @@ struct Launch {
 /** Reads a record's operands and attributes in the order of ops.def. */
 class Operands {
  public:
-  Operands(const Launch& launch, const Call& call, const int32_t* symbols) : launch_(launch), call_(call), symbols_(symbols) {}
-  void* any() { return call_.operands[operand_++]; }
+  Operands() = default;
+  Operands(const Launch& launch, const Call& call, const int32_t* symbols) : launch_(&launch), call_(&call), symbols_(symbols) {}
+  void* any() { return call_->operands[operand_++]; }
   float* f32() { return (float*)any(); }
   int32_t* i32() { return (int32_t*)any(); }
   Rows rows() {
     const int at = attribute_++;
-    return {call_.attributes[at], launch_.state->rows + symbols_[at], symbols_[at]};
+    return {call_->attributes[at], launch_->state->rows + symbols_[at], symbols_[at]};
   }
-  int dim() { return call_.attributes[attribute_++]; }
-  int integer() { return call_.attributes[attribute_++]; }
+  int dim() { return call_->attributes[attribute_++]; }
+  int integer() { return call_->attributes[attribute_++]; }
   bool flag() { return integer() != 0; }
   ElementType type() { return (ElementType)integer(); }
   float real() {
-    const int32_t bits = call_.attributes[attribute_++];
+    const int32_t bits = call_->attributes[attribute_++];
     float value;
     memcpy(&value, &bits, 4);
     return value;
   }
 
  private:
-  const Launch& launch_;
-  const Call& call_;
-  const int32_t* symbols_;
+  const Launch* launch_ = nullptr;
+  const Call* call_ = nullptr;
+  const int32_t* symbols_ = nullptr;
   int operand_ = 0, attribute_ = 0;
 };
 
@@ -177,6 +178,10 @@ typedef bool (*PairLauncher)(Launch&, Operands, Operands);
 bool layer_norm_backward_whole(Launch&, Operands, Operands);
 /** Of linear_backward_data and activation_backward, of gelu in bfloat16. */
 bool linear_backward_data_slopes(Launch&, Operands, Operands);
+
+/** Of so many records of adamw at most, with one norm, which touch nothing of each other. */
+constexpr int kMostUpdates = 32;
+bool adamw_together(Launch&, const Operands*, int count);
 
 constexpr int kLinear = 0, kGelu = 1;  // of the activations in ../ops.def
 

@@ -256,8 +256,8 @@ void weight_gradients(Launch& launch, const Matrix& dy, const Matrix& x, const R
     if (!of_w.parts && !of_bias.parts) return;
     const int64_t places = of_w.size + (of_bias.parts ? N : 0);
     const bool fours = of_w.size % 4 == 0;
-    launch.early(fours ? sum_splits_kernel<4> : sum_splits_kernel<1>, dim3(ceil_div(places, fours ? 1024 : 256)), dim3(256), 0, of_w, of_bias, rows.count, splits,
-                 Shape::kDepth, shares, launch.state, accumulate);
+    launch.early(fours ? sum_splits_kernel<4> : sum_splits_kernel<1>, dim3(ceil_div(places, fours ? 1024 : 256)), dim3(256), 0, of_w, of_bias, rows.count,
+                 splits, Shape::kDepth, shares, launch.state, accumulate);
   };
   // as many splits whether there is dw or not
   if (cost_of<typename Shapes<T>::Small>(launch, N, K, 0.6) < cost_of<typename Shapes<T>::Medium>(launch, N, K, 0.9))

@@ -65,6 +65,7 @@ Recorder::Recorder(Device& device, Program& program, const Memory* memory, bool 
 }
 
 bool Recorder::updates(int index, int first) const {
+  if (launcher(program_.plan.record[first]) != adamw) return false;
   // of adamw: operands g, norm, w, exp_avg, exp_avg_sq, forward, backward; attributes n, W, G, w_first, g_first
   const Record& mine = program_.plan.record[index];
   if (launcher(mine) != adamw) return false;
@@ -75,7 +76,7 @@ bool Recorder::updates(int index, int first) const {
              other.attributes[from] < mine.attributes[from] + mine.attributes[0];
     };
     const auto same = [&](int operand) { return mine.operands[operand] != -1 && mine.operands[operand] == other.operands[operand]; };
-    if (meet(2, 3) || meet(3, 4) || meet(4, 4) || same(5) || same(6)) return false;
+    if (mine.operands[1] != other.operands[1] || meet(2, 3) || meet(3, 4) || meet(4, 4) || same(5) || same(6)) return false;
   }
   return true;
 }
@@ -89,7 +90,7 @@ struct Recorder::Resolved {
   Call call;
   int32_t symbols[kMaxAttributes];
 
-  Resolved(const Recorder& recorder, const Record& record) {
+  void resolve(const Recorder& recorder, const Record& record) {
     for (int i = 0; i < record.op->operands; i++) call.operands[i] = recorder.place(record.operands[i]);
     for (int i = 0; i < record.op->attributes; i++) {
       const bool is_row = record.op->attribute[i].kind == 'r';
@@ -101,17 +102,28 @@ struct Recorder::Resolved {
 };
 
 int Recorder::record(int index) {
-  const Record& record = program_.plan.record[index];
-  const Resolved resolved(*this, record);
+  const Record* const record = program_.plan.record + index;
   launch.record = index;
   launch.scratch_used = 0;
   status = kOk;
-  if (index + 1 < program_.plan.records) {
-    const Record& next = program_.plan.record[index + 1];
-    const Pair* pair = pair_of(record, next);
-    if (pair && pair->launch(launch, resolved.in(launch), Resolved(*this, next).in(launch))) return launch.error == cudaSuccess ? 2 : 0;
+  Resolved resolved[kMostUpdates];
+  Operands operands[kMostUpdates];
+  int count = 0;
+  const auto resolve = [&] {
+    resolved[count].resolve(*this, record[count]);
+    operands[count] = resolved[count].in(launch);
+    count++;
+  };
+  resolve();
+  const int left = program_.plan.records - index;
+  while (count < kMostUpdates && count < left && updates(index + count, index)) resolve();
+  if (count > 1 && adamw_together(launch, operands, count)) return launch.error == cudaSuccess ? count : 0;
+  const Pair* pair = count == 1 && left > 1 ? pair_of(record[0], record[1]) : nullptr;
+  if (pair) {
+    resolve();
+    if (pair->launch(launch, operands[0], operands[1])) return launch.error == cudaSuccess ? 2 : 0;
   }
-  status = launcher(record)(launch, resolved.in(launch));
+  status = launcher(*record)(launch, operands[0]);
   return !status.where && launch.error == cudaSuccess ? 1 : 0;
 }
 
