@@ -188,16 +188,17 @@ def run_peers(options, torch, results) -> bool:
         return True
     stop = time.monotonic() + options.seconds
     for call in (
-        lambda: peer.train("large", 32, 512, "full", compiled=True),
+        lambda: peer.train("large", 32, 512, "full", "layers"),
+        lambda: peer.train("large", 32, 512, "full"),
+        lambda: peer.train("base", 16, 128, "ragged"),
         lambda: peer.infer("base", 8, 128, "reduce-overhead"),
         lambda: peer.infer("base", 256, 128, "default"),
-        lambda: peer.train("base", 16, 128, "ragged"),
         lambda: peer.train("base", 16, 128, "full"),
-        lambda: peer.train("large", 32, 512, "full"),
         lambda: peer.infer("base", 8, 128),
         lambda: peer.infer("base", 256, 128),
-        lambda: peer.train("base", 16, 128, "full", compiled=True),
-        lambda: peer.train("base", 16, 128, "ragged", compiled=True),
+        lambda: peer.train("base", 16, 128, "full", "model"),
+        lambda: peer.train("base", 16, 128, "ragged", "model"),
+        lambda: peer.train("large", 32, 512, "full", "model"),
     ):
         if time.monotonic() > stop:
             print("the time is up: the other peers are left out")

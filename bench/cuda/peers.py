@@ -66,7 +66,8 @@ class Peer:
             tokens_per_s=real / total, runs=len(taken[0]), warm_s=warm,
         )  # fmt: skip
 
-    def train(self, model: str, batch: int, length: int, kind: str, compiled: bool = False):
+    def train(self, model: str, batch: int, length: int, kind: str, compiled: str = ""):
+        """`compiled`: the whole "model", or "layers": each alone, which are compiled once, where the whole would take minutes."""
         from transformers import BertForSequenceClassification
 
         torch, size = self.torch, MODELS[model]
@@ -74,7 +75,10 @@ class Peer:
         batches = [self.batch(lengths, length) for lengths in drawn]
         net = BertForSequenceClassification(config_of(model, length)).to(self.t.device).train()
         optimizer = torch.optim.AdamW(net.parameters(), lr=2e-5, weight_decay=0.01, fused=True)
-        forward = torch.compile(net, dynamic=kind != "full") if compiled else net
+        forward = torch.compile(net, dynamic=kind != "full") if compiled == "model" else net
+        if compiled == "layers":
+            for layer in net.bert.encoder.layer:
+                layer.compile(dynamic=kind != "full")
 
         def step(inputs):
             with torch.autocast(self.t.device, dtype=torch.bfloat16):
@@ -85,7 +89,8 @@ class Peer:
             optimizer.zero_grad(set_to_none=True)
             return loss.detach()
 
-        name = f"torch{'.compile' if compiled else ''} train {model} {batch}x{length} {kind} bfloat16"
+        how = {"": "torch", "model": "torch.compile", "layers": "torch.compile of layers"}[compiled]
+        name = f"{how} train {model} {batch}x{length} {kind} bfloat16"
         self.guard(name, lambda: self.time(name, step, batches, 3 * sum(flops_of(size, n) for n in drawn), sum(map(sum, drawn))))
 
     def infer(self, model: str, batch: int, length: int, compiled: str | None = None):

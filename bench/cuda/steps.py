@@ -163,7 +163,10 @@ def print_profile(name: str, lines, results: Results):
     total = sum(line[2] for line in lines)
     print(f"{name}: records one by one, {1e3 * total:.3f} ms")
     for op, calls, seconds, work, moved in lines:
-        rate = f"{work / seconds / 1e12:8.1f} TF/s" if work else f"{moved / max(seconds, 1e-12) / 1e9:8.0f} GB/s"
+        if seconds == 0:
+            rate = "    with those before them"  # launched together (native/cuda/recorder.cu)
+        else:
+            rate = f"{work / seconds / 1e12:8.1f} TF/s" if work else f"{moved / seconds / 1e9:8.0f} GB/s"
         print(f"  {op:44} {calls:5} {1e3 * seconds:9.3f} ms {100 * seconds / max(total, 1e-12):5.1f} % {rate}")
     named = [dict(op=op, calls=calls, ms=1e3 * seconds, flops=work, bytes=moved) for op, calls, seconds, work, moved in lines]
     results.note(f"profile of {name}", records=named)
