@@ -66,7 +66,9 @@ export class Profile {
         calls: calls / steps,
         ms: +((1000 * seconds) / steps).toFixed(3),
         share: +(seconds / total).toFixed(4),
-        ...(flops ? { gflops: +(flops / seconds / 1e9).toFixed(1) } : { gbytes: +(bytes / seconds / 1e9).toFixed(2) }),
+        // 0 seconds: done together with records before them
+        ...(seconds > 0 && flops > 0 && { gflops: +(flops / seconds / 1e9).toFixed(1) }),
+        ...(seconds > 0 && !flops && { gbytes: +(bytes / seconds / 1e9).toFixed(2) }),
       }))
     const inside = [...this.#ops.values()].reduce((sum, { seconds }) => sum + seconds, 0)
     return [

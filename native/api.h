@@ -73,7 +73,7 @@ typedef void (*bk_done)(void* user, int error, const char* message);
  * Queues a run: all runs of the process go in order, one at a time. `scalars` (ROW and SCALAR of ops.def) are copied. The program
  * and the memory must outlive the run. With `done` null the call returns when the run has ended, with its error and message.
  * `seconds`, unless null, has room for each record of the program and must outlive the run; it receives the time that each record
- * took, 0 for those that were not reached.
+ * took, 0 for those that were not reached. Where an engine does several together, the first has their time.
  */
 BK_EXPORT int bk_run_start(bk_program*, bk_memory*, const double* scalars, size_t count, double* seconds, bk_done done, void* user, bk_run** run, char* message,
                            size_t capacity);

@@ -47,7 +47,7 @@ struct HeadsConsumer {
   /**
    * Waits for the present block's values. There is time until the next step for that; but ptxas, which likes to wait for products before it
    * computes what does not need them, takes nothing from one side of a loop to the other where the loop needs it. `never` is 0, which it
-   * cannot know when that is whether a sum of exponentials is below 0. The turns' `never` is the same.
+   * cannot know when that is whether a sum of exponentials is below 0, or whether there is a head of no columns.
    */
   __device__ __forceinline__ void hold_back(int never) const { mbarrier_wait(block.values_full(stage(blocks)), parity(blocks) ^ never); }
 
@@ -227,7 +227,7 @@ struct HeadsConsumer {
     sum[1] += total[1][0] + total[1][1];
     uint32_t kept[2] = {};
     if (Shape::kDropout) draw(kept, last ? tiles - 1 : tiles);
-    hold_back((sum[0] + sum[1] < 0) | (kept[0] & kept[1] & (s.own ? 0 : 1)));
+    hold_back((sum[0] + sum[1] < 0) | (kept[0] & kept[1] & (s.D == 0 ? 1 : 0)));
     warp_group_wait<0>();
     hold(sums);
     hold(next);

@@ -1,6 +1,7 @@
 // The device of the process: opened once, and what an error of its runtime means.
 #include <pthread.h>
 #include <stdlib.h>
+#include <time.h>
 
 #include "../runtime/text.h"
 #include "engine.h"
@@ -52,6 +53,20 @@ int find(Device& d, char* message, size_t capacity) {
   return BK_OK;
 }
 
+pthread_mutex_t calls = PTHREAD_MUTEX_INITIALIZER;
+constexpr int kMostSeconds = 5;
+
+/**
+ * When the process exits, before the runtime's own end, which came first: a thread that called it then would crash. Waits for a run that goes on,
+ * but not for ever, and lets no other begin.
+ */
+void end_calls() {
+  timespec until;
+  clock_gettime(CLOCK_REALTIME, &until);
+  until.tv_sec += kMostSeconds;
+  pthread_mutex_timedlock(&calls, &until);
+}
+
 /** One thread at a time opens the device. Not by <mutex>, whose errors are in a C++ library: which one is linked is not known here. */
 struct Opening {
   Opening() { pthread_mutex_lock(mutex()); }
@@ -63,6 +78,9 @@ struct Opening {
 };
 
 }  // namespace
+
+Calling::Calling() { pthread_mutex_lock(&calls); }
+Calling::~Calling() { pthread_mutex_unlock(&calls); }
 
 Device* device_open(int* error, char* message, size_t capacity) {
   static Device* opened;
@@ -85,6 +103,7 @@ Device* device_open(int* error, char* message, size_t capacity) {
     return nullptr;
   }
   opened = d;  // never given back: a process that exits may have a run on it
+  atexit(end_calls);
   return d;
 }
 

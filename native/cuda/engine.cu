@@ -124,6 +124,7 @@ cudaError_t end(Device& device) {
 }  // namespace
 
 int bk::engine_execute(bk_run* r, char* message, size_t capacity) {
+  const Calling calling;
   Program& program = *static_cast<Program*>(r->program);
   const Memory* memory = static_cast<const Memory*>(r->memory);
   Device& device = *static_cast<Engine*>(program.engine)->device;

@@ -31,6 +31,12 @@ struct Device {
 /** What plans are checked against: no op has kernels of the CPU's kind, nor scratch that its checks could know. */
 extern const KernelTable kernels_cuda;
 
+/** What the engine's thread has while it calls the runtime. */
+struct Calling {
+  Calling();
+  ~Calling();
+};
+
 /** The device, opened; null with a sentence and a bk_error where that is not possible. */
 Device* device_open(int* error, char* message, size_t capacity);
 

@@ -120,8 +120,8 @@ struct Slab {
 };
 
 /**
- * Each warp computes a tile of the block's tile. Epilogue: `finish(slab)` takes rows of C; where kRowSums, `finish_sum(row, sum, split)` takes
- * the sum of each row of A.
+ * Each warp computes a tile of the block's tile. Epilogue: `finish(slab)` takes rows of C; where kRowSums, `finish_sum(row, sum, part)` takes
+ * the sum of each row of A, of which a split makes a part.
  */
 template <class Shape, bool kAlongA, bool kAlongB, class Epilogue>
 __global__ void __launch_bounds__(Shape::kThreads, Shape::kBlocks) gemm_kernel(Product<typename Shape::T> p, Epilogue epilogue) {

@@ -1,4 +1,4 @@
-// C = A B of bfloat16 for compute capability 9.0, as gemm.cuh has it for all: the same parts of C, the same epilogues. A block is one warp group
+// C = A B of bfloat16 for compute capability 9.0, as gemm.cuh has it for all: the same parts of C. A block is one warp group
 // that only asks for tiles, and two that multiply them, 64 rows each; a ring of stages is between them. Blocks stay for as many parts as there
 // are. The two have either 64 rows each of a part, or take turns at parts of 64 rows: then one multiplies while the other finishes.
 #pragma once
@@ -301,7 +301,12 @@ void with_hopper_shape(const Launch& launch, int64_t M, int64_t N, int64_t K, in
     body(HopperWide(), wide);
 }
 
-/** As launch_gemm. */
+/**
+ * As launch_gemm. Epilogues have more to say here. kRounded, how many results of bfloat16 each element has: 0, and `finish` as elsewhere; or
+ * `to`, where they go, `round`, and either `bias` or, where kJoins, `with` and `join` (RoundedPart). Where kRowSums, `target` and `adds`, where
+ * sums go as they are, and `wants_sums`; the parts of finish_sum are of each split as many as there are parts of C beside each other. kAround: what
+ * an epilogue takes, see hopper_cost.
+ */
 template <bool kAlongA, bool kAlongB, class Epilogue>
 void launch_hopper(Launch& launch, const Product<bf16>& p, const Epilogue& epilogue) {
   with_hopper_shape(launch, p.M, p.N, p.K, p.splits, Epilogue::kAround,

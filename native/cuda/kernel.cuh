@@ -1,6 +1,6 @@
-// What an op's launcher sees of a program, and what its kernels see of a run. A launcher is called once for each record while the
-// program's graph is captured; the graph is replayed for every run, so a launcher knows capacities and never counts: those, and all
-// scalars, are read by the kernels from device memory. Grids are sized by capacity; blocks without rows end at once.
+// What an op's launcher sees of a program, and what its kernels see of a run. A launcher is called once for each record, or for
+// several that are launched together, while the program's graph is captured; the graph is replayed for every run, so a launcher knows capacities and never
+// counts: those, and all scalars, are read by the kernels from device memory. Grids are sized by capacity; blocks without rows end at once.
 #pragma once
 #include <cuda_runtime.h>
 #include <stdint.h>

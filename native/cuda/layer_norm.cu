@@ -42,7 +42,7 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm_kernel(LayerNorm<T> a
   if (dropped) {
     const Dropout drop = Dropout::of(a.state, a.site.p, a.site.site);
     StepMasks<S> masks;
-    masks.draw(drop, row, Layout::first);
+    if (!a.site.keep) masks.draw(drop, row, Layout::first);
 #pragma unroll
     for (int s = 0; s < S; s++) {
       const uint32_t bits = a.site.keep ? Dropout::given_columns<W>(a.site.keep, row, Layout::column(s), H) : masks.at(s);

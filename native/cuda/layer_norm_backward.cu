@@ -55,7 +55,7 @@ __global__ void __launch_bounds__(kNormThreads) layer_norm_backward_kernel(Layer
   const bool dropped = a.site.p > 0;
   const Dropout drop = Dropout::of(a.state, a.site.p, a.site.site);
   StepMasks<S> masks;
-  if (dropped) masks.draw(drop, row, Layout::first);
+  if (dropped && !a.site.keep) masks.draw(drop, row, Layout::first);
 #pragma unroll
   for (int s = 0; s < S; s++) {
     const int column = Layout::column(s);

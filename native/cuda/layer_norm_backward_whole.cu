@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(kWholeThreads, kWholeResident) layer_norm_back
       }
     }
     StepMasks<S> masks;
-    if (dropped) masks.draw(drop, row, Layout::first);
+    if (dropped && !a.site.keep) masks.draw(drop, row, Layout::first);
     const float mean_g = Layout::sum(total) / (float)H, mean_gh = Layout::sum(with_h) / (float)H;
 #pragma unroll 4  // more at once would not fit into registers
     for (int s = 0; s < S; s++) {

@@ -118,20 +118,20 @@ bool linear_backward_data_slopes(Launch& launch, Operands c, Operands of_activat
   return true;
 }
 
-/** Where a gradient of a parameter goes: with splits of the sum, to the place of each. */
+/** Where a gradient of a parameter goes: where its sum is made in parts, to the place of each. */
 struct Gradient {
   float* to;     // null: nobody wants it
-  float* parts;  // null: there is one split
+  float* parts;  // null: there is one
   int64_t size;
 
   /** `column` for the place inside; V of them are one access. */
   template <int V>
-  __device__ __forceinline__ void put(int64_t place, const float (&values)[V], int split, bool add) const {
+  __device__ __forceinline__ void put(int64_t place, const float (&values)[V], int part, bool add) const {
     float sums[V];
 #pragma unroll
     for (int i = 0; i < V; i++) sums[i] = values[i];
     if (parts) {
-      store(parts + split * size + place, sums);
+      store(parts + part * size + place, sums);
       return;
     }
     if (add) {
@@ -161,9 +161,9 @@ struct ParameterGradients {
   __device__ float* target(int split) const { return dw.parts ? dw.parts + split * dw.size : dw.to; }
   __device__ bool adds() const { return !dw.parts && accumulates(state, accumulate); }
   __device__ bool wants_sums() const { return dbias.to; }
-  __device__ __forceinline__ void finish_sum(int row, float sum, int split) const {
+  __device__ __forceinline__ void finish_sum(int row, float sum, int part) const {
     const float sums[1] = {sum};
-    if (dbias.to) dbias.put(row, sums, split, accumulates(state, accumulate));
+    if (dbias.to) dbias.put(row, sums, part, accumulates(state, accumulate));
   }
 };
 
@@ -255,7 +255,7 @@ void weight_gradients(Launch& launch, const Matrix& dy, const Matrix& x, const R
     if (!of_w.parts) of_w.size = 0;
     if (!of_w.parts && !of_bias.parts) return;
     const int64_t places = of_w.size + (of_bias.parts ? N : 0);
-    const bool fours = of_w.size % 4 == 0;
+    const bool fours = of_w.parts && of_w.size % 4 == 0;
     launch.early(fours ? sum_splits_kernel<4> : sum_splits_kernel<1>, dim3(ceil_div(places, fours ? 1024 : 256)), dim3(256), 0, of_w, of_bias, rows.count,
                  splits, Shape::kDepth, shares, launch.state, accumulate);
   };

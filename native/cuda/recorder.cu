@@ -17,7 +17,8 @@ Launcher launcher(const Record& record) { return kLaunchers[record.kernel - kern
 /** Records that are launched together where they are neighbours in a plan. */
 struct Pair {
   Launcher first, second;
-  bool (*meets)(const Record&, const Record&);  // by where their operands lie, and attributes: while scratch is measured there is no memory
+  // by where their operands lie, and attributes: while scratch is measured there is no memory
+  bool (*meets)(const Plan&, const Record&, const Record&);
   PairLauncher launch;
 };
 
@@ -27,27 +28,51 @@ bool same_operands(const Record& a, int at, const Record& b, int other, int coun
 }
 
 const Pair kPairs[] = {
-    // dy, sum, mean and rstd; rows, H and type. What the first writes, gradients of parameters, the second does not read
+    // dy, sum, mean and rstd; rows, H and type. What the first writes the second neither reads nor writes
     {layer_norm_backward_weight, layer_norm_backward,
-     [](const Record& weight, const Record& data) {
+     [](const Plan& plan, const Record& weight, const Record& data) {
+       for (int of_weight = 4; of_weight < 6; of_weight++)
+         for (int of_data = 4; of_data < 8; of_data++)
+           if (overlap(plan_range(plan, weight, of_weight), plan_range(plan, data, of_data))) return false;
        return same_operands(weight, 0, data, 0, 4) && weight.attributes[0] == data.attributes[0] && weight.attributes[1] == data.attributes[1] &&
               weight.attributes[3] == data.attributes[5];
      },
      layer_norm_backward_whole},
     // dx, which becomes dz where it is; rows, and K as N
     {linear_backward_data, activation_backward,
-     [](const Record& data, const Record& activation) {
+     [](const Plan&, const Record& data, const Record& activation) {
        return same_operands(data, 3, activation, 0, 1) && same_operands(data, 3, activation, 2, 1) && data.attributes[0] == activation.attributes[0] &&
               data.attributes[1] == activation.attributes[1];
      },
      linear_backward_data_slopes},
 };
 
-const Pair* pair_of(const Record& first, const Record& second) {
+const Pair* pair_of(const Plan& plan, const Record& first, const Record& second) {
   for (const Pair& pair : kPairs)
-    if (launcher(first) == pair.first && launcher(second) == pair.second && pair.meets(first, second)) return &pair;
+    if (launcher(first) == pair.first && launcher(second) == pair.second && pair.meets(plan, first, second)) return &pair;
   return nullptr;
 }
+
+/** What a record of adamw touches: g, norm, w, exp_avg, exp_avg_sq, forward, backward, of which it writes all but the first two. */
+struct Touched {
+  static constexpr int kAll = 7, kRead = 2;
+  Range range[kAll];
+
+  Touched(const Plan& plan, const Record& r) {
+    for (int i = 0; i < kAll; i++) range[i] = plan_range(plan, r, i);
+    // of g, w, exp_avg and exp_avg_sq n elements from a first one on; attributes n, W, G, w_first, g_first
+    for (const int i : {0, 2, 3, 4}) {
+      range[i].begin += 4 * (int64_t)r.attributes[i == 2 ? 3 : 4];
+      range[i].end = range[i].begin + 4 * (int64_t)r.attributes[0];
+    }
+  }
+  bool writes_to(const Touched& other) const {
+    for (int mine = kRead; mine < kAll; mine++)
+      for (const Range& theirs : other.range)
+        if (overlap(range[mine], theirs)) return true;
+    return false;
+  }
+};
 
 }  // namespace
 
@@ -65,18 +90,12 @@ Recorder::Recorder(Device& device, Program& program, const Memory* memory, bool 
 }
 
 bool Recorder::updates(int index, int first) const {
-  if (launcher(program_.plan.record[first]) != adamw) return false;
-  // of adamw: operands g, norm, w, exp_avg, exp_avg_sq, forward, backward; attributes n, W, G, w_first, g_first
-  const Record& mine = program_.plan.record[index];
-  if (launcher(mine) != adamw) return false;
+  const Plan& plan = program_.plan;
+  if (launcher(plan.record[first]) != adamw || launcher(plan.record[index]) != adamw) return false;
+  const Touched mine(plan, plan.record[index]);
   for (int i = first; i < index; i++) {
-    const Record& other = program_.plan.record[i];
-    const auto meet = [&](int operand, int from) {
-      return mine.operands[operand] == other.operands[operand] && mine.attributes[from] < other.attributes[from] + other.attributes[0] &&
-             other.attributes[from] < mine.attributes[from] + mine.attributes[0];
-    };
-    const auto same = [&](int operand) { return mine.operands[operand] != -1 && mine.operands[operand] == other.operands[operand]; };
-    if (mine.operands[1] != other.operands[1] || meet(2, 3) || meet(3, 4) || meet(4, 4) || same(5) || same(6)) return false;
+    const Touched other(plan, plan.record[i]);
+    if (plan.record[i].operands[1] != plan.record[index].operands[1] || mine.writes_to(other) || other.writes_to(mine)) return false;
   }
   return true;
 }
@@ -118,7 +137,7 @@ int Recorder::record(int index) {
   const int left = program_.plan.records - index;
   while (count < kMostUpdates && count < left && updates(index + count, index)) resolve();
   if (count > 1 && adamw_together(launch, operands, count)) return launch.error == cudaSuccess ? count : 0;
-  const Pair* pair = count == 1 && left > 1 ? pair_of(record[0], record[1]) : nullptr;
+  const Pair* pair = count == 1 && left > 1 ? pair_of(program_.plan, record[0], record[1]) : nullptr;
   if (pair) {
     resolve();
     if (pair->launch(launch, operands[0], operands[1])) return launch.error == cudaSuccess ? 2 : 0;

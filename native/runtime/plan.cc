@@ -12,10 +12,22 @@ namespace {
 
 constexpr int64_t kMaxElements = (int64_t)1 << 40;
 
-struct Range {
-  int64_t begin, end;  // bytes inside an arena
-  int arena;
-};
+/** Elements of an operand at the plan's capacity, or -1 if absurd. */
+int64_t elements(const Plan& plan, const OpInfo& info, const OperandInfo& o, const int32_t* attributes) {
+  int64_t n = 1;
+  for (int i = 0; i < o.dims; i++) {
+    const Dim& d = o.dim[i];
+    int64_t value = d.number;
+    if (d.attribute >= 0) {
+      value = attributes[d.attribute];
+      if (info.attribute[d.attribute].kind == 'r') value = plan.capacity[value];
+    }
+    value += d.plus;
+    if (value != 0 && n > kMaxElements / value) return -1;
+    n *= value;
+  }
+  return n;
+}
 
 struct Checker {
   const int32_t* words;
@@ -76,23 +88,6 @@ struct Checker {
     }
   }
 
-  /** Elements of an operand at the plan's capacity, or -1 if absurd. */
-  int64_t elements(const OpInfo& info, const OperandInfo& o, const int32_t* attributes) const {
-    int64_t n = 1;
-    for (int i = 0; i < o.dims; i++) {
-      const Dim& d = o.dim[i];
-      int64_t value = d.number;
-      if (d.attribute >= 0) {
-        value = attributes[d.attribute];
-        if (info.attribute[d.attribute].kind == 'r') value = plan->capacity[value];
-      }
-      value += d.plus;
-      if (value != 0 && n > kMaxElements / value) return -1;
-      n *= value;
-    }
-    return n;
-  }
-
   int operand(const OpInfo& info, int index, const Record& r, Range* range) {
     const OperandInfo& o = info.operand[index];
     const int32_t word = r.operands[index];
@@ -100,10 +95,8 @@ struct Checker {
     if (word == -1) return o.optional ? 0 : fail("%s is missing", o.name);
     const int arena = (int)((uint32_t)word >> 28);
     if (arena >= kArenas) return fail("%s: no arena %d", o.name, arena);
-    const int64_t n = elements(info, o, r.attributes), begin = (word & 0x0fffffff) * kUnit;
-    if (n < 0) return fail("%s has too many elements", o.name);
-    const int64_t size = o.type >= 0 && r.attributes[o.type] == kBfloat16 ? 2 : 4;
-    *range = {begin, begin + n * size, arena};
+    if (elements(*plan, info, o, r.attributes) < 0) return fail("%s has too many elements", o.name);
+    *range = plan_range(*plan, r, index);
     if (range->end > plan->arena_bytes[arena])
       return fail("%s ends at byte %lld of an arena of %lld", o.name, (long long)range->end, (long long)plan->arena_bytes[arena]);
     return 0;
@@ -113,9 +106,8 @@ struct Checker {
     for (int i = 0; i < info.operands; i++) {
       if (!info.operand[i].output || ranges[i].arena < 0) continue;
       for (int j = 0; j < info.operands; j++) {
-        if (j == i || ranges[j].arena != ranges[i].arena) continue;
-        if (info.operand[i].in_place == j && r.operands[i] == r.operands[j]) continue;
-        if (ranges[i].begin < ranges[j].end && ranges[j].begin < ranges[i].end) return fail("%s overlaps %s", info.operand[i].name, info.operand[j].name);
+        if (j == i || (info.operand[i].in_place == j && r.operands[i] == r.operands[j])) continue;
+        if (overlap(ranges[i], ranges[j])) return fail("%s overlaps %s", info.operand[i].name, info.operand[j].name);
       }
     }
     return 0;
@@ -169,6 +161,14 @@ struct Checker {
 };
 
 }  // namespace
+
+Range plan_range(const Plan& plan, const Record& r, int index) {
+  const OperandInfo& o = r.op->operand[index];
+  const int32_t word = r.operands[index];
+  if (word == -1) return {0, 0, -1};
+  const int64_t begin = (word & 0x0fffffff) * kUnit, size = o.type >= 0 && r.attributes[o.type] == kBfloat16 ? 2 : 4;
+  return {begin, begin + elements(plan, *r.op, o, r.attributes) * size, (int)((uint32_t)word >> 28)};
+}
 
 int plan_validate(const int32_t* words, size_t length, const KernelTable& kernels, Plan* plan, char* message, size_t capacity) {
   memset(plan, 0, sizeof *plan);

@@ -30,6 +30,17 @@ struct Plan {
   Record* record;   // malloc'ed
 };
 
+/** Bytes inside an arena; of what is absent, arena -1. */
+struct Range {
+  int64_t begin, end;
+  int arena;
+};
+
+inline bool overlap(const Range& a, const Range& b) { return a.arena >= 0 && a.arena == b.arena && a.begin < b.end && b.begin < a.end; }
+
+/** Where an operand of a record that was checked lies, at the plan's capacity. */
+Range plan_range(const Plan&, const Record&, int operand);
+
 /** Checks everything; on success fills `plan`, else writes a sentence to message and returns a bk_error. */
 int plan_validate(const int32_t* words, size_t length, const KernelTable& kernels, Plan* plan, char* message, size_t capacity);
 void plan_free(Plan*);

@@ -56,7 +56,7 @@ export interface Program {
   /**
    * Executes the plan on the backend's own thread; runs go in the order of the calls. `scalars`: ROW and SCALAR of ops.def.
    * Rejects with AbortedError when `signal` fires before the last record. With `timed`, a run that succeeds calls it with the seconds
-   * that each record took, in the order of the plan.
+   * that each record took, in the order of the plan; of records that are done together, the first has them.
    */
   run(
     memory: BackendMemory,

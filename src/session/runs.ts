@@ -78,7 +78,7 @@ export interface RuntimeOptions extends BackendOptions {
   readonly dtype?: FloatType | 'int8' | 'auto'
 }
 
-/** Called after each run with what it has executed, the run's scalars, and the seconds that each record took. */
+/** Called after each run with what it has executed, the run's scalars, and the seconds that each record took (Program.run). */
 export type Profiler = (plan: Plan, scalars: Float64Array, seconds: Float64Array) => void
 
 /** An update, and where its norm is. */
