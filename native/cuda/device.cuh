@@ -89,6 +89,23 @@ __device__ __forceinline__ float exp2_fast(float x) {
 #endif
 }
 
+/** Byte i of the result is the byte that nibble i of `selector` names: 0 to 3 of a, 4 to 7 of b; with 8 more, its sign in all eight bits. */
+__device__ __forceinline__ uint32_t permute_bytes(uint32_t a, uint32_t b, uint32_t selector) {
+#if !defined(BK_CUDA_EMULATED)
+  uint32_t bytes;
+  asm("prmt.b32 %0, %1, %2, %3;" : "=r"(bytes) : "r"(a), "r"(b), "r"(selector));
+  return bytes;
+#else
+  const uint64_t all = (uint64_t)b << 32 | a;
+  uint32_t bytes = 0;
+  for (int i = 0; i < 4; i++) {
+    const uint32_t nibble = selector >> 4 * i & 0xf, byte = (uint32_t)(all >> 8 * (nibble & 7)) & 0xff;
+    bytes |= (nibble & 8 ? (byte & 0x80 ? 0xffu : 0u) : byte) << 8 * i;
+  }
+  return bytes;
+#endif
+}
+
 /** x, but the compiler forgets what it knows of it: what follows from it is computed where it is used, not kept in registers from before a loop. */
 __device__ __forceinline__ int opaque(int x) {
 #if !defined(BK_CUDA_EMULATED)
