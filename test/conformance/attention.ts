@@ -40,6 +40,7 @@ const SHAPES: Shape[] = [
     { lengths: EDGES, A: 2, D, causal: true, mask: true, p },
     { lengths: EDGES, A: 1, D, p },
   ]),
+  { lengths: [129, 64, 1, 200, 257], A: 2, D: 64, p },
 ]
 
 const KEY = { seed: 2 ** 32 - 5, step: 12, microStep: 3 }

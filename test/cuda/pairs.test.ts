@@ -6,9 +6,11 @@ import { Arena, Row } from '../../src/graph/op-table.ts'
 import { compilePlan, type Plan } from '../../src/graph/plan.ts'
 import { expectClose, expectSame, Random, scalarsOf, stored } from '../conformance/harness.ts'
 import { layerNormBackwardWeight } from '../reference/layer-norm.ts'
+import { philoxKeep } from '../reference/philox.ts'
 import { missing, openCuda } from './library.ts'
 
 const SITE = -123456789
+const KEY = { seed: 7, step: 3, microStep: 1 }
 const MATRICES = ['dy', 'sum', 'dx', 'dresidual'] as const
 type Matrix = (typeof MATRICES)[number]
 type Name = Matrix | 'mean' | 'rstd' | 'gamma' | 'dgamma' | 'dbeta'
@@ -23,6 +25,8 @@ interface Case {
   readonly p: number
   readonly add: boolean
   readonly accumulate: boolean
+  /** The mask is given, as SITE would draw it, to a record of another site. */
+  readonly masked?: boolean
   /** Outputs that nobody wants. */
   readonly absent?: readonly Name[]
 }
@@ -30,6 +34,7 @@ interface Case {
 interface Prepared {
   readonly plan: Plan
   readonly values: Readonly<Record<Name, Value>>
+  readonly keep?: Value
 }
 
 /** The records, in this order; `mean` of the second is another where they are `strangers`. */
@@ -45,6 +50,7 @@ function planOf(c: Case, records: readonly ('weight' | 'data' | 'refused')[], st
   const wanted = (name: Name) => (c.absent?.includes(name) ? undefined : values[name])
   const { dy, sum, mean, rstd, gamma } = values
   const other = strangers ? input('other', c.capacity, 'float32') : mean
+  const keep = c.masked ? graph.input('keep', undefined, c.capacity * c.H, 'int32') : undefined
   const shape = { rows: Row.tokens, H: c.H }
   for (const record of records) {
     if (record === 'weight')
@@ -56,15 +62,15 @@ function planOf(c: Case, records: readonly ('weight' | 'data' | 'refused')[], st
     if (record === 'data')
       graph.emit(
         'layerNormBackward',
-        { dy, sum, mean: other, rstd, gamma, dx: wanted('dx'), dresidual: wanted('dresidual') },
-        { ...shape, p: c.p, site: SITE, add: c.add },
+        { dy, sum, mean: other, rstd, gamma, keep, dx: wanted('dx'), dresidual: wanted('dresidual') },
+        { ...shape, p: c.p, site: c.masked ? SITE + 1 : SITE, add: c.add },
       )
     if (record === 'refused') {
       const attributes = { rows: Row.tokens, K: 1, N: 1, T: 4, first: 4, accumulate: false }
       graph.emit('linearBackwardWeight', { dy, x: dy, dw: values.dgamma }, attributes)
     }
   }
-  return { plan: compilePlan(graph, 1), values }
+  return { plan: compilePlan(graph, 1), values, keep }
 }
 
 describe.skipIf(missing)(`pairs${missing ? ` (${missing})` : ''}`, () => {
@@ -87,7 +93,7 @@ describe.skipIf(missing)(`pairs${missing ? ` (${missing})` : ''}`, () => {
   async function run(c: Case, given: Contents, plans: readonly Prepared[], timed = false) {
     const memory = backend.createMemory()
     const programs = plans.map(({ plan }) => backend.compile(plan))
-    const { values } = plans[0]
+    const { values, keep } = plans[0]
     const seconds: number[] = []
     try {
       const bytes = Math.max(...plans.map(({ plan }) => plan.arenaBytes.io))
@@ -98,8 +104,13 @@ describe.skipIf(missing)(`pairs${missing ? ` (${missing})` : ''}`, () => {
         if (type === 'bfloat16') new Uint16Array(before.buffer, offset, reals.length).set(toBfloat16(reals))
         else new Float32Array(before.buffer, offset, reals.length).set(reals)
       }
+      if (keep) {
+        const drawn = philoxKeep({ ...KEY, site: SITE }, c.p)
+        const mask = Int32Array.from({ length: c.rows * c.H }, (_, i) => Number(drawn(Math.floor(i / c.H), i % c.H)))
+        before.set(mask, keep.offset! / 4)
+      }
       memory.write(Arena.io, 0, before)
-      const scalars = scalarsOf({ tokens: c.rows }, { seed: 7, step: 3, microStep: 1 })
+      const scalars = scalarsOf({ tokens: c.rows }, KEY)
       for (const program of programs)
         await program.run(memory, scalars, undefined, timed ? (taken) => seconds.push(...taken) : undefined)
       const after = new Int32Array(before.length)
@@ -139,6 +150,7 @@ describe.skipIf(missing)(`pairs${missing ? ` (${missing})` : ''}`, () => {
     // by records, which is how the plan's seconds are found; and with room for more
     const { outputs: timed, seconds } = await run(c, given, [pair], true)
     if (together) expect(seconds).toEqual([expect.any(Number), 0])
+    else expect(seconds.every((taken) => taken > 0)).toBe(true)
     const wider = (await run({ ...c, capacity: 5000 }, given, [planOf({ ...c, capacity: 5000 }, ['weight', 'data'])]))
       .outputs
     for (const name of ['dx', 'dresidual', 'dgamma', 'dbeta'] as const) {
@@ -171,6 +183,21 @@ describe.skipIf(missing)(`pairs${missing ? ` (${missing})` : ''}`, () => {
     const shape = { type: 'bfloat16', rows: 9, capacity: 9, H: 24, p: 0.5, add: false, accumulate: false } as const
     for (const name of ['dx', 'dresidual', 'dgamma', 'dbeta'] as const) await check({ ...shape, absent: [name] })
   })
+
+  it.each((['float32', 'bfloat16'] as const).flatMap((type) => [36, 640, 1024].map((H) => [type, H] as const)))(
+    'of a LayerNorm in %s over %i columns by a mask that is given are those of the mask that is drawn',
+    async (type, H) => {
+      const shape = { type, rows: 40, capacity: 41, H, p: Math.fround(0.3), add: true, accumulate: false } as const
+      const masked = { ...shape, masked: true }
+      await check(masked)
+      const given = contents(shape)
+      const { outputs: drawn } = await run(shape, given, [planOf(shape, ['weight', 'data'])])
+      const { outputs } = await run(masked, given, [planOf(masked, ['weight', 'data'])])
+      for (const name of ['dx', 'dresidual', 'dgamma', 'dbeta'] as const) expectSame(name, outputs[name], drawn[name])
+      const { outputs: whole } = await run(shape, given, [planOf({ ...shape, p: 0 }, ['weight', 'data'])])
+      expect(outputs.dx).not.toEqual(whole.dx)
+    },
+  )
 
   it('are launched one by one where rows are too long or no multiple of four', async () => {
     for (const H of [1, 6, 1028])
