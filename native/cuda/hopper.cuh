@@ -174,18 +174,18 @@ bool chooses_hopper(const Launch&);
 /** A copy that has begun. It is carried out when somebody waits, for whatever it be; which of them is, changes. */
 struct TileCopy {
   char* target;
-  const TensorMap* map;
+  TensorMap map;  // that of the kernel lies where the thread that asks for copies has it, and may end before they do
   Mbarrier* barrier;
   int column, row;
 
   void operator()() const {
-    for (int r = 0; r < map->height; r++)
+    for (int r = 0; r < map.height; r++)
       for (int c = 0; c < kSwizzle / 2; c++) {
-        const bool inside = row + r >= 0 && row + r < map->rows && column + c >= 0 && column + c < map->columns;
+        const bool inside = row + r >= 0 && row + r < map.rows && column + c >= 0 && column + c < map.columns;
         bf16* to = (bf16*)(target + r * kSwizzle + ((c / 8 ^ r % 8) << 4)) + c % 8;
-        *to = inside ? map->data[(int64_t)(row + r) * map->pitch + column + c] : bf16{0};
+        *to = inside ? map.data[(int64_t)(row + r) * map.pitch + column + c] : bf16{0};
       }
-    barrier->bytes -= map->height * kSwizzle;
+    barrier->bytes -= map.height * kSwizzle;
     barrier->settle();
   }
 };
@@ -202,6 +202,7 @@ inline void carry_out_a_copy() {
   const TileCopy copy = *one;
   begun.erase(one);
   copy();
+  cuda_emulation::carried_out++;
 }
 #endif
 
@@ -214,7 +215,7 @@ __device__ __forceinline__ void copy_tile(char* target, const TensorMap* map, Mb
 #else
   if ((uintptr_t)target % kSwizzled) cuda_emulation::fail("a tile is copied to a place that is no multiple of %d bytes", kSwizzled);
   memset(target, 0xff, map->height * kSwizzle);  // NaN, until it has arrived
-  copies_begun().push_back({target, map, barrier, column, row});
+  copies_begun().push_back({target, *map, barrier, column, row});
   cuda_emulation::block_ends = [] {
     const bool left = !copies_begun().empty();
     copies_begun().clear();

@@ -92,7 +92,11 @@ void wake_sleepers() {
 int next_thread() {
   int w = current / kLanes;
   if (!warp[w].ready) {
-    if (!warps_ready) wake_sleepers();
+    // to look may be to carry out what another waits for
+    for (long before = -1; !warps_ready && before != carried_out;) {
+      before = carried_out;
+      wake_sleepers();
+    }
     if (!warps_ready) return -1;
     w = pick(warps_ready);
   }
@@ -308,7 +312,7 @@ int block_together(const char* what, bool predicate, int* count, const char* fil
   return barrier.last_predicates;
 }
 
-long threads_begun;
+long threads_begun, carried_out;
 const char* (*block_ends)();
 
 cudaError_t run_blocks(KernelOperation& kernel) {

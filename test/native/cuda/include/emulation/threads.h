@@ -58,6 +58,8 @@ typedef bool (*Ready)(void* of);
 
 /** Waits until `ready(of)`, which other threads of the block bring about. */
 BK_EMULATION void wait_until(const char* what, Ready ready, void* of, const char* file = __builtin_FILE(), int line = __builtin_LINE());
+/** How often a `ready` has done something that others may wait for, besides looking: all that wait are asked again then. */
+extern long carried_out;
 
 template <class T>
 struct Shuffle {
