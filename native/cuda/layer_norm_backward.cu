@@ -106,19 +106,8 @@ static auto kernel_of(Layout) -> void (*)(LayerNormBackward<T>) {
 }
 
 Status layer_norm_backward(Launch& launch, Operands c) {
-  const void *dy = c.any(), *sum = c.any();
-  const float *mean = c.f32(), *rstd = c.f32(), *gamma = c.f32();
-  const int32_t* keep = c.i32();
-  void *dx = c.any(), *dresidual = c.any();
-  const Rows rows = c.rows();
-  const int H = c.dim();
-  const float p = c.real();
-  const DropoutSite site = {p, (uint32_t)c.integer(), keep};
-  const bool add = c.flag();
-  with_type(c.type(), [&](auto element) {
-    typedef decltype(element) T;
-    const LayerNormBackward<T> a = {(const T*)dy, (const T*)sum, mean, rstd, gamma, (T*)dx, (T*)dresidual, rows.count, H, add, site, launch.state};
-    with_row_layout(H, [&](auto layout) { launch.early(kernel_of<T>(layout), row_grid<decltype(layout)>(rows), dim3(kNormThreads), 0, a); });
+  with_layer_norm_backward(launch, c, [&](auto element, const auto& a, const Rows& rows) {
+    with_row_layout(a.H, [&](auto layout) { launch.early(kernel_of<decltype(element)>(layout), row_grid<decltype(layout)>(rows), dim3(kNormThreads), 0, a); });
   });
   return kOk;
 }

@@ -17,6 +17,24 @@ struct LayerNormBackward {
   const RunState* state;
 };
 
+/** On the host: calls body(T(), LayerNormBackward<T>, rows) with what a record of layer_norm_backward is of. */
+template <class Body>
+void with_layer_norm_backward(const Launch& launch, Operands c, Body body) {
+  const void *dy = c.any(), *sum = c.any();
+  const float *mean = c.f32(), *rstd = c.f32(), *gamma = c.f32();
+  const int32_t* keep = c.i32();
+  void *dx = c.any(), *dresidual = c.any();
+  const Rows rows = c.rows();
+  const int H = c.dim();
+  const float p = c.real();
+  const DropoutSite site = {p, (uint32_t)c.integer(), keep};
+  const bool add = c.flag();
+  with_type(c.type(), [&](auto element) {
+    typedef decltype(element) T;
+    body(element, LayerNormBackward<T>{(const T*)dy, (const T*)sum, mean, rstd, gamma, (T*)dx, (T*)dresidual, rows.count, H, add, site, launch.state}, rows);
+  });
+}
+
 // Products are rounded whatever is done with them: the compiler may not contract them in one kernel and not in another.
 __device__ __forceinline__ float weighted(float dy, float gamma) { return __fmul_rn(dy, gamma); }
 __device__ __forceinline__ float normalized(float sum, float mean, float rstd) { return __fmul_rn(sum - mean, rstd); }

@@ -146,16 +146,6 @@ __global__ void __launch_bounds__(kWholeThreads, kWholeResident) layer_norm_back
 }
 
 bool layer_norm_backward_whole(Launch& launch, Operands weight, Operands c) {
-  const void *dy = c.any(), *sum = c.any();
-  const float *mean = c.f32(), *rstd = c.f32(), *gamma = c.f32();
-  const int32_t* keep = c.i32();
-  void *dx = c.any(), *dresidual = c.any();
-  const Rows rows = c.rows();
-  const int H = c.dim();
-  const float p = c.real();
-  const DropoutSite site = {p, (uint32_t)c.integer(), keep};
-  const bool add = c.flag();
-  const ElementType type = c.type();
   for (int i = 0; i < 4; i++) weight.any();  // those of the other
   float *dgamma = weight.f32(), *dbeta = weight.f32();
   weight.rows();
@@ -163,18 +153,17 @@ bool layer_norm_backward_whole(Launch& launch, Operands weight, Operands c) {
   const bool accumulate = weight.flag();
 
   bool launched = false;
-  with_type(type, [&](auto element) {
+  with_layer_norm_backward(launch, c, [&](auto element, const auto& a, const Rows& rows) {
     typedef decltype(element) T;
-    with_row_layout(H, [&](auto layout) {
+    with_row_layout(a.H, [&](auto layout) {
       typedef decltype(layout) Layout;
       if constexpr (Layout::kTeam == 1 && Layout::kSteps > 0) {
         constexpr int kBytes = WholeMemory<T, Layout::kSteps>::kBytes;
         if (kBytes > launch.shared_bytes) return;
         const int blocks = kWholeStretches.blocks(rows.capacity);
-        float* parts = launch.reserve<float>((int64_t)blocks * 2 * H);
-        const LayerNormBackward<T> a = {(const T*)dy, (const T*)sum, mean, rstd, gamma, (T*)dx, (T*)dresidual, rows.count, H, add, site, launch.state};
+        float* parts = launch.reserve<float>((int64_t)blocks * 2 * a.H);
         launch.early(layer_norm_backward_whole_kernel<T, Layout>, dim3(blocks), dim3(kWholeThreads), kBytes, a, kWholeStretches, parts);
-        put_columns(launch, parts, kWholeStretches, rows, H, dgamma, dbeta, accumulate);
+        put_columns(launch, parts, kWholeStretches, rows, a.H, dgamma, dbeta, accumulate);
         launched = true;
       }
     });
