@@ -171,7 +171,7 @@ __global__ void __launch_bounds__(kThreads, Shared<T, W, M>::kBlocks) attend_ker
           for (int n = 0; n < kKeys / 8; n++)
 #pragma unroll
             for (int e = 0; e < 2; e++)
-              if (!(kept >> (n / 2 + n % 2 * 16 + 8 * e) & 1)) scores[m][n][2 * i + e] = 0;
+              if (!(Dropout::two_of(kept, n) >> e & 1)) scores[m][n][2 * i + e] = 0;
         }
     }
 

@@ -54,16 +54,16 @@ int find(Device& d, char* message, size_t capacity) {
 }
 
 pthread_mutex_t calls = PTHREAD_MUTEX_INITIALIZER;
-constexpr int kMostSeconds = 5;
+constexpr int kExitWaitSeconds = 5;
 
 /**
- * When the process exits, before the runtime's own end, which came first: a thread that called it then would crash. Waits for a run that goes on,
- * but not for ever, and lets no other begin.
+ * Called when the process exits, before what the runtime does then, as that began earlier: a thread that calls the runtime while it ends would
+ * crash. Waits for a run that goes on, but not for ever, and lets no other begin.
  */
 void end_calls() {
   timespec until;
   clock_gettime(CLOCK_REALTIME, &until);
-  until.tv_sec += kMostSeconds;
+  until.tv_sec += kExitWaitSeconds;
   pthread_mutex_timedlock(&calls, &until);
 }
 

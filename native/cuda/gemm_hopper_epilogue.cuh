@@ -128,12 +128,10 @@ struct RoundedPart {
             unpack_bf16<1>({there[i]}, others);
             two[0] = epilogue.join(two[0], others[0]);
             two[1] = epilogue.join(two[1], others[1]);
-          } else {
-            if (epilogue.bias) {
-              const int from = 4 * (j + i / 2) + lane % 4;
-              two[0] += __shfl_sync(0xffffffffu, bias[turn].x, from);
-              two[1] += __shfl_sync(0xffffffffu, bias[turn].y, from);
-            }
+          } else if (epilogue.bias) {
+            const int from = 4 * (j + i / 2) + lane % 4;
+            two[0] += __shfl_sync(0xffffffffu, bias[turn].x, from);
+            two[1] += __shfl_sync(0xffffffffu, bias[turn].y, from);
           }
           uint32_t pairs[kResults];
           epilogue.round(two[0], two[1], pairs);
