@@ -77,7 +77,10 @@ typedef void (*bk_done)(void* user, int error, const char* message);
  */
 BK_EXPORT int bk_run_start(bk_program*, bk_memory*, const double* scalars, size_t count, double* seconds, bk_done done, void* user, bk_run** run, char* message,
                            size_t capacity);
-/** Asks a run to stop before its next record; `done` is still called. The handle is valid until then. */
+/**
+ * Asks a run to stop before its next record; once one has changed weights, it goes on to its end. `done` is still called. The handle is valid
+ * until then.
+ */
 BK_EXPORT void bk_run_cancel(bk_run*);
 
 enum bk_peak {

@@ -24,10 +24,19 @@ class Run:
         self.scalars, self.meta = case.scalars, meta
         self.io = case.before.get(ops.arenas["io"], np.empty(0, np.uint8))
         names = {record.op.name for record in self.plan.records}
-        self.kind = "packing" if names == {"pack_weight"} else "update" if "gradient_norm" in names else "step"
+        self.packs, self.updates = names == {"pack_weight"}, "gradient_norm" in names
         if case.key not in programs:
             programs[case.key] = Program(engine, case.words)
         self.program = programs[case.key]
+        # found once, not in each step that is timed: going through a plan takes as long as a small model's forward
+        self.outputs = {name: self._written(name) for name in ("loss", "norm")}
+
+    def _written(self, name: str) -> Range | None:
+        for index in reversed(range(len(self.plan.records))):
+            for r in self.plan.ranges(index, self.scalars):
+                if r.output and r.name == name:
+                    return r
+        return None
 
 
 def sessions(recordings) -> dict:
@@ -53,7 +62,7 @@ class Session:
         self.fill()
         self.steps = defaultdict(list)
         for run in self.runs:
-            if run.kind == "packing":
+            if run.packs:
                 run.program.run(self.memory, run.scalars)
             else:
                 self.steps[run.meta["step"]].append(run)
@@ -76,31 +85,21 @@ class Session:
         """A step as a program does it: the batch is written, the programs run, loss and norm are read."""
         start = time.perf_counter()
         for run in step:
-            if run.kind == "step":
-                self.memory.write(self.ops.arenas["io"], 0, run.io)
+            self.memory.write(self.ops.arenas["io"], 0, run.io)
             run.program.run(self.memory, run.scalars)
-            if run.kind == "step":
-                self.output(run, "loss")
+            self.output(run, "loss")
+            self.output(run, "norm")
         return time.perf_counter() - start
 
     def output(self, run: Run, name: str) -> float | None:
-        found = self.place(run, name)
+        found = run.outputs[name]
         return None if found is None else float(self.memory.read(found.arena, found.begin, 4).view(np.float32)[0])
-
-    @staticmethod
-    def place(run: Run, name: str) -> Range | None:
-        for index in reversed(range(len(run.plan.records))):
-            for r in run.plan.ranges(index, run.scalars):
-                if r.output and r.name == name:
-                    return r
-        return None
 
     def profile(self, step) -> list:
         """Seconds of the records of a step by op, the longest first, and what they reached."""
         sums = defaultdict(lambda: [0, 0.0, 0, 0])
         for run in step:
-            if run.kind == "step":
-                self.memory.write(self.ops.arenas["io"], 0, run.io)
+            self.memory.write(self.ops.arenas["io"], 0, run.io)
             seconds = run.program.run(self.memory, run.scalars, timed=True)
             for index, record in enumerate(run.plan.records):
                 rows = [run.plan.ops.rows[name] for name in ("selected", "labelled", "sequences")]
@@ -121,7 +120,7 @@ def run_session(engine: Engine, ops: Ops, name: str, cases, results: Results, se
     """Times a session for about `seconds`; the profile is of its first step."""
     session = Session(engine, ops, cases)
     try:
-        training = any(run.kind == "update" for run in session.runs)
+        training = any(run.updates for run in session.runs)
         firsts = {}  # loss and norm of the first step
         for step in session.steps:
             session.once(step)

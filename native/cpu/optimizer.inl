@@ -26,7 +26,7 @@ static double sum_of_squares(const float* g, int64_t n) {
 
 static Status gradient_norm(Run& run, const Call& call) {
   Cursor c(call);
-  const float* g = c.f32();
+  const float *g = c.f32(), *loss = c.f32();
   float* norm = c.f32();
   const int64_t n = c.dim();
   double* parts = (double*)run.shared;
@@ -34,7 +34,7 @@ static Status gradient_norm(Run& run, const Call& call) {
   double total = 0;
   for (int64_t i = 0; i < ceil_div(n, kNormChunk); i++) total += parts[i];
   const double length = __builtin_sqrt(total), limit = run.scalars[kScalar_max_grad_norm], coefficient = limit / (length + 1e-6);
-  norm[0] = (float)length;
+  norm[0] = (float)length + (loss ? *loss - *loss : 0);  // 0, or NaN
   norm[1] = limit > 0 && coefficient < 1 ? (float)coefficient : 1.0f;
   return kOk;
 }

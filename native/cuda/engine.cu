@@ -106,11 +106,13 @@ cudaError_t run_timed(Device& device, Program& program, const Memory* memory, do
   return e;
 }
 
-/** Copies what the run brings to the device, and declares that nothing has failed yet. */
+/** Copies what the run brings to the device, behind what was written before it, and declares that nothing has failed yet. */
 cudaError_t begin(Device& device, const bk_run* r) {
+  const Memory* memory = static_cast<const Memory*>(r->memory);
   memcpy(device.pinned_state->scalars, r->scalars, sizeof r->scalars);
   for (int i = 0; i < kRows; i++) device.pinned_state->rows[i] = (int32_t)r->scalars[i];
-  cudaError_t e = cudaMemcpyAsync(device.state, device.pinned_state, sizeof(RunState), cudaMemcpyHostToDevice, device.stream);
+  cudaError_t e = memory->written ? cudaStreamWaitEvent(device.stream, memory->written) : cudaSuccess;
+  if (e == cudaSuccess) e = cudaMemcpyAsync(device.state, device.pinned_state, sizeof(RunState), cudaMemcpyHostToDevice, device.stream);
   if (e == cudaSuccess) e = cudaMemsetAsync(device.failure, 0xff, sizeof(Failure), device.stream);
   return e;
 }
@@ -126,7 +128,7 @@ cudaError_t end(Device& device) {
 int bk::engine_execute(bk_run* r, char* message, size_t capacity) {
   const Calling calling;
   Program& program = *static_cast<Program*>(r->program);
-  const Memory* memory = static_cast<const Memory*>(r->memory);
+  Memory* memory = static_cast<Memory*>(r->memory);
   Device& device = *static_cast<Engine*>(program.engine)->device;
   if (const int error = device_alive(device, message, capacity)) return error;
   if (runner_cancels(r)) return fail(BK_CANCELLED, message, capacity, "Cancelled before it began");
@@ -146,6 +148,7 @@ int bk::engine_execute(bk_run* r, char* message, size_t capacity) {
     drop_graph(program);
     return error;
   }
+  nothing_staged(memory);
   if (program.status.where) return fail_data(program.plan.record[program.status_record], program.status, message, capacity);
   const Failure failure = *device.pinned_failure;
   if (failure == kNoFailure) return BK_OK;

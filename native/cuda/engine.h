@@ -55,8 +55,14 @@ struct Engine : bk_engine {
 
 struct Memory : bk_memory {
   Engine* engine;
-  uint64_t state;  // a number that no memory of the process has had, anew whenever an arena moves: graphs made before are void
+  uint64_t state;       // a number that no memory of the process has had, anew whenever an arena moves: graphs made before are void
+  char* staged;         // in host memory that the device reads: what was written, on its way there
+  int64_t staged_used;  // bytes of it, since anybody waited for them
+  cudaEvent_t written;  // after the last of it; what runs waits for it
 };
+
+/** Has arrived: a run with this memory has ended. */
+inline void nothing_staged(Memory* memory) { memory->staged_used = 0; }
 
 /** A program and the graph of it for the memory that it was last run with. */
 struct Program : bk_program {

@@ -10,6 +10,8 @@ using namespace bk::cuda;
 namespace {
 
 constexpr uint64_t kMostBytes = (uint64_t)1 << 34;
+/** Of what is on its way to the device, and of one piece of it; larger ones are waited for. */
+constexpr int64_t kStagedBytes = 1 << 20, kMostStaged = kStagedBytes / 4;
 
 uint64_t new_state() {
   static Atomic<uint64_t> states = {1};
@@ -46,10 +48,14 @@ int bk_memory_create(bk_engine* engine, bk_memory** out) {
   return BK_OK;
 }
 
-void bk_memory_free(bk_memory* memory) {
-  if (!memory) return;
+void bk_memory_free(bk_memory* handle) {
+  if (!handle) return;
+  Memory* memory = static_cast<Memory*>(handle);
+  if (memory->staged) cudaStreamSynchronize(memory->engine->device->copies);
+  if (memory->written) cudaEventDestroy(memory->written);
+  cudaFreeHost(memory->staged);
   for (int i = 0; i < kArenas; i++) cudaFree(memory->base[i]);
-  free(static_cast<Memory*>(memory));
+  free(memory);
 }
 
 int bk_memory_release(bk_memory* memory, int arena) {
@@ -89,9 +95,40 @@ static int copy(const bk_memory* memory, void* to, const void* from, uint64_t by
   return device_check(device, e, "Copying", message, capacity);
 }
 
-int bk_memory_write(bk_memory* memory, int arena, uint64_t offset, const void* source, uint64_t bytes, char* message, size_t capacity) {
-  if (const int error = check_range(memory, arena, offset, bytes, message, capacity)) return error;
-  return copy(memory, memory->base[arena] + offset, source, bytes, cudaMemcpyHostToDevice, message, capacity);
+/** Whether there is room for what is on its way to the device; a memory that is only written in large pieces needs none. */
+static bool has_staging(Memory* memory) {
+  if (memory->written) return true;
+  if (cudaMallocHost((void**)&memory->staged, kStagedBytes) == cudaSuccess) {
+    if (cudaEventCreateWithFlags(&memory->written, cudaEventDisableTiming) == cudaSuccess) return true;
+    cudaFreeHost(memory->staged);
+  }
+  cudaGetLastError();  // it goes without
+  memory->staged = nullptr;
+  memory->written = nullptr;
+  return false;
+}
+
+/** Copies `source` to where the device takes it from later, by itself: a batch is many small pieces, and nobody waits for each. */
+static cudaError_t stage(Memory* memory, cudaStream_t stream, char* to, const void* source, int64_t bytes) {
+  if (memory->staged_used + bytes > kStagedBytes) {
+    if (const cudaError_t e = cudaStreamSynchronize(stream); e != cudaSuccess) return e;
+    nothing_staged(memory);
+  }
+  char* const from = memory->staged + memory->staged_used;
+  memcpy(from, source, (size_t)bytes);
+  memory->staged_used += bytes;
+  const cudaError_t e = cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, stream);
+  return e == cudaSuccess ? cudaEventRecord(memory->written, stream) : e;
+}
+
+int bk_memory_write(bk_memory* handle, int arena, uint64_t offset, const void* source, uint64_t bytes, char* message, size_t capacity) {
+  if (const int error = check_range(handle, arena, offset, bytes, message, capacity)) return error;
+  Memory* memory = static_cast<Memory*>(handle);
+  Device& device = device_of(memory);
+  char* const to = memory->base[arena] + offset;
+  if ((int64_t)bytes > kMostStaged || !has_staging(memory)) return copy(memory, to, source, bytes, cudaMemcpyHostToDevice, message, capacity);
+  if (const int error = device_alive(device, message, capacity)) return error;
+  return bytes ? device_check(device, stage(memory, device.copies, to, source, (int64_t)bytes), "Copying", message, capacity) : BK_OK;
 }
 
 int bk_memory_read(const bk_memory* memory, int arena, uint64_t offset, void* target, uint64_t bytes, char* message, size_t capacity) {

@@ -34,20 +34,20 @@ __global__ void __launch_bounds__(kNormThreads, 4) sum_squares_kernel(const floa
   if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
-__global__ void __launch_bounds__(kSumThreads) put_norm_kernel(const double* parts, int chunks, float* norm, const RunState* state) {
+__global__ void __launch_bounds__(kSumThreads) put_norm_kernel(const double* parts, int chunks, const float* loss, float* norm, const RunState* state) {
   const double length = sqrt(sum_parts(parts, chunks)), limit = state->scalars[kScalar_max_grad_norm], coefficient = limit / (length + 1e-6);
   if (threadIdx.x != 0) return;
-  norm[0] = (float)length;
+  norm[0] = (float)length + (loss ? *loss - *loss : 0);  // 0, or NaN
   norm[1] = limit > 0 && coefficient < 1 ? (float)coefficient : 1.0f;
 }
 
 Status gradient_norm(Launch& launch, Operands c) {
-  const float* g = c.f32();
+  const float *g = c.f32(), *loss = c.f32();
   float* norm = c.f32();
   const int n = c.dim(), chunks = ceil_div(n, kNormChunk);
   double* parts = launch.reserve<double>(chunks);
   launch(sum_squares_kernel, dim3(chunks), dim3(kNormThreads), 0, g, (int64_t)n, parts);
-  launch(put_norm_kernel, dim3(1), dim3(kSumThreads), 0, parts, chunks, norm, launch.state);
+  launch(put_norm_kernel, dim3(1), dim3(kSumThreads), 0, parts, chunks, loss, norm, launch.state);
   return kOk;
 }
 

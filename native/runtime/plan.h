@@ -26,6 +26,7 @@ struct Plan {
   int records, scalars;
   int32_t capacity[kRows];
   int64_t arena_bytes[kArenas];
+  int changes;      // the first record that writes weights; `records` where none does
   Scratch scratch;  // the largest of any record
   Record* record;   // malloc'ed
 };

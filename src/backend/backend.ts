@@ -55,7 +55,8 @@ export interface BackendMemory {
 export interface Program {
   /**
    * Executes the plan on the backend's own thread; runs go in the order of the calls. `scalars`: ROW and SCALAR of ops.def.
-   * Rejects with AbortedError when `signal` fires before the last record. With `timed`, a run that succeeds calls it with the seconds
+   * Rejects with AbortedError when `signal` fires before the last record; a plan that updates parameters goes on to its end once it has
+   * begun to. With `timed`, a run that succeeds calls it with the seconds
    * that each record took, in the order of the plan; of records that are done together, the first has them.
    */
   run(
@@ -75,7 +76,7 @@ export const PEAKS: readonly Peak[] = ['float32', 'bfloat16', 'memory', 'read']
 export interface Backend {
   readonly description: BackendDescription
   createMemory(): BackendMemory
-  compile(plan: Pick<Plan, 'words'>): Program
+  compile(plan: Pick<Plan, 'words'> & Partial<Pick<Plan, 'updates'>>): Program
   /** What this machine reaches at most with all threads, measured for about `seconds`. */
   measurePeak(peak: Peak, seconds: number): Promise<number>
   /** Gives back what was opened for this model alone. Its memories and programs are not used afterwards. */

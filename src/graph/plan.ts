@@ -20,6 +20,8 @@ export interface Plan {
   readonly scalars: number
   /** Bytes that the plan needs of each arena. */
   readonly arenaBytes: Readonly<Record<keyof typeof Arena, number>>
+  /** Whether it changes parameters. */
+  readonly updates: boolean
   /** The records one a line, for people and snapshot tests. */
   toString(): string
 }
@@ -80,6 +82,7 @@ export function compilePlan(graph: Graph, groups = 1): Plan {
     capacity,
     scalars,
     arenaBytes,
+    updates: records.some(({ op }) => op.name === 'adamw'),
     toString: () => records.map(listing).join('\n'),
   }
 }

@@ -70,13 +70,18 @@ function stretch(name: string, arena: Arena, offset: number, elements: number): 
 }
 
 /**
- * Global norm, clipping and AdamW over the flat buffers; the moments lie as the gradients do. Returns [norm, clip coefficient].
- * An update has no gradient of its own.
+ * Global norm, clipping and AdamW over the flat buffers; the moments lie as the gradients do. Nothing is changed where the norm or `loss`
+ * is not finite. Returns [norm, clip coefficient]. An update has no gradient of its own.
  */
-export function recordUpdate(graph: Graph, gradientLength: number, ranges: readonly UpdateRange[]): Value {
+export function recordUpdate(
+  graph: Graph,
+  gradientLength: number,
+  ranges: readonly UpdateRange[],
+  loss?: Value,
+): Value {
   const norm = graph.keep(graph.statistic('norm', undefined, 2))
   const all = stretch('gradients', Arena.gradients, 0, gradientLength).value
-  graph.emit('gradientNorm', { g: all, norm }, { n: gradientLength })
+  graph.emit('gradientNorm', { g: all, loss, norm }, { n: gradientLength })
   for (const { weights, gradients, length, group, packed } of ranges) {
     const { operands, attributes } = packed ? packedOperands(packed) : NOT_PACKED
     const w = stretch('w', Arena.weights, weights, length)

@@ -11,6 +11,7 @@ import type { Reproduction } from './masks.ts'
 import { checkNames, type LossOptions } from './options.ts'
 import type { StepInputs } from './prepare.ts'
 import { PreTrainedModel } from './pretrained.ts'
+import type { Accumulation } from './runs.ts'
 
 export interface AdamWOptions {
   /** 1e-3 */
@@ -96,23 +97,24 @@ export class AdamW {
     const list = Array.isArray(batches) ? batches : [batches as StepInputs]
     const groupOf = this.#groups()
     if (model.runtime.layout.gradientBytes === 0) throw new ArgumentError('Every parameter is frozen: nothing to train')
-    const { loss, result } = await model.accumulate(
-      list,
-      options,
-      () => this.#takeOver(),
-      async (value, written) => {
-        if (!Number.isFinite(value)) throw await model.nonFinite(value)
-        const { betas, eps, decoupledWeightDecay } = this.defaults
+    const { betas, eps, decoupledWeightDecay } = this.defaults
+    let updated: readonly string[] = []
+    const accumulation: Accumulation<number> = {
+      begin: () => this.#takeOver(),
+      update: (written) => {
         const { ranges, groups, names } = this.#update(groupOf, written)
-        const norm = await model.runtime.runUpdate(ranges, { maxGradNorm, betas, eps, decoupledWeightDecay, groups })
-        if (!Number.isFinite(norm)) throw await model.nonFinite(value)
+        updated = names
+        return { ranges, scalars: { maxGradNorm, betas, eps, decoupledWeightDecay, groups } }
+      },
+      finish: async ({ loss, norm = Number.NaN }) => {
+        if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw await model.nonFinite(loss)
         model.optimizerSteps++
-        for (const name of names) model.parameterSteps.set(name, (model.parameterSteps.get(name) ?? 0) + 1)
+        for (const name of updated) model.parameterSteps.set(name, (model.parameterSteps.get(name) ?? 0) + 1)
         return norm
       },
-      reproduction,
-    )
-    return { loss, gradNorm: result }
+    }
+    const { loss, result: gradNorm } = await model.accumulate(list, options, accumulation, reproduction)
+    return { loss, gradNorm }
   }
 
   /** The update computes in float32, with the learning rate in float32 too. */

@@ -13,6 +13,9 @@ interface Entry {
   fresh: boolean
 }
 
+/** The byte behind a weight. */
+const endOf = (weights: number, { N, K }: Entry): number => weights + N * K * 4
+
 const ceil = (n: number, unit: number): number => Math.ceil(n / unit) * unit
 
 /**
@@ -101,15 +104,8 @@ export class PackedWeights implements Packing {
     return { plan: compilePlan(graph, 0), packed }
   }
 
-  /**
-   * The stretches of an update, cut so that each packed weight inside one is a stretch of its own, packed in its pass. Packed weights
-   * that are updated in part are stale from then on, and so are all of float32 words.
-   */
+  /** The stretches of an update, cut so that each packed weight inside one is a stretch of its own, packed in its pass. */
   split(ranges: readonly UpdateRange[]): readonly UpdateRange[] {
-    if (this.optional) {
-      this.invalidate()
-      return ranges
-    }
     const entries = [...this.#entries].sort(([a], [b]) => a - b)
     return ranges.flatMap((range) => {
       const pieces: UpdateRange[] = []
@@ -127,18 +123,25 @@ export class PackedWeights implements Packing {
         at = border
       }
       for (const [weights, entry] of entries) {
-        const last = weights + entry.N * entry.K * 4
-        if (last <= range.weights || weights >= end) continue
-        if (weights < range.weights || last > end) {
-          entry.fresh = false
-          continue
-        }
+        if (weights < range.weights || endOf(weights, entry) > end) continue
         upTo(weights)
-        upTo(last, this.#weight(weights, entry))
+        upTo(endOf(weights, entry), this.#weight(weights, entry))
       }
       upTo(end)
       return pieces
     })
+  }
+
+  /** Weights that an update of these stretches has changed in part are not packed as they are now. */
+  updated(ranges: readonly UpdateRange[]): void {
+    for (const [weights, entry] of this.#entries) {
+      const last = endOf(weights, entry)
+      const inPart = ({ weights: first, length }: UpdateRange) => {
+        const end = first + length * 4
+        return first < last && weights < end && (weights < first || last > end)
+      }
+      if (ranges.some(inPart)) entry.fresh = false
+    }
   }
 
   #weight(weights: number, { N, K, places }: Entry): PackedWeight {

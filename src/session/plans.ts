@@ -4,6 +4,7 @@ import { Row } from '../graph/op-table.ts'
 import { compilePlan, type Plan } from '../graph/plan.ts'
 import type { Head, HeadOutput } from '../heads/head.ts'
 import type { BatchValues, RowSubset } from '../model/batch.ts'
+import { recordUpdate, type UpdateRange } from '../ops/optimizer.ts'
 import type { RaggedBatch, RowIndices, RowSelection } from './batch.ts'
 
 /** A label input of a plan. */
@@ -43,6 +44,8 @@ export interface RecordedStep {
   readonly masks: readonly DropoutMask[]
   readonly outputs: Readonly<Record<string, HeadOutput>>
   readonly loss: Value | undefined
+  /** [norm, clip coefficient] of the gradients, where the step updates. */
+  readonly norm: Value | undefined
   readonly hiddenStates: readonly Value[]
   readonly attentions: readonly Value[]
   readonly crossAttentions: readonly Value[]
@@ -153,7 +156,14 @@ export const rowInputs = (
   [inputs.encoder?.keyMask, batch.encoder?.keyMask],
 ]
 
-/** Records a head's forward, and its backward where `settings` differentiates. */
+/** The update at the end of a step: elements of all gradients, the stretches, and how many have scalars of their own. */
+export interface StepUpdate {
+  readonly gradients: number
+  readonly stretches: readonly UpdateRange[]
+  readonly groups: number
+}
+
+/** Records a head's forward, its backward where `settings` differentiates, and the update of what has gradients. */
 export function recordStep(
   head: Head,
   capacity: Partial<Capacity>,
@@ -161,6 +171,7 @@ export function recordStep(
   hiddenSize: number,
   dtype: FloatType = 'float32',
   packing?: Packing,
+  update?: StepUpdate,
 ): Omit<RecordedStep, 'program'> {
   const graph = new Graph(capacity, { ...settings, dtype, packing })
   const batch = recordBatch(graph, settings, hiddenSize)
@@ -178,13 +189,15 @@ export function recordStep(
   })
   if (settings.differentiate) graph.backward()
   else for (const output of Object.values(values.outputs)) graph.keep('column' in output ? output.value : output)
+  const norm = update && recordUpdate(graph, update.gradients, update.stretches, values.loss)
   return {
-    plan: compilePlan(graph, 0),
+    plan: compilePlan(graph, update?.groups ?? 0),
     batch,
     labels,
     masks: [...graph.masks.values()],
     outputs: values.outputs,
     loss: values.loss,
+    norm,
     hiddenStates,
     attentions,
     crossAttentions,

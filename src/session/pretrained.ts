@@ -31,6 +31,7 @@ import {
 } from './options.ts'
 import { readOutputs } from './outputs.ts'
 import { type PreparedStep, prepareSteps, type StepInputs, type Wanted } from './prepare.ts'
+import type { Accumulation } from './runs.ts'
 import { ModelRuntime } from './runtime.ts'
 
 /**
@@ -201,7 +202,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     const { outputRows } = this.#head
     return this.runtime.exclusive(async () => {
       const scalars = { ...this.#scalars(0, step.labels?.denominators), labelSmoothing }
-      const recorded = await this.runtime.runStep(settings, step, scalars, options.signal)
+      const recorded = await this.runtime.runStep(settings, step, scalars, { signal: options.signal })
       const { loss, tensors, ...seen } = await readOutputs(
         this.runtime,
         recorded,
@@ -222,28 +223,23 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   ): Promise<{ loss: number; gradients: Map<string, Tensor> }> {
     checkNames('gradients', options, ['labelSmoothing', 'signal'])
     const { tensors } = this.runtime.layout
-    const { loss, result: gradients } = await this.accumulate(
-      [inputs],
-      options,
-      () => {},
-      async (_loss, written) => {
+    const { loss, result: gradients } = await this.accumulate([inputs], options, {
+      finish: async ({ written }) => {
         const places = [...tensors.values()].filter(isTrainable).filter(({ owner }) => written.has(owner))
         return tensorsAt(places, (place) => this.runtime.readLike(Arena.gradients, place))
       },
-    )
+    })
     return { loss, gradients }
   }
 
   /**
    * @internal Forward and backward of the micro-batches of one update, each loss term divided by its denominator over all of
-   * them, between `begin` and `finish`, with nothing else running. The loss is that of the whole list; `written` has the byte
-   * offsets of the gradients that some micro-batch has. `reproduction`: the masks and denominators of another program.
+   * them, with nothing else running. The loss is that of the whole list. `reproduction`: the masks and denominators of another program.
    */
   async accumulate<Result>(
     batches: readonly StepInputs[],
     { labelSmoothing = 0, signal }: LossOptions,
-    begin: () => void,
-    finish: (loss: number, written: ReadonlySet<number>) => Promise<Result>,
+    { begin, update, finish }: Accumulation<Result>,
     reproduction: Reproduction = {},
   ): Promise<{ loss: number; result: Result }> {
     refuseInt8(this.runtime.int8, 'A gradient')
@@ -262,16 +258,25 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     const own = prepared.map(({ labels }) => labels.denominators)
     const denominators = denominatorsOf(own, reproduction)
     return this.runtime.exclusive(async () => {
-      begin()
+      begin?.()
       let loss = 0
+      let norm: number | undefined
       const written = new Set<number>()
       for (const [i, { settings, ...step }] of prepared.entries()) {
         const scalars = { ...this.#scalars(i, denominators[i]), labelSmoothing }
-        const recorded = await this.runtime.runStep(settings, step, scalars, signal, masks)
+        const isLast = i === prepared.length - 1
+        // what would make the update is not run where a loss before it is not finite
+        if (update && isLast && !Number.isFinite(loss)) break
+        const recorded = await this.runtime.runStep(settings, step, scalars, {
+          signal,
+          masks,
+          update: update && isLast ? (last) => update(new Set([...written, ...last])) : undefined,
+        })
         for (const offset of recorded.written) written.add(offset)
         loss += (await this.runtime.readOutput(recorded.loss!, 1))[0]
+        if (recorded.norm) norm = (await this.runtime.readOutput(recorded.norm, 1))[0]
       }
-      return { loss, result: await finish(loss, written) }
+      return { loss, result: await finish({ loss, norm, written }) }
     })
   }
 

@@ -6,6 +6,7 @@ import type { FloatType, Value } from '../graph/graph.ts'
 import { Scalar } from '../graph/op-table.ts'
 import type { Plan } from '../graph/plan.ts'
 import type { PreparedLabels } from '../heads/head.ts'
+import type { UpdateRange } from '../ops/optimizer.ts'
 import type { RaggedBatch, RowIndices } from './batch.ts'
 
 /** Run-time scalars of a step that do not come from the batch. */
@@ -36,6 +37,21 @@ export interface StepBatch {
   readonly batch: RaggedBatch
   readonly indices: RowIndices
   readonly labels: PreparedLabels | undefined
+}
+
+/** What becomes of the gradients of the last micro-batch of an update, in the run that makes them. */
+export interface Update {
+  readonly ranges: readonly UpdateRange[]
+  readonly scalars: UpdateScalars
+}
+
+/** What is done with the gradients of some micro-batches. `written`: byte offsets of those that some of them have. */
+export interface Accumulation<Result> {
+  readonly begin?: () => void
+  /** How the run of the last one changes the weights. */
+  readonly update?: (written: ReadonlySet<number>) => Update
+  /** `norm`: of the gradients, before clipping, where they have made an update; there is none where the loss is not finite. */
+  readonly finish: (ended: { loss: number; norm: number | undefined; written: ReadonlySet<number> }) => Promise<Result>
 }
 
 /** Scalars of an update. */
@@ -80,10 +96,3 @@ export interface RuntimeOptions extends BackendOptions {
 
 /** Called after each run with what it has executed, the run's scalars, and the seconds that each record took (Program.run). */
 export type Profiler = (plan: Plan, scalars: Float64Array, seconds: Float64Array) => void
-
-/** An update, and where its norm is. */
-export interface RecordedUpdate {
-  readonly plan: Plan
-  readonly program: Program
-  readonly norm: Value
-}

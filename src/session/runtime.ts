@@ -1,10 +1,9 @@
 import type { Program } from '../backend/backend.ts'
 import { ArgumentError, BackendError, BusyError } from '../errors.ts'
-import { type Capacity, Graph, type Packing, roundUp, type Value } from '../graph/graph.ts'
+import { type Capacity, type Packing, roundUp, type Value } from '../graph/graph.ts'
 import { Arena, Row } from '../graph/op-table.ts'
-import { compilePlan, MAX_ARENA_BYTES, type Plan } from '../graph/plan.ts'
+import { MAX_ARENA_BYTES, type Plan } from '../graph/plan.ts'
 import type { Head } from '../heads/head.ts'
-import { recordUpdate, type UpdateRange } from '../ops/optimizer.ts'
 import { isTrainable, type Layout, type TensorPlace } from './layout.ts'
 import { drawMask, type MaskSource } from './masks.ts'
 import { ModelMemory } from './model-memory.ts'
@@ -17,20 +16,31 @@ import {
   recordStep,
   rowInputs,
   type StepSettings,
+  type StepUpdate,
 } from './plans.ts'
 import { Regions } from './regions.ts'
 import {
   asStored,
   type Profiler,
   type RecordedGeneration,
-  type RecordedUpdate,
   type RuntimeOptions,
   type StepBatch,
   type StepScalars,
   setStepScalars,
   setUpdateScalars,
-  type UpdateScalars,
+  type Update,
 } from './runs.ts'
+
+/** How a step is run. */
+export interface StepRun {
+  readonly signal?: AbortSignal
+  readonly masks?: MaskSource
+  /**
+   * Clips and applies the gradients of the micro-steps, this one and those before it; nothing changes where the loss or their norm is not
+   * finite. `written`: byte offsets of the gradients that this one writes.
+   */
+  readonly update?: (written: ReadonlySet<number>) => Update
+}
 
 /**
  * A model's native side: its memory, its plans, and the queue that runs them in order. Everything that touches the memory goes
@@ -43,7 +53,6 @@ export class ModelRuntime extends ModelMemory {
   readonly #hiddenSize: number
   readonly #fill: (runtime: ModelRuntime) => Promise<void>
   readonly #steps = new PlanCache<RecordedStep>()
-  readonly #updates = new PlanCache<RecordedUpdate>(4)
   readonly #generations = new PlanCache<RecordedGeneration>()
   readonly #cacheRegions = new Regions()
   #packedWeights: PackedWeights | undefined
@@ -55,6 +64,8 @@ export class ModelRuntime extends ModelMemory {
   readonly #moves: [from: Layout, to: Layout][] = []
   #pending = 0
   #recorded = 0
+  /** Byte offsets of the gradients that a step writes, by its settings. */
+  readonly #written = new Map<string, ReadonlySet<number>>()
   /** Byte offsets of gradients (of whole stacks) that are zero because no step has written them since they were cleared. */
   readonly #zeroGradients = new Set<number>()
 
@@ -84,7 +95,7 @@ export class ModelRuntime extends ModelMemory {
   relayout(layout: Layout): void {
     const old = this.current
     this.#steps.clear()
-    this.#updates.clear()
+    this.#written.clear()
     this.#zeroGradients.clear()
     this.current = layout
     this.#moves.push([old, layout])
@@ -117,7 +128,6 @@ export class ModelRuntime extends ModelMemory {
     if (this.disposed) return
     if (this.busy) throw new BusyError('The model is running: await its runs (or abort them) before dispose()')
     this.#steps.clear()
-    this.#updates.clear()
     this.#generations.clear()
     this.free()
   }
@@ -134,22 +144,26 @@ export class ModelRuntime extends ModelMemory {
   }
 
   /**
-   * One forward, or forward and backward: the gradients overwrite for microStep 0 and add for later ones. Where the first micro-step
-   * writes no gradient, it is zero.
+   * One forward, or forward and backward, or these and the update: the gradients overwrite for microStep 0 and add for later ones. Where
+   * the first micro-step writes no gradient, it is zero.
    */
   async runStep(
     settings: StepSettings,
     { batch, indices, labels }: StepBatch,
     scalars: StepScalars,
-    signal?: AbortSignal,
-    masks?: MaskSource,
+    { signal, masks, update }: StepRun = {},
   ): Promise<RecordedStep> {
     const counts = countRows(batch, indices, settings)
     const capacity = capacityFor(counts, settings)
-    const find = (packing?: PackedWeights) =>
-      this.#steps.get(JSON.stringify([settings, capacity, packing !== undefined]), () =>
-        this.#compile(recordStep(this.#head, capacity, settings, this.#hiddenSize, this.dtype, packing)),
-      )
+    let due: Update | undefined
+    const find = (packing?: PackedWeights) => {
+      const record = (last?: StepUpdate) =>
+        recordStep(this.#head, capacity, settings, this.#hiddenSize, this.dtype, packing, last)
+      due = update?.(this.#writtenBy(settings, () => record().written))
+      const last = due && this.#updateOf(due, packing)
+      const key = JSON.stringify([settings, capacity, packing !== undefined, last])
+      return this.#steps.get(key, () => this.#compile(record(last)))
+    }
     return this.#runPacked(this.#packing(settings.differentiate), find, async (step) => {
       for (const [value, data] of rowInputs(step.batch, batch, indices)) this.#write(value, data)
       for (const [name, { rows, data }] of Object.entries(labels?.terms ?? {}))
@@ -160,8 +174,27 @@ export class ModelRuntime extends ModelMemory {
       for (const offset of step.written) this.#zeroGradients.delete(offset)
       const run = this.#scalars(step.plan, counts)
       setStepScalars(run, scalars)
+      if (due) {
+        setUpdateScalars(run, due.scalars)
+        this.momentsUsed = true
+        this.weightsChanged()
+      }
       await step.program.run(this.mapped(), run, signal, this.#timed(step.plan, run))
+      if (due) this.#packed.updated(due.ranges)
     })
+  }
+
+  /** Asked before plans are, because what they update depends on it. */
+  #writtenBy(settings: StepSettings, record: () => ReadonlySet<number>): ReadonlySet<number> {
+    const key = JSON.stringify(settings)
+    const written = this.#written.get(key) ?? record()
+    this.#written.set(key, written)
+    return written
+  }
+
+  #updateOf({ ranges, scalars }: Update, packing: PackedWeights | undefined): StepUpdate {
+    const stretches = packing?.split(ranges) ?? ranges
+    return { gradients: this.current.gradientBytes / 4, stretches, groups: scalars.groups.length }
   }
 
   /** One step of a generation: writes its inputs by their names, and runs. `record` is called once for each `key`. */
@@ -209,25 +242,6 @@ export class ModelRuntime extends ModelMemory {
     const run = new Float64Array(plan.scalars)
     for (const [name, count] of Object.entries(counts)) run[Row[name as keyof typeof Row]] = count
     return run
-  }
-
-  /** Clips and applies the gradients of the micro-steps; returns their norm before clipping. Nothing changes if it is not finite. */
-  async runUpdate(ranges: readonly UpdateRange[], scalars: UpdateScalars): Promise<number> {
-    const length = this.current.gradientBytes / 4
-    const stretches = this.#packed.split(ranges)
-    const update = this.#updates.get(JSON.stringify([stretches, scalars.groups.length]), () => {
-      const graph = new Graph({}, { differentiate: false, training: false })
-      const norm = recordUpdate(graph, length, stretches)
-      const plan = compilePlan(graph, scalars.groups.length)
-      return { plan, norm, program: this.opened.compile(plan) }
-    })
-    this.#reserve(update.plan)
-    const run = new Float64Array(update.plan.scalars)
-    setUpdateScalars(run, scalars)
-    this.momentsUsed = true
-    this.weightsChanged()
-    await update.program.run(this.mapped(), run, undefined, this.#timed(update.plan, run))
-    return (await this.readOutput(update.norm, 2))[0]
   }
 
   #timed(plan: Plan, scalars: Float64Array): ((seconds: Float64Array) => void) | undefined {

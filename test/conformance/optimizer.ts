@@ -37,6 +37,24 @@ export function optimizer(open: Open): void {
         }
     })
 
+    it('gradient_norm: as without a loss, or NaN where the loss is not finite', async () => {
+      const n = 1031
+      const g = new Random(32).reals(n)
+      const run = (loss?: number) =>
+        runRecord(backend, {
+          op: 'gradientNorm',
+          operands: { g, loss: loss === undefined ? undefined : Float64Array.of(loss) },
+          attributes: { n },
+          scalars: { maxGradNorm: 1 },
+        })
+      const { norm: plain } = await run()
+      for (const loss of [0, -0, 0.7, -3, 3.4e38]) expectSame(`loss ${loss}`, (await run(loss)).norm, plain)
+      for (const loss of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+        const { norm } = await run(loss)
+        expect([norm[0], gradientNorm({ g, loss, maxGradNorm: 1 }).norm]).toEqual([Number.NaN, Number.NaN])
+      }
+    })
+
     it.each([
       [1, 0],
       [2, 0],

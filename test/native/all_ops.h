@@ -283,6 +283,7 @@ inline Plan build() {
   append(p, binary_cross_entropy);
   append(p, binary_cross_entropy_backward);
   append(p, gradient_norm);
+  append(p, gradient_norm, {}, {"loss"});
   append(p, adamw, {}, {"forward", "backward"});
   append(p, adamw, {{"w_first", 5}, {"g_first", 2}}, {"forward", "backward"});
   for (int product = 0; product < 2; product++) {

@@ -1,11 +1,12 @@
 // The global norm of the gradients, clipping, and AdamW (Loshchilov and Hutter 2019) or Adam with an L2 term in PyTorch's order.
 
-/** coefficient = min(1, maxGradNorm / (norm + 1e-6)); maxGradNorm 0 clips nothing. */
-export function gradientNorm({ g, maxGradNorm }: { g: Float64Array; maxGradNorm: number }): {
+/** coefficient = min(1, maxGradNorm / (norm + 1e-6)); maxGradNorm 0 clips nothing. The norm is NaN where the loss is not finite. */
+export function gradientNorm({ g, loss = 0, maxGradNorm }: { g: Float64Array; loss?: number; maxGradNorm: number }): {
   norm: number
   coefficient: number
 } {
-  const norm = Math.sqrt(g.reduce((sum, value) => sum + value * value, 0))
+  const length = Math.sqrt(g.reduce((sum, value) => sum + value * value, 0))
+  const norm = Number.isFinite(loss) ? length : Number.NaN
   return { norm, coefficient: maxGradNorm === 0 ? 1 : Math.min(1, maxGradNorm / (norm + 1e-6)) }
 }
 

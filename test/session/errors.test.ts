@@ -284,6 +284,34 @@ describe('the state of a model', () => {
     expect(Number.isFinite((await optimizer.step(batch)).loss)).toBe(true)
   })
 
+  it('has taken a whole step or none when that is aborted on its way', async () => {
+    // most of a step is the update of the embeddings, and other weights are updated after it
+    using model = tinyClassifier({ vocabSize: 200_000 }, { threads: 1 })
+    const optimizer = new AdamW(model, { lr: 1e-2 })
+    await optimizer.step(batch)
+    const start = performance.now()
+    await optimizer.step(batch)
+    const whole = performance.now() - start
+    const ends = { AbortedError: 0, whole: 0 }
+    for (let i = 0; i < 12; i++) {
+      const before = await model.stateDict()
+      const controller = new AbortController()
+      const stepping = optimizer.step(batch, { signal: controller.signal })
+      setTimeout(() => controller.abort(), (i / 12) * whole)
+      const end = await stepping.then(
+        () => 'whole' as const,
+        (error) => error.name as 'AbortedError',
+      )
+      ends[end]++
+      const after = await model.stateDict()
+      const changed = (name: string) => !sameBits(after.get(name)!.data, before.get(name)!.data)
+      for (const name of ['bert.embeddings.word_embeddings.weight', 'bert.pooler.dense.bias', 'classifier.weight'])
+        expect(changed(name), `${name}, ${end}`).toBe(end === 'whole')
+      expect(model.optimizerSteps).toBe(2 + ends.whole)
+    }
+    expect(ends.AbortedError).toBeGreaterThan(0)
+  })
+
   it('is unchanged by a step whose loss is not finite, and the error names step and tensor', async () => {
     using model = tinyClassifier({ hiddenDropoutProb: 0, attentionProbsDropoutProb: 0 })
     const optimizer = new AdamW(model)

@@ -249,17 +249,14 @@ export async function accumulated(
   options: LossOptions = {},
 ): Promise<{ loss: number; gradients: Map<string, Tensor> }> {
   const { runtime } = model
-  const { loss, result: gradients } = await model.accumulate(
-    batches.map(inputsOf),
-    options,
-    () => {},
-    async (_loss, written) => {
+  const { loss, result: gradients } = await model.accumulate(batches.map(inputsOf), options, {
+    finish: async ({ written }) => {
       const places = [...runtime.layout.tensors.values()].filter(isTrainable).filter(({ owner }) => written.has(owner))
       const tensor = async (place: (typeof places)[number]) =>
         [place.name, { data: await runtime.readLike(Arena.gradients, place), shape: place.shape }] as const
       return new Map(await Promise.all(places.map(tensor)))
     },
-  )
+  })
   return { loss, gradients }
 }
 

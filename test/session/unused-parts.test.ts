@@ -39,8 +39,10 @@ describe('a part of the model that an input leaves out', () => {
         await decoder.accumulate(
           batches,
           {},
-          () => {},
-          async () => decoder.runtime.readLike(Arena.gradients, decoder.runtime.layout.tensors.get(NAME) as never),
+          {
+            finish: async () =>
+              decoder.runtime.readLike(Arena.gradients, decoder.runtime.layout.tensors.get(NAME) as never),
+          },
         )
       ).result
     const wanted = await gradient()

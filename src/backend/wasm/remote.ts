@@ -1,7 +1,6 @@
 // The asking side: a backend whose work is done by a worker.
 import { AbortedError, BackendError, BusyError, DisposedError } from '../../errors.ts'
 import type { Arena } from '../../graph/op-table.ts'
-import type { Plan } from '../../graph/plan.ts'
 import type { Backend, BackendDescription, BackendMemory, Elements, Peak, Program } from '../backend.ts'
 import {
   type Answers,
@@ -184,11 +183,13 @@ class RemoteMemory implements BackendMemory {
 
 class RemoteProgram implements Program {
   readonly #id: number
+  readonly #updates: boolean
 
   constructor(
     private readonly connection: Connection,
-    { words }: Pick<Plan, 'words'>,
+    { words, updates = false }: Parameters<Backend['compile']>[0],
   ) {
+    this.#updates = updates
     this.#id = connection.newHandle()
     connection.tell({ kind: 'compile', program: this.#id, words })
   }
@@ -211,8 +212,8 @@ class RemoteProgram implements Program {
       cancellable: signal !== undefined,
     } as const
     const seconds = await memory.during(this.connection.ask<'run'>(question, signal))
-    // of memory that is not shared a run goes on to its end; what has a signal changes no weight
-    if (signal?.aborted) throw new AbortedError()
+    // of memory that is not shared a run goes on to its end
+    if (signal?.aborted && !this.#updates) throw new AbortedError()
     if (seconds) timed?.(seconds)
   }
 

@@ -1,3 +1,7 @@
+import { ArgumentError } from '../../errors.ts'
+import { IGNORE_INDEX } from '../../heads/labels.ts'
+import { softmax } from '../../scores.ts'
+import type { Tensor } from '../../tensor.ts'
 import { argmaxRows } from './classification.ts'
 import {
   classesIn,
@@ -27,27 +31,49 @@ export class NextSentenceEvaluation implements Evaluation {
   }
 }
 
+/** The sum of the cross-entropies of logits [rows, 2], of the rows whose label is not -100. */
+function pairLosses({ data }: Tensor, labels: readonly number[]): number {
+  return labels.reduce((sum, label, row) => {
+    if (label === IGNORE_INDEX) return sum
+    return sum - Math.log(softmax(data.subarray(2 * row, 2 * row + 2))[label])
+  }, 0)
+}
+
 /**
  * Pre-training: mlm_accuracy of predictionLogits, [tokens, vocabulary] or the rows of labelled tokens alone, and nsp_accuracy of
- * seqRelationshipLogits [sequences, 2].
+ * seqRelationshipLogits [sequences, 2]; and the loss in its two parts, mlm_loss of a hidden token and nsp_loss of a pair. mlm_loss is
+ * what nsp_loss leaves of the loss, without label smoothing.
  */
 export class PreTrainingEvaluation implements Evaluation {
   readonly labelledOnly = true
   private readonly words = new Hits()
   private readonly pairs = new Hits()
+  private wordLosses = 0
+  private pairLosses = 0
 
   /** Masked tokens, on which most of the loss hangs. */
   weigh(batch: EvaluatedBatch): number {
     return countTargets(tokenLabelsIn(batch).flat())
   }
 
-  async add(batch: EvaluatedBatch, outputs: EvaluatedOutputs): Promise<void> {
-    const relationships = argmaxRows(outputOf(outputs, 'seqRelationshipLogits'))
-    countRows(this.pairs, relationships, classesIn(batch, 'nextSentenceLabel'))
+  async add(batch: EvaluatedBatch, outputs: EvaluatedOutputs, loss: number | null): Promise<void> {
+    if (loss === null) throw new ArgumentError('Expected the model to compute a loss but it has none')
+    const relationships = outputOf(outputs, 'seqRelationshipLogits')
+    const labels = classesIn(batch, 'nextSentenceLabel')
+    const [words, pairs] = [this.words.rows, this.pairs.rows]
+    countRows(this.pairs, argmaxRows(relationships), labels)
     await countHits(this.words, outputOf(outputs, 'predictionLogits'), tokenLabelsIn(batch).flat())
+    const losses = pairLosses(relationships, labels)
+    this.pairLosses += losses
+    this.wordLosses += (loss - losses / (this.pairs.rows - pairs)) * (this.words.rows - words)
   }
 
-  finish(): { mlm_accuracy: number; nsp_accuracy: number } {
-    return { mlm_accuracy: this.words.accuracy(), nsp_accuracy: this.pairs.accuracy() }
+  finish(): { mlm_accuracy: number; mlm_loss: number; nsp_accuracy: number; nsp_loss: number } {
+    return {
+      mlm_accuracy: this.words.accuracy(),
+      mlm_loss: this.wordLosses / this.words.rows,
+      nsp_accuracy: this.pairs.accuracy(),
+      nsp_loss: this.pairLosses / this.pairs.rows,
+    }
   }
 }

@@ -131,7 +131,7 @@ export function preTraining(options: TaskOptions): Task<Passage> {
     model: BertForPreTraining,
     files: '.txt, .jsonl, .json, .csv, .tsv or .parquet',
     bestMetric: 'loss',
-    metrics: ['mlm_accuracy', 'nsp_accuracy'],
+    metrics: ['mlm_accuracy', 'mlm_loss', 'nsp_accuracy', 'nsp_loss'],
     rowsAreExamples: false,
     madeByChance: true,
     rows: (source, settings) => passageRows(source, settings),

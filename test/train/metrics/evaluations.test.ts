@@ -75,9 +75,14 @@ describe('next sentence and pre-training', () => {
       nextSentenceLabel: [1, 0],
     }
     const seqRelationshipLogits = choosing([1, 1], 2)
-    await evaluation.add(batch, { seqRelationshipLogits, predictionLogits: choosing([0, 4, 3, 0, 0], 5) })
-    await evaluation.add(batch, { seqRelationshipLogits, predictionLogits: choosing([4, 0, 0], 5) })
-    expect(evaluation.finish()).toEqual({ mlm_accuracy: 0.5, nsp_accuracy: 0.5 })
+    await evaluation.add(batch, { seqRelationshipLogits, predictionLogits: choosing([0, 4, 3, 0, 0], 5) }, 3)
+    await evaluation.add(batch, { seqRelationshipLogits, predictionLogits: choosing([4, 0, 0], 5) }, 4)
+    const { mlm_loss, nsp_loss, ...accuracies } = evaluation.finish()
+    expect(accuracies).toEqual({ mlm_accuracy: 0.5, nsp_accuracy: 0.5 })
+    // Logits 0 and 2: one pair of each batch is right.
+    const pairLoss = (Math.log(1 + Math.exp(-2)) + Math.log(1 + Math.exp(2))) / 2
+    expect(nsp_loss).toBeCloseTo(pairLoss, 6)
+    expect(mlm_loss).toBeCloseTo(3.5 - pairLoss, 6)
   })
 
   test('say what is missing', () => {
