@@ -20,6 +20,7 @@ struct Allocation {
 constexpr size_t kPage = 4096;
 // Never destroyed, here and in streams.cc: a process may end while a thread of its runs kernels.
 std::map<const char*, Allocation>& allocations = *new std::map<const char*, Allocation>;
+std::map<const char*, size_t>& pinned = *new std::map<const char*, size_t>;
 size_t allocated = 0;
 int shown = 0;
 
@@ -127,6 +128,13 @@ void describe_address(const void* address, char* out, size_t capacity) {
     snprintf(out, capacity, "an access to %p, where there is nothing", address);
 }
 
+bool is_pinned(const void* address, size_t bytes) {
+  auto it = pinned.upper_bound((const char*)address);
+  if (it == pinned.begin()) return false;
+  --it;
+  return (const char*)address + bytes <= it->first + it->second;
+}
+
 void show_device_memory(bool visible) {
   if (!settings().hide) return;
   const int before = shown;
@@ -138,9 +146,6 @@ void show_device_memory(bool visible) {
 }  // namespace cuda_emulation
 
 using namespace cuda_emulation;
-#define BK_CALL()                                             \
-  std::lock_guard<std::recursive_mutex> lock(process_lock()); \
-  if (const cudaError_t unusable = usable()) return unusable
 
 // Names and texts as CUDA has them.
 #define BK_ERRORS(E)                                                                              \
@@ -306,6 +311,7 @@ cudaError_t cudaFree(void* place) {
   if (capture_forbids()) return note(cudaErrorStreamCaptureUnsupported);
   const auto it = allocations.find((char*)place);
   if (it == allocations.end()) return note(cudaErrorInvalidValue);
+  catch_up_all();
   munmap(it->second.mapping - kPage, it->second.mapped + 2 * kPage);
   allocated -= it->second.mapped;
   allocations.erase(it);
@@ -323,13 +329,18 @@ cudaError_t cudaHostAlloc(void** place, size_t bytes, unsigned) {
   BK_CALL();
   *place = bytes ? aligned_alloc(kPage, (bytes + kPage - 1) / kPage * kPage) : nullptr;
   if (bytes && !*place) return note(cudaErrorMemoryAllocation);
-  if (bytes) memset(*place, 0xff, bytes);
+  if (!bytes) return cudaSuccess;
+  memset(*place, 0xff, bytes);
+  pinned[(const char*)*place] = bytes;
   return cudaSuccess;
 }
 
 cudaError_t cudaMallocHost(void** place, size_t bytes) { return cudaHostAlloc(place, bytes, cudaHostAllocDefault); }
 
 cudaError_t cudaFreeHost(void* place) {
+  BK_CALL();
+  catch_up_all();
+  pinned.erase((const char*)place);
   free(place);
   return cudaSuccess;
 }

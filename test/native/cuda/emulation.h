@@ -59,6 +59,17 @@ struct Shown {
   ~Shown() { show_device_memory(false); }
 };
 
+/** Whether this range is host memory that the device reads by itself. */
+bool is_pinned(const void*, size_t bytes);
+/** Does what all streams were handed and have not done yet. */
+void catch_up_all();
+/** Why a call of a host function cannot be, or cannot work at all. */
+cudaError_t begin_call();
+/** What every call of streams begins with. */
+#define BK_CALL()                                             \
+  std::lock_guard<std::recursive_mutex> lock(process_lock()); \
+  if (const cudaError_t unusable = begin_call()) return unusable
+
 /** A stream that notes for a graph, with a mode that forbids what the whole process does besides. */
 bool capture_forbids();
 

@@ -212,6 +212,33 @@ void test_graphs() {
   for (cudaEvent_t event : {fork, join, begin, end}) EXPECT(cudaEventDestroy(event) == cudaSuccess);
 }
 
+/** From pinned memory: nothing has arrived until somebody waits, and what is taken is what is there then. */
+void test_late_copies() {
+  cudaStream_t copies = nullptr, stream = nullptr;
+  cudaEvent_t behind = nullptr;
+  EXPECT(cudaStreamCreateWithFlags(&copies, cudaStreamNonBlocking) == cudaSuccess && cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
+  EXPECT(cudaEventCreateWithFlags(&behind, cudaEventDisableTiming) == cudaSuccess);
+  Buffer<int> numbers(3);
+  int* host;
+  EXPECT(cudaMallocHost(&host, 12) == cudaSuccess);
+  const auto hand_over = [&](int i) {
+    host[i] = 5;
+    EXPECT(cudaMemcpyAsync(numbers.at + i, host + i, 4, cudaMemcpyHostToDevice, copies) == cudaSuccess);
+    EXPECT(cudaEventRecord(behind, copies) == cudaSuccess);
+    host[i] = 6;
+  };
+  hand_over(0);
+  EXPECT(launch(add_kernel, 1, 1, 0, stream, numbers.at, 1) == cudaSuccess && cudaStreamSynchronize(stream) == cudaSuccess && numbers[0] == 0);
+  EXPECT(cudaStreamWaitEvent(stream, behind) == cudaSuccess);
+  EXPECT(launch(add_kernel, 1, 1, 0, stream, numbers.at, 1) == cudaSuccess && numbers[0] == 7);
+  hand_over(1);
+  EXPECT(numbers[1] == -1 && cudaStreamSynchronize(copies) == cudaSuccess && numbers[1] == 6);
+  hand_over(2);
+  EXPECT(launch(add_kernel, 1, 1, 0, copies, numbers.at, 1) == cudaSuccess && numbers[2] == 6);
+  EXPECT(cudaStreamDestroy(stream) == cudaSuccess && cudaStreamDestroy(copies) == cudaSuccess && cudaEventDestroy(behind) == cudaSuccess);
+  EXPECT(cudaFreeHost(host) == cudaSuccess);
+}
+
 void test_memory() {
   size_t before, between, total;
   EXPECT(cudaMemGetInfo(&before, &total) == cudaSuccess && before == total);
@@ -344,6 +371,7 @@ void test_all_that_works() {
   Buffer<int> out(32);
   EXPECT(launch(leave_early_kernel, 1, 64, 0, nullptr, out.at) == cudaSuccess && cudaDeviceSynchronize() == cudaSuccess && out[3] == 28);
   test_graphs();
+  test_late_copies();
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-// Streams do at once what they are handed, or note it for a graph.
+// Streams do at once what they are handed, or note it for a graph; but copies from pinned memory as late as a device may.
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
@@ -21,12 +21,14 @@ struct CUstream_st {
   cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
   pthread_t thread = {};  // which captures
   bool invalid = false, joined = true;
-  std::vector<CUstream_st*> forks;  // of an origin
+  std::vector<CUstream_st*> forks;               // of an origin
+  std::vector<std::shared_ptr<Operation>> late;  // copies that nobody has waited for
 };
 struct CUevent_st {
   bool timed = true, recorded = false;
   double seconds = 0;
   CUstream_st* captured = nullptr;  // the stream that it was recorded in while that was captured
+  CUstream_st* behind = nullptr;    // the stream whose copies are before it
 };
 
 namespace cuda_emulation {
@@ -34,6 +36,7 @@ namespace {
 
 CUstream_st& default_stream = *new CUstream_st;
 std::vector<CUstream_st*>& capturing = *new std::vector<CUstream_st*>;  // origins
+std::vector<CUstream_st*>& streams = *new std::vector<CUstream_st*>;    // that there are, but the default one
 std::map<const void*, int>& shared_allowed = *new std::map<const void*, int>;
 constexpr int kUnasked = 46 << 10;  // shared memory that a block may have unasked: 48 KB with static arrays, which are not known here
 long launches = 0;
@@ -64,31 +67,6 @@ cudaError_t invalidate_all() {
   return note(cudaErrorStreamCaptureUnsupported);
 }
 
-struct Copy : Operation {
-  void* to;
-  const void* from;
-  size_t bytes;
-  Copy(void* to, const void* from, size_t bytes) : to(to), from(from), bytes(bytes) {}
-  cudaError_t run() override {
-    Shown shown;
-    memmove(to, from, bytes);
-    return cudaSuccess;
-  }
-};
-
-struct Fill : Operation {
-  void* to;
-  int value;
-  size_t bytes;
-  Fill(void* to, int value, size_t bytes) : to(to), value(value), bytes(bytes) {}
-  cudaError_t run() override {
-    Shown shown;
-    if (!on_device(to, bytes)) return break_device(cudaErrorIllegalAddress);
-    memset(to, value, bytes);
-    return cudaSuccess;
-  }
-};
-
 struct HostCall : Operation {
   cudaHostFn_t function;
   void* user;
@@ -111,17 +89,16 @@ struct Record : Operation {
   }
 };
 
-cudaError_t check_copy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
-  const bool to_device = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
-  const bool from_device = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
-  const auto fits = [&](const void* place, bool device) { return device ? on_device(place, bytes) : !touches_device(place, bytes); };
-  if (bytes == 0) return cudaSuccess;
-  if (kind == cudaMemcpyDefault)
-    return (on_device(to, bytes) || !touches_device(to, bytes)) && (on_device(from, bytes) || !touches_device(from, bytes)) ? cudaSuccess
-                                                                                                                            : cudaErrorInvalidValue;
-  if (fits(to, to_device) && fits(from, from_device)) return cudaSuccess;
-  explain(cudaErrorInvalidValue, "%zu bytes from %p to %p do not lie where kind %d says", bytes, from, to, (int)kind);
-  return cudaErrorInvalidValue;
+/** Does what a stream was handed and has not done yet. */
+void catch_up(CUstream_st* stream) {
+  for (const auto& operation : std::vector<std::shared_ptr<Operation>>(std::move(stream->late))) operation->run();
+}
+
+}  // namespace
+
+void catch_up_all() {
+  catch_up(&default_stream);
+  for (CUstream_st* stream : streams) catch_up(stream);
 }
 
 /** What a host function may not do. */
@@ -129,8 +106,6 @@ cudaError_t begin_call() {
   if (in_host_function) return note(cudaErrorNotPermitted);
   return usable();
 }
-
-}  // namespace
 
 bool capture_forbids() {
   for (const CUstream_st* stream : capturing)
@@ -178,7 +153,12 @@ cudaError_t submit(cudaStream_t handle, Operation* given) {
     stream->joined = false;
     return cudaSuccess;
   }
+  if (operation->may_be_late()) {
+    stream->late.push_back(operation);
+    return cudaSuccess;
+  }
   // Work that the device fails at is found out by a later call, as streams run behind the program.
+  catch_up(stream);
   operation->run();
   return cudaSuccess;
 }
@@ -186,9 +166,6 @@ cudaError_t submit(cudaStream_t handle, Operation* given) {
 }  // namespace cuda_emulation
 
 using namespace cuda_emulation;
-#define BK_CALL()                                             \
-  std::lock_guard<std::recursive_mutex> lock(process_lock()); \
-  if (const cudaError_t unusable = begin_call()) return unusable
 
 cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute, int value) {
   BK_CALL();
@@ -203,37 +180,15 @@ cudaError_t cudaFuncSetAttribute(const void* kernel, cudaFuncAttribute attribute
 
 cudaError_t cudaDeviceSynchronize() {
   BK_CALL();
-  return capture_forbids() ? cudaErrorStreamCaptureUnsupported : cudaSuccess;
-}
-
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  BK_CALL();
-  if (const cudaError_t error = check_copy(to, from, bytes, kind)) return note(error);
-  return bytes ? submit(stream, new Copy(to, from, bytes)) : cudaSuccess;
-}
-
-cudaError_t cudaMemcpy(void* to, const void* from, size_t bytes, cudaMemcpyKind kind) {
-  BK_CALL();
   if (capture_forbids()) return cudaErrorStreamCaptureUnsupported;
-  return cudaMemcpyAsync(to, from, bytes, kind, nullptr);
-}
-
-cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
-  BK_CALL();
-  if (bytes == 0) return cudaSuccess;
-  if (!on_device(to, bytes)) return note(cudaErrorInvalidValue);
-  return submit(stream, new Fill(to, value, bytes));
-}
-
-cudaError_t cudaMemset(void* to, int value, size_t bytes) {
-  BK_CALL();
-  if (capture_forbids()) return cudaErrorStreamCaptureUnsupported;
-  return cudaMemsetAsync(to, value, bytes, nullptr);
+  catch_up_all();
+  return cudaSuccess;
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   BK_CALL();
   *stream = new CUstream_st;
+  streams.push_back(*stream);
   return cudaSuccess;
 }
 cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, cudaStreamDefault); }
@@ -243,19 +198,25 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
   std::lock_guard<std::recursive_mutex> lock(process_lock());
   if (!stream) return note(cudaErrorInvalidResourceHandle);
   if (stream->graph) return invalidate(stream, cudaErrorStreamCaptureUnsupported);
+  catch_up(stream);
+  for (size_t i = 0; i < streams.size(); i++)
+    if (streams[i] == stream) streams.erase(streams.begin() + (ptrdiff_t)i);
   delete stream;
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   BK_CALL();
-  return stream_of(stream)->graph ? invalidate(stream, cudaErrorStreamCaptureUnsupported) : cudaSuccess;
+  if (stream_of(stream)->graph) return invalidate(stream, cudaErrorStreamCaptureUnsupported);
+  catch_up(stream_of(stream));
+  return cudaSuccess;
 }
 cudaError_t cudaStreamQuery(cudaStream_t stream) { return cudaStreamSynchronize(stream); }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned) {
   BK_CALL();
   CUstream_st *stream = stream_of(handle), *from = event->captured;
+  if (event->behind) catch_up(event->behind);
   if (!from || !from->graph) return cudaSuccess;
   if (!stream->graph) {
     stream->graph = from->graph;
@@ -292,7 +253,12 @@ cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t handle, uns
   BK_CALL();
   CUstream_st* stream = stream_of(handle);
   if (!event) return note(cudaErrorInvalidResourceHandle);
-  event->captured = nullptr;
+  event->captured = event->behind = nullptr;
+  if (!stream->graph && !event->timed) {
+    event->behind = stream;
+    event->recorded = true;
+    return cudaSuccess;
+  }
   if (!stream->graph || (flags & cudaEventRecordExternal)) {
     if (!stream->graph && (flags & cudaEventRecordExternal)) return note(cudaErrorInvalidValue);
     return submit(handle, new Record(event));
@@ -305,7 +271,9 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) { return cud
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   BK_CALL();
-  return event->captured && event->captured->graph ? invalidate(event->captured, cudaErrorStreamCaptureUnsupported) : cudaSuccess;
+  if (event->captured && event->captured->graph) return invalidate(event->captured, cudaErrorStreamCaptureUnsupported);
+  if (event->behind) catch_up(event->behind);
+  return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) { return cudaEventSynchronize(event); }
 
@@ -383,6 +351,7 @@ cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) {
 cudaError_t cudaGraphLaunch(cudaGraphExec_t exec, cudaStream_t stream) {
   BK_CALL();
   if (stream_of(stream)->graph) return invalidate(stream, cudaErrorStreamCaptureUnsupported);
+  catch_up(stream_of(stream));
   Shown shown;
   for (const auto& operation : exec->operations)
     if (operation->run()) break;

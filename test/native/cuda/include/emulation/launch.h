@@ -38,6 +38,8 @@ namespace cuda_emulation {
 struct Operation {
   virtual ~Operation() {}
   virtual cudaError_t run() = 0;
+  /** Whether it may be done when a stream is waited for, not when it is handed over. */
+  virtual bool may_be_late() const { return false; }
 };
 
 struct KernelOperation : Operation {
