@@ -15,6 +15,7 @@ from recording import Recording
 from work import flops, traffic
 
 PIECE = 1 << 24
+INPUT = 1 << 16  # bytes: 16,384 token ids
 ALLOWED = {"loss": 0.02, "norm": 0.05}
 
 
@@ -85,11 +86,16 @@ class Session:
         """A step as a program does it: the batch is written, the programs run, loss and norm are read."""
         start = time.perf_counter()
         for run in step:
-            self.memory.write(self.ops.arenas["io"], 0, run.io)
+            self.write(run)
             run.program.run(self.memory, run.scalars)
             self.output(run, "loss")
             self.output(run, "norm")
         return time.perf_counter() - start
+
+    def write(self, run: Run):
+        """The batch, in pieces, as a program writes its inputs one by one."""
+        for begin in range(0, len(run.io), INPUT):
+            self.memory.write(self.ops.arenas["io"], begin, run.io[begin : begin + INPUT])
 
     def output(self, run: Run, name: str) -> float | None:
         found = run.outputs[name]
@@ -99,7 +105,7 @@ class Session:
         """Seconds of the records of a step by op, the longest first, and what they reached."""
         sums = defaultdict(lambda: [0, 0.0, 0, 0])
         for run in step:
-            self.memory.write(self.ops.arenas["io"], 0, run.io)
+            self.write(run)
             seconds = run.program.run(self.memory, run.scalars, timed=True)
             for index, record in enumerate(run.plan.records):
                 rows = [run.plan.ops.rows[name] for name in ("selected", "labelled", "sequences")]

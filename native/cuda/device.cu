@@ -15,6 +15,7 @@ namespace {
 cudaError_t allocate(Device& d) {
   cudaError_t e = cudaStreamCreateWithFlags(&d.stream, cudaStreamNonBlocking);
   if (e == cudaSuccess) e = cudaStreamCreateWithFlags(&d.copies, cudaStreamNonBlocking);
+  if (e == cudaSuccess) e = cudaEventCreateWithFlags(&d.written, cudaEventDisableTiming);
   if (e == cudaSuccess) e = cudaMalloc((void**)&d.state, sizeof(RunState));
   if (e == cudaSuccess) e = cudaMalloc((void**)&d.failure, sizeof(Failure));
   if (e == cudaSuccess) e = cudaMallocHost((void**)&d.pinned_state, sizeof(RunState));

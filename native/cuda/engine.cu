@@ -108,10 +108,10 @@ cudaError_t run_timed(Device& device, Program& program, const Memory* memory, do
 
 /** Copies what the run brings to the device, behind what was written before it, and declares that nothing has failed yet. */
 cudaError_t begin(Device& device, const bk_run* r) {
-  const Memory* memory = static_cast<const Memory*>(r->memory);
   memcpy(device.pinned_state->scalars, r->scalars, sizeof r->scalars);
   for (int i = 0; i < kRows; i++) device.pinned_state->rows[i] = (int32_t)r->scalars[i];
-  cudaError_t e = memory->written ? cudaStreamWaitEvent(device.stream, memory->written) : cudaSuccess;
+  cudaError_t e = cudaEventRecord(device.written, device.copies);
+  if (e == cudaSuccess) e = cudaStreamWaitEvent(device.stream, device.written);
   if (e == cudaSuccess) e = cudaMemcpyAsync(device.state, device.pinned_state, sizeof(RunState), cudaMemcpyHostToDevice, device.stream);
   if (e == cudaSuccess) e = cudaMemsetAsync(device.failure, 0xff, sizeof(Failure), device.stream);
   return e;

@@ -19,6 +19,7 @@ struct Device {
   int driver, runtime;
   cudaStream_t stream;     // of runs
   cudaStream_t copies;     // of what is written and read between them: not the same, which may be capturing
+  cudaEvent_t written;     // what a run waits for: all that was written before it
   RunState* state;         // on the device
   RunState* pinned_state;  // where a run's is copied from
   Failure* failure;        // on the device
@@ -56,9 +57,8 @@ struct Engine : bk_engine {
 struct Memory : bk_memory {
   Engine* engine;
   uint64_t state;       // a number that no memory of the process has had, anew whenever an arena moves: graphs made before are void
-  char* staged;         // in host memory that the device reads: what was written, on its way there
+  char* staged;         // in host memory that the device reads: what was written, on its way there; null where there is none to be had
   int64_t staged_used;  // bytes of it, since anybody waited for them
-  cudaEvent_t written;  // after the last of it; what runs waits for it
 };
 
 /** Has arrived: a run with this memory has ended. */

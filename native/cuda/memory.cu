@@ -39,27 +39,38 @@ cudaError_t grow(char** base, int64_t bytes, int64_t larger, cudaStream_t stream
 
 }  // namespace
 
+/** Waits for what was written. */
+static cudaError_t arrive(Memory* memory) {
+  const cudaError_t e = memory->staged_used ? cudaStreamSynchronize(device_of(memory).copies) : cudaSuccess;
+  if (e == cudaSuccess) nothing_staged(memory);
+  return e;
+}
+
 int bk_memory_create(bk_engine* engine, bk_memory** out) {
   Memory* memory = create<Memory>();
   *out = memory;
   if (!memory) return BK_MEMORY;
   memory->engine = static_cast<Engine*>(engine);
   memory->state = new_state();
+  if (cudaMallocHost((void**)&memory->staged, kStagedBytes) != cudaSuccess) {
+    cudaGetLastError();  // every piece is waited for then
+    memory->staged = nullptr;
+  }
   return BK_OK;
 }
 
 void bk_memory_free(bk_memory* handle) {
   if (!handle) return;
   Memory* memory = static_cast<Memory*>(handle);
-  if (memory->staged) cudaStreamSynchronize(memory->engine->device->copies);
-  if (memory->written) cudaEventDestroy(memory->written);
-  cudaFreeHost(memory->staged);
+  arrive(memory);
+  if (memory->staged) cudaFreeHost(memory->staged);
   for (int i = 0; i < kArenas; i++) cudaFree(memory->base[i]);
   free(memory);
 }
 
 int bk_memory_release(bk_memory* memory, int arena) {
   if (arena < 0 || arena >= kArenas) return BK_ARGUMENT;
+  arrive(static_cast<Memory*>(memory));
   cudaFree(memory->base[arena]);
   memory->base[arena] = nullptr;
   memory->bytes[arena] = 0;
@@ -95,30 +106,14 @@ static int copy(const bk_memory* memory, void* to, const void* from, uint64_t by
   return device_check(device, e, "Copying", message, capacity);
 }
 
-/** Whether there is room for what is on its way to the device; a memory that is only written in large pieces needs none. */
-static bool has_staging(Memory* memory) {
-  if (memory->written) return true;
-  if (cudaMallocHost((void**)&memory->staged, kStagedBytes) == cudaSuccess) {
-    if (cudaEventCreateWithFlags(&memory->written, cudaEventDisableTiming) == cudaSuccess) return true;
-    cudaFreeHost(memory->staged);
-  }
-  cudaGetLastError();  // it goes without
-  memory->staged = nullptr;
-  memory->written = nullptr;
-  return false;
-}
-
 /** Copies `source` to where the device takes it from later, by itself: a batch is many small pieces, and nobody waits for each. */
 static cudaError_t stage(Memory* memory, cudaStream_t stream, char* to, const void* source, int64_t bytes) {
-  if (memory->staged_used + bytes > kStagedBytes) {
-    if (const cudaError_t e = cudaStreamSynchronize(stream); e != cudaSuccess) return e;
-    nothing_staged(memory);
-  }
+  if (memory->staged_used + bytes > kStagedBytes)
+    if (const cudaError_t e = arrive(memory); e != cudaSuccess) return e;
   char* const from = memory->staged + memory->staged_used;
   memcpy(from, source, (size_t)bytes);
   memory->staged_used += bytes;
-  const cudaError_t e = cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, stream);
-  return e == cudaSuccess ? cudaEventRecord(memory->written, stream) : e;
+  return cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, stream);
 }
 
 int bk_memory_write(bk_memory* handle, int arena, uint64_t offset, const void* source, uint64_t bytes, char* message, size_t capacity) {
@@ -126,7 +121,7 @@ int bk_memory_write(bk_memory* handle, int arena, uint64_t offset, const void* s
   Memory* memory = static_cast<Memory*>(handle);
   Device& device = device_of(memory);
   char* const to = memory->base[arena] + offset;
-  if ((int64_t)bytes > kMostStaged || !has_staging(memory)) return copy(memory, to, source, bytes, cudaMemcpyHostToDevice, message, capacity);
+  if ((int64_t)bytes > kMostStaged || !memory->staged) return copy(memory, to, source, bytes, cudaMemcpyHostToDevice, message, capacity);
   if (const int error = device_alive(device, message, capacity)) return error;
   return bytes ? device_check(device, stage(memory, device.copies, to, source, (int64_t)bytes), "Copying", message, capacity) : BK_OK;
 }

@@ -20,7 +20,7 @@ export interface Plan {
   readonly scalars: number
   /** Bytes that the plan needs of each arena. */
   readonly arenaBytes: Readonly<Record<keyof typeof Arena, number>>
-  /** Whether it changes parameters. */
+  /** Whether it writes weights. */
   readonly updates: boolean
   /** The records one a line, for people and snapshot tests. */
   toString(): string
@@ -82,7 +82,9 @@ export function compilePlan(graph: Graph, groups = 1): Plan {
     capacity,
     scalars,
     arenaBytes,
-    updates: records.some(({ op }) => op.name === 'adamw'),
+    updates: records.some(({ op, operands }) =>
+      op.operands.some(({ output }, i) => output && operands[i]?.arena === Arena.weights),
+    ),
     toString: () => records.map(listing).join('\n'),
   }
 }

@@ -163,16 +163,17 @@ export interface StepUpdate {
   readonly groups: number
 }
 
-/** Records a head's forward, its backward where `settings` differentiates, and the update of what has gradients. */
-export function recordStep(
+type StepGraph = readonly [
   head: Head,
   capacity: Partial<Capacity>,
   settings: StepSettings,
   hiddenSize: number,
-  dtype: FloatType = 'float32',
+  dtype?: FloatType,
   packing?: Packing,
-  update?: StepUpdate,
-): Omit<RecordedStep, 'program'> {
+]
+
+/** A head's forward, and its backward where `settings` differentiates. */
+function recordGraph(...[head, capacity, settings, hiddenSize, dtype = 'float32', packing]: StepGraph) {
   const graph = new Graph(capacity, { ...settings, dtype, packing })
   const batch = recordBatch(graph, settings, hiddenSize)
   const labels = Object.fromEntries(
@@ -189,27 +190,34 @@ export function recordStep(
   })
   if (settings.differentiate) graph.backward()
   else for (const output of Object.values(values.outputs)) graph.keep('column' in output ? output.value : output)
-  const norm = update && recordUpdate(graph, update.gradients, update.stretches, values.loss)
+  return { graph, batch, labels, ...values, hiddenStates, attentions, crossAttentions }
+}
+
+/** Byte offsets of the gradients that a step writes, whatever its capacity. */
+export const writtenGradients = (...given: StepGraph): ReadonlySet<number> =>
+  recordGraph(...given).graph.writtenGradients
+
+/** Records a head's forward, its backward where `settings` differentiates, and the update of what has gradients. */
+export function recordStep(
+  ...[head, capacity, settings, hiddenSize, dtype, packing, update]: [...StepGraph, StepUpdate?]
+): Omit<RecordedStep, 'program'> {
+  const { graph, loss, ...recorded } = recordGraph(head, capacity, settings, hiddenSize, dtype, packing)
+  const norm = update && recordUpdate(graph, update.gradients, update.stretches, loss)
   return {
+    ...recorded,
     plan: compilePlan(graph, update?.groups ?? 0),
-    batch,
-    labels,
     masks: [...graph.masks.values()],
-    outputs: values.outputs,
-    loss: values.loss,
+    loss,
     norm,
-    hiddenStates,
-    attentions,
-    crossAttentions,
     written: graph.writtenGradients,
   }
 }
 
+const MOST_PLANS = 32
+
 /** The least recently used entries go when there are too many. */
 export class PlanCache<Entry extends { readonly program: Program }> {
   private readonly entries = new Map<string, Entry>()
-
-  constructor(private readonly limit = 32) {}
 
   get(key: string, make: () => Entry): Entry {
     const known = this.entries.get(key)
@@ -217,7 +225,7 @@ export class PlanCache<Entry extends { readonly program: Program }> {
     this.entries.delete(key)
     this.entries.set(key, entry)
     for (const [oldest, { program }] of this.entries) {
-      if (this.entries.size <= this.limit) break
+      if (this.entries.size <= MOST_PLANS) break
       program.dispose()
       this.entries.delete(oldest)
     }

@@ -202,7 +202,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     const { outputRows } = this.#head
     return this.runtime.exclusive(async () => {
       const scalars = { ...this.#scalars(0, step.labels?.denominators), labelSmoothing }
-      const recorded = await this.runtime.runStep(settings, step, scalars, { signal: options.signal })
+      const { step: recorded } = await this.runtime.runStep(settings, step, scalars, { signal: options.signal })
       const { loss, tensors, ...seen } = await readOutputs(
         this.runtime,
         recorded,
@@ -265,16 +265,14 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
       for (const [i, { settings, ...step }] of prepared.entries()) {
         const scalars = { ...this.#scalars(i, denominators[i]), labelSmoothing }
         const isLast = i === prepared.length - 1
-        // what would make the update is not run where a loss before it is not finite
-        if (update && isLast && !Number.isFinite(loss)) break
-        const recorded = await this.runtime.runStep(settings, step, scalars, {
-          signal,
-          masks,
-          update: update && isLast ? (last) => update(new Set([...written, ...last])) : undefined,
-        })
-        for (const offset of recorded.written) written.add(offset)
-        loss += (await this.runtime.readOutput(recorded.loss!, 1))[0]
-        if (recorded.norm) norm = (await this.runtime.readOutput(recorded.norm, 1))[0]
+        const whole =
+          update && isLast ? (last: ReadonlySet<number>) => update(new Set([...written, ...last])) : undefined
+        const ran = await this.runtime.runStep(settings, step, scalars, { signal, masks, update: whole })
+        for (const offset of ran.step.written) written.add(offset)
+        loss += (await this.runtime.readOutput(ran.step.loss!, 1))[0]
+        norm = ran.norm
+        // the run that updates sees its own loss, not those before it
+        if (update && !Number.isFinite(loss)) break
       }
       return { loss, result: await finish({ loss, norm, written }) }
     })

@@ -8,6 +8,7 @@ import type { Plan } from '../graph/plan.ts'
 import type { PreparedLabels } from '../heads/head.ts'
 import type { UpdateRange } from '../ops/optimizer.ts'
 import type { RaggedBatch, RowIndices } from './batch.ts'
+import type { MaskSource } from './masks.ts'
 
 /** Run-time scalars of a step that do not come from the batch. */
 export interface StepScalars {
@@ -45,12 +46,23 @@ export interface Update {
   readonly scalars: UpdateScalars
 }
 
+/** How a step is run. */
+export interface StepRun {
+  readonly signal?: AbortSignal
+  readonly masks?: MaskSource
+  /**
+   * Clips and applies the gradients of the micro-steps, this one and those before it; nothing changes where the loss or their norm is not
+   * finite. `written`: byte offsets of the gradients that this one writes.
+   */
+  readonly update?: (written: ReadonlySet<number>) => Update
+}
+
 /** What is done with the gradients of some micro-batches. `written`: byte offsets of those that some of them have. */
 export interface Accumulation<Result> {
   readonly begin?: () => void
   /** How the run of the last one changes the weights. */
   readonly update?: (written: ReadonlySet<number>) => Update
-  /** `norm`: of the gradients, before clipping, where they have made an update; there is none where the loss is not finite. */
+  /** `norm`: of the gradients, before clipping, where the last run has made an update. */
   readonly finish: (ended: { loss: number; norm: number | undefined; written: ReadonlySet<number> }) => Promise<Result>
 }
 

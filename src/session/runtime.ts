@@ -1,11 +1,11 @@
 import type { Program } from '../backend/backend.ts'
-import { ArgumentError, BackendError, BusyError } from '../errors.ts'
+import { AbortedError, ArgumentError, BackendError, BusyError } from '../errors.ts'
 import { type Capacity, type Packing, roundUp, type Value } from '../graph/graph.ts'
 import { Arena, Row } from '../graph/op-table.ts'
 import { MAX_ARENA_BYTES, type Plan } from '../graph/plan.ts'
 import type { Head } from '../heads/head.ts'
 import { isTrainable, type Layout, type TensorPlace } from './layout.ts'
-import { drawMask, type MaskSource } from './masks.ts'
+import { drawMask } from './masks.ts'
 import { ModelMemory } from './model-memory.ts'
 import { PackedWeights } from './packing.ts'
 import {
@@ -17,6 +17,7 @@ import {
   rowInputs,
   type StepSettings,
   type StepUpdate,
+  writtenGradients,
 } from './plans.ts'
 import { Regions } from './regions.ts'
 import {
@@ -25,22 +26,12 @@ import {
   type RecordedGeneration,
   type RuntimeOptions,
   type StepBatch,
+  type StepRun,
   type StepScalars,
   setStepScalars,
   setUpdateScalars,
   type Update,
 } from './runs.ts'
-
-/** How a step is run. */
-export interface StepRun {
-  readonly signal?: AbortSignal
-  readonly masks?: MaskSource
-  /**
-   * Clips and applies the gradients of the micro-steps, this one and those before it; nothing changes where the loss or their norm is not
-   * finite. `written`: byte offsets of the gradients that this one writes.
-   */
-  readonly update?: (written: ReadonlySet<number>) => Update
-}
 
 /**
  * A model's native side: its memory, its plans, and the queue that runs them in order. Everything that touches the memory goes
@@ -145,26 +136,26 @@ export class ModelRuntime extends ModelMemory {
 
   /**
    * One forward, or forward and backward, or these and the update: the gradients overwrite for microStep 0 and add for later ones. Where
-   * the first micro-step writes no gradient, it is zero.
+   * the first micro-step writes no gradient, it is zero. `norm`: of the gradients before clipping, where they have made an update.
    */
   async runStep(
     settings: StepSettings,
     { batch, indices, labels }: StepBatch,
     scalars: StepScalars,
     { signal, masks, update }: StepRun = {},
-  ): Promise<RecordedStep> {
+  ): Promise<{ step: RecordedStep; norm: number | undefined }> {
     const counts = countRows(batch, indices, settings)
     const capacity = capacityFor(counts, settings)
     let due: Update | undefined
+    let norm: number | undefined
     const find = (packing?: PackedWeights) => {
-      const record = (last?: StepUpdate) =>
-        recordStep(this.#head, capacity, settings, this.#hiddenSize, this.dtype, packing, last)
-      due = update?.(this.#writtenBy(settings, () => record().written))
+      const given = [this.#head, capacity, settings, this.#hiddenSize, this.dtype, packing] as const
+      due = update?.(this.#writtenBy(settings, () => writtenGradients(...given)))
       const last = due && this.#updateOf(due, packing)
       const key = JSON.stringify([settings, capacity, packing !== undefined, last])
-      return this.#steps.get(key, () => this.#compile(record(last)))
+      return this.#steps.get(key, () => this.#compile(recordStep(...given, last)))
     }
-    return this.#runPacked(this.#packing(settings.differentiate), find, async (step) => {
+    const step = await this.#runPacked(this.#packing(settings.differentiate), find, async (step) => {
       for (const [value, data] of rowInputs(step.batch, batch, indices)) this.#write(value, data)
       for (const [name, { rows, data }] of Object.entries(labels?.terms ?? {}))
         this.#write(step.labels[name], rows === 'tokens' ? indices.tokenLabels : data)
@@ -174,14 +165,38 @@ export class ModelRuntime extends ModelMemory {
       for (const offset of step.written) this.#zeroGradients.delete(offset)
       const run = this.#scalars(step.plan, counts)
       setStepScalars(run, scalars)
-      if (due) {
-        setUpdateScalars(run, due.scalars)
-        this.momentsUsed = true
-        this.weightsChanged()
-      }
-      await step.program.run(this.mapped(), run, signal, this.#timed(step.plan, run))
-      if (due) this.#packed.updated(due.ranges)
+      const running = () => step.program.run(this.mapped(), run, signal, this.#timed(step.plan, run))
+      if (due) norm = await this.#updating(due, step, run, running)
+      else await running()
     })
+    return { step, norm }
+  }
+
+  /** A run that ends with an update; the norm of its gradients. What is known of the weights follows what became of them. */
+  async #updating(
+    { ranges, scalars }: Update,
+    { norm }: RecordedStep,
+    run: Float64Array,
+    running: () => Promise<void>,
+  ): Promise<number> {
+    setUpdateScalars(run, scalars)
+    this.momentsUsed = true
+    try {
+      await running()
+    } catch (error) {
+      // a run that was stopped has changed nothing; of others it is not known
+      if (!(error instanceof AbortedError)) {
+        this.weightsChanged()
+        this.#packed.invalidate()
+      }
+      throw error
+    }
+    const [length] = await this.readOutput(norm!, 1)
+    if (Number.isFinite(length)) {
+      this.weightsChanged()
+      this.#packed.updated(ranges)
+    }
+    return length
   }
 
   /** Asked before plans are, because what they update depends on it. */

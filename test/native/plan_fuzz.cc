@@ -187,6 +187,16 @@ int run_engine(const char* isa, const std::vector<int32_t>& words, const Arenas&
 
 }  // namespace
 
+/** Where a run of it can no longer be stopped: see bk::Plan::changes. */
+static int first_that_writes_weights(const bk::Plan& plan) {
+  for (int i = 0; i < plan.records; i++)
+    for (int k = 0; k < plan.record[i].op->operands; k++) {
+      const int32_t word = plan.record[i].operands[k];
+      if (plan.record[i].op->operand[k].output && word != -1 && (uint32_t)word >> 28 == 0) return i;
+    }
+  return plan.records;
+}
+
 int main(int argc, char** argv) {
   const int64_t plans = argc > 1 ? atoll(argv[1]) : 20000;
   Random random(argc > 2 ? (uint64_t)atoll(argv[2]) : 1);
@@ -216,6 +226,10 @@ int main(int argc, char** argv) {
       return 1;
     }
     valid++;
+    if (plan.changes != first_that_writes_weights(plan)) {
+      fprintf(stderr, "plan %lld: changes weights from record %d on, expected %d\n", (long long)n, plan.changes, first_that_writes_weights(plan));
+      return 1;
+    }
     for (int i = 0; i < kArenas; i++) memcpy(arenas.base[i], images[i][(size_t)random.below(8)].data(), (size_t)arenas.bytes[i]);
     const std::vector<double> s = n ? mutated_scalars(words, random) : scalars();
     int result = valid % kEngineEvery == 1 ? run_engine(kernels.isa, words, arenas, s) : run_here(plan, arenas, s);

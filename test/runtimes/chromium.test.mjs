@@ -64,11 +64,12 @@ describe('Chromium', { skip }, () => {
         agrees(await inPage(binary, 'curve', optionsOf(binary)))
       })
 
-      test('an aborted step rejects and changes no weight', async () => {
+      test('an aborted step rejects and changes no weight, but where a run cannot be stopped it is taken whole', async () => {
         const { during, before, ...changed } = await inPage(binary, 'abort', optionsOf(binary))
-        assert.equal(during?.name, 'AbortedError')
+        const stops = binary.threads > 1
+        assert.equal(during?.name, stops ? 'AbortedError' : undefined)
         assert.equal(before?.name, 'AbortedError')
-        assert.equal(changed.changedByAborted, 0)
+        assert.equal(changed.changedByAborted, stops ? 0 : changed.tensors)
         assert.equal(changed.changedByStep, changed.tensors)
       })
     })

@@ -111,6 +111,20 @@ describe('a stream of tokens', () => {
     expect(got).toEqual(wanted)
   })
 
+  it('goes on after a step in between that was aborted: no weight has changed', async () => {
+    const continued = async (between: (optimizer: AdamW) => Promise<unknown>) => {
+      using model = decoder()
+      const iterator = model.generate({ inputIds: [PROMPTS[0]] }, options)[Symbol.asyncIterator]()
+      const first = await iterator.next()
+      await between(new AdamW(model, { lr: 0.3 }))
+      return [first, await iterator.next()]
+    }
+    const inputs = { inputIds: PROMPTS, labels: PROMPTS }
+    const wanted = await continued(async () => {})
+    const stepped = (optimizer: AdamW) => optimizer.step(inputs, { signal: AbortSignal.abort() })
+    expect(await continued((optimizer) => expect(stepped(optimizer)).rejects.toThrow(AbortedError))).toEqual(wanted)
+  })
+
   it('fails after an update in between, rather than mix two models', async () => {
     using model = decoder()
     const optimizer = new AdamW(model, { lr: 0.3 })

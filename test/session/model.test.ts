@@ -242,4 +242,12 @@ describe('training', () => {
     }
     expect(model.runtime.plansRecorded).toBeLessThan(4)
   })
+
+  it('records as many more where steps are of several batches, of which only the last updates', async () => {
+    using model = tinyClassifier()
+    const optimizer = new AdamW(model)
+    const batch = { inputIds: sequences([3, 5]), labels: [0, 1] }
+    for (const batches of [[batch], [batch, batch], [batch, batch, batch]]) await optimizer.step(batches)
+    expect(model.runtime.plansRecorded).toBe(2)
+  })
 })

@@ -96,10 +96,30 @@ describe.skipIf(lacking)(`interruptions${lacking ? ` (${lacking})` : ''}`, () =>
       expect(replies.at(-1)).toMatchObject({ error: { name: 'AbortedError' } })
     }))
 
-  test('in a worker without threads, a run goes on to its end, and changes no weight', () =>
-    undisturbed(ONE, async (optimizer) => {
+  test('in a worker without threads, a step that has begun is taken whole, and the next one is not', async () => {
+    const trained = async (abort: boolean) => {
+      const model = tinyClassifier(size, ONE)
+      const optimizer = new AdamW(model.train(), { lr: 0.01 })
       const controller = new AbortController()
       const step = optimizer.step(long, { signal: controller.signal })
+      const second = abort ? optimizer.step([long, short], { signal: controller.signal }) : undefined
+      const refused = second && expect(second).rejects.toThrow(AbortedError)
+      if (abort) setTimeout(() => controller.abort(), 50)
+      await step
+      await refused
+      expect(watched!.words()).toBeUndefined()
+      const weights = await model.stateDict()
+      model.dispose()
+      return weights
+    }
+    const wanted = await trained(false)
+    for (const [name, { data }] of await trained(true)) expect(sameBits(data, wanted.get(name)!.data), name).toBe(true)
+  })
+
+  test('in a worker without threads, a run that does not update goes on to its end and rejects then', () =>
+    undisturbed(ONE, async (optimizer) => {
+      const controller = new AbortController()
+      const step = optimizer.step([long, short], { signal: controller.signal })
       expect(watched!.words()).toBeUndefined()
       setTimeout(() => controller.abort(), 50)
       await expect(step).rejects.toThrow(AbortedError)

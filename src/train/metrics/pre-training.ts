@@ -42,7 +42,7 @@ function pairLosses({ data }: Tensor, labels: readonly number[]): number {
 /**
  * Pre-training: mlm_accuracy of predictionLogits, [tokens, vocabulary] or the rows of labelled tokens alone, and nsp_accuracy of
  * seqRelationshipLogits [sequences, 2]; and the loss in its two parts, mlm_loss of a hidden token and nsp_loss of a pair. mlm_loss is
- * what nsp_loss leaves of the loss, without label smoothing.
+ * what nsp_loss leaves of the loss, of smoothed labels where the loss is.
  */
 export class PreTrainingEvaluation implements Evaluation {
   readonly labelledOnly = true
@@ -65,7 +65,7 @@ export class PreTrainingEvaluation implements Evaluation {
     await countHits(this.words, outputOf(outputs, 'predictionLogits'), tokenLabelsIn(batch).flat())
     const losses = pairLosses(relationships, labels)
     this.pairLosses += losses
-    this.wordLosses += (loss - losses / (this.pairs.rows - pairs)) * (this.words.rows - words)
+    this.wordLosses += (loss - losses / Math.max(this.pairs.rows - pairs, 1)) * (this.words.rows - words)
   }
 
   finish(): { mlm_accuracy: number; mlm_loss: number; nsp_accuracy: number; nsp_loss: number } {

@@ -216,27 +216,26 @@ void test_graphs() {
 void test_late_copies() {
   cudaStream_t copies = nullptr, stream = nullptr;
   cudaEvent_t behind = nullptr;
-  EXPECT(cudaStreamCreateWithFlags(&copies, cudaStreamNonBlocking) == cudaSuccess && cudaStreamCreateWithFlags(&stream, cudaStreamNonBlocking) == cudaSuccess);
+  int* host;
+  EXPECT(cudaStreamCreate(&copies) == cudaSuccess && cudaStreamCreate(&stream) == cudaSuccess && cudaMallocHost(&host, 12) == cudaSuccess);
   EXPECT(cudaEventCreateWithFlags(&behind, cudaEventDisableTiming) == cudaSuccess);
   Buffer<int> numbers(3);
-  int* host;
-  EXPECT(cudaMallocHost(&host, 12) == cudaSuccess);
   const auto hand_over = [&](int i) {
     host[i] = 5;
     EXPECT(cudaMemcpyAsync(numbers.at + i, host + i, 4, cudaMemcpyHostToDevice, copies) == cudaSuccess);
-    EXPECT(cudaEventRecord(behind, copies) == cudaSuccess);
     host[i] = 6;
   };
   hand_over(0);
+  EXPECT(cudaEventRecord(behind, copies) == cudaSuccess);
   EXPECT(launch(add_kernel, 1, 1, 0, stream, numbers.at, 1) == cudaSuccess && cudaStreamSynchronize(stream) == cudaSuccess && numbers[0] == 0);
-  EXPECT(cudaStreamWaitEvent(stream, behind) == cudaSuccess);
-  EXPECT(launch(add_kernel, 1, 1, 0, stream, numbers.at, 1) == cudaSuccess && numbers[0] == 7);
+  EXPECT(cudaStreamWaitEvent(stream, behind) == cudaSuccess && launch(add_kernel, 1, 1, 0, stream, numbers.at, 1) == cudaSuccess && numbers[0] == 7);
   hand_over(1);
-  EXPECT(numbers[1] == -1 && cudaStreamSynchronize(copies) == cudaSuccess && numbers[1] == 6);
+  EXPECT(cudaEventSynchronize(behind) == cudaSuccess && numbers[1] == -1);
+  EXPECT(cudaStreamSynchronize(copies) == cudaSuccess && numbers[1] == 6);
   hand_over(2);
   EXPECT(launch(add_kernel, 1, 1, 0, copies, numbers.at, 1) == cudaSuccess && numbers[2] == 6);
-  EXPECT(cudaStreamDestroy(stream) == cudaSuccess && cudaStreamDestroy(copies) == cudaSuccess && cudaEventDestroy(behind) == cudaSuccess);
-  EXPECT(cudaFreeHost(host) == cudaSuccess);
+  EXPECT(cudaStreamDestroy(stream) == cudaSuccess && cudaStreamDestroy(copies) == cudaSuccess && cudaFreeHost(host) == cudaSuccess);
+  EXPECT(cudaEventDestroy(behind) == cudaSuccess);
 }
 
 void test_memory() {

@@ -23,12 +23,14 @@ struct CUstream_st {
   bool invalid = false, joined = true;
   std::vector<CUstream_st*> forks;               // of an origin
   std::vector<std::shared_ptr<Operation>> late;  // copies that nobody has waited for
+  size_t done = 0;                               // copies that were late and are done
 };
 struct CUevent_st {
   bool timed = true, recorded = false;
   double seconds = 0;
   CUstream_st* captured = nullptr;  // the stream that it was recorded in while that was captured
-  CUstream_st* behind = nullptr;    // the stream whose copies are before it
+  CUstream_st* behind = nullptr;    // the stream whose copies are before it, so many of them
+  size_t before = 0;
 };
 
 namespace cuda_emulation {
@@ -89,9 +91,18 @@ struct Record : Operation {
   }
 };
 
-/** Does what a stream was handed and has not done yet. */
-void catch_up(CUstream_st* stream) {
-  for (const auto& operation : std::vector<std::shared_ptr<Operation>>(std::move(stream->late))) operation->run();
+/** Does what a stream was handed and has not done yet, up to the copy of that number. */
+void catch_up(CUstream_st* stream, size_t until = SIZE_MAX) {
+  while (!stream->late.empty() && stream->done < until) {
+    const auto operation = stream->late.front();
+    stream->late.erase(stream->late.begin());
+    stream->done++;
+    operation->run();
+  }
+}
+
+void catch_up(const CUevent_st* event) {
+  if (event->behind) catch_up(event->behind, event->before);
 }
 
 }  // namespace
@@ -216,7 +227,7 @@ cudaError_t cudaStreamQuery(cudaStream_t stream) { return cudaStreamSynchronize(
 cudaError_t cudaStreamWaitEvent(cudaStream_t handle, cudaEvent_t event, unsigned) {
   BK_CALL();
   CUstream_st *stream = stream_of(handle), *from = event->captured;
-  if (event->behind) catch_up(event->behind);
+  catch_up(event);
   if (!from || !from->graph) return cudaSuccess;
   if (!stream->graph) {
     stream->graph = from->graph;
@@ -256,6 +267,7 @@ cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t handle, uns
   event->captured = event->behind = nullptr;
   if (!stream->graph && !event->timed) {
     event->behind = stream;
+    event->before = stream->done + stream->late.size();
     event->recorded = true;
     return cudaSuccess;
   }
@@ -272,7 +284,7 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) { return cud
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   BK_CALL();
   if (event->captured && event->captured->graph) return invalidate(event->captured, cudaErrorStreamCaptureUnsupported);
-  if (event->behind) catch_up(event->behind);
+  catch_up(event);
   return cudaSuccess;
 }
 cudaError_t cudaEventQuery(cudaEvent_t event) { return cudaEventSynchronize(event); }
