@@ -2,6 +2,8 @@
 // Fine-tunes MiniLM on real tasks through the command line, with the recipe of peer/finetune.py, and compares the last
 // evaluation with PyTorch's (peer/results.json), where that has the task. Resumable: start it again and it continues where it was stopped.
 //   BERTKIT_REFERENCE_DIR=… node test/long/quality.mjs [--tasks sst2,mrpc] [--seeds 42,43,44] [--work DIR]
+// --model FOLDER fine-tunes another model, of which there is nothing to compare with, and with --new-weights one of its shape and vocabulary;
+// --learning-rate is another than the recipe's.
 import { spawn } from 'node:child_process'
 import { createWriteStream, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -11,6 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
 const ALLOWED_LOSS = 0.01
+const MINILM = 'all-MiniLM-L6-v2'
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..')
 const reference = process.env.BERTKIT_REFERENCE_DIR
 if (reference === undefined) {
@@ -93,22 +96,41 @@ const { values } = parseArgs({
     tasks: { type: 'string', default: Object.keys(TASKS).join(',') },
     seeds: { type: 'string', default: '42,43,44' },
     work: { type: 'string', default: path.join(os.tmpdir(), 'bertkit-quality') },
+    model: { type: 'string', default: data('weights', MINILM) },
+    'new-weights': { type: 'boolean', default: false },
+    'learning-rate': { type: 'string', default: '5e-5' },
   },
 })
+const isPeers = values.model === data('weights', MINILM) && !values['new-weights']
 const work = path.resolve(values.work)
 mkdirSync(work, { recursive: true })
 
 function commandFor(task, seed, outputDir) {
   const { epochs, files, flags, task: name = 'sequence-classification' } = TASKS[task]
   const [trainFile, evalFile] = files
+  const { model } = values
+  const start = values['new-weights']
+    ? ['--config', path.join(model, 'config.json'), '--vocab', path.join(model, 'vocab.txt')]
+    : ['--model', model]
   const resumes = existsSync(outputDir) && readdirSync(outputDir).some((name) => /^checkpoint-\d+$/.test(name))
   return [
     path.join(root, 'dist', 'cli', 'main.js'),
     'train',
-    ...['--task', name, '--model', data('weights', 'all-MiniLM-L6-v2')],
+    ...['--task', name, ...start],
     ...['--train-file', trainFile, '--eval-file', evalFile, '--output-dir', outputDir, ...flags],
     ...['--num-train-epochs', epochs, '--per-device-train-batch-size', 32, '--per-device-eval-batch-size', 64],
-    ...['--learning-rate', 5e-5, '--weight-decay', 0.01, '--warmup-ratio', 0.1, '--max-length', 128, '--seed', seed],
+    ...[
+      '--learning-rate',
+      values['learning-rate'],
+      '--weight-decay',
+      0.01,
+      '--warmup-ratio',
+      0.1,
+      '--max-length',
+      128,
+      '--seed',
+      seed,
+    ],
     ...[
       '--logging-steps',
       50,
@@ -167,11 +189,7 @@ async function train(task, seed) {
 function peerOf(task) {
   const { fine_tuning: runs } = JSON.parse(readFileSync(path.join(reference, 'peer', 'results.json'), 'utf8'))
   const matching = runs.filter(
-    (run) =>
-      run.task === task &&
-      run.model === 'all-MiniLM-L6-v2' &&
-      run.dtype === 'fp32' &&
-      run.epochs === TASKS[task].epochs,
+    (run) => run.task === task && run.model === MINILM && run.dtype === 'fp32' && run.epochs === TASKS[task].epochs,
   )
   return matching.sort((a, b) => b.train - a.train)[0]
 }
@@ -187,7 +205,7 @@ for (const task of values.tasks.split(',')) {
   const runs = []
   for (const seed of values.seeds.split(',')) runs.push(await train(task, Number(seed)))
   const { metric } = TASKS[task]
-  const peer = peerOf(task)
+  const peer = isPeers ? peerOf(task) : undefined
   const ours = median(runs.map((run) => run.last))
   rows.push({
     task,

@@ -1,0 +1,75 @@
+#!/usr/bin/env node
+// Pre-trains a small BERT (4 x 256, 8,000 tokens) on WikiText-2 and ten novels for about half an hour on two cores, and says what to run to
+// see whether it is worth more than the same model with new weights. Resumable: start it again and it continues where it was stopped.
+//   BERTKIT_REFERENCE_DIR=… node test/long/pre-training.mjs [--steps 2900] [--work DIR] [flags of bertkit pretrain]
+import { spawnSync } from 'node:child_process'
+import fs from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** One article in so many is held out. */
+const HELD_OUT = 20
+const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..')
+const reference = process.env.BERTKIT_REFERENCE_DIR
+if (reference === undefined) {
+  console.error('BERTKIT_REFERENCE_DIR is not set: the texts are there')
+  process.exit(2)
+}
+const data = (...parts) => path.join(reference, 'data', ...parts)
+const given = process.argv.slice(2)
+const takeOption = (name, otherwise) => (given.includes(name) ? given.splice(given.indexOf(name), 2)[1] : otherwise)
+const work = path.resolve(takeOption('--work', path.join(os.tmpdir(), 'bertkit-pre-training')))
+const steps = takeOption('--steps', '2900')
+fs.mkdirSync(work, { recursive: true })
+
+/** The articles of WikiText-2, lists of paragraphs: a line is a paragraph, a heading of the first level begins an article. */
+function articles(file) {
+  const found = []
+  for (const line of fs.readFileSync(file, 'utf8').split(/\r?\n/)) {
+    const text = line.trim()
+    if (text === '') continue
+    if (/^= [^=].* =$/.test(text) || found.length === 0) found.push([])
+    found.at(-1).push(text)
+  }
+  return found
+}
+
+const all = ['valid.txt', 'wiki.test.raw'].flatMap((name) => articles(data('wikitext2', name)))
+const kept = all.length - Math.round(all.length / HELD_OUT)
+/** Laid out as the novels are. */
+const write = (name, some) => {
+  const file = path.join(work, name)
+  fs.writeFileSync(file, some.map((article) => article.join('\n\n')).join('\n\n\n'))
+  return file
+}
+const learnt = write('wikitext2.txt', all.slice(0, kept))
+const heldOut = write('held-out.txt', all.slice(kept))
+const novels = fs
+  .readdirSync(data('gutenberg_en'))
+  .filter((name) => name.endsWith('.txt.gz'))
+  .sort()
+  .map((name) => data('gutenberg_en', name))
+const model = path.join(work, 'pretrained')
+const begun = fs.existsSync(model) && fs.readdirSync(model).some((name) => /^checkpoint-\d+$/.test(name))
+
+const { status } = spawnSync(
+  process.execPath,
+  [
+    path.join(root, 'dist', 'cli', 'main.js'),
+    'pretrain',
+    ...['--train-file', learnt, ...novels, '--text-layout', 'paragraphs', '--eval-file', heldOut],
+    ...['--output-dir', model, '--vocab-size', '8000', '--hidden-size', '256', '--num-hidden-layers', '4'],
+    ...['--max-length', '64', '--per-device-train-batch-size', '32', '--per-device-eval-batch-size', '64'],
+    ...['--max-steps', steps, '--learning-rate', '5e-4', '--warmup-steps', '0.1', '--weight-decay', '0.01'],
+    ...['--metric-for-best-model', 'mlm_loss', '--logging-steps', '50', '--eval-steps', '250', '--save-steps', '250'],
+    ...(begun ? ['--resume-from-checkpoint'] : []),
+    ...given,
+  ],
+  { stdio: 'inherit' },
+)
+if (status !== 0) process.exit(status ?? 1)
+console.log(`
+The loss of hidden words is plotted in ${path.join(model, 'report.html')}. To compare it with new weights:
+  node test/long/quality.mjs --tasks banking77,sst2 --model ${model} --work ${path.join(work, 'tuned')}
+  node test/long/quality.mjs --tasks banking77,sst2 --model ${model} --new-weights --work ${path.join(work, 'scratch')}`)
