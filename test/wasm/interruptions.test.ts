@@ -100,7 +100,7 @@ describe.skipIf(lacking)(`interruptions${lacking ? ` (${lacking})` : ''}`, () =>
     const trained = async (abort: boolean) => {
       const model = tinyClassifier(size, ONE)
       const optimizer = new AdamW(model.train(), { lr: 0.01 })
-      await optimizer.step(short)
+      await optimizer.step(long) // records its plan, which takes a while
       const controller = new AbortController()
       const { signal } = controller
       const step = optimizer.step(long, { signal })
