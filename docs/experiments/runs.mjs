@@ -22,7 +22,7 @@ const SHAPE = {
 /** 0.02, the default, is made for 768 columns; weights of 64 start larger. */
 const INITIALIZER_RANGE = 0.1
 
-export const rounded = (value) => Number(value.toPrecision(4))
+const rounded = (value) => Number(value.toPrecision(4))
 
 /** The first PER_INTENT questions of each intent, in the order of the data. */
 function fewOfEach(examples) {
@@ -132,31 +132,22 @@ const readRuns = (file) =>
         .map((line) => JSON.parse(line))
     : []
 
-/** Runs what results/<name>.jsonl lacks, `jobs` at a time, and gives the result of each setting, in their order. */
-export async function runMissing(name, settings, run, jobs = 1) {
+/** Trains what results/<name>.jsonl lacks, and gives the result of each setting, in their order. */
+export async function runAll(name, settings, curves = {}) {
   const file = new URL(`results/${name}.jsonl`, import.meta.url)
   const keyOf = (setting) => JSON.stringify(setting)
   const results = new Map(readRuns(file).map(({ setting, result }) => [keyOf(setting), result]))
   const missing = settings.filter((setting) => !results.has(keyOf(setting)))
-  const from = await provenance()
-  const waiting = missing.entries()
-  const work = async () => {
-    for (const [i, setting] of waiting) {
-      const result = await run(setting)
-      results.set(keyOf(setting), result)
-      fs.appendFileSync(file, `${JSON.stringify({ setting, result, ...from })}\n`)
-      const accuracy = (100 * result.accuracy).toFixed(1)
-      console.log(`${i + 1}/${missing.length} ${keyOf(setting)}: ${accuracy} % right, ${result.seconds.toFixed(1)} s`)
-    }
-  }
-  await Promise.all(Array.from({ length: jobs }, work))
-  return settings.map((setting) => results.get(keyOf(setting)))
-}
-
-/** The same for trainings of the small model. */
-export async function runAll(name, settings, curves = {}) {
   const data = await readData()
-  return runMissing(name, settings, (setting) => train(data, setting, curves))
+  const from = await provenance()
+  for (const [i, setting] of missing.entries()) {
+    const result = await train(data, setting, curves)
+    results.set(keyOf(setting), result)
+    fs.appendFileSync(file, `${JSON.stringify({ setting, result, ...from })}\n`)
+    const accuracy = (100 * result.accuracy).toFixed(1)
+    console.log(`${i + 1}/${missing.length} ${keyOf(setting)}: ${accuracy} % right, ${result.seconds.toFixed(1)} s`)
+  }
+  return settings.map((setting) => results.get(keyOf(setting)))
 }
 
 /** Median, least and most of the runs of one setting. */

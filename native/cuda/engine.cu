@@ -148,7 +148,7 @@ int bk::engine_execute(bk_run* r, char* message, size_t capacity) {
     drop_graph(program);
     return error;
   }
-  nothing_staged(memory);
+  memory->staged_used = 0;  // the run waited for all of it
   if (program.status.where) return fail_data(program.plan.record[program.status_record], program.status, message, capacity);
   const Failure failure = *device.pinned_failure;
   if (failure == kNoFailure) return BK_OK;

@@ -61,9 +61,6 @@ struct Memory : bk_memory {
   int64_t staged_used;  // bytes of it, since anybody waited for them
 };
 
-/** Has arrived: a run with this memory has ended. */
-inline void nothing_staged(Memory* memory) { memory->staged_used = 0; }
-
 /** A program and the graph of it for the memory that it was last run with. */
 struct Program : bk_program {
   int64_t scratch_bytes;

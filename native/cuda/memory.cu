@@ -40,9 +40,9 @@ cudaError_t grow(char** base, int64_t bytes, int64_t larger, cudaStream_t stream
 }  // namespace
 
 /** Waits for what was written. */
-static cudaError_t arrive(Memory* memory) {
+static cudaError_t wait_for_staged(Memory* memory) {
   const cudaError_t e = memory->staged_used ? cudaStreamSynchronize(device_of(memory).copies) : cudaSuccess;
-  if (e == cudaSuccess) nothing_staged(memory);
+  if (e == cudaSuccess) memory->staged_used = 0;
   return e;
 }
 
@@ -62,7 +62,7 @@ int bk_memory_create(bk_engine* engine, bk_memory** out) {
 void bk_memory_free(bk_memory* handle) {
   if (!handle) return;
   Memory* memory = static_cast<Memory*>(handle);
-  arrive(memory);
+  wait_for_staged(memory);
   if (memory->staged) cudaFreeHost(memory->staged);
   for (int i = 0; i < kArenas; i++) cudaFree(memory->base[i]);
   free(memory);
@@ -70,7 +70,7 @@ void bk_memory_free(bk_memory* handle) {
 
 int bk_memory_release(bk_memory* memory, int arena) {
   if (arena < 0 || arena >= kArenas) return BK_ARGUMENT;
-  arrive(static_cast<Memory*>(memory));
+  wait_for_staged(static_cast<Memory*>(memory));
   cudaFree(memory->base[arena]);
   memory->base[arena] = nullptr;
   memory->bytes[arena] = 0;
@@ -107,13 +107,13 @@ static int copy(const bk_memory* memory, void* to, const void* from, uint64_t by
 }
 
 /** Copies `source` to where the device takes it from later, by itself: a batch is many small pieces, and nobody waits for each. */
-static cudaError_t stage(Memory* memory, cudaStream_t stream, char* to, const void* source, int64_t bytes) {
+static cudaError_t stage(Memory* memory, char* to, const void* source, int64_t bytes) {
   if (memory->staged_used + bytes > kStagedBytes)
-    if (const cudaError_t e = arrive(memory); e != cudaSuccess) return e;
+    if (const cudaError_t e = wait_for_staged(memory); e != cudaSuccess) return e;
   char* const from = memory->staged + memory->staged_used;
   memcpy(from, source, (size_t)bytes);
   memory->staged_used += bytes;
-  return cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, stream);
+  return cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, device_of(memory).copies);
 }
 
 int bk_memory_write(bk_memory* handle, int arena, uint64_t offset, const void* source, uint64_t bytes, char* message, size_t capacity) {
@@ -123,7 +123,7 @@ int bk_memory_write(bk_memory* handle, int arena, uint64_t offset, const void* s
   char* const to = memory->base[arena] + offset;
   if ((int64_t)bytes > kMostStaged || !memory->staged) return copy(memory, to, source, bytes, cudaMemcpyHostToDevice, message, capacity);
   if (const int error = device_alive(device, message, capacity)) return error;
-  return bytes ? device_check(device, stage(memory, device.copies, to, source, (int64_t)bytes), "Copying", message, capacity) : BK_OK;
+  return bytes ? device_check(device, stage(memory, to, source, (int64_t)bytes), "Copying", message, capacity) : BK_OK;
 }
 
 int bk_memory_read(const bk_memory* memory, int arena, uint64_t offset, void* target, uint64_t bytes, char* message, size_t capacity) {

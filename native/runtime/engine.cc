@@ -42,7 +42,7 @@ int bk::engine_execute(bk_run* r, char* message, size_t capacity) {
   run.local = pool_scratch();
   run.threads = threads;
   for (int i = 0; i < plan.records; i++) {
-    if (i <= plan.changes && runner_cancels(r)) {
+    if (i <= plan.writes_weights_at && runner_cancels(r)) {
       write_text(message, capacity, "Cancelled before record %d of %d", i, plan.records);
       return BK_CANCELLED;
     }

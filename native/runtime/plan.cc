@@ -60,7 +60,7 @@ struct Checker {
     if (words[5] < 0 || (size_t)words[5] != length) return fail("length %d but received %lld words", words[5], (long long)length);
     plan->records = words[4];
     if (plan->records < 0 || plan->records > (int64_t)length / 2) return fail("%d records in %lld words", plan->records, (long long)length);
-    plan->changes = plan->records;
+    plan->writes_weights_at = plan->records;
     for (int i = 0; i < kRows; i++) {
       plan->capacity[i] = words[6 + i];
       if (plan->capacity[i] < 0) return fail("row capacity %d is negative", plan->capacity[i]);
@@ -142,7 +142,7 @@ struct Checker {
         if (const int error = operand(*info, i, r, &ranges[i])) return error;
       if (const int error = aliasing(*info, r, ranges)) return error;
       for (int i = 0; i < info->operands; i++)
-        if (info->operand[i].output && ranges[i].arena == kArena_weights && record < plan->changes) plan->changes = record;
+        if (info->operand[i].output && ranges[i].arena == kArena_weights && record < plan->writes_weights_at) plan->writes_weights_at = record;
       if (r.kernel->scratch) {
         Call call;
         memcpy(call.attributes, r.attributes, sizeof call.attributes);

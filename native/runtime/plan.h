@@ -26,9 +26,9 @@ struct Plan {
   int records, scalars;
   int32_t capacity[kRows];
   int64_t arena_bytes[kArenas];
-  int changes;      // the first record that writes weights; `records` where none does
-  Scratch scratch;  // the largest of any record
-  Record* record;   // malloc'ed
+  int writes_weights_at;  // the first record that does; `records` where none does
+  Scratch scratch;        // the largest of any record
+  Record* record;         // malloc'ed
 };
 
 /** Bytes inside an arena; of what is absent, arena -1. */

@@ -76,7 +76,7 @@ export const PEAKS: readonly Peak[] = ['float32', 'bfloat16', 'memory', 'read']
 export interface Backend {
   readonly description: BackendDescription
   createMemory(): BackendMemory
-  compile(plan: Pick<Plan, 'words'> & Partial<Pick<Plan, 'updates'>>): Program
+  compile(plan: Pick<Plan, 'words'> & Partial<Pick<Plan, 'writesWeights'>>): Program
   /** What this machine reaches at most with all threads, measured for about `seconds`. */
   measurePeak(peak: Peak, seconds: number): Promise<number>
   /** Gives back what was opened for this model alone. Its memories and programs are not used afterwards. */

@@ -21,7 +21,7 @@ export interface Plan {
   /** Bytes that the plan needs of each arena. */
   readonly arenaBytes: Readonly<Record<keyof typeof Arena, number>>
   /** Whether it writes weights. */
-  readonly updates: boolean
+  readonly writesWeights: boolean
   /** The records one a line, for people and snapshot tests. */
   toString(): string
 }
@@ -82,7 +82,7 @@ export function compilePlan(graph: Graph, groups = 1): Plan {
     capacity,
     scalars,
     arenaBytes,
-    updates: records.some(({ op, operands }) =>
+    writesWeights: records.some(({ op, operands }) =>
       op.operands.some(({ output }, i) => output && operands[i]?.arena === Arena.weights),
     ),
     toString: () => records.map(listing).join('\n'),

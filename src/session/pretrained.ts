@@ -265,9 +265,9 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
       for (const [i, { settings, ...step }] of prepared.entries()) {
         const scalars = { ...this.#scalars(i, denominators[i]), labelSmoothing }
         const isLast = i === prepared.length - 1
-        const whole =
+        const updating =
           update && isLast ? (last: ReadonlySet<number>) => update(new Set([...written, ...last])) : undefined
-        const ran = await this.runtime.runStep(settings, step, scalars, { signal, masks, update: whole })
+        const ran = await this.runtime.runStep(settings, step, scalars, { signal, masks, update: updating })
         for (const offset of ran.step.written) written.add(offset)
         loss += (await this.runtime.readOutput(ran.step.loss!, 1))[0]
         norm = ran.norm

@@ -1,12 +1,13 @@
 #!/usr/bin/env node
 // Pre-trains a small BERT (4 x 256, 8,000 tokens) on WikiText-2 and ten novels for about half an hour on two cores, and says what to run to
 // see whether it is worth more than the same model with new weights. Resumable: start it again and it continues where it was stopped.
-//   BERTKIT_REFERENCE_DIR=… node test/long/pre-training.mjs [--steps 2900] [--work DIR] [flags of bertkit pretrain]
+//   BERTKIT_REFERENCE_DIR=… node test/long/pre-training.mjs [--steps 2900] [--work DIR]
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 
 /** One article in so many is held out. */
 const HELD_OUT = 20
@@ -17,10 +18,13 @@ if (reference === undefined) {
   process.exit(2)
 }
 const data = (...parts) => path.join(reference, 'data', ...parts)
-const given = process.argv.slice(2)
-const takeOption = (name, otherwise) => (given.includes(name) ? given.splice(given.indexOf(name), 2)[1] : otherwise)
-const work = path.resolve(takeOption('--work', path.join(os.tmpdir(), 'bertkit-pre-training')))
-const steps = takeOption('--steps', '2900')
+const { values } = parseArgs({
+  options: {
+    steps: { type: 'string', default: '2900' },
+    work: { type: 'string', default: path.join(os.tmpdir(), 'bertkit-pre-training') },
+  },
+})
+const work = path.resolve(values.work)
 fs.mkdirSync(work, { recursive: true })
 
 /** The articles of WikiText-2, lists of paragraphs: a line is a paragraph, a heading of the first level begins an article. */
@@ -61,10 +65,9 @@ const { status } = spawnSync(
     ...['--train-file', learnt, ...novels, '--text-layout', 'paragraphs', '--eval-file', heldOut],
     ...['--output-dir', model, '--vocab-size', '8000', '--hidden-size', '256', '--num-hidden-layers', '4'],
     ...['--max-length', '64', '--per-device-train-batch-size', '32', '--per-device-eval-batch-size', '64'],
-    ...['--max-steps', steps, '--learning-rate', '5e-4', '--warmup-steps', '0.1', '--weight-decay', '0.01'],
+    ...['--max-steps', values.steps, '--learning-rate', '5e-4', '--warmup-steps', '0.1', '--weight-decay', '0.01'],
     ...['--metric-for-best-model', 'mlm_loss', '--logging-steps', '50', '--eval-steps', '250', '--save-steps', '250'],
     ...(begun ? ['--resume-from-checkpoint'] : []),
-    ...given,
   ],
   { stdio: 'inherit' },
 )

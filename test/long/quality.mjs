@@ -101,7 +101,7 @@ const { values } = parseArgs({
     'learning-rate': { type: 'string', default: '5e-5' },
   },
 })
-const isPeers = values.model === data('weights', MINILM) && !values['new-weights']
+const hasPeer = values.model === data('weights', MINILM) && !values['new-weights']
 const work = path.resolve(values.work)
 mkdirSync(work, { recursive: true })
 
@@ -119,18 +119,8 @@ function commandFor(task, seed, outputDir) {
     ...['--task', name, ...start],
     ...['--train-file', trainFile, '--eval-file', evalFile, '--output-dir', outputDir, ...flags],
     ...['--num-train-epochs', epochs, '--per-device-train-batch-size', 32, '--per-device-eval-batch-size', 64],
-    ...[
-      '--learning-rate',
-      values['learning-rate'],
-      '--weight-decay',
-      0.01,
-      '--warmup-ratio',
-      0.1,
-      '--max-length',
-      128,
-      '--seed',
-      seed,
-    ],
+    ...['--learning-rate', values['learning-rate'], '--weight-decay', 0.01, '--warmup-ratio', 0.1],
+    ...['--max-length', 128, '--seed', seed],
     ...[
       '--logging-steps',
       50,
@@ -205,7 +195,7 @@ for (const task of values.tasks.split(',')) {
   const runs = []
   for (const seed of values.seeds.split(',')) runs.push(await train(task, Number(seed)))
   const { metric } = TASKS[task]
-  const peer = isPeers ? peerOf(task) : undefined
+  const peer = hasPeer ? peerOf(task) : undefined
   const ours = median(runs.map((run) => run.last))
   rows.push({
     task,

@@ -187,7 +187,7 @@ int run_engine(const char* isa, const std::vector<int32_t>& words, const Arenas&
 
 }  // namespace
 
-/** Where a run of it can no longer be stopped: see bk::Plan::changes. */
+/** Where a run of it can no longer be stopped: see bk::Plan::writes_weights_at. */
 static int first_that_writes_weights(const bk::Plan& plan) {
   for (int i = 0; i < plan.records; i++)
     for (int k = 0; k < plan.record[i].op->operands; k++) {
@@ -226,8 +226,8 @@ int main(int argc, char** argv) {
       return 1;
     }
     valid++;
-    if (plan.changes != first_that_writes_weights(plan)) {
-      fprintf(stderr, "plan %lld: changes weights from record %d on, expected %d\n", (long long)n, plan.changes, first_that_writes_weights(plan));
+    if (plan.writes_weights_at != first_that_writes_weights(plan)) {
+      fprintf(stderr, "plan %lld: writes weights from record %d on, expected %d\n", (long long)n, plan.writes_weights_at, first_that_writes_weights(plan));
       return 1;
     }
     for (int i = 0; i < kArenas; i++) memcpy(arenas.base[i], images[i][(size_t)random.below(8)].data(), (size_t)arenas.bytes[i]);

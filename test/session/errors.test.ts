@@ -289,22 +289,25 @@ describe('the state of a model', () => {
     using model = tinyClassifier({ vocabSize: 200_000 }, { threads: 1 })
     const optimizer = new AdamW(model, { lr: 1e-2 })
     await optimizer.step(batch)
-    const ends = { AbortedError: 0, whole: 0 }
+    let taken = 1
     for (let milliseconds = 0; milliseconds < 20; milliseconds++) {
       const before = await model.stateDict()
       const controller = new AbortController()
       const stepping = optimizer.step(batch, { signal: controller.signal })
       setTimeout(() => controller.abort(), milliseconds)
-      const end = await stepping.then(
-        () => 'whole' as const,
-        (error) => error.name as 'AbortedError',
+      const whole = await stepping.then(
+        () => true,
+        (error) => {
+          expect(error).toBeInstanceOf(AbortedError)
+          return false
+        },
       )
-      ends[end]++
+      if (whole) taken++
       const after = await model.stateDict()
       const changed = (name: string) => !sameBits(after.get(name)!.data, before.get(name)!.data)
       for (const name of ['bert.embeddings.word_embeddings.weight', 'bert.pooler.dense.bias', 'classifier.weight'])
-        expect(changed(name), `${name}, ${end}`).toBe(end === 'whole')
-      expect(model.optimizerSteps).toBe(1 + ends.whole)
+        expect(changed(name), name).toBe(whole)
+      expect(model.optimizerSteps).toBe(taken)
     }
   })
 
@@ -322,13 +325,13 @@ describe('the state of a model', () => {
   })
 
   it.each([
-    ['of the only batch', [1e20], []],
-    ['of a micro-batch before the last', [1e20], [0.5]],
-    ['of the last micro-batch', [0.5], [1e20]],
-  ])('is unchanged where only the loss is not finite, %s', async (_, ...targets) => {
+    ['of the only batch', [1e20]],
+    ['of a micro-batch before the last', [1e20, 0.5]],
+    ['of the last micro-batch', [0.5, 1e20]],
+  ])('is unchanged where only the loss is not finite, %s', async (_, targets) => {
     using model = tinyClassifier({ numLabels: 1, problemType: 'regression' })
     const optimizer = new AdamW(model)
-    const inputs = targets.filter(({ length }) => length > 0).map((labels) => ({ inputIds: [[1, 2, 3]], labels }))
+    const inputs = targets.map((target) => ({ inputIds: [[1, 2, 3]], labels: [target] }))
     // the square of 1e20 is beyond float32, its gradient is not
     const { loss, gradients } = await model.gradients({ inputIds: [[1, 2, 3]], labels: [1e20] })
     expect(loss).toBe(Number.POSITIVE_INFINITY)

@@ -40,7 +40,7 @@ describe('profiler', () => {
   it('is told of one run for each micro-batch, of which the last one updates', async () => {
     using model = tinyClassifier({}, { seed: 3 }).train()
     const runs: boolean[] = []
-    model.runtime.profiler = ({ updates }) => runs.push(updates)
+    model.runtime.profiler = ({ writesWeights }) => runs.push(writesWeights)
     const batches = [[3, 7], [5], [9, 2]].map((lengths) => ({
       inputIds: sequences(lengths),
       labels: lengths.map(() => 1),

@@ -183,13 +183,13 @@ class RemoteMemory implements BackendMemory {
 
 class RemoteProgram implements Program {
   readonly #id: number
-  readonly #updates: boolean
+  readonly #writesWeights: boolean
 
   constructor(
     private readonly connection: Connection,
-    { words, updates = false }: Parameters<Backend['compile']>[0],
+    { words, writesWeights = false }: Parameters<Backend['compile']>[0],
   ) {
-    this.#updates = updates
+    this.#writesWeights = writesWeights
     this.#id = connection.newHandle()
     connection.tell({ kind: 'compile', program: this.#id, words })
   }
@@ -213,7 +213,7 @@ class RemoteProgram implements Program {
     } as const
     const seconds = await memory.during(this.connection.ask<'run'>(question, signal))
     // of memory that is not shared a run goes on to its end
-    if (signal?.aborted && !this.#updates) throw new AbortedError()
+    if (signal?.aborted && !this.#writesWeights) throw new AbortedError()
     if (seconds) timed?.(seconds)
   }
 

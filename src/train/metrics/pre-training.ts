@@ -1,6 +1,5 @@
 import { ArgumentError } from '../../errors.ts'
 import { IGNORE_INDEX } from '../../heads/labels.ts'
-import { softmax } from '../../scores.ts'
 import type { Tensor } from '../../tensor.ts'
 import { argmaxRows } from './classification.ts'
 import {
@@ -32,10 +31,11 @@ export class NextSentenceEvaluation implements Evaluation {
 }
 
 /** The sum of the cross-entropies of logits [rows, 2], of the rows whose label is not -100. */
-function pairLosses({ data }: Tensor, labels: readonly number[]): number {
+function sumOfLosses({ data }: Tensor, labels: readonly number[]): number {
   return labels.reduce((sum, label, row) => {
     if (label === IGNORE_INDEX) return sum
-    return sum - Math.log(softmax(data.subarray(2 * row, 2 * row + 2))[label])
+    const behind = data[2 * row + 1 - label] - data[2 * row + label]
+    return sum + Math.max(behind, 0) + Math.log1p(Math.exp(-Math.abs(behind)))
   }, 0)
 }
 
@@ -63,7 +63,7 @@ export class PreTrainingEvaluation implements Evaluation {
     const [words, pairs] = [this.words.rows, this.pairs.rows]
     countRows(this.pairs, argmaxRows(relationships), labels)
     await countHits(this.words, outputOf(outputs, 'predictionLogits'), tokenLabelsIn(batch).flat())
-    const losses = pairLosses(relationships, labels)
+    const losses = sumOfLosses(relationships, labels)
     this.pairLosses += losses
     this.wordLosses += (loss - losses / Math.max(this.pairs.rows - pairs, 1)) * (this.words.rows - words)
   }

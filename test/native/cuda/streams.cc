@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <string.h>
 #include <time.h>
+#include <deque>
 #include <map>
 #include <memory>
 #include <vector>
@@ -15,21 +16,25 @@ struct CUgraph_st {
   std::vector<std::shared_ptr<Operation>> operations;
 };
 struct CUgraphExec_st : CUgraph_st {};
+/** Copies that a stream was handed and nobody has waited for. */
+struct Late {
+  std::deque<std::shared_ptr<Operation>> waiting;
+  size_t done = 0;  // of those before them
+};
 struct CUstream_st {
   CUgraph_st* graph = nullptr;  // while it is captured
   CUstream_st* origin = nullptr;
   cudaStreamCaptureMode mode = cudaStreamCaptureModeGlobal;
   pthread_t thread = {};  // which captures
   bool invalid = false, joined = true;
-  std::vector<CUstream_st*> forks;               // of an origin
-  std::vector<std::shared_ptr<Operation>> late;  // copies that nobody has waited for
-  size_t done = 0;                               // copies that were late and are done
+  std::vector<CUstream_st*> forks;  // of an origin
+  std::shared_ptr<Late> late = std::make_shared<Late>();
 };
 struct CUevent_st {
   bool timed = true, recorded = false;
   double seconds = 0;
   CUstream_st* captured = nullptr;  // the stream that it was recorded in while that was captured
-  CUstream_st* behind = nullptr;    // the stream whose copies are before it, so many of them
+  std::shared_ptr<Late> behind;     // the copies of a stream, of which so many are before it
   size_t before = 0;
 };
 
@@ -91,18 +96,20 @@ struct Record : Operation {
   }
 };
 
-/** Does what a stream was handed and has not done yet, up to the copy of that number. */
-void catch_up(CUstream_st* stream, size_t until = SIZE_MAX) {
-  while (!stream->late.empty() && stream->done < until) {
-    const auto operation = stream->late.front();
-    stream->late.erase(stream->late.begin());
-    stream->done++;
+/** Does them, up to the one of that number. */
+void catch_up(Late& late, size_t until = SIZE_MAX) {
+  while (!late.waiting.empty() && late.done < until) {
+    const auto operation = late.waiting.front();
+    late.waiting.pop_front();
+    late.done++;
     operation->run();
   }
 }
 
+void catch_up(const CUstream_st* stream) { catch_up(*stream->late); }
+
 void catch_up(const CUevent_st* event) {
-  if (event->behind) catch_up(event->behind, event->before);
+  if (event->behind) catch_up(*event->behind, event->before);
 }
 
 }  // namespace
@@ -165,7 +172,7 @@ cudaError_t submit(cudaStream_t handle, Operation* given) {
     return cudaSuccess;
   }
   if (operation->may_be_late()) {
-    stream->late.push_back(operation);
+    stream->late->waiting.push_back(operation);
     return cudaSuccess;
   }
   // Work that the device fails at is found out by a later call, as streams run behind the program.
@@ -264,10 +271,11 @@ cudaError_t cudaEventRecordWithFlags(cudaEvent_t event, cudaStream_t handle, uns
   BK_CALL();
   CUstream_st* stream = stream_of(handle);
   if (!event) return note(cudaErrorInvalidResourceHandle);
-  event->captured = event->behind = nullptr;
+  event->captured = nullptr;
+  event->behind = nullptr;
   if (!stream->graph && !event->timed) {
-    event->behind = stream;
-    event->before = stream->done + stream->late.size();
+    event->behind = stream->late;
+    event->before = stream->late->done + stream->late->waiting.size();
     event->recorded = true;
     return cudaSuccess;
   }
