@@ -5,7 +5,7 @@
     python finetune_pytorch.py squad|resume_ner_zh --train FILE --eval FILE --model FOLDER --epochs N --lr RATE [--seed 42] >> PEER.jsonl
 
 The files and the folder are those that quality.mjs writes and names. A folder without weights gives a new model. Prints a JSON line, for
-quality.mjs --peer PEER.jsonl. Needs PyTorch 2.13 and Transformers 5.18.
+quality.mjs --peer PEER.jsonl. Needs PyTorch 2.13, Transformers 5.18 and seqeval.
 """
 
 import argparse
@@ -20,6 +20,7 @@ import time
 
 import numpy as np
 import torch
+from seqeval.metrics import f1_score
 from transformers import AutoTokenizer, BertConfig, BertForQuestionAnswering, BertForTokenClassification, get_linear_schedule_with_warmup
 
 BATCH = 32
@@ -61,7 +62,7 @@ class Tags:
             known = word is not None and word != last and tags[word] in self.names
             labels.append(self.names.index(tags[word]) if known else -100)
             last = word
-        return {"input_ids": encoded["input_ids"], "labels": labels, "words": encoded.word_ids()}
+        return {"input_ids": encoded["input_ids"], "labels": labels}
 
     def batch(self, rows):
         batch = padded(rows, ["input_ids"])
@@ -69,40 +70,24 @@ class Tags:
         batch["labels"] = torch.tensor([row["labels"] + [-100] * (longest - len(row["labels"])) for row in rows])
         return batch
 
-    @staticmethod
-    def spans(tags):
-        """B M* E of one type, or S."""
-        found, start = set(), None
-        for i, tag in enumerate(tags):
-            prefix, _, kind = tag.partition("-")
-            if prefix == "S":
-                found.add((kind, i, i))
-            if start is not None and prefix in ("M", "E") and kind == start[0]:
-                if prefix == "E":
-                    found.add((kind, start[1], i))
-                    start = None
-                continue
-            start = (kind, i) if prefix == "B" else None
-        return found
-
     def model(self, folder, config):
         return load(BertForTokenClassification, folder, config, num_labels=len(self.names))
 
     def evaluate(self, model):
-        right = guessed = labelled = 0
+        labelled, guessed = [], []
         rows = [self.encode(row) for row in self.eval_rows]
         for first in range(0, len(rows), 64):
-            logits = model(**{k: v for k, v in self.batch(rows[first : first + 64]).items() if k != "labels"}).logits
-            for k, row in enumerate(rows[first : first + 64]):
-                tags, last = [], None
-                for place, word in enumerate(row["words"]):
-                    if word is not None and word != last:
-                        tags.append(self.names[int(logits[k, place].argmax())])
-                    last = word
-                # what was cut off is missed
-                expected, actual = self.spans(self.eval_rows[first + k][1]), self.spans(tags)
-                right, guessed, labelled = right + len(expected & actual), guessed + len(actual), labelled + len(expected)
-        return 2 * right / max(1, guessed + labelled)
+            batch = self.batch(rows[first : first + 64])
+            labels = batch.pop("labels")
+            for known, best in zip(labels, model(**batch).logits.argmax(-1)):
+                labelled.append([self.inside(self.names[k]) for k in known if k >= 0])
+                guessed.append([self.inside(self.names[b]) for k, b in zip(known, best) if k >= 0])
+        return float(f1_score(labelled, guessed))
+
+    @staticmethod
+    def inside(tag):
+        """seqeval knows the inside of a span as I-."""
+        return tag.replace("M-", "I-") if tag.startswith("M-") else tag
 
 
 class Squad:
