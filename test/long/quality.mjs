@@ -195,6 +195,8 @@ function commandFor(task, seed, outputDir) {
       'epoch',
       '--save-total-limit',
       1,
+      '--load-best-model-at-end', // as the peer, which has the weights of the last update
+      'false',
       '--json',
     ],
     ...(resumes ? ['--resume-from-checkpoint'] : []),
