@@ -40,8 +40,6 @@ def padded(rows, keys, fill=0):
 class Tags:
     """Characters with BMES tags: the label of each word is on its first token."""
 
-    metric = "f1"
-
     def __init__(self, tokenizer, train, evaluation):
         self.tokenizer = tokenizer
         self.train_rows, self.eval_rows = self.read(train), self.read(evaluation)
@@ -70,8 +68,8 @@ class Tags:
         batch["labels"] = torch.tensor([row["labels"] + [-100] * (longest - len(row["labels"])) for row in rows])
         return batch
 
-    def model(self, folder, config):
-        return load(BertForTokenClassification, folder, config, num_labels=len(self.names))
+    def model(self, folder):
+        return load(BertForTokenClassification, folder, num_labels=len(self.names))
 
     def evaluate(self, model):
         labelled, guessed = [], []
@@ -92,8 +90,6 @@ class Tags:
 
 class Squad:
     """SQuAD 2.0, in windows; the rules of run_qa.py and of SQuAD's own evaluation."""
-
-    metric = "f1"
 
     def __init__(self, tokenizer, train, evaluation):
         self.tokenizer = tokenizer
@@ -130,8 +126,8 @@ class Squad:
         batch["end_positions"] = torch.tensor([row["end"] for row in rows])
         return batch
 
-    def model(self, folder, config):
-        return load(BertForQuestionAnswering, folder, config)
+    def model(self, folder):
+        return load(BertForQuestionAnswering, folder)
 
     def evaluate(self, model):
         scores = []
@@ -168,10 +164,10 @@ class Squad:
         return 2 * same / (len(answer) + len(gold)) if same else 0.0
 
 
-def load(kind, folder, config, **fields):
+def load(kind, folder, **fields):
     if (pathlib.Path(folder) / "model.safetensors").exists():
         return kind.from_pretrained(folder, **fields)
-    return kind(BertConfig.from_pretrained(config, **fields))
+    return kind(BertConfig.from_pretrained(folder, **fields))
 
 
 def main():
@@ -187,7 +183,7 @@ def main():
     order = np.random.default_rng(given.seed)
     kind = {"squad": Squad, "resume_ner_zh": Tags}[given.task]
     task = kind(AutoTokenizer.from_pretrained(given.model), given.train, given.eval)
-    model = task.model(given.model, given.model)
+    model = task.model(given.model)
     plain = lambda name: name.endswith("bias") or "LayerNorm" in name
     optimizer = torch.optim.AdamW(
         [
@@ -219,7 +215,7 @@ def main():
     with torch.no_grad():
         score = task.evaluate(model)
     print(json.dumps({"task": given.task, "epochs": given.epochs, "lr": given.lr, "seed": given.seed, "dtype": "fp32", "steps": total,
-                      task.metric: round(score, 4), "last_loss": round(float(np.mean(losses[-50:])), 4),
+                      "f1": round(score, 4), "last_loss": round(float(np.mean(losses[-50:])), 4),
                       "real_tokens_per_second": round(tokens / seconds)}), flush=True)
 
 

@@ -25,7 +25,7 @@ if (reference === undefined) {
 const data = (...parts) => path.join(reference, 'data', ...parts)
 
 /** Writes files into a folder. */
-function made(folder, files) {
+function writeFiles(folder, files) {
   mkdirSync(folder, { recursive: true })
   for (const [name, text] of Object.entries(files)) writeFileSync(path.join(folder, name), text)
 }
@@ -34,7 +34,7 @@ function made(folder, files) {
 function halveSquad(folder) {
   const { data: articles, version } = JSON.parse(readFileSync(data('squad', 'cs224n-dev-v2.0.json'), 'utf8'))
   const half = (rest) => JSON.stringify({ version, data: articles.filter((_, i) => i % 2 === rest) })
-  made(folder, { 'train.json': half(0), 'eval.json': half(1) })
+  writeFiles(folder, { 'train.json': half(0), 'eval.json': half(1) })
 }
 
 /** A model of the size of google-research/bert's mini with the Chinese vocabulary; both sides give it new weights. */
@@ -46,7 +46,7 @@ function describeChinese(folder) {
     num_attention_heads: 4,
     intermediate_size: 1024,
   }
-  made(folder, {
+  writeFiles(folder, {
     'config.json': JSON.stringify({ model_type: 'bert', ...config }),
     'tokenizer.json': readFileSync(data('vocab', 'bert-base-chinese', 'tokenizer.json')),
     'tokenizer_config.json': JSON.stringify({ tokenizer_class: 'BertTokenizer', do_lower_case: true }),
@@ -157,11 +157,13 @@ const hasPeer = values.model === data('weights', MINILM) && !values['new-weights
 const work = path.resolve(values.work)
 mkdirSync(work, { recursive: true })
 
-/** What the run of a task begins with. */
-function startOf(task) {
-  const { files, learningRate = '5e-5', newModel, prepare } = TASKS[task]
-  const folder = path.join(work, task)
-  prepare?.(folder)
+/** Where a task's own files are, if it has any. */
+const folderOf = (task) => path.join(work, task)
+
+/** The files, rate and model of a task, which are the same on both sides. */
+function inputsOf(task) {
+  const { files, learningRate = '5e-5', newModel } = TASKS[task]
+  const folder = folderOf(task)
   return {
     files: files.map((file) => path.resolve(folder, file)),
     learningRate: values['learning-rate'] ?? learningRate,
@@ -171,7 +173,7 @@ function startOf(task) {
 
 function commandFor(task, seed, outputDir) {
   const { epochs, flags, maxLength = 128, newModel, task: name = 'sequence-classification' } = TASKS[task]
-  const { files, learningRate, model } = startOf(task)
+  const { files, learningRate, model } = inputsOf(task)
   const [trainFile, evalFile] = files
   const start =
     newModel || values['new-weights']
@@ -271,13 +273,14 @@ function peerOf(task) {
 /** What makes PyTorch's runs of a task that nobody has stored. */
 function peerCommand(task) {
   const { epochs } = TASKS[task]
-  const { files, learningRate, model } = startOf(task)
+  const { files, learningRate, model } = inputsOf(task)
   const given = ['--train', files[0], '--eval', files[1], '--model', model, '--epochs', epochs, '--lr', learningRate]
   return `python ${path.join(import.meta.dirname, 'finetune_pytorch.py')} ${task} ${given.join(' ')} --seed ${values.seeds.split(',')[0]} >> PEER.jsonl`
 }
 
 const rows = []
 for (const task of values.tasks.split(',')) {
+  TASKS[task].prepare?.(folderOf(task))
   const runs = []
   for (const seed of values.seeds.split(',')) runs.push(await train(task, Number(seed)))
   const { metric } = TASKS[task]
