@@ -38,3 +38,4 @@ export type {
   TrainableModel,
   TrainableOptimizer,
 } from './train/types.ts'
+export { initializeUnigramBias } from './train/unigram-bias.ts'

@@ -9,6 +9,7 @@ import { type DataSettings, readTaskData, type TaskData } from '../train/tasks/t
 import { createTask } from '../train/tasks/tasks.ts'
 import { Trainer, type TrainerOptions } from '../train/trainer.ts'
 import type { TaskDataset } from '../train/trainer-options.ts'
+import { initializeUnigramBias } from '../train/unigram-bias.ts'
 import { showing, warnOfFaults } from './data.ts'
 import { grouped, type Io, metricRows, writeJsonLine, writeTable } from './io.ts'
 import { type Blueprint, checkModelSource, createModel, type ModelSource, maxLengthOf } from './models.ts'
@@ -219,6 +220,9 @@ export async function train(options: TrainOptions, io: Io, blueprint?: Blueprint
     })
   const trainDataset = await encode(data)
   const evalDataset = evaluation && (await encode(evaluation))
+  // a resumed run brings its own weights, and one to compare begins as Transformers does
+  if (blueprint !== undefined && !args.resumeFromCheckpoint && (args.parity ?? 'none') === 'none')
+    await initializeUnigramBias(model, trainDataset, tokenizer, { signal: io.signal })
   const trainer = trainerOf({
     model,
     args,

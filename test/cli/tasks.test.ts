@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { BertForPreTraining } from '../../src/session/models.ts'
 import { bertkit, jsonLines } from './io.ts'
 
 let folder: string
@@ -298,6 +299,21 @@ test('pretrain makes a vocabulary, a config and a model of a text', async () => 
   expect(code).toBe(0)
   expect(jsonLines(stdout).at(-1)).toHaveProperty('train_loss')
   expect(existsSync(at('tuned/report.html'))).toBe(true)
+})
+
+test('pretrain begins with how frequent tokens are, but where it is compared with Transformers', async () => {
+  const argv = ['pretrain', '--train-file', at('text.txt'), '--vocab-size', '60', '--hidden-size', '64']
+  const rest = ['--num-hidden-layers', '1', '--max-steps', '1', '--learning-rate', '1e-9', '--report-to', 'none']
+  const biasOf = async (name: string, ...more: string[]) => {
+    await run(...argv, ...rest, '--output-dir', at(name), ...more, '--json')
+    using model = await BertForPreTraining.fromPretrained(at(name))
+    return (await model.stateDict()).get('cls.predictions.bias')!.data
+  }
+  const bias = [...(await biasOf('frequent'))]
+  const { went } = JSON.parse(readFileSync(at('frequent/tokenizer.json'), 'utf8')).model.vocab
+  expect(bias[went]).toBeGreaterThan(1)
+  expect(bias.indexOf(Math.min(...bias))).toBe(0) // [PAD], or another that a text does not have
+  expect(Math.max(...(await biasOf('compared', '--parity', 'hf-5.18')).map(Math.abs))).toBeLessThan(1e-6)
 })
 
 test('a streamed file trains as one in memory does, from several files, with the steps counted first', async () => {
