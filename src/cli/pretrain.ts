@@ -6,7 +6,7 @@ import { exists, joinPath, makeFolder } from '../formats/files.ts'
 import { BertConfig } from '../model/config.ts'
 import { grouped, type Io } from './io.ts'
 import { readConfig, readVocabulary } from './models.ts'
-import { integerOption, readSettings } from './options.ts'
+import { integerOption, numberOption, readSettings } from './options.ts'
 import { createProgress, type Progress } from './progress.ts'
 import { addTrainOptions, type TrainOptions, train } from './train.ts'
 
@@ -19,15 +19,20 @@ interface PretrainOptions extends Omit<TrainOptions, 'task'> {
   readonly numAttentionHeads?: number
   readonly intermediateSize?: number
   readonly maxPositionEmbeddings: number
+  readonly hiddenDropoutProb?: number
+  readonly attentionProbsDropoutProb?: number
   readonly resumeFromCheckpoint?: string | boolean
 }
 
-const SIZES = [
+/** What describes a new model. */
+const FIELDS = [
   '--hidden-size',
   '--num-hidden-layers',
   '--num-attention-heads',
   '--intermediate-size',
   '--max-position-embeddings',
+  '--hidden-dropout-prob',
+  '--attention-probs-dropout-prob',
 ]
 
 /** Width of an attention head where nobody says, as in every BERT. */
@@ -76,7 +81,7 @@ async function configOf(
   { vocabSize }: Pick<BertTokenizer, 'vocabSize'>,
 ): Promise<BertConfig> {
   if (options.config !== undefined) return readConfig(options.config)
-  const { hiddenSize, maxPositionEmbeddings, numHiddenLayers } = options
+  const { attentionProbsDropoutProb, hiddenDropoutProb, hiddenSize, maxPositionEmbeddings, numHiddenLayers } = options
   if (options.numAttentionHeads === undefined && hiddenSize % HEAD_SIZE !== 0)
     throw new UsageError(
       `Expected --num-attention-heads, because --hidden-size is no multiple of ${HEAD_SIZE}, but received none`,
@@ -88,6 +93,8 @@ async function configOf(
     numAttentionHeads: options.numAttentionHeads ?? hiddenSize / HEAD_SIZE,
     intermediateSize: options.intermediateSize ?? 4 * hiddenSize,
     maxPositionEmbeddings,
+    hiddenDropoutProb,
+    attentionProbsDropoutProb,
   })
 }
 
@@ -100,8 +107,8 @@ function checkUse(command: Command, { config, model, vocab }: PretrainOptions): 
         throw new UsageError(`Expected ${why} or ${flag} but received both`)
     }
   }
-  if (model !== undefined) refuse(['--vocab', '--config', '--vocab-size', '--no-lowercase', ...SIZES], '--model')
-  if (config !== undefined) refuse(SIZES, '--config')
+  if (model !== undefined) refuse(['--vocab', '--config', '--vocab-size', '--no-lowercase', ...FIELDS], '--model')
+  if (config !== undefined) refuse(FIELDS, '--config')
   if (vocab !== undefined) refuse(['--vocab-size', '--limit-alphabet'], '--vocab')
 }
 
@@ -134,6 +141,14 @@ export function addPretrain(program: Command, io: Io): void {
   size('--num-attention-heads', 'its heads (default: one for each 64 of its width)')
   size('--intermediate-size', 'width of its feed-forward layers (default: 4 times its width)')
   size('--max-position-embeddings', 'its longest sequence in tokens', 128)
+  const dropout = (flag: string, what: string) =>
+    command.option(
+      `${flag} <number>`,
+      `dropout of ${what} (default: 0.1)`,
+      numberOption(flag, 'a number of at least 0 and below 1', (value) => value >= 0 && value < 1),
+    )
+  dropout('--hidden-dropout-prob', 'its embeddings and layers')
+  dropout('--attention-probs-dropout-prob', 'its attention')
   command.addHelpText(
     'after',
     '\nThe text: .txt with a passage on each line and a blank line between documents, or paragraphs as books have them (--text-layout paragraphs), or .jsonl with a field text; each also .gz.',

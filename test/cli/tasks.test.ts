@@ -259,9 +259,11 @@ describe('next-sentence', () => {
 test('pretrain makes a vocabulary, a config and a model of a text', async () => {
   const argv = ['pretrain', '--train-file', at('text.txt'), '--output-dir', at('pretrained'), '--vocab-size', '60']
   const size = ['--hidden-size', '64', '--num-hidden-layers', '1', '--max-position-embeddings', '32']
+  const dropout = ['--hidden-dropout-prob', '0', '--attention-probs-dropout-prob', '0.05']
   const lines = await run(
     ...argv,
     ...size,
+    ...dropout,
     '--num-train-epochs',
     '3',
     '--learning-rate',
@@ -275,6 +277,7 @@ test('pretrain makes a vocabulary, a config and a model of a text', async () => 
   expect(lines.at(-1)).toMatchObject({ eval_mlm_accuracy: expect.any(Number), eval_nsp_accuracy: expect.any(Number) })
   const config = JSON.parse(readFileSync(at('pretrained/config.json'), 'utf8'))
   expect(config).toMatchObject({ hidden_size: 64, num_attention_heads: 1, architectures: ['BertForPreTraining'] })
+  expect(config).toMatchObject({ hidden_dropout_prob: 0, attention_probs_dropout_prob: 0.05 })
   expect(readFileSync(at('pretrained/vocab.txt'), 'utf8').trimEnd().split('\n')).toHaveLength(config.vocab_size)
   // what was learnt can be fine-tuned
   const tuned = [

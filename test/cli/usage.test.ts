@@ -59,6 +59,11 @@ describe('bad usage exits with 2 and one line that says what is wrong', () => {
     [['poem'], /unknown command 'poem'/],
     [['train', '--train-file', 'a.csv', '--output-dir', 'o'], /--model, or --config and --vocab/],
     [['train', '--train-file', 'a.csv', '--output-dir', 'o', '--config', 'c'], /--model, or --config and --vocab/],
+    [['pretrain', '--hidden-dropout-prob', '1'], /--hidden-dropout-prob to be a number of at least 0 and below 1/],
+    [
+      ['pretrain', '--train-file', 'a.txt', '--output-dir', 'o', '--model', 'm', '--attention-probs-dropout-prob', '0'],
+      /--model or --attention-probs-dropout-prob but received both/,
+    ],
   ])('%j', async (argv, message) => {
     const { code, stderr } = await bertkit(argv)
     expect(stderr).toMatch(message)

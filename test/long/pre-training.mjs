@@ -1,7 +1,9 @@
 #!/usr/bin/env node
-// Pre-trains a small BERT (4 x 256, 8,000 tokens) on WikiText-2 and ten novels for about half an hour on two cores, and says what to run to
-// see whether it is worth more than the same model with new weights. Resumable: start it again and it continues where it was stopped.
-//   BERTKIT_REFERENCE_DIR=… node test/long/pre-training.mjs [--steps 2900] [--work DIR]
+// Pre-trains a small BERT (4 x 256, 8,000 tokens) on WikiText-2 and ten novels for half an hour, as many updates as a first short run shows to
+// fit, and says what to run to see whether it is worth more than the same model with new weights. Resumable: start it again and it
+// continues where it was stopped.
+//   BERTKIT_REFERENCE_DIR=… node test/long/pre-training.mjs [--minutes 30] [--dtype auto] [--work DIR]
+// What each choice gained on an AVX2 machine is in docs/performance.md, Quality.
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'
@@ -11,6 +13,8 @@ import { parseArgs } from 'node:util'
 
 /** One article in so many is held out. */
 const HELD_OUT = 20
+/** Updates that are timed. */
+const TIMED_STEPS = 100
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..')
 const reference = process.env.BERTKIT_REFERENCE_DIR
 if (reference === undefined) {
@@ -20,7 +24,8 @@ if (reference === undefined) {
 const data = (...parts) => path.join(reference, 'data', ...parts)
 const { values } = parseArgs({
   options: {
-    steps: { type: 'string', default: '2900' },
+    minutes: { type: 'string', default: '30' },
+    dtype: { type: 'string', default: 'auto' },
     work: { type: 'string', default: path.join(os.tmpdir(), 'bertkit-pre-training') },
   },
 })
@@ -57,21 +62,45 @@ const novels = fs
 const model = path.join(work, 'pretrained')
 const begun = fs.existsSync(model) && fs.readdirSync(model).some((name) => /^checkpoint-\d+$/.test(name))
 
-const { status } = spawnSync(
-  process.execPath,
-  [
-    path.join(root, 'dist', 'cli', 'main.js'),
-    'pretrain',
-    ...['--train-file', learnt, ...novels, '--text-layout', 'paragraphs', '--eval-file', heldOut],
-    ...['--output-dir', model, '--vocab-size', '8000', '--hidden-size', '256', '--num-hidden-layers', '4'],
-    ...['--max-length', '64', '--per-device-train-batch-size', '32', '--per-device-eval-batch-size', '64'],
-    ...['--max-steps', values.steps, '--learning-rate', '5e-4', '--warmup-steps', '0.1', '--weight-decay', '0.01'],
-    ...['--metric-for-best-model', 'mlm_loss', '--logging-steps', '50', '--eval-steps', '250', '--save-steps', '250'],
-    ...(begun ? ['--resume-from-checkpoint'] : []),
-  ],
-  { stdio: 'inherit' },
-)
-if (status !== 0) process.exit(status ?? 1)
+/** Runs `bertkit pretrain`, the same but for `flags`; returns what it prints where that is not shown. */
+function pretrain(outputDir, steps, flags, stdout = 'inherit') {
+  const { status, stdout: printed } = spawnSync(
+    process.execPath,
+    [
+      path.join(root, 'dist', 'cli', 'main.js'),
+      'pretrain',
+      ...['--train-file', learnt, ...novels, '--text-layout', 'paragraphs', '--output-dir', outputDir],
+      ...['--vocab-size', '8000', '--hidden-size', '256', '--num-hidden-layers', '4', '--dtype', values.dtype],
+      ...['--hidden-dropout-prob', '0', '--attention-probs-dropout-prob', '0', '--mlm-probability', '0.3'],
+      ...['--max-length', '64', '--per-device-train-batch-size', '16', '--max-steps', String(steps)],
+      ...['--learning-rate', '1e-3', '--warmup-steps', '0.1', '--adam-beta2', '0.98', '--weight-decay', '0.01'],
+      ...flags,
+    ],
+    { stdio: ['ignore', stdout, 'inherit'], encoding: 'utf8' },
+  )
+  if (status !== 0) process.exit(status ?? 1)
+  return printed
+}
+
+/** Updates that fit into the time; a run that goes on keeps to those that it began with. */
+function stepsThatFit() {
+  const file = path.join(work, 'steps.json')
+  if (fs.existsSync(file)) return JSON.parse(fs.readFileSync(file, 'utf8')).steps
+  const timed = pretrain(path.join(work, 'timed'), TIMED_STEPS, ['--save-strategy', 'no', '--json'], 'pipe')
+  const { train_steps_per_second: perSecond } = JSON.parse(timed.trimEnd().split('\n').at(-1))
+  const steps = Math.floor(Number(values.minutes) * 60 * perSecond)
+  fs.writeFileSync(file, JSON.stringify({ steps, perSecond }))
+  console.log(`${perSecond} updates a second: ${steps} in ${values.minutes} minutes`)
+  return steps
+}
+
+const steps = stepsThatFit()
+const every = String(Math.max(1, Math.floor(steps / 10)))
+pretrain(model, steps, [
+  ...['--eval-file', heldOut, '--per-device-eval-batch-size', '64', '--metric-for-best-model', 'mlm_loss'],
+  ...['--logging-steps', '50', '--eval-steps', every, '--save-steps', every],
+  ...(begun ? ['--resume-from-checkpoint'] : []),
+])
 console.log(`
 The loss of hidden words is plotted in ${path.join(model, 'report.html')}. To compare it with new weights:
   node test/long/quality.mjs --tasks banking77,sst2 --model ${model} --work ${path.join(work, 'tuned')}
