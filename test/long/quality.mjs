@@ -157,7 +157,7 @@ const hasPeer = values.model === data('weights', MINILM) && !values['new-weights
 const work = path.resolve(values.work)
 mkdirSync(work, { recursive: true })
 
-/** Where a task's own files are, if it has any. */
+/** The folder that a task's `prepare` writes its files to. */
 const folderOf = (task) => path.join(work, task)
 
 /** The files, rate and model of a task, which are the same on both sides. */
