@@ -1,6 +1,7 @@
 import { BertkitError } from '../errors.ts'
+import { exists } from '../formats/files.ts'
 import type { TrainingArguments } from './argument-rules.ts'
-import { findCheckpoint, readWeights, stepOf } from './checkpoint.ts'
+import { readWeights, stepOf } from './checkpoint.ts'
 import type { LogRecord } from './events.ts'
 import { verifyManifest } from './manifest.ts'
 import { rankingOf } from './ranking.ts'
@@ -20,7 +21,7 @@ const ranks = ({
 export function noteBest(args: TrainingArguments, state: TrainerState, metrics: LogRecord): boolean {
   if (!ranks(args)) return false
   const { isBetter, value } = rankingOf(args, metrics)
-  // NaN is never better than a number, and any number is better than NaN.
+  // the best one is never NaN, which is better than nothing only
   if (Number.isNaN(value) || !isBetter(value, state.bestMetric)) return false
   state.bestMetric = value
   state.bestGlobalStep = state.globalStep
@@ -28,13 +29,8 @@ export function noteBest(args: TrainingArguments, state: TrainerState, metrics: 
 }
 
 /** Loads the weights of the best checkpoint and returns its step; a text says why that cannot be. */
-export async function restoreBest(
-  model: TrainableModel,
-  checkpoint: string,
-  outputDir: string,
-): Promise<number | null | string> {
-  const folder = await findCheckpoint(checkpoint, outputDir)
-  if (folder === null) return `The best checkpoint, ${checkpoint}, is gone`
+export async function restoreBest(model: TrainableModel, folder: string): Promise<number | null | string> {
+  if (!(await exists(folder))) return `The best checkpoint, ${folder}, is gone`
   try {
     await verifyManifest(folder)
     await model.loadStateDict(await readWeights(folder), { strict: true })

@@ -85,6 +85,12 @@ export const statesOf = (callbacks: readonly TrainerCallback[]): Record<string, 
       .map((callback) => [callback.name, callback.saveState?.()]),
   )
 
+/** Tells every callback that the run is over; throws the first error of any. */
+export async function closeAll(callbacks: readonly TrainerCallback[]): Promise<void> {
+  const closed = await Promise.allSettled(callbacks.map(async (callback) => callback.close?.()))
+  for (const each of closed) if (each.status === 'rejected') throw each.reason
+}
+
 export interface EarlyStoppingOptions {
   /** Evaluations in a row that are not better, before training stops; 1. */
   readonly earlyStoppingPatience?: number
@@ -117,28 +123,36 @@ export class EarlyStoppingCallback implements TrainerCallback {
     this.#threshold = earlyStoppingThreshold
   }
 
-  onTrainBegin({ args }: CallbackContext): void {
+  onTrainBegin({ args, state }: CallbackContext): void {
     if (args.evalStrategy === 'no')
       throw new ArgumentError("Expected evalStrategy to be steps or epoch because of early stopping but received 'no'")
+    if (state.globalStep > 0) return
+    // the same callback may have watched another run; of one that is resumed its state has been loaded
+    this.#worse = 0
+    this.#best = null
   }
 
-  onEvaluate({ args, control, metrics = {} }: CallbackContext): void {
+  onEvaluate({ args, control, metrics = {}, state }: CallbackContext): void {
     const { isBetter, value } = rankingOf(args, metrics)
+    // before the first step there is no model that could be the best
+    if (state.globalStep === 0) return
     const best = this.#best
     const isBest = isBetter(value, best)
-    const isMuchBetter = best === null || (isBest && Math.abs(value - best) > this.#threshold)
+    // to a number from none, or from NaN, is any distance
+    const isMuchBetter = isBest && !(Math.abs(value - (best ?? Number.NaN)) <= this.#threshold)
     if (isBest) this.#best = value
     this.#worse = isMuchBetter ? 0 : this.#worse + 1
     if (this.#worse >= this.#patience) control.shouldTrainingStop = true
   }
 
-  saveState(): { worse: number; best: number | null } {
-    return { worse: this.#worse, best: this.#best }
+  /** JSON has no NaN. */
+  saveState(): { worse: number; best: number | null | 'NaN' } {
+    return { worse: this.#worse, best: Number.isNaN(this.#best) ? 'NaN' : this.#best }
   }
 
   loadState(state: unknown): void {
     if (!isJsonObject(state)) return
     this.#worse = typeof state.worse === 'number' ? state.worse : 0
-    this.#best = typeof state.best === 'number' ? state.best : null
+    this.#best = typeof state.best === 'number' ? state.best : state.best === 'NaN' ? Number.NaN : null
   }
 }

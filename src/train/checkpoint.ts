@@ -1,6 +1,7 @@
 import * as path from 'node:path'
-import { ArgumentError } from '../errors.ts'
+import { ArgumentError, DataError } from '../errors.ts'
 import { exists, makeFolder, readText, removeFile, syncFolder, writeText } from '../formats/files.ts'
+import { isJsonObject, type JsonObject, parseJson } from '../json.ts'
 import type { TrainingArguments } from './argument-rules.ts'
 import { listFolder, modifiedAt, removeFolder, renameFolder } from './folders.ts'
 import { MANIFEST_FILE, verifyManifest, writeManifest } from './manifest.ts'
@@ -14,6 +15,7 @@ import type { SavableTokenizer, StateDict, TrainableModel, TrainableOptimizer } 
 
 const STATE_FILE = 'trainer_state.json'
 const OPTIMIZER_FILE = 'optimizer.safetensors'
+const CONFIG_FILE = 'config.json'
 const TEMPORARY = '.tmp'
 const REPLACED = '.old'
 const NAME = /^checkpoint-(\d+)$/
@@ -88,21 +90,26 @@ export async function recoverCheckpoints(outputDir: string): Promise<void> {
 
 /**
  * Makes the output folder ready, so that a run does not find out at its first save that it cannot: undoes what a process that died left
- * behind, and writes a file there. Returns the checkpoints in it that are of another run. Throws FileError.
+ * behind, and writes a file there. Throws FileError.
  */
-export async function prepareOutput({
-  outputDir,
-  resumeFromCheckpoint,
-  saveStrategy,
-}: TrainingArguments): Promise<ReadonlySet<string>> {
+export async function prepareOutput({ outputDir, saveStrategy }: TrainingArguments): Promise<void> {
   await recoverCheckpoints(outputDir)
-  if (saveStrategy === 'no') return new Set()
+  if (saveStrategy === 'no') return
   await makeFolder(outputDir)
   const probe = path.join(outputDir, `.${process.pid}.probe`)
   await writeText(probe, '')
   await removeFile(probe)
-  if (resumeFromCheckpoint !== null && resumeFromCheckpoint !== false) return new Set()
-  return new Set((await listCheckpoints(outputDir)).map(({ folder }) => folder))
+}
+
+/** The checkpoints of `outputDir` that are not of the run `runId`, or do not say of which they are. */
+export async function foreignCheckpoints(outputDir: string, runId: string): Promise<Set<string>> {
+  const foreign = new Set<string>()
+  for (const { folder } of await listCheckpoints(outputDir)) {
+    // one that is damaged, or of another program, is not of this run
+    const state = await readText(path.join(folder, STATE_FILE)).catch(() => '')
+    if (!state.includes(JSON.stringify(runId))) foreign.add(folder)
+  }
+  return foreign
 }
 
 /** The step that the name of a checkpoint folder says, or null where it is another folder. */
@@ -155,7 +162,10 @@ export async function rotateCheckpoints(
   for (const { folder } of aged) {
     if (excess <= 0) return
     if (protectedFolders.has(path.resolve(folder))) continue
-    await removeFolder(folder)
+    // a process that dies here leaves nothing that looks like a checkpoint
+    await removeFolder(folder + TEMPORARY)
+    await renameFolder(folder, folder + TEMPORARY)
+    await removeFolder(folder + TEMPORARY)
     excess--
   }
 }
@@ -164,6 +174,8 @@ export async function rotateCheckpoints(
 export interface OpenCheckpoint {
   readonly stateFile: string
   readonly stateText: string
+  /** Of its model; undefined where that has none. */
+  readonly config: JsonObject | undefined
   readonly weights: () => Promise<StateDict>
   readonly optimizer: () => Promise<StateDict>
 }
@@ -185,14 +197,14 @@ export async function openCheckpoint(folder: string): Promise<OpenCheckpoint> {
   return {
     stateFile,
     stateText: await readText(stateFile),
+    config: await readConfig(path.join(folder, CONFIG_FILE)),
     weights: () => readWeights(folder),
     optimizer: () => readTensors(optimizerFile),
   }
 }
 
-/** The folder of that name in `outputDir`, which may have been moved or copied, else `recorded`; null where neither exists. */
-export async function findCheckpoint(recorded: string, outputDir: string): Promise<string | null> {
-  for (const folder of [path.join(outputDir, path.basename(recorded)), recorded])
-    if (await exists(folder)) return folder
-  return null
+async function readConfig(file: string): Promise<JsonObject | undefined> {
+  if (!(await exists(file))) return undefined
+  const json = parseJson(await readText(file), (reason) => new DataError(reason, file))
+  return isJsonObject(json) ? json : undefined
 }

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
 import type { Example, ModelBatch, StreamedDataset } from './types.ts'
@@ -30,6 +31,19 @@ export function checkExamples(name: string, examples: readonly Example[]): void 
 
 export const hasLabels = (example: Example | undefined): boolean =>
   LABEL_FIELDS.some((field) => example?.[field] !== undefined)
+
+/** Examples of which a fingerprint is made: enough to tell other data, few enough to take no time. */
+const FINGERPRINT_EXAMPLES = 64
+
+/** A hash of the first examples, where they are in memory, and of how all are made. */
+export function fingerprintOf(data: readonly Example[] | StreamedDataset, settings: string): string {
+  const first = isStreamed(data) ? [] : data.slice(0, FINGERPRINT_EXAMPLES)
+  const fields = first.map((example) => FIELDS.map((field) => example[field]))
+  return createHash('sha256')
+    .update(JSON.stringify([settings, fields]))
+    .digest('hex')
+    .slice(0, 16)
+}
 
 const isVector = (labels: readonly (number | number[])[]): labels is number[][] => Array.isArray(labels[0])
 

@@ -9,6 +9,8 @@ import { listFolder } from './folders.ts'
 
 export const MANIFEST_FILE = 'manifest.json'
 const VERSION = 1
+/** What a checkpoint consists of; a desktop's or a person's notes may lie beside it. */
+const SAVED = /\.safetensors$|^(?:config|trainer_state|tokenizer|tokenizer_config)\.json$|^vocab\.txt$/
 
 interface FileDigest {
   readonly bytes: number
@@ -51,8 +53,9 @@ export async function verifyManifest(folder: string): Promise<void> {
   const files = isJsonObject(json) && isJsonObject(json.files) ? json.files : undefined
   if (!isJsonObject(json) || json.version !== VERSION || files === undefined)
     throw new DataError(`expected an object with version ${VERSION} and files`, manifest)
-  const unnamed = (await listFolder(folder)).find((name) => name !== MANIFEST_FILE && !Object.hasOwn(files, name))
-  if (unnamed !== undefined || !Object.keys(files).some((name) => name.endsWith('.safetensors')))
+  const names = Object.keys(files)
+  const unnamed = (await listFolder(folder)).find((name) => SAVED.test(name) && !names.includes(name))
+  if (unnamed !== undefined || !names.some((name) => name.endsWith('.safetensors')))
     throw new DataError(`it does not name ${unnamed ?? 'any weights'}; ${advice}`, manifest)
   for (const [name, saved] of Object.entries(files)) {
     const file = path.join(folder, path.basename(name))

@@ -1,8 +1,11 @@
 import { ArgumentError } from '../errors.ts'
 import { defaultParamGroups, layerwiseParamGroups } from '../optim/param-groups.ts'
+import type { Scheduler } from '../optim/scheduler.ts'
+import { getScheduler } from '../optim/schedules.ts'
 import { AdamW } from '../session/adamw.ts'
 import { PreTrainedModel } from '../session/pretrained.ts'
 import type { TrainingArguments } from './argument-rules.ts'
+import type { TrainingPlan } from './training-plan.ts'
 import type { TrainableModel, TrainableOptimizer } from './types.ts'
 
 function requireModel(model: TrainableModel, why: string): PreTrainedModel {
@@ -33,4 +36,17 @@ export function createOptimizer(model: TrainableModel, args: TrainingArguments):
       : layerwiseParamGroups(names, { lr, weightDecay, decay: layerwiseLrDecay })
   optimizer.paramGroups.splice(0, Number.POSITIVE_INFINITY, ...groups)
   return optimizer
+}
+
+/** The schedule of a run, after `step` updates. */
+export function createScheduler(
+  optimizer: TrainableOptimizer,
+  { lrSchedulerKwargs, lrSchedulerType }: TrainingArguments,
+  { maxSteps, warmupSteps }: TrainingPlan,
+  step: number,
+): Scheduler {
+  const steps = { numWarmupSteps: warmupSteps, numTrainingSteps: maxSteps }
+  const scheduler = getScheduler(lrSchedulerType, optimizer, { ...steps, ...lrSchedulerKwargs })
+  scheduler.loadStateDict({ ...scheduler.stateDict(), lastEpoch: step })
+  return scheduler
 }

@@ -5,7 +5,10 @@ import type { LogRecord } from './events.ts'
 /** Of these the least is the best, as of everything that ends in 'loss'. */
 const LESS_IS_BETTER = /(?:loss|mse|perplexity)$/
 
-/** The metric that says which evaluation is best: its value, and whether a value is better than another. Throws ArgumentError. */
+/**
+ * The metric that says which evaluation is best: its value, and whether a value is better than another; any number is better than NaN.
+ * Throws ArgumentError.
+ */
 export function rankingOf(
   { greaterIsBetter, metricForBestModel }: TrainingArguments,
   metrics: LogRecord,
@@ -17,5 +20,9 @@ export function rankingOf(
       `Expected metricForBestModel to be one of ${Object.keys(metrics).join(', ')} but received '${metric}'`,
     )
   const greater = greaterIsBetter ?? !LESS_IS_BETTER.test(metric)
-  return { value, isBetter: (one, than) => than === null || (greater ? one > than : one < than) }
+  const isBetter = (one: number, than: number | null): boolean => {
+    if (than === null || Number.isNaN(than)) return than === null || !Number.isNaN(one)
+    return greater ? one > than : one < than
+  }
+  return { value, isBetter }
 }

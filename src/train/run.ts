@@ -17,18 +17,25 @@ export interface Run {
   readonly scheduler: Scheduler
   readonly state: TrainerState
   readonly control: TrainerControl
-  /** Checkpoints of another run in the output folder. */
-  readonly foreign: ReadonlySet<string>
+  /** Checkpoints of other runs in the output folder. */
+  readonly foreign: Set<string>
   /** Not shown yet. */
   readonly warnings: string[]
   readonly firstStep: number
   readonly started: number
   savedStep: number
+  /** The checkpoint of `savedStep`; null: there is none. */
+  checkpoint: string | null
+  /** Not where a checkpoint could not be written, nor where the weights are those of another step. */
+  canSave: boolean
 }
 
+export const foreignWarning = (outputDir: string): string =>
+  `${outputDir} has checkpoints of another run, which stay, but for those of steps that this run saves; another folder keeps them all`
+
 /** The error of a run that its signal ended, with where it can be resumed. */
-export function abortedError(step: number, checkpoint: string, cause: AbortedError): AbortedError {
-  const where = step === 0 ? 'before the first step' : `after step ${step}; ${checkpoint} can be resumed`
+export function abortedError(step: number, checkpoint: string | null, cause: AbortedError): AbortedError {
+  const where = checkpoint === null ? 'before the first step' : `after step ${step}; ${checkpoint} can be resumed`
   const error = new AbortedError(`Training was aborted by its signal ${where}`)
   error.cause = cause
   return error
@@ -41,7 +48,7 @@ export const inStep = (error: unknown, step: number): unknown =>
     : error
 
 /** The error of a step that failed, with where the weights before it are. */
-export const rescuedError = ({ message, step, tensor }: NonFiniteError, checkpoint: string): NonFiniteError =>
+export const rescuedError = ({ message, step, tensor }: NonFiniteError, checkpoint: string | null): NonFiniteError =>
   new NonFiniteError(
     `${message}; ${checkpoint} has the weights before it. A lower learning rate may help`,
     step,

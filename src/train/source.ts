@@ -1,8 +1,9 @@
 import { ArgumentError } from '../errors.ts'
 import { RandomStream } from '../random.ts'
 import type { TrainingArguments } from './argument-rules.ts'
-import { isStreamed, lengthsOf } from './dataset.ts'
+import { fingerprintOf, isStreamed, lengthsOf } from './dataset.ts'
 import { epochBatches } from './sampler.ts'
+import type { OpenDataset } from './trainer-options.ts'
 import type { DataSize, TrainingPlan } from './training-plan.ts'
 import type { DataCollator, Example, ModelBatch, StreamedDataset } from './types.ts'
 
@@ -22,12 +23,15 @@ export const evaluationRandoms = (seed: number, first: number, count: number): R
 /** Training data, in memory or streamed, as the batches of an epoch. */
 export class TrainingSource {
   readonly size: DataSize
+  /** Tells other data, and data that is made in another way, as far as that can be told at once. */
+  readonly fingerprint: string
   readonly #data: readonly Example[] | StreamedDataset
   readonly #collator: DataCollator
 
-  constructor(data: readonly Example[] | StreamedDataset, collator: DataCollator) {
+  constructor({ collator, data, settings }: Pick<OpenDataset, 'collator' | 'data' | 'settings'>) {
     this.#data = data
     this.#collator = collator
+    this.fingerprint = fingerprintOf(data, settings)
     this.size = isStreamed(data) ? { examples: data.length } : { examples: data.length, lengths: lengthsOf(data) }
   }
 

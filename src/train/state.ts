@@ -1,12 +1,15 @@
+import { randomUUID } from 'node:crypto'
 import { DataError } from '../errors.ts'
 import { isJsonObject, type JsonObject, parseJson, quote } from '../json.ts'
 import type { TrainingArguments } from './argument-rules.ts'
 import type { LogRecord } from './events.ts'
-import type { TrainingPlan } from './training-plan.ts'
+import type { DataSize, TrainingPlan } from './training-plan.ts'
 import type { TrainableModel } from './types.ts'
 
 /** Everything that a run has to remember besides weights and optimiser; saved whole, so that a resumed run logs what an unbroken one logs. */
 export interface TrainerState {
+  /** Tells the checkpoints of this run from those of others; a resumed run goes on with it. */
+  runId: string
   /** Updates made so far. */
   globalStep: number
   logHistory: LogRecord[]
@@ -79,6 +82,8 @@ export function takeLog(state: TrainerState, epoch: number): LogRecord {
 /** What decides the order of the data and the schedule; a resumed run must have the same. */
 export interface RunIdentity {
   readonly examples: number
+  /** A hash of the first examples and of how they are made. */
+  readonly data: string
   readonly trainBatchSize: number
   /** What the model computes in. */
   readonly dtype: string
@@ -109,6 +114,7 @@ export interface RunIdentity {
 }
 
 export const initialState = (): TrainerState => ({
+  runId: randomUUID(),
   globalStep: 0,
   logHistory: [],
   bestMetric: null,
@@ -132,11 +138,12 @@ export const initialState = (): TrainerState => ({
 export const identityOf = (
   args: TrainingArguments,
   plan: TrainingPlan,
-  examples: number,
+  { fingerprint, size: { examples = 0 } }: { readonly fingerprint: string; readonly size: DataSize },
   learningRate: number,
   { dtype = 'float32', seed: modelSeed = 0 }: Pick<TrainableModel, 'dtype' | 'seed'>,
 ): RunIdentity => ({
   examples,
+  data: fingerprint,
   dtype,
   trainBatchSize: args.perDeviceTrainBatchSize,
   tokensPerBatch: args.tokensPerBatch ?? 0,
@@ -174,9 +181,10 @@ const OWN_NUMBERS = {
   steps_since_log: 'stepsSinceLog',
   tokens_since_log: 'tokensSinceLog',
   total_loss: 'totalLoss',
-} as const satisfies Record<string, keyof Omit<TrainerState, 'generator' | 'stopped'>>
+} as const satisfies Record<string, keyof Omit<TrainerState, 'generator' | 'runId' | 'stopped'>>
 
 const IDENTITY_FIELDS = {
+  data: ['data', 'string'],
   data_seed: ['dataSeed', 'number'],
   dtype: ['dtype', 'string'],
   dataloader_drop_last: ['dataloaderDropLast', 'boolean'],
@@ -214,7 +222,7 @@ export function stringifyState(
   plan: TrainingPlan,
   callbacks: Readonly<Record<string, unknown>> = {},
 ): string {
-  const own: Record<string, number | boolean | string> = { stopped: state.stopped }
+  const own: Record<string, number | boolean | string> = { run_id: state.runId, stopped: state.stopped }
   for (const [name, field] of Object.entries(OWN_NUMBERS)) own[name] = state[field]
   for (const [name, [field]] of Object.entries(IDENTITY_FIELDS)) own[name] = identity[field]
   if (state.generator !== null) own.generator = state.generator
@@ -292,6 +300,7 @@ export function parseState(
   }
   for (const [name, field] of Object.entries(OWN_NUMBERS)) state[field] = numberIn(own, name)
   state.stopped = own.stopped === true
+  state.runId = typeof own.run_id === 'string' ? own.run_id : fail('run_id', 'a text', own.run_id)
   if (own.generator !== undefined) state.generator = textIn('generator')(own.generator)
   const identity = Object.fromEntries(
     Object.entries(IDENTITY_FIELDS).map(([name, [field, type]]) => {

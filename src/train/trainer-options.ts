@@ -22,6 +22,8 @@ export interface TaskDataset {
   readonly collator?: DataCollator
   /** Metrics of one evaluation; called for each. */
   readonly evaluation?: () => Evaluation
+  /** How the examples were made, and batches are: a run can only be resumed where that is the same. */
+  readonly settings?: string
 }
 
 export type Dataset = readonly Example[] | StreamedDataset | TaskDataset
@@ -62,18 +64,30 @@ const OPTION_NAMES = Object.keys({
 export function checkTrainerOptions(options: TrainerOptions): void {
   if (typeof options !== 'object' || options === null)
     throw new ArgumentError(`Expected the options of Trainer to be an object but received ${kindOf(options)}`)
-  const { callbacks, model, signal } = options
+  const { args, callbacks, computeMetrics, dataCollator, model, optimizer, signal, tokenizer } = options
   if (typeof model?.forward !== 'function')
     throw new ArgumentError(`Expected the option model to be a model but received ${kindOf(model)}`)
   if (signal !== undefined && !(signal instanceof AbortSignal))
     throw new ArgumentError(`Expected the option signal to be an AbortSignal but received ${kindOf(signal)}`)
+  const check = (name: keyof TrainerOptions, expected: string, isIt: boolean): void => {
+    if (options[name] !== undefined && !isIt)
+      throw new ArgumentError(`Expected the option ${name} to be ${expected} but received ${kindOf(options[name])}`)
+  }
+  check('args', 'an object', typeof args === 'object' && args !== null)
+  check('computeMetrics', 'a function', typeof computeMetrics === 'function')
+  check('dataCollator', 'a function', typeof dataCollator === 'function')
+  check('optimizer', 'an optimizer', typeof optimizer?.step === 'function')
+  check('tokenizer', 'a tokenizer', typeof tokenizer?.savePretrained === 'function')
   checkNames(options)
-  if (callbacks !== undefined) checkCallbacks(callbacks)
+  if (callbacks !== undefined && !isListOfObjects(callbacks))
+    throw new ArgumentError('Expected the option callbacks to be an array of callbacks (objects, not classes)')
 }
 
-function checkCallbacks(callbacks: readonly TrainerCallback[]): void {
-  if (!Array.isArray(callbacks) || !callbacks.every((each) => typeof each === 'object' && each !== null))
-    throw new ArgumentError('Expected the option callbacks to be an array of callbacks (objects, not classes)')
+const isListOfObjects = (list: unknown): boolean =>
+  Array.isArray(list) && list.every((each) => typeof each === 'object' && each !== null)
+
+/** A checkpoint keeps the states of callbacks by their names. */
+function checkCallbackNames(callbacks: readonly TrainerCallback[]): void {
   const names = callbacks.flatMap(({ name }: TrainerCallback) => name ?? [])
   const twice = names.find((name, i) => names.indexOf(name) !== i)
   if (twice !== undefined)
@@ -96,6 +110,7 @@ export interface OpenDataset {
   /** Whether `collator` makes labels of its own. */
   readonly collates: boolean
   readonly evaluation: (() => Evaluation) | undefined
+  readonly settings: string
 }
 
 /** A dataset with its collator. Throws ArgumentError where examples in memory do not agree on their fields. */
@@ -103,11 +118,14 @@ export function openDataset(name: string, dataset: Dataset, collator: DataCollat
   if (typeof dataset !== 'object' || dataset === null)
     throw new ArgumentError(`Expected ${name} to be a dataset but received ${kindOf(dataset)}`)
   const { data, ...own }: TaskDataset = isTaskDataset(dataset) ? dataset : { data: dataset }
+  if (typeof data !== 'object' || data === null)
+    throw new ArgumentError(`Expected ${name}.data to be examples but received ${kindOf(data)}`)
   if (!isStreamed(data)) checkExamples(name, data)
   else if (typeof data.examples !== 'function')
     throw new ArgumentError(`Expected ${name} to be an array of examples or a streamed dataset with a method examples`)
   const chosen = collator ?? own.collator
-  return { data, collator: chosen ?? collate, collates: chosen !== undefined, evaluation: own.evaluation }
+  const { evaluation, settings = '' } = own
+  return { data, collator: chosen ?? collate, collates: chosen !== undefined, evaluation, settings }
 }
 
 /** Throws ArgumentError for data that cannot be trained on with these arguments. */
@@ -126,12 +144,13 @@ export function examplesOf({ data }: OpenDataset): readonly Example[] {
   throw new ArgumentError('Expected evalDataset to be in memory but received a streamed dataset')
 }
 
-/** The callbacks of the options, and those that the arguments ask for. */
+/** The callbacks of the options, and those that the arguments ask for. Throws ArgumentError where two have one name. */
 export function callbacksOf(callbacks: readonly TrainerCallback[] = [], args: TrainingArguments): TrainerCallback[] {
   const { earlyStoppingPatience, earlyStoppingThreshold, reportTo } = args
   const all = [...callbacks]
   if (earlyStoppingPatience !== null)
     all.push(new EarlyStoppingCallback({ earlyStoppingPatience, earlyStoppingThreshold }))
   if (reportTo === 'tensorboard') all.push(new TensorBoardCallback())
+  checkCallbackNames(all)
   return all
 }

@@ -1,23 +1,23 @@
 import { AbortedError, ArgumentError, BertkitError, NonFiniteError } from '../errors.ts'
-import { getScheduler } from '../optim/schedules.ts'
 import type { TrainingArguments } from './argument-rules.ts'
 import { resolveTrainingArguments } from './arguments.ts'
 import { noteBest, restoreBest } from './best-model.ts'
 import {
   type CallbackContext,
   type CallbackEvent,
+  closeAll,
   initialControl,
   statesOf,
   type TrainerCallback,
 } from './callbacks.ts'
-import { checkpointFolder, prepareOutput, rotateCheckpoints, saveCheckpoint } from './checkpoint.ts'
+import { checkpointFolder, foreignCheckpoints, prepareOutput, rotateCheckpoints, saveCheckpoint } from './checkpoint.ts'
 import { countTokens } from './dataset.ts'
 import { evaluateAll, type Predictions, predictAll, speedMetrics } from './evaluation.ts'
 import { type LogRecord, type TrainEvent, TrainingRun, type TrainOutput } from './events.ts'
-import { createOptimizer, prepareModel } from './optimizer.ts'
+import { createOptimizer, createScheduler, prepareModel } from './optimizer.ts'
 import { Parity } from './parity/parity.ts'
 import { resumeState } from './resume.ts'
-import { abortedError, inStep, type Run, rescuedError } from './run.ts'
+import { abortedError, foreignWarning, inStep, type Run, rescuedError } from './run.ts'
 import { prefetched, TrainingSource, takeBatches } from './source.ts'
 import { addStep, identityOf, positionOf, stringifyState, takeLog } from './state.ts'
 import {
@@ -30,7 +30,7 @@ import {
   openDataset,
   type TrainerOptions,
 } from './trainer-options.ts'
-import { planTraining, type TrainingPlan } from './training-plan.ts'
+import { dueAfter, planTraining, type TrainingPlan } from './training-plan.ts'
 import type { ModelBatch, TrainableModel } from './types.ts'
 
 export type { TrainerOptions } from './trainer-options.ts'
@@ -59,7 +59,7 @@ export class Trainer {
     if (trainDataset !== undefined) {
       const opened = this.#open('trainDataset', trainDataset)
       checkTraining(opened, this.args)
-      const source = new TrainingSource(opened.data, opened.collator)
+      const source = new TrainingSource(opened)
       this.#train = { source, plan: planTraining(this.args, source.size) }
     }
     if (evalDataset !== undefined) this.#eval = this.#open('evalDataset', evalDataset)
@@ -108,6 +108,21 @@ export class Trainer {
 
   async *#events(): AsyncGenerator<TrainEvent, TrainOutput> {
     const run = await this.#begin()
+    let failed = false
+    try {
+      return yield* this.#run(run)
+    } catch (error) {
+      failed = true
+      throw error
+    } finally {
+      // also where nobody listens any longer; the first error is the one to report
+      await closeAll(this.#callbacks).catch((error) => {
+        if (!failed) throw error
+      })
+    }
+  }
+
+  async *#run(run: Run): AsyncGenerator<TrainEvent, TrainOutput> {
     const { control, plan, state } = run
     try {
       await this.#call(run, 'onTrainBegin')
@@ -115,19 +130,18 @@ export class Trainer {
       yield* this.#owed(run)
       if (state.epochsEnded < Math.floor(positionOf(state) / plan.updatesPerEpoch)) yield* this.#endEpoch(run)
       if (control.shouldTrainingStop)
-        run.warnings.push(
-          `A callback had ended this run after step ${state.globalStep}; there is nothing left to train`,
-        )
+        run.warnings.push(`A callback had ended this run after step ${state.globalStep}; nothing is left to train`)
       while (positionOf(state) < plan.maxSteps && !control.shouldTrainingStop) yield* this.#epoch(run)
       if (control.shouldTrainingStop && state.globalStep > run.firstStep)
         run.warnings.push(`A callback ended training after step ${state.globalStep}`)
       return yield* this.#end(run)
     } catch (error) {
-      if (error instanceof AbortedError) yield* this.#interrupted(run, error)
-      if (error instanceof NonFiniteError && state.globalStep > run.firstStep) yield* this.#rescued(run, error)
+      if (error instanceof AbortedError) {
+        yield* this.#keep(run)
+        throw abortedError(state.globalStep, run.checkpoint, error)
+      }
+      if (state.globalStep > run.firstStep) yield* this.#rescued(run, error)
       throw error
-    } finally {
-      for (const callback of this.#callbacks) await callback.close?.()
     }
   }
 
@@ -137,38 +151,30 @@ export class Trainer {
     if (this.#options.signal?.aborted)
       throw new AbortedError('Training was aborted by its signal before the first step')
     const { plan, source } = this.#train
-    const foreign = await prepareOutput(args)
+    await prepareOutput(args)
     prepareModel(model, args)
     const optimizer = this.#options.optimizer ?? createOptimizer(model, args)
     const parity = Parity.of(args, model, optimizer, source)
-    const identity = identityOf(args, plan, source.size.examples ?? 0, optimizer.defaults.lr, model)
-    const state = await resumeState(args, { model, optimizer, identity, callbacks: this.#callbacks })
+    const identity = identityOf(args, plan, source, optimizer.defaults.lr, model)
+    const { checkpoint, state } = await resumeState(args, { model, optimizer, identity, callbacks: this.#callbacks })
+    const foreign = await foreignCheckpoints(args.outputDir, state.runId)
     await parity?.begin(state.generator)
-    const scheduler = getScheduler(args.lrSchedulerType, optimizer, {
-      numWarmupSteps: plan.warmupSteps,
-      numTrainingSteps: plan.maxSteps,
-      ...args.lrSchedulerKwargs,
-    })
-    scheduler.loadStateDict({ ...scheduler.stateDict(), lastEpoch: state.globalStep })
     return {
       source,
       plan,
       identity,
       optimizer,
       parity,
-      scheduler,
+      scheduler: createScheduler(optimizer, args, plan, state.globalStep),
       state,
       control: initialControl(state.stopped),
       foreign,
-      warnings:
-        foreign.size === 0
-          ? []
-          : [
-              `${args.outputDir} has checkpoints of another run, which stay: delete them, or resume from a folder by its name`,
-            ],
+      warnings: foreign.size === 0 ? [] : [foreignWarning(args.outputDir)],
       firstStep: state.globalStep,
       started: performance.now(),
       savedStep: state.globalStep,
+      checkpoint,
+      canSave: true,
     }
   }
 
@@ -262,11 +268,7 @@ export class Trainer {
     yield* this.#warnings(run)
     if (step === 0) return
     const position = positionOf(state)
-    const isDue = (strategy: string, every: number): boolean => {
-      if (strategy === 'steps') return step % every === 0 || position >= plan.maxSteps
-      const ends = position >= plan.maxSteps || control.shouldTrainingStop
-      return strategy === 'epoch' && (position % plan.updatesPerEpoch === 0 || ends)
-    }
+    const isDue = dueAfter(plan, step, position, control.shouldTrainingStop)
     const logsFirst = args.loggingFirstStep && step === 1
     const logs = logsFirst || control.shouldLog || isDue(args.loggingStrategy, plan.loggingSteps)
     if (state.stepsSinceLog > 0 && logs) yield await this.#log(run)
@@ -329,9 +331,12 @@ export class Trainer {
       })
     } catch (error) {
       state.bestModelCheckpoint = bestBefore
+      run.canSave = false
       throw error
     }
     run.savedStep = step
+    run.checkpoint = checkpoint
+    run.foreign.delete(checkpoint)
     if (saveTotalLimit !== null)
       await rotateCheckpoints(outputDir, saveTotalLimit, checkpoint, state.bestModelCheckpoint, run.foreign).catch(
         (error) => {
@@ -344,18 +349,25 @@ export class Trainer {
     return { type: 'save', step, epoch: positionOf(state) / plan.updatesPerEpoch, checkpoint }
   }
 
-  async *#interrupted(run: Run, cause: AbortedError): AsyncGenerator<TrainEvent, never> {
-    const step = run.state.globalStep
-    // Whoever stops a run means to continue it: also with saveOnlyModel this checkpoint is a whole one.
+  /** Saves a whole checkpoint of the present step, where there is none: also with saveOnlyModel whoever stops a run means to go on. */
+  async *#keep(run: Run): AsyncGenerator<TrainEvent> {
+    const { globalStep: step } = run.state
     const isWhole = run.savedStep === step && (!this.args.saveOnlyModel || step === run.firstStep)
     if (!isWhole) yield await this.#save(run, false)
-    throw abortedError(step, checkpointFolder(this.args.outputDir, step), cause)
   }
 
-  /** The weights before a step that failed are whole: they are kept. */
-  async *#rescued(run: Run, error: NonFiniteError): AsyncGenerator<TrainEvent, never> {
-    if (run.savedStep !== run.state.globalStep) yield await this.#save(run, false)
-    throw rescuedError(error, checkpointFolder(this.args.outputDir, run.state.globalStep))
+  /** The weights after the last whole step are kept, whatever failed then. */
+  async *#rescued(run: Run, error: unknown): AsyncGenerator<TrainEvent> {
+    if (!run.canSave) return
+    try {
+      yield* this.#keep(run)
+    } catch {
+      // the first error is the one to report
+      return
+    }
+    if (error instanceof NonFiniteError) throw rescuedError(error, run.checkpoint)
+    run.warnings.push(`Training failed after step ${run.state.globalStep}; ${run.checkpoint} can be resumed`)
+    yield* this.#warnings(run)
   }
 
   async *#end(run: Run): AsyncGenerator<TrainEvent, TrainOutput> {
@@ -371,7 +383,8 @@ export class Trainer {
     await this.#call(run, 'onLog', { logs: metrics })
     let restoredStep: number | null = null
     if (this.args.loadBestModelAtEnd && state.bestModelCheckpoint !== null) {
-      const restored = await restoreBest(this.model, state.bestModelCheckpoint, this.args.outputDir)
+      run.canSave = false
+      const restored = await restoreBest(this.model, state.bestModelCheckpoint)
       if (typeof restored !== 'string') restoredStep = restored
       else run.warnings.push(`${restored}; the model keeps the weights of the last step`)
     }

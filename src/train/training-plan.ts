@@ -29,6 +29,15 @@ function batchesByTokens(tokensPerBatch: number, lengths: Uint32Array): number {
   return Math.max(1, Math.min(Math.round(total / tokensPerBatch), Math.floor(total / longest)))
 }
 
+/** Whether something is due after a step, by its strategy and, of 'steps', their number. `stops`: a callback ends the run. */
+export const dueAfter =
+  ({ maxSteps, updatesPerEpoch }: TrainingPlan, step: number, position: number, stops: boolean) =>
+  (strategy: string, every: number): boolean => {
+    const ends = position >= maxSteps
+    if (strategy === 'steps') return step % every === 0 || ends
+    return strategy === 'epoch' && (position % updatesPerEpoch === 0 || ends || stops)
+  }
+
 /** The size of the training data. */
 export interface DataSize {
   /** Examples of an epoch; undefined where nobody counted them: training is then one epoch of maxSteps updates. */

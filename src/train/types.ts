@@ -1,4 +1,5 @@
 import type { Example } from '../data/features/example.ts'
+import type { JsonObject } from '../json.ts'
 import type { RandomStream } from '../random.ts'
 import type { StepInputs } from '../session/prepare.ts'
 import type { Tensor } from '../tensor.ts'
@@ -53,6 +54,8 @@ export interface TrainableModel {
   readonly dtype?: string
   /** Of its dropout; a resumed run must have the same. */
   readonly seed?: number
+  /** What it is built by, as savePretrained writes it into config.json; a resumed run must have the same. */
+  readonly config?: { toJSON(): JsonObject }
   train(): unknown
   eval(): unknown
   /** Outputs by their names, such as logits [sequences, labels]; loss is null without labels. Throws AbortedError when `signal` fires. */

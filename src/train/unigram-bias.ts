@@ -4,7 +4,7 @@ import { AbortedError, ArgumentError } from '../errors.ts'
 import type { PreTrainedModel } from '../session/pretrained.ts'
 import { slices } from '../turns.ts'
 import { isStreamed } from './dataset.ts'
-import type { TaskDataset } from './trainer-options.ts'
+import { type Dataset, type OpenDataset, openDataset } from './trainer-options.ts'
 
 const BIAS = 'cls.predictions.bias'
 /** Tokens of a dataset that are counted: enough to know how frequent they are. */
@@ -14,7 +14,7 @@ const SMOOTHING = 0.5
 
 /** How often each of `vocabSize` tokens comes in a dataset; special ones are left out. */
 async function countTokens(
-  { data }: TaskDataset,
+  data: OpenDataset['data'],
   { allSpecialIds }: BertTokenizer,
   vocabSize: number,
   signal?: AbortSignal,
@@ -48,7 +48,7 @@ async function countTokens(
  */
 export async function initializeUnigramBias(
   model: PreTrainedModel,
-  dataset: TaskDataset,
+  dataset: Dataset,
   tokenizer: BertTokenizer,
   { signal }: { readonly signal?: AbortSignal } = {},
 ): Promise<void> {
@@ -56,7 +56,8 @@ export async function initializeUnigramBias(
   if (parameter === undefined)
     throw new ArgumentError(`Expected a model with ${BIAS} but received ${model.constructor.name}`)
   const { shape, size } = parameter
-  const counts = await countTokens(dataset, tokenizer, size, signal)
+  const opened = openDataset('the dataset', dataset, undefined)
+  const counts = await countTokens(opened.data, tokenizer, size, signal)
   const average = counts.reduce((sum, count) => sum + count + SMOOTHING, 0) / size
   const data = Float32Array.from(counts, (count) => Math.log((count + SMOOTHING) / average))
   await model.loadStateDict(new Map([[BIAS, { data, shape }]]), { strict: false })

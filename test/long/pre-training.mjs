@@ -10,8 +10,9 @@ import os from 'node:os'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { gunzipSync } from 'node:zlib'
 
-/** One article in so many is held out. */
+/** One article and one chapter in so many is held out. */
 const HELD_OUT = 20
 /** Updates that are timed. */
 const TIMED_STEPS = 100
@@ -32,33 +33,42 @@ const { values } = parseArgs({
 const work = path.resolve(values.work)
 fs.mkdirSync(work, { recursive: true })
 
-/** The articles of WikiText-2, lists of paragraphs: a line is a paragraph, a heading of the first level begins an article. */
-function articles(file) {
-  const found = []
-  for (const line of fs.readFileSync(file, 'utf8').split(/\r?\n/)) {
-    const text = line.trim()
-    if (text === '') continue
-    if (/^= [^=].* =$/.test(text) || found.length === 0) found.push([])
-    found.at(-1).push(text)
+/** The articles of WikiText-2: a line is a paragraph, a heading of the first level begins an article. */
+function articlesOf(text) {
+  const articles = []
+  for (const line of text.split(/\r?\n/)) {
+    const paragraph = line.trim()
+    if (paragraph === '') continue
+    if (/^= [^=].* =$/.test(paragraph) || articles.length === 0) articles.push([])
+    articles.at(-1).push(paragraph)
   }
-  return found
+  return articles.map((article) => article.join('\n\n'))
 }
 
-const all = ['valid.txt', 'wiki.test.raw'].flatMap((name) => articles(data('wikitext2', name)))
-const kept = all.length - Math.round(all.length / HELD_OUT)
-/** Laid out as the novels are. */
-const write = (name, some) => {
-  const file = path.join(work, name)
-  fs.writeFileSync(file, some.map((article) => article.join('\n\n')).join('\n\n\n'))
-  return file
-}
-const learnt = write('wikitext2.txt', all.slice(0, kept))
-const heldOut = write('held-out.txt', all.slice(kept))
-const novels = fs
+/** The chapters of a novel: there is more than one blank line between them. */
+const chaptersOf = (text) => text.split(/\n(?:[^\S\n]*\n){2,}/)
+
+const articles = ['valid.txt', 'wiki.test.raw'].flatMap((name) =>
+  articlesOf(fs.readFileSync(data('wikitext2', name), 'utf8')),
+)
+const chapters = fs
   .readdirSync(data('gutenberg_en'))
   .filter((name) => name.endsWith('.txt.gz'))
   .sort()
-  .map((name) => data('gutenberg_en', name))
+  .flatMap((name) => chaptersOf(gunzipSync(fs.readFileSync(data('gutenberg_en', name))).toString('utf8')))
+/** Laid out as novels are. */
+const write = (name, documents) => {
+  const file = path.join(work, name)
+  fs.writeFileSync(file, documents.join('\n\n\n'))
+  return file
+}
+const isHeldOut = (_, i) => i % HELD_OUT === HELD_OUT - 1
+const documents = [...articles, ...chapters]
+const heldOut = write('held-out.txt', documents.filter(isHeldOut))
+const learnt = write(
+  'learnt.txt',
+  documents.filter((...document) => !isHeldOut(...document)),
+)
 const model = path.join(work, 'pretrained')
 const begun = fs.existsSync(model) && fs.readdirSync(model).some((name) => /^checkpoint-\d+$/.test(name))
 
@@ -69,7 +79,7 @@ function pretrain(outputDir, steps, flags, stdout = 'inherit') {
     [
       path.join(root, 'dist', 'cli', 'main.js'),
       'pretrain',
-      ...['--train-file', learnt, ...novels, '--text-layout', 'paragraphs', '--output-dir', outputDir],
+      ...['--train-file', learnt, '--text-layout', 'paragraphs', '--output-dir', outputDir],
       ...['--vocab-size', '8000', '--hidden-size', '256', '--num-hidden-layers', '4', '--dtype', values.dtype],
       ...['--hidden-dropout-prob', '0', '--attention-probs-dropout-prob', '0', '--mlm-probability', '0.3'],
       ...['--max-length', '64', '--per-device-train-batch-size', '16', '--max-steps', String(steps)],

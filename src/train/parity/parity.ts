@@ -1,4 +1,4 @@
-import { ArgumentError } from '../../errors.ts'
+import { ArgumentError, DataError } from '../../errors.ts'
 import { IGNORE_INDEX } from '../../heads/labels.ts'
 import { AdamW, type StepOptions } from '../../session/adamw.ts'
 import { BertLMHeadModel } from '../../session/lm-head-model.ts'
@@ -90,7 +90,9 @@ export class Parity {
     if (saved === null) return drawNewTensors(this.#model, this.#seed)
     const generator = TorchGenerator.parse(saved)
     if (!generator)
-      throw new ArgumentError('Expected the checkpoint to hold the state of a generator but it is damaged')
+      throw new DataError(
+        'Expected bertkit.generator of trainer_state.json to be the state of a generator but it is damaged',
+      )
     this.#generator = generator
   }
 
