@@ -60,8 +60,8 @@ async function* groups(rows: AsyncIterable<TaskRow>, size: number): AsyncGenerat
 async function* readInputs(task: Task, options: PredictOptions, io: Io): AsyncGenerator<TaskRow[]> {
   const { fileFormat, inputFile, perDeviceEvalBatchSize: size } = options
   const source = inputFile ?? { bytes: standardInput(io), name: 'standard input' }
-  const isText = fileFormat === undefined && (inputFile === undefined || formatOfName(inputFile) === 'txt')
-  if (!isText) return yield* groups(task.rows(source, readSettings(options), 'predict'), size)
+  const format = fileFormat ?? (inputFile === undefined ? 'txt' : formatOfName(inputFile))
+  if (format !== 'txt') return yield* groups(task.rows(source, readSettings(options), 'predict'), size)
   if (task.rowOf === undefined)
     throw new UsageError(
       `Expected --input-file of ${task.files}, because ${task.name} needs more than a text, but received ${inputFile ?? 'lines of standard input (--file-format jsonl reads rows from there)'}`,

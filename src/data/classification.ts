@@ -75,13 +75,29 @@ function labelOf(
     case 'single_label_classification':
       return nameOf(value, quote(column), fail)
     case 'multi_label_classification':
-      return partsOf(value, fail).map((part) => nameOf(part, quote(column), fail))
+      return namesOf(value, column, fail)
     case 'regression': {
       const numbers = partsOf(value, fail).map((part) => numberOf(part, column, fail))
       if (numbers.length === 0) throw fail(`expected ${quote(column)} to be a number, but it is empty`)
       return numbers.length === 1 ? numbers[0] : numbers
     }
   }
+}
+
+/** What a model has of several labels: a row of flags, of which names could not be told apart. */
+const FLAGS: readonly (readonly string[])[] = [
+  ['0', '1'],
+  ['false', 'true'],
+]
+
+/** The labels that apply. A list such as [1, 0, 0] has one value for each label instead. */
+function namesOf(value: JsonValue, column: string, fail: Fail): string[] {
+  const names = partsOf(value, fail).map((part) => nameOf(part, quote(column), fail))
+  const flags = FLAGS.find((each) => names.every((name) => each.includes(name)))
+  if (flags === undefined || new Set(names).size === names.length) return names
+  throw fail(
+    `expected ${quote(column)} to be the labels that apply, each once, but found columns of ${flags.join(' and ')}: ${quote(value)}; write the places of those that apply, e.g. [0], or their names`,
+  )
 }
 
 function numberOf(value: JsonValue, column: string, fail: Fail): number {

@@ -39,17 +39,32 @@ export function fieldOf(
   )
 }
 
-export function textOf(row: Row, column: string, file: string): string {
-  const value = fieldOf(row, column, file)
+/** A field that is a text. */
+export const textOf = (row: Row, column: string, file: string): string =>
+  textFrom(fieldOf(row, column, file), quote(column), failAt(file, row.line))
+
+/** A text, or a number as the text that a table would have. `what` says in errors what it is. */
+export function textFrom(value: JsonValue, what: string, fail: Fail): string {
   if (typeof value === 'string') return value
-  throw new DataError(`expected ${quote(column)} to be a string, but it is ${kindOf(value)}`, file, row.line)
+  if (typeof value === 'number') return digitsOf(value, what, fail)
+  throw fail(`expected ${what} to be a string, but it is ${kindOf(value)}`)
 }
 
-/** A name, or a number as a name, without the space around it. `what` says in errors what it is. */
+/** A name, or a number, true or false as a name, without the space around it. `what` says in errors what it is. */
 export function nameOf(value: JsonValue, what: string, fail: Fail): string {
-  const name = typeof value === 'number' ? String(value) : value
-  if (typeof name !== 'string') throw fail(`expected ${what} to be a name or a number, but it is ${kindOf(value)}`)
-  const trimmed = name.trim()
+  if (typeof value === 'number') return digitsOf(value, what, fail)
+  if (typeof value === 'boolean') return String(value)
+  if (typeof value !== 'string') throw fail(`expected ${what} to be a name or a number, but it is ${kindOf(value)}`)
+  const trimmed = value.trim()
   if (trimmed === '') throw fail(`expected ${what} to be a name or a number, but it is empty`)
   return trimmed
+}
+
+/** A number in digits. One that JSON.parse cannot have kept as the file has it is an error: two of them may be the same. */
+function digitsOf(value: number, what: string, fail: Fail): string {
+  const isKept = Number.isInteger(value) ? Number.isSafeInteger(value) : Number.isFinite(value)
+  if (isKept) return String(value)
+  throw fail(
+    `expected ${what} to be a number of at most ${Number.MAX_SAFE_INTEGER}, because greater ones are not kept exactly, but it is about ${value}; write it as a string, in quotes`,
+  )
 }

@@ -1,5 +1,5 @@
 import { type JsonValue, kindOf, quote } from '../json.ts'
-import { columnOf, type Fail, failAt, fieldOf, hasField, textOf } from './fields.ts'
+import { columnOf, type Fail, failAt, fieldOf, hasField, textFrom, textOf } from './fields.ts'
 import { type NamedBytes, type ReadOptions, type Row, readRows } from './readers/rows.ts'
 
 /** A situation and its possible continuations or answers. */
@@ -27,11 +27,13 @@ export interface ChoiceOptions extends Omit<ReadOptions, 'required'> {
 
 const CONTEXTS = ['context', 'sent1', 'premise']
 const QUESTIONS = ['question', 'sent2']
+/** What a list of the choices is called. */
+const LISTS = ['choices', 'endings', 'options']
 
 /**
- * Streams the examples of a multiple-choice data set. The choices are a list "choices", or fields "ending0", "ending1", ... as in
- * SWAG, or "choice1", "choice2", ... as in COPA. A missing field, fewer than two choices, or a label that is none of them is
- * a DataError with file and line.
+ * Streams the examples of a multiple-choice data set. The choices are a list "choices", "endings" (as in HellaSwag) or "options", or
+ * fields "ending0", "ending1", ... as in SWAG, or "choice1", "choice2", ... as in COPA. A missing field, fewer than two choices, or
+ * a label that is none of them is a DataError with file and line.
  */
 export async function* choiceRows(
   source: string | NamedBytes,
@@ -58,19 +60,23 @@ export async function* choiceRows(
 }
 
 function choicesOf(row: Row, file: string, fail: Fail): string[] {
-  const choices = hasField(row, 'choices') ? listedChoices(row.fields.choices, fail) : numberedChoices(row, file)
-  if (choices.length === 0) fieldOf(row, 'choices', file, ['ending0', 'choice0', 'choice1'])
+  const list = LISTS.map((name) => row.fields[name]).find((value) => Array.isArray(value))
+  const choices = list === undefined ? numberedChoices(row, file) : listedChoices(list, fail)
+  if (choices.length === 0 && list === undefined) throw fail(withoutChoices(row))
   if (choices.length < 2) throw fail(`expected at least two choices, but found ${choices.length}`)
   return choices
 }
 
-function listedChoices(value: JsonValue, fail: Fail): string[] {
-  if (!Array.isArray(value)) throw fail(`expected "choices" to be a list, but it is ${kindOf(value)}`)
-  return value.map((choice, index) => {
-    if (typeof choice === 'string') return choice
-    throw fail(`expected choice ${index} to be a string, but it is ${kindOf(choice)}`)
-  })
+/** No option renames the choices, so it says what they have to be called. */
+function withoutChoices(row: Row): string {
+  const list = LISTS.find((name) => hasField(row, name))
+  if (list !== undefined) return `expected ${quote(list)} to be a list, but it is ${kindOf(row.fields[list])}`
+  const found = Object.keys(row.fields).slice(0, 20)
+  return `expected the choices in a list "choices", "endings" or "options", or in fields "ending0", "ending1", ... or "choice1", "choice2", ..., but found ${found.map((name) => quote(name)).join(', ')}`
 }
+
+const listedChoices = (choices: readonly JsonValue[], fail: Fail): string[] =>
+  choices.map((choice, index) => textFrom(choice, `choice ${index}`, fail))
 
 /** The fields of one name with the numbers that follow each other, from 0 or 1. */
 function numberedChoices(row: Row, file: string): string[] {

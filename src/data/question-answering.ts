@@ -20,10 +20,10 @@ export interface QuestionExample {
   line: number
 }
 
-/** An answer that does not stand where the file says. */
-export interface AnswerFault {
-  /** 'moved': to the nearest place where it stands. 'missing': the context does not have it. */
-  kind: 'moved' | 'missing'
+/** An answer that does not stand where the file says, or a question that cannot be told from another. */
+export interface QuestionFault {
+  /** 'moved': to the nearest place where the answer stands. 'missing': the context does not have it. 'repeated': the id of the question. */
+  kind: 'moved' | 'missing' | 'repeated'
   id: string
   line: number
 }
@@ -38,12 +38,12 @@ export interface QuestionOptions extends Omit<ReadOptions, 'required'> {
   /**
    * - 'train': an answer that its context does not have is left out, and so is a question that has no other.
    * - 'evaluate': every question and the text of every answer is given, with answerStart -1 where the context does not have it:
-   *   metrics compare texts. Two questions with the same id are a DataError.
+   *   metrics compare texts. Each question is scored by itself, also where two have the same id, which is a fault.
    * - 'predict': answers are not read.
    */
   purpose?: 'train' | 'evaluate' | 'predict'
-  /** Called for each answer that had to be moved or is missing, so that they can be counted. */
-  onFault?: (fault: AnswerFault) => void
+  /** Called for each answer that had to be moved or is missing, and each id that was there before, so that they can be counted. */
+  onFault?: (fault: QuestionFault) => void
 }
 
 /** A question as the file has it. */
@@ -77,13 +77,13 @@ export async function* questionRows(
       count++
       const id = found.id === undefined ? String(count) : nameOf(found.id, '"id"', fail)
       const example: QuestionExample = { id, question, context, line: row.line }
+      const report = (kind: QuestionFault['kind']): void => options.onFault?.({ kind, id, line: row.line })
       if (purpose === 'evaluate') {
-        if (ids.has(id)) throw fail(`expected every question to have an id of its own, but ${quote(id)} is there twice`)
+        if (ids.has(id)) report('repeated')
         ids.add(id)
       }
       if (purpose !== 'predict') {
         const given = answersOf(found, labelColumn)
-        const report = (kind: AnswerFault['kind']): void => options.onFault?.({ kind, id, line: row.line })
         const placed = given.map((answer) => placeAnswer(answer, context, report))
         example.answers = purpose === 'train' ? placed.filter(({ answerStart }) => answerStart >= 0) : placed
         if (example.answers.length === 0 && given.length > 0) continue
@@ -162,7 +162,7 @@ function answersOf({ answers, isImpossible, fail }: Question, column: string): {
 function placeAnswer(
   { text, start }: { text: string; start: number },
   context: string,
-  report: (kind: AnswerFault['kind']) => void,
+  report: (kind: QuestionFault['kind']) => void,
 ): Answer {
   const place = start < 0 ? -1 : utf16Offset(context, start)
   if (place >= 0 && context.startsWith(text, place)) return { text, answerStart: place }

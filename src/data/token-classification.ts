@@ -1,6 +1,7 @@
+import { ArgumentError } from '../errors.ts'
 import { type JsonValue, kindOf, quote } from '../json.ts'
-import { columnOf, type Fail, failAt, fieldOf, nameOf } from './fields.ts'
-import { NAMED_FORMATS, type NamedBytes, type ReadOptions, type Row, readRows } from './readers/rows.ts'
+import { columnOf, type Fail, failAt, fieldOf, nameOf, textFrom } from './fields.ts'
+import { formatOfName, NAMED_FORMATS, type NamedBytes, type ReadOptions, type Row, readRows } from './readers/rows.ts'
 
 /** A sentence whose words, or characters, carry a tag each. */
 export interface TokenExample {
@@ -11,8 +12,8 @@ export interface TokenExample {
   line: number
 }
 
-export interface TokenOptions extends Omit<ReadOptions, 'required' | 'columns' | 'header'> {
-  /** Default: "tokens", or "words". Of .conll neither name counts: its first column is the token and its last the tag. */
+export interface TokenOptions extends Omit<ReadOptions, 'required'> {
+  /** Default: "tokens", or "words". Of .conll without `columns` no name counts: its first column is the token and its last the tag. */
   textColumn?: string
   /** Default: "tags", "ner_tags" or "ner". */
   labelColumn?: string
@@ -26,28 +27,55 @@ const FORMATS = ['conll', ...NAMED_FORMATS.filter((format) => format !== 'csv' &
 
 /**
  * Streams the sentences of .conll, or {tokens, tags} rows of .jsonl, .json and .parquet. Tokens and tags of different number, or a
- * token without its tag, are a DataError with file and line. A row of JSON may have no tokens.
+ * token without its tag, are a DataError with file and line; names that are not among `columns` are an ArgumentError. A row of JSON
+ * may have no tokens.
  */
 export async function* tokenRows(
   source: string | NamedBytes,
-  { textColumn, labelColumn, labels = 'required', format }: TokenOptions = {},
+  options: TokenOptions = {},
 ): AsyncGenerator<TokenExample> {
+  const { labels = 'required', ...reading } = options
   const file = typeof source === 'string' ? source : source.name
   const tagged = labels === 'required'
-  const required = [textColumn, tagged ? labelColumn : undefined].filter((name) => name !== undefined)
-  for await (const row of readRows(source, { format, formats: FORMATS, required, tagged })) {
+  const { required, tags, tokens } = namesOf(file, options, tagged)
+  for await (const row of readRows(source, { ...reading, formats: FORMATS, required, tagged })) {
     const fail = failAt(file, row.line)
-    const tokens = listOf(row, textColumn === undefined ? TOKENS : [textColumn], file).map((token, index) => {
-      if (typeof token === 'string') return token
-      throw fail(`expected token ${index} to be a string, but it is ${kindOf(token)}`)
-    })
-    if (tagged) yield { tokens, tags: tagsOf(row, tokens.length, labelColumn, file, fail), line: row.line }
-    else yield { tokens, line: row.line }
+    const words = listOf(row, tokens, file).map((token, index) => textFrom(token, `token ${index}`, fail))
+    if (tagged) yield { tokens: words, tags: tagsOf(row, words.length, tags, file, fail), line: row.line }
+    else yield { tokens: words, line: row.line }
   }
 }
 
-function tagsOf(row: Row, count: number, column: string | undefined, file: string, fail: Fail): string[] {
-  const values = listOf(row, column === undefined ? TAGS : [column], file)
+/** What the tokens and the tags may be called, and the names that have to be there. */
+function namesOf(
+  file: string,
+  { columns, format, labelColumn, textColumn }: TokenOptions,
+  tagged: boolean,
+): { required: string[]; tags: readonly string[]; tokens: readonly string[] } {
+  const tokens = textColumn === undefined ? TOKENS : [textColumn]
+  const tags = labelColumn === undefined ? TAGS : [labelColumn]
+  if ((format ?? formatOfName(file)) !== 'conll') {
+    const given = [textColumn, tagged ? labelColumn : undefined]
+    return { required: given.filter((name) => name !== undefined), tags, tokens }
+  }
+  // the reader itself gives the first column and the last these names
+  if (columns === undefined) return { required: [], tags: TAGS, tokens: TOKENS }
+  const required = (tagged ? [tokens, tags] : [tokens]).map((names) => amongColumns(names, columns))
+  return { required, tags, tokens }
+}
+
+/** The one of `names` that a column has; none is an ArgumentError. */
+function amongColumns(names: readonly string[], columns: readonly string[]): string {
+  const found = names.find((name) => columns.includes(name))
+  if (found !== undefined) return found
+  const listed = (each: readonly string[], by: string): string => each.map((name) => quote(name)).join(by)
+  throw new ArgumentError(
+    `columns: expected ${listed(names, ' or ')} among them, but they are ${listed(columns.slice(0, 20), ', ')}`,
+  )
+}
+
+function tagsOf(row: Row, count: number, columns: readonly string[], file: string, fail: Fail): string[] {
+  const values = listOf(row, columns, file)
   if (values.length !== count) throw fail(`expected ${count} tags, one for each token, but found ${values.length}`)
   return values.map((value, index) => nameOf(value, `tag ${index}`, fail))
 }

@@ -164,6 +164,18 @@ describe('train, evaluate, predict', () => {
     expect(jsonLines(stdout)[0].label).toBe('warm')
   })
 
+  test('predict takes --file-format txt as a .txt file: a text on each line', async () => {
+    const texts = 'red car\nblue sky\n'
+    writeFileSync(at('lines.text'), texts)
+    writeFileSync(at('lines.dat'), texts)
+    const predict = ['predict', '--model', at('plain')]
+    const expected = (await bertkit(predict, { stdin: texts })).stdout
+    expect(jsonLines(expected).map(({ label }) => label)).toEqual(['warm', 'cold'])
+    const format = ['--file-format', 'txt']
+    for (const flags of [format, [...format, '--input-file', at('lines.dat')], ['--input-file', at('lines.text')]])
+      expect(await bertkit([...predict, ...flags], { stdin: texts })).toEqual({ code: 0, stdout: expected, stderr: '' })
+  })
+
   test('info describes the machine and the folder', async () => {
     const { code, stdout } = await bertkit(['info', at('plain'), '--json'])
     expect(code).toBe(0)
@@ -307,7 +319,7 @@ describe('bad data exits with 1 and names file, line and what was expected', () 
     ['short.csv', 'text,label\n"red car",warm\nblue car\n', /short\.csv:3: expected 2 columns, but found 1/],
     ['columns.csv', 'sentence,label\nred car,warm\n', /columns\.csv:1: expected a header line with "text"/],
     ['one.csv', 'text,label\nred car,warm\npink car,warm\n', /one\.csv: expected at least two different labels/],
-    ['bad.jsonl', '{"text": "red car", "label": "warm"}\n{"text": 5, "label": "warm"}\n', /bad\.jsonl:2: /],
+    ['bad.jsonl', '{"text": "red car", "label": "warm"}\n{"text": true, "label": "warm"}\n', /bad\.jsonl:2: /],
     ['broken.jsonl', '{"text": \n', /broken\.jsonl:1: not valid JSON/],
     ['data.xlsx', 'text', /data\.xlsx: expected a \.csv, \.tsv, \.jsonl, \.json or \.parquet file/],
   ]

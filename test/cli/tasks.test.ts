@@ -145,6 +145,22 @@ describe('token-classification', () => {
     expect(metrics).toMatchObject({ eval_f1: 1, eval_samples: 60 })
   })
 
+  test('reads the named columns of a .conll file, and says which sentences it cuts', async () => {
+    const row = (word: string, tag: string): string => `# x = ${word}\n1\t${word}\tX\t${tag}\n2\twent\tX\tO`
+    write('columns.conll', `${row('anna', 'B-PER')}\n\n${row('rome', 'B-LOC')}\n3\t.\tX\tO\n`)
+    const columns = ['--columns', '_,form,_,tags', '--text-column', 'form']
+    const [metrics] = await evaluate('ner', 'columns.conll', ...columns)
+    expect(metrics).toMatchObject({ eval_samples: 2, eval_accuracy: expect.any(Number) })
+    const argv = ['evaluate', '--model', at('ner'), '--eval-file', at('columns.conll'), ...columns]
+    const { code, stderr } = await bertkit([...argv, '--max-length', '4'])
+    expect(code).toBe(0)
+    expect(stderr).toBe(
+      `warning: ${at('columns.conll')}: 1 sentences are longer than 4 tokens; words beyond are neither learnt nor scored\n`,
+    )
+    const lacking = await bertkit([...argv, '--label-column', 'ner'])
+    expect(lacking.stderr).toMatch(/columns: expected "ner" among them, but they are "_", "form", "_", "tags"/)
+  })
+
   test('reads .jsonl.gz with other tags, which the evaluation of the first model refuses by name', async () => {
     const lines = await train('token-classification', 'tags.jsonl.gz', 'ner-json', '--num-train-epochs', '6')
     expect(lines.at(-1)).toMatchObject({ eval_f1: 1 })

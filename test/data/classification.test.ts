@@ -98,9 +98,9 @@ describe('readClassificationExamples', () => {
 
   it('names the line of a wrong value', async () => {
     await refuses(
-      read('.jsonl', '{"text":"a","label":1}\n{"text":2,"label":1}'),
+      read('.jsonl', '{"text":"a","label":1}\n{"text":true,"label":1}'),
       2,
-      /"text" to be a string, but it is a number/,
+      /"text" to be a string, but it is a boolean/,
     )
     await refuses(read('.jsonl', '{"text":"a","text_pair":["b"],"label":1}'), 1, /"text_pair" to be a string.*a list/)
     await refuses(read('.csv', 'text,label\na,b\nc,\n'), 3, /"label" to be a name or a number, but it is empty/)
@@ -116,6 +116,29 @@ describe('readClassificationExamples', () => {
     await refuses(read('.csv', 'text,label\na,[1\n', multi), 2, /begins like a JSON array, but is not valid JSON/)
     await refuses(read('.csv', 'text,label\na,"1,,2"\n', multi), 2, /but it is empty/)
     await refuses(read('.jsonl', '{"text":"a","label":[{}]}', multi), 1, /a name or a number, but it is an object/)
+    const large = /to be a number of at most 9007199254740991, .* it is about \S+; write it as a string/
+    await refuses(read('.jsonl', '{"text":"a","label":9007199254740993}'), 1, large)
+    await refuses(read('.jsonl', '{"text":1e999,"label":1}'), 1, large)
+  })
+
+  it('takes true and false for names, and a number for a text', async () => {
+    const rows = await read('.jsonl', '{"text":7,"label":true}\n{"text":-0.5,"label":false}')
+    expect(rows.examples).toEqual([
+      { text: '7', label: 'true', line: 1 },
+      { text: '-0.5', label: 'false', line: 2 },
+    ])
+    expect(encodeLabels(rows, inferLabels(rows))).toEqual([1, 0])
+  })
+
+  it('refuses a row of flags for the labels that apply', async () => {
+    const multi = { problemType: 'multi_label_classification' as const }
+    const message = /"label" to be the labels that apply, each once, but found columns of 0 and 1: .*; .* e\.g\. \[0\]/
+    await refuses(read('.jsonl', '{"text":"a","label":[1,2]}\n{"text":"a","label":[1,0,0]}', multi), 2, message)
+    await refuses(read('.csv', 'text,label\na,"0,0"\n', multi), 2, message)
+    await refuses(read('.jsonl', '{"text":"a","label":[true,false,true]}', multi), 1, /columns of false and true/)
+    const others = await read('.jsonl', '{"text":"a","label":[1,0]}\n{"text":"b","label":[0]}\n', multi)
+    expect(others.examples.map(({ label }) => label)).toEqual([['1', '0'], ['0']])
+    expect((await read('.csv', 'text,label\na,"x,x"\n', multi)).examples[0].label).toEqual(['x', 'x'])
   })
 })
 

@@ -139,6 +139,89 @@ describe('conll', () => {
     await refuses('.conll', 'a\tO\n\n\tO\n', 3, /expected a token in the first column, but it is empty/)
   })
 
+  it('has the columns that are named, of which some are skipped and the rest ignored', async () => {
+    const columns = ['_', 'tokens', 'pos', '_', 'tags']
+    const text = '1 EU NNP x B-ORG\n2\trejects\tVBZ\tx\tO\tmore\n\n1 New __proto__ x O \n'
+    for (const header of [true, false, undefined])
+      expect(await read('.conll', text, { columns, header })).toEqual([
+        [1, { tokens: ['EU', 'rejects'], pos: ['NNP', 'VBZ'], tags: ['B-ORG', 'O'] }],
+        [4, { tokens: ['New'], pos: ['__proto__'], tags: ['O'] }],
+      ])
+    const message = /expected 5 columns, but found 4/
+    for (const tagged of [true, false])
+      await refuses('.conll', '1 EU NNP x O\n2 is VBZ x\n', 2, message, { columns, tagged })
+    const required = ['tokens', 'tags']
+    const empty = '1\tEU\t\tx\tO\n2\t\tVBZ\tx\tO\n'
+    await refuses('.conll', empty, 2, /expected something in the column "tokens", but it is empty/, {
+      columns,
+      required,
+    })
+    expect((await read('.conll', empty, { columns })).length).toBe(1)
+    await expect(read('.conll', text, { columns: ['a', 'a'] })).rejects.toThrow(/"a" is named twice/)
+    await expect(read('.conll', text, { columns, required: ['ner'] })).rejects.toThrow(/expected "ner" among them/)
+  })
+
+  it('has comments at the start of sentences', async () => {
+    const rows = async (text: string, tagged = true) =>
+      (await read('.conll', text, { tagged })).map(([line, fields]) => [
+        line,
+        (Object(fields).tokens as string[]).join(' '),
+      ])
+    // MultiCoNER, Universal NER, GermEval
+    expect(await rows('# id 1f5f\tdomain=en\nthe _ _ O\nshow _ _ B-X\n\n# id 77\tdomain=en\na _ _ O\n')).toEqual([
+      [2, 'the show'],
+      [6, 'a'],
+    ])
+    // one of the block has as many words as there are columns
+    expect(await rows('# sent_id = 1\n# text = One two\n1\tOne\tO\t-\t-\n2\ttwo\tO\t-\t-\n')).toEqual([[3, '1 2']])
+    expect(await rows('#\thttp://x.org [2009]\n1\tAuf\tO\tO\n')).toEqual([[2, '1']])
+    // a comment of as many words as there are columns, but without their tabs
+    expect(await rows('# x\na\tO\n')).toEqual([[2, 'a']])
+    expect(await rows('# text = a\na\n', false)).toEqual([[2, 'a']])
+    // in the middle of a sentence, or without a blank, "#" begins a token
+    expect(await rows('# x y\na O\n# O\n#b O\n')).toEqual([[2, 'a # #b']])
+    expect(await rows('# O\n# x O\n\n#a O\nb O\n')).toEqual([
+      [1, '# #'],
+      [4, '#a b'],
+    ])
+  })
+
+  it('takes lines that begin with # for tokens where they have the columns of tokens', async () => {
+    const sentences = '# O\n# B-X\na O\n\n# O\n'
+    expect(await read('.conll', sentences)).toEqual([
+      [1, { tokens: ['#', '#', 'a'], tags: ['O', 'B-X', 'O'] }],
+      [5, { tokens: ['#'], tags: ['O'] }],
+    ])
+    // a sentence of nothing else is as those before it, whatever the pieces
+    for (const size of [1, 3, 100]) {
+      const source = { bytes: piecesOf('a O\n\n# newdoc id = x\n\n# I-X\n\n# end of x', size), name: 'x' }
+      const rows = await listOf(readRows(source, { format: 'conll', formats: ALL }))
+      expect(rows.map(({ line, fields }) => [line, fields.tokens])).toEqual([
+        [1, ['a']],
+        [5, ['#']],
+      ])
+    }
+    // with nothing to compare it to, it is tokens
+    await refuses('.conll', '# \n\na O\n', 1, /expected a token and its tag/)
+    const columns = ['tokens', 'pos', 'tags']
+    expect(await read('.conll', '# a comment of words\na x O\n\n# x O\n', { columns })).toEqual([
+      [2, { tokens: ['a'], pos: ['x'], tags: ['O'] }],
+      [4, { tokens: ['#'], pos: ['x'], tags: ['O'] }],
+    ])
+  })
+
+  it('does not gather lines that begin with # for ever', async () => {
+    async function* endless(): AsyncGenerator<Uint8Array> {
+      for (;;) yield Buffer.from('# x\n'.repeat(10_000))
+    }
+    await refusesReading(
+      readRows({ bytes: endless(), name: 'x' }, { format: 'conll', formats: ALL }),
+      'x',
+      2 ** 20 + 1,
+      /begins in line 1 has more than 1048576 tokens/,
+    )
+  })
+
   it('refuses what it cannot read', async () => {
     await refuses('.conll', Buffer.of(0x61, 0x20, 0x4f, 0x0a, 0xff), 2, /not valid UTF-8/)
     await refuses('.conll', '\n \n-DOCSTART- O\n', undefined, /at least one row/)

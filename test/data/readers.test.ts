@@ -72,8 +72,19 @@ describe('linesOf', () => {
       const error = await listOf(linesOf(piecesOf(bytes, size), 'x.txt')).catch((reason) => reason)
       expect(error).toBeInstanceOf(DataError)
       expect(error).toMatchObject({ file: 'x.txt', line: 3 })
+      expect(String(error)).toMatch(/x\.txt:3: the line is not valid UTF-8; .* iconv -f WINDOWS-1252 -t UTF-8/)
     }
     await expect(listOf(linesOf(piecesOf(Buffer.of(0x61, 0xf0, 0x9f), 1)))).rejects.toThrow(DataError)
+  })
+
+  it('knows UTF-16 by its mark', async () => {
+    const little = Buffer.from('\ufefftext,label\nä,b\n', 'utf16le')
+    for (const bytes of [little, Buffer.from(little).swap16()]) {
+      const error = await listOf(linesOf(piecesOf(bytes, 5), 'x.csv')).catch((reason) => reason)
+      expect(error).toBeInstanceOf(DataError)
+      expect(String(error)).toMatch(/x\.csv:1: the file is UTF-16, not UTF-8; .* iconv -f UTF-16 -t UTF-8/)
+      for (const extension of ['.csv', '.jsonl', '.json']) await refuses(extension, bytes, 1, /the file is UTF-16/)
+    }
   })
 
   it('refuses a line without an end', async () => {
@@ -105,6 +116,10 @@ describe('csv', () => {
     await refuses('.csv', 'a\tb\n1\t2\n', 1, /expected a header line with "a", "b", but found "a\\tb"/, {
       required: ['a', 'b'],
     })
+    for (const header of ['a\tb', 'a;b'])
+      await refuses('.csv', `${header}\n1\n`, 1, /columns are separated by commas in csv and by tabs in tsv/, {
+        required: ['a', 'b'],
+      })
     await refuses('.csv', 'x\ty\n', 1, /hold tabs: is it TSV/, { columns: ['a', 'b'], header: false })
     await refuses('.csv', Buffer.of(0x61, 0x0a, 0xff), 2, /not valid UTF-8/)
   })
@@ -133,6 +148,8 @@ describe('tsv', () => {
     await refuses('.tsv', 'a\tb\n1\t2\n3\n', 3, /expected 2 columns, but found 1/)
     await refuses('.tsv', 'a\tb\n1\t2\t3\n', 2, /expected 2 columns, but found 3/)
     await refuses('.tsv', 'a\ta\n1\t2\n', 1, /the header has "a" twice/, { required: ['a'] })
+    await refuses('.tsv', 'a,b\n1,2\n', 1, /found "a,b"; .* commas in csv and by tabs in tsv/, { required: ['a'] })
+    await refuses('.tsv', 'x\n1\n', 1, /if this line is a row$/, { required: ['a'] })
   })
 })
 
@@ -193,6 +210,16 @@ describe('columns', () => {
     await fails({ columns: ['a', 'a'], header: false }, /"a" is named twice/)
     await fails({ columns: ['a', '_'], header: false, required: ['label', 'a'] }, /expected "label" among them/)
     await refuses('.csv', 'a,b\n1\n', 2, /expected 3 columns, but found 1/, { columns: ['x', '_', '_'], header: true })
+  })
+
+  it('are not given to what has fields of its own', async () => {
+    const options = { columns: ['text', 'label'], header: false }
+    for (const extension of ['.jsonl', '.json', '.parquet']) {
+      const file = await put(extension, '{"text":"a"}\n')
+      await expect(rowsOf(file, options)).rejects.toThrow(
+        new ArgumentError(`Expected columns for csv, tsv or conll only but ${file} is ${extension.slice(1)}`),
+      )
+    }
   })
 
   it('that are missing are listed with those that are there', async () => {

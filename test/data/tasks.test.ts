@@ -6,8 +6,9 @@ import { describe, expect, it } from 'vitest'
 import { classificationRows } from '../../src/data/classification.ts'
 import { type ChoiceOptions, choiceRows } from '../../src/data/multiple-choice.ts'
 import { type PassageOptions, passageRows } from '../../src/data/passages.ts'
-import { type AnswerFault, type QuestionOptions, questionRows } from '../../src/data/question-answering.ts'
+import { type QuestionFault, type QuestionOptions, questionRows } from '../../src/data/question-answering.ts'
 import { type TokenOptions, tokenRows } from '../../src/data/token-classification.ts'
+import { ArgumentError } from '../../src/errors.ts'
 import { listOf, put, refuses as refusesReading } from './reading.ts'
 
 const reference = process.env.BERTKIT_REFERENCE_DIR
@@ -44,11 +45,9 @@ describe('classification', () => {
 
   it('reads json and parquet', async () => {
     const { read } = reader(classificationRows)
-    expect(
-      await read('.json', '{"data":[{"text":"a",\n"label":true},\n{"text":"b","label":0}]}'.replace('true', '7')),
-    ).toEqual([
-      { text: 'a', label: '7', line: 1 },
-      { text: 'b', label: '0', line: 3 },
+    expect(await read('.json', '{"data":[{"text":"a",\n"label":true},\n{"text":2010,"label":0}]}')).toEqual([
+      { text: 'a', label: 'true', line: 1 },
+      { text: '2010', label: '0', line: 3 },
     ])
     const options = { textColumn: 'question', textPairColumn: 'context', labelColumn: 'category' }
     expect(await listOf(classificationRows(fixture('kinds'), options))).toEqual([
@@ -80,7 +79,34 @@ describe('token classification', () => {
     await refuses('.tsv', 'a\tO\n', undefined, /expected a \.conll, \.jsonl, \.json or \.parquet file/)
   })
 
-  it('reads lists of tokens and tags, of which tags may be numbers', async () => {
+  it('finds the named columns of conll, and needs no names without them', async () => {
+    const text = '1\tEU\tNNP\tB-ORG\n2\tis\tVBZ\tO\n'
+    const columns = ['_', 'tokens', '_', 'ner']
+    const expected = [{ tokens: ['EU', 'is'], tags: ['B-ORG', 'O'], line: 1 }]
+    expect(await read('.conll', text, { columns })).toEqual(expected)
+    expect(await read('.conll', text, { columns: ['_', 'form', '_', 'ner'], textColumn: 'form' })).toEqual(expected)
+    const parts = { columns: ['_', 'words', 'pos', 'ner'], labelColumn: 'pos', header: false }
+    expect(await read('.conll', text, parts)).toEqual([{ tokens: ['EU', 'is'], tags: ['NNP', 'VBZ'], line: 1 }])
+    expect(await read('.txt', 'a O\n', { format: 'conll', textColumn: 'word', labelColumn: 'tag' })).toEqual([
+      { tokens: ['a'], tags: ['O'], line: 1 },
+    ])
+    const lacks = async (options: TokenOptions) => read('.conll', text, options)
+    await expect(lacks({ columns: ['id', 'form'] })).rejects.toThrow(
+      new ArgumentError('columns: expected "tokens" or "words" among them, but they are "id", "form"'),
+    )
+    await expect(lacks({ columns: ['tokens', '_'] })).rejects.toThrow(/expected "tags" or "ner_tags" or "ner" among/)
+    await expect(lacks({ columns, labelColumn: 'pos' })).rejects.toThrow(/expected "pos" among them/)
+    expect(await read('.conll', text, { columns: ['_', 'tokens'], labels: 'ignored' })).toEqual([
+      { tokens: ['EU', 'is'], line: 1 },
+    ])
+    await refuses('.conll', '1\tEU\tNNP\t\n', 1, /expected 4 columns, but found 3/, { columns })
+    await expect(read('.jsonl', '{}', { columns })).rejects.toThrow(/Expected columns for csv, tsv or conll only/)
+  })
+
+  it('reads lists of tokens and tags, which may be numbers', async () => {
+    expect(await read('.jsonl', jsonl({ tokens: ['in', 2010], tags: ['O', true] }))).toEqual([
+      { tokens: ['in', '2010'], tags: ['O', 'true'], line: 1 },
+    ])
     expect(await read('.jsonl', jsonl({ tokens: ['a', 'b'], tags: ['B-X', 0] }, { tokens: [], tags: [] }))).toEqual([
       { tokens: ['a', 'b'], tags: ['B-X', '0'], line: 1 },
       { tokens: [], tags: [], line: 2 },
@@ -107,9 +133,9 @@ describe('token classification', () => {
     )
     await refuses(
       '.jsonl',
-      jsonl({ tokens: ['a', 1], tags: ['O', 'O'] }),
+      jsonl({ tokens: ['a', true], tags: ['O', 'O'] }),
       1,
-      /token 1 to be a string, but it is a number/,
+      /token 1 to be a string, but it is a boolean/,
     )
     await refuses('.jsonl', jsonl({ tokens: ['a'], tags: [null] }), 1, /tag 0 to be a name or a number, but it is null/)
     await refuses('.jsonl', jsonl({ tokens: ['a'], tags: [' '] }), 1, /tag 0 to be a name or a number, but it is empty/)
@@ -146,8 +172,8 @@ describe('question answering', () => {
       [{ text: '漢😀 sat', answerStart: 11 }],
       [],
     ]
-    const faults: AnswerFault[] = []
-    const onFault = (fault: AnswerFault) => faults.push(fault)
+    const faults: QuestionFault[] = []
+    const onFault = (fault: QuestionFault) => faults.push(fault)
     for (const purpose of ['train', 'evaluate'] as const) {
       expect(await read('.json', text, { purpose, onFault })).toEqual(
         expected.map((answers, i) => ({ id: ['a', 'b', '7'][i], question: 'q', context, answers, line: 1 })),
@@ -213,7 +239,7 @@ describe('question answering', () => {
     const long = 'ab cd ab cd ab'
     const starts = async (text: string, answer_start: number | null | undefined, purpose: 'train' | 'evaluate') => {
       const faults: string[] = []
-      const onFault = ({ kind, id, line }: AnswerFault) => faults.push(`${kind} ${id} ${line}`)
+      const onFault = ({ kind, id, line }: QuestionFault) => faults.push(`${kind} ${id} ${line}`)
       const rows = jsonl({ ...qa, context: long, answers: [{ text, answer_start }] })
       const questions = await listOf(questionRows(await put('.jsonl', rows), { purpose, onFault }))
       return [questions.map(({ answers }) => answers?.map(({ answerStart }) => answerStart)), faults]
@@ -249,18 +275,22 @@ describe('question answering', () => {
     ])
   })
 
+  it('gives every question that has the id of another, and counts them for evaluation', async () => {
+    const thrice = squad(...[1, 2, 3].map((i) => ({ ...qa, question: `q${i}`, answers: [] })))
+    for (const [purpose, repeated] of [['train', 0] as const, ['evaluate', 2] as const, ['predict', 0] as const]) {
+      const faults: QuestionFault[] = []
+      const questions = await read('.json', thrice, { purpose, onFault: (fault) => faults.push(fault) })
+      expect(questions).toMatchObject([1, 2, 3].map((i) => ({ id: 'a', question: `q${i}` })))
+      expect(faults).toEqual(Array.from({ length: repeated }, () => ({ kind: 'repeated', id: 'a', line: 1 })))
+    }
+  })
+
   it('names what is wrong, and where', async () => {
-    const twice = squad({ ...qa, answers: [] }, { ...qa, answers: [] })
-    expect((await read('.json', twice)).length).toBe(2)
-    await refuses(
-      '.json',
-      twice,
-      1,
-      /paragraphs\[0\]\.qas\[1\]: expected every question to have an id of its own, but "a"/,
-      {
-        purpose: 'evaluate',
-      },
-    )
+    // JSON.parse makes them equal
+    const message =
+      /"id" to be a number of at most 9007199254740991, .* about 12345678901234567000; write it as a string/
+    for (const id of ['12345678901234567890', '12345678901234567891'])
+      await refuses('.jsonl', `{"id":${id},"question":"q","context":"c","answers":[]}`, 1, message)
     await refuses('.json', squad(qa), 1, /paragraphs\[0\]\.qas\[0\]: expected "answers" to be a list .* it is nothing/)
     await refuses('.json', squad({ id: 'a', answers: [] }), 1, /qas\[0\]: expected "question" to be a string/)
     await refuses('.json', squad([]), 1, /qas\[0\]: expected an object, but found a list/)
@@ -303,6 +333,15 @@ describe('multiple choice', () => {
     ])
   })
 
+  it("reads HellaSwag's endings, and options, of which some are numbers", async () => {
+    const read1 = (row: object) => read('.jsonl', jsonl({ context: 'c', label: 1, ...row }))
+    const example = { context: 'c', label: 1, line: 1 }
+    expect(await read1({ endings: choices })).toEqual([{ ...example, choices }])
+    expect(await read1({ options: [1, 2.5, 'x'] })).toEqual([{ ...example, choices: ['1', '2.5', 'x'] }])
+    expect(await read1({ choices: null, endings: choices, options: ['A', 'B'] })).toEqual([{ ...example, choices }])
+    expect(await read1({ options: 'none', ending0: 'x', ending1: 7 })).toEqual([{ ...example, choices: ['x', '7'] }])
+  })
+
   it("reads SWAG's and COPA's columns", async () => {
     expect(await read('.csv', 'sent1,sent2,ending0,ending1,label\na,b,"x, y",z,1\n')).toEqual([
       { context: 'a', question: 'b', choices: ['x, y', 'z'], label: 1, line: 2 },
@@ -332,12 +371,12 @@ describe('multiple choice', () => {
       '.jsonl',
       jsonl({ context: 'c', label: 0 }),
       1,
-      /expected a field "choices" or "ending0" or "choice0"/,
+      /the choices in a list "choices", "endings" or "options", or in fields "ending0", .* but found "context", "label"$/,
     )
     await refuses('.jsonl', jsonl({ ...good, choices: ['x'] }), 1, /expected at least two choices, but found 1/)
     await refuses('.jsonl', jsonl({ ...good, choices: [] }), 1, /expected at least two choices, but found 0/)
     await refuses('.jsonl', jsonl({ ...good, choices: 'x' }), 1, /"choices" to be a list, but it is a string/)
-    await refuses('.jsonl', jsonl({ ...good, choices: ['x', 1] }), 1, /choice 1 to be a string, but it is a number/)
+    await refuses('.jsonl', jsonl({ ...good, choices: ['x', [1]] }), 1, /choice 1 to be a string, but it is a list/)
     await refuses('.csv', 'sent1,ending0,ending1\n', 1, /expected a header line with "label"/)
   })
 })
@@ -380,7 +419,7 @@ describe(`real data${needsReference}`, () => {
     ]
     for (const [name, count, moved, missing] of files) {
       const faults: string[] = []
-      const onFault = ({ kind }: AnswerFault) => faults.push(kind)
+      const onFault = ({ kind }: QuestionFault) => faults.push(kind)
       const questions = await listOf(questionRows(data(name), { purpose: 'evaluate', onFault }))
       expect(questions.length, name).toBe(count)
       const counted = ['moved', 'missing'].map((kind) => faults.filter((each) => each === kind).length)

@@ -239,6 +239,14 @@ describe('files', () => {
     expect(read.tokenize('é É thefoxthe')).toEqual(['e', '[UNK]', 'the', 'fox', 'the'])
   })
 
+  test('null in tokenizer_config.json is not given', async () => {
+    const config = { model_max_length: null, cls_token: null, pad_token: null, additional_special_tokens: null }
+    const files = { 'vocab.txt': TOKENS.join('\n'), 'tokenizer_config.json': JSON.stringify(config) }
+    const read = await BertTokenizer.fromPretrained(await folderWith(files))
+    const plain = await BertTokenizer.fromPretrained(await folderWith({ 'vocab.txt': TOKENS.join('\n') }))
+    expect([read.modelMaxLength, read.clsToken, read.padToken]).toEqual([plain.modelMaxLength, '[CLS]', '[PAD]'])
+  })
+
   test('tokenizer.json goes before vocab.txt, its normaliser after tokenizer_config.json', async () => {
     const normalizer = { type: 'BertNormalizer', lowercase: false, strip_accents: null, clean_text: true }
     const files = { 'tokenizer.json': json(vocabulary, { normalizer }), 'vocab.txt': 'a\nb\n' }

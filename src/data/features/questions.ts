@@ -14,8 +14,8 @@ export interface QuestionInput {
 export interface QuestionOptions {
   /** Tokens of a window, special ones included. */
   readonly maxLength: number
-  /** Tokens that neighbouring windows share. */
-  readonly docStride: number
+  /** Tokens that neighbouring windows share. Default: 128, but at most half of what the question leaves of a window. */
+  readonly docStride?: number
   /** Tokens that a question is cut to if the context would get no window wider than `docStride`; default 64. */
   readonly maxQuestionLength?: number
 }
@@ -51,17 +51,21 @@ function positionsOf({ offsets, first }: ContextPart, start: number, end: number
   return [first + from, first + to]
 }
 
+/** run_qa.py's. */
+const DOC_STRIDE = 128
+
 /**
  * How many tokens of a question are kept, and how many neighbouring windows share. As asked for, if that leaves windows of the context
- * that progress. Otherwise Transformers fails; here a question is cut, to at most half of the window, and then windows share at most
- * half of what is left to them.
+ * that progress; where nothing was, if it leaves them a quarter of a window. Otherwise Transformers fails; here a question is cut, to
+ * at most half of the window, and then windows share at most half of what is left to them, as they do where nobody asked.
  */
 function splitRoom(question: number, context: number, options: QuestionOptions): { kept: number; stride: number } {
   const { maxLength, docStride, maxQuestionLength = 64 } = options
   const room = maxLength - 3
-  if (room - question > docStride || room - question >= context) return { kept: question, stride: docStride }
-  const kept = Math.min(question, maxQuestionLength, Math.floor(room / 2))
-  return { kept, stride: Math.min(docStride, Math.floor((room - kept) / 2)) }
+  const isWhole = room - question > (docStride ?? maxLength / 4) || room - question >= context
+  const kept = isWhole ? question : Math.min(question, maxQuestionLength, Math.floor(room / 2))
+  if (isWhole && docStride !== undefined) return { kept, stride: docStride }
+  return { kept, stride: Math.min(docStride ?? DOC_STRIDE, Math.floor((room - kept) / 2)) }
 }
 
 /**
@@ -75,7 +79,7 @@ export function encodeQuestion(
   options: QuestionOptions,
 ): QuestionWindow[] {
   checkAtLeast('maxLength', options.maxLength, 5)
-  checkAtLeast('docStride', options.docStride, 0)
+  checkAtLeast('docStride', options.docStride ?? DOC_STRIDE, 0)
   checkAtLeast('maxQuestionLength', options.maxQuestionLength ?? 64, 1)
   const whole = { addSpecialTokens: false, truncation: false, returnOffsets: true }
   const { inputIds: questionIds } = tokenizer.encode(question, { ...whole, returnOffsets: false })

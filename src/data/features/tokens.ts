@@ -35,19 +35,21 @@ const around = (ids: readonly number[], { from, to }: Window, tokenizer: BertTok
 
 /**
  * `[CLS] words [SEP]`, cut to `maxLength` tokens, with the label of each word on its first piece and `NO_LABEL` on every other token.
- * `labelId` gives the class of a tag, or throws.
+ * `labelId` gives the class of a tag, or throws; `onCut` is called for a sentence that is longer.
  * @throws ArgumentError if there are not as many tags as tokens.
  */
 export function encodeTokens(
   { tokens, tags }: { readonly tokens: readonly string[]; readonly tags: readonly string[] },
   tokenizer: BertTokenizer,
-  { maxLength, labelId }: { readonly maxLength: number; readonly labelId: (tag: string) => number },
+  options: { readonly maxLength: number; readonly labelId: (tag: string) => number; readonly onCut?: () => void },
 ): LabelledTokens {
+  const { maxLength, labelId, onCut } = options
   checkAtLeast('maxLength', maxLength, 3)
   if (tags.length !== tokens.length)
     throw new ArgumentError(`Expected ${tokens.length} tags, one for each token, but received ${tags.length}`)
   const { ids, firstOf } = piecesOf(tokens, tokenizer)
   const kept = { from: 0, to: Math.min(ids.length, maxLength - 2) }
+  if (kept.to < ids.length) onCut?.()
   const labels = firstOf.slice(0, kept.to).map((word) => (word === null ? NO_LABEL : labelId(tags[word])))
   return { inputIds: around(ids, kept, tokenizer), labels: [NO_LABEL, ...labels, NO_LABEL] }
 }

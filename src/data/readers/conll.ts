@@ -1,7 +1,7 @@
 import { DataError } from '../../errors.ts'
 import { quote } from '../../json.ts'
-import { lineBlocksOf } from './lines.ts'
-import type { Row } from './table.ts'
+import { type LineBlock, lineBlocksOf } from './lines.ts'
+import { layoutOfColumns, type Row, SKIPPED } from './table.ts'
 
 // A file without blank lines would otherwise gather in memory.
 const MAX_TOKENS = 2 ** 20
@@ -9,65 +9,167 @@ const MAX_TOKENS = 2 ** 20
 /** White space of ASCII only: a no-break or an ideographic space may be a token. */
 const BLANK = /^[ \t\v\f\r]*$/
 const DOCUMENT_START = '-DOCSTART-'
+/** A comment, or a line of the token "#". */
+const MARKED = /^#[ \t]/
+
+export interface ConllOptions {
+  /** Whether every line has to have a tag; of lines without `columns`. */
+  tagged: boolean
+  /** Names from the left, as those of a table. */
+  columns?: readonly string[]
+  /** Those of `columns` that have to be there, and of which no cell may be empty. */
+  required?: readonly string[]
+}
 
 /**
- * CoNLL: a line for each token, with the token in its first and its tag in its last column; a blank line after each sentence.
- * Columns are separated by tabs where the line has one, else by spaces. Lines of -DOCSTART- are skipped. A row is a sentence:
- * {tokens, tags}, or {tokens} without `tagged`, when a line may have one column. A line without a tag is a DataError.
+ * CoNLL: a line for each token, and a blank line after each sentence. Columns are separated by tabs where the line has one, else by
+ * spaces. A row is a sentence: with `columns` a list for each name; else the first column is the token and the last its tag, {tokens,
+ * tags}, or {tokens} without `tagged`, when a line may have one column. A line with too few columns is a DataError.
+ *
+ * Lines of -DOCSTART- are skipped, and so are comments: the lines at the start of a sentence that begin with "# ", where one of them has
+ * other columns than the tokens have. If all have the same, they are tokens.
  */
 export async function* conllRows(
   bytes: AsyncIterable<Uint8Array>,
-  { tagged }: { tagged: boolean },
+  options: ConllOptions,
   file?: string,
 ): AsyncGenerator<Iterable<Row>> {
-  let tokens: string[] = []
-  let tags: string[] = []
-  let first = 0
-  const take = (): Row => {
-    const fields = Object.assign(Object.create(null), tagged ? { tokens, tags } : { tokens })
-    tokens = []
-    tags = []
-    return { fields, line: first }
+  const reader = new SentenceReader(options, file)
+  for await (const block of lineBlocksOf(bytes, file)) yield reader.rowsOf(block)
+  yield reader.rest()
+}
+
+interface Line {
+  text: string
+  line: number
+}
+
+class SentenceReader {
+  readonly #file: string | undefined
+  readonly #tagged: boolean
+  /** Of each column, where they have names. */
+  readonly #names: readonly string[] | undefined
+  readonly #required: readonly string[]
+  /** The lists of the sentence by their names, and how long they are. */
+  #lists = new Map<string, string[]>()
+  #length = 0
+  #first = 0
+  /** The first lines of a sentence, of which it is not known yet whether they are comments. */
+  #marked: Line[] = []
+  /** How the lines of all tokens so far are laid out. */
+  readonly #layouts = new Set<number>()
+
+  constructor({ columns, required = [], tagged }: ConllOptions, file: string | undefined) {
+    this.#file = file
+    this.#tagged = tagged
+    this.#names = columns && layoutOfColumns(columns, required).names
+    this.#required = required
   }
-  const add = (text: string, line: number): void => {
-    const [token, tag] = columnsOf(text)
-    if (token === '') throw new DataError('expected a token in the first column, but it is empty', file, line)
-    if (tagged && tag === undefined) {
-      throw new DataError(
-        `expected a token and its tag, separated by a tab or a space, but found ${quote(text)}`,
-        file,
-        line,
-      )
+
+  *rowsOf({ lines, line }: LineBlock): Generator<Row> {
+    for (const [index, text] of lines.entries()) {
+      if (BLANK.test(text) || isDocumentStart(text)) yield* this.rest()
+      else this.#take({ text, line: line + index })
     }
-    if (tokens.length === 0) first = line
-    if (tokens.length === MAX_TOKENS) {
-      throw new DataError(
-        `the sentence that begins in line ${first} has more than ${MAX_TOKENS} tokens; expected a blank line after each sentence`,
-        file,
-        line,
-      )
-    }
-    tokens.push(token)
-    if (tag !== undefined) tags.push(tag)
   }
-  for await (const block of lineBlocksOf(bytes, file)) {
-    const rows: Row[] = []
-    for (const [index, text] of block.lines.entries()) {
-      const ends = BLANK.test(text) || isDocumentStart(text)
-      if (!ends) add(text, block.line + index)
-      else if (tokens.length > 0) rows.push(take())
-    }
-    yield rows
+
+  /** The sentence that has not ended yet. */
+  *rest(): Generator<Row> {
+    // Where nothing but marked lines is in a sentence, the others say what a token looks like, if they agree.
+    const [layout, ...others] = this.#layouts
+    this.#settle(others.length === 0 ? layout : undefined)
+    if (this.#length === 0) return
+    const fields = Object.assign(Object.create(null), Object.fromEntries(this.#lists))
+    const row: Row = { fields, line: this.#first }
+    this.#lists = new Map()
+    this.#length = 0
+    yield row
   }
-  if (tokens.length > 0) yield [take()]
+
+  #take(given: Line): void {
+    if (this.#length === 0 && MARKED.test(given.text)) {
+      this.#checkRoom(this.#marked.length, this.#marked.at(0)?.line, given.line)
+      this.#marked.push(given)
+      return
+    }
+    if (this.#marked.length > 0) this.#settle(layoutOf(columnsOf(given.text)))
+    this.#add(given)
+  }
+
+  /** Leaves the marked lines out if one of them is laid out otherwise than tokens are; else they are tokens. */
+  #settle(layout: number | undefined): void {
+    const marked = this.#marked
+    this.#marked = []
+    const areComments = layout !== undefined && marked.some(({ text }) => layoutOf(columnsOf(text)) !== layout)
+    if (!areComments) for (const each of marked) this.#add(each)
+  }
+
+  #add({ line, text }: Line): void {
+    const columns = columnsOf(text)
+    const named = this.#names === undefined ? this.#tokenAndTag(columns, text, line) : this.#cells(columns, line)
+    this.#checkRoom(this.#length, this.#first, line)
+    if (this.#length === 0) this.#first = line
+    this.#length++
+    this.#layouts.add(layoutOf(columns))
+    for (const [name, cell] of named) {
+      const list = this.#lists.get(name)
+      if (list === undefined) this.#lists.set(name, [cell])
+      else list.push(cell)
+    }
+  }
+
+  #checkRoom(length: number, first: number | undefined, line: number): void {
+    if (length < MAX_TOKENS) return
+    throw this.#fault(
+      `the sentence that begins in line ${first} has more than ${MAX_TOKENS} tokens; expected a blank line after each sentence`,
+      line,
+    )
+  }
+
+  #tokenAndTag({ cells }: Columns, text: string, line: number): [name: string, cell: string][] {
+    if (cells[0] === '') throw this.#fault('expected a token in the first column, but it is empty', line)
+    if (!this.#tagged) return [['tokens', cells[0]]]
+    if (cells.length < 2) {
+      throw this.#fault(`expected a token and its tag, separated by a tab or a space, but found ${quote(text)}`, line)
+    }
+    return [
+      ['tokens', cells[0]],
+      ['tags', cells[cells.length - 1]],
+    ]
+  }
+
+  #cells({ cells }: Columns, line: number): [name: string, cell: string][] {
+    const names = this.#names ?? []
+    if (cells.length < names.length) {
+      throw this.#fault(`expected ${names.length} columns, but found ${cells.length}`, line)
+    }
+    const empty = names.find((name, i) => cells[i] === '' && this.#required.includes(name))
+    if (empty !== undefined)
+      throw this.#fault(`expected something in the column ${quote(empty)}, but it is empty`, line)
+    return names.flatMap((name, i): [string, string][] => (name === SKIPPED ? [] : [[name, cells[i]]]))
+  }
+
+  #fault(reason: string, line: number): DataError {
+    return new DataError(reason, this.#file, line)
+  }
 }
 
 const isDocumentStart = (text: string): boolean =>
   text.startsWith(DOCUMENT_START) && BLANK.test(text.charAt(DOCUMENT_START.length))
 
-/** The token, and the tag where there is more than one column. */
-function columnsOf(text: string): [token: string, tag?: string] {
-  const whole = text.replace(/[ \t\v\f\r]+$/, '')
-  const columns = whole.includes('\t') ? whole.split('\t') : whole.replace(/^ +/, '').split(/ +/)
-  return columns.length < 2 ? [columns[0]] : [columns[0], columns[columns.length - 1].trim()]
+interface Columns {
+  cells: string[]
+  /** Tabs separate them, not spaces. */
+  tabbed: boolean
 }
+
+function columnsOf(text: string): Columns {
+  const whole = text.replace(/[ \t\v\f\r]+$/, '')
+  const tabbed = whole.includes('\t')
+  const cells = tabbed ? whole.split('\t') : whole.replace(/^ +/, '').split(/ +/)
+  if (cells.length > 1) cells[cells.length - 1] = cells[cells.length - 1].trim()
+  return { cells, tabbed }
+}
+
+/** What two lines have in common that are laid out alike: how many columns, and what separates them (tabs: a negative number). */
+const layoutOf = ({ cells, tabbed }: Columns): number => (tabbed ? -cells.length : cells.length)

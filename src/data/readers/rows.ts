@@ -26,12 +26,15 @@ export interface ReadOptions extends TableOptions {
 export interface ReadRowsOptions extends ReadOptions {
   /** The formats that make sense; the default has those with named columns. */
   formats?: readonly RowFormat[]
-  /** false: the tokens of .conll may lack tags, which are not read. */
+  /** false: the tokens of .conll may lack tags, which are not read; `columns` say themselves what is there. */
   tagged?: boolean
 }
 
 /** Formats whose columns or fields have names. */
 export const NAMED_FORMATS: readonly RowFormat[] = ['csv', 'tsv', 'jsonl', 'json', 'parquet']
+
+/** Formats whose columns can be given names. */
+const COLUMN_FORMATS: readonly RowFormat[] = ['csv', 'tsv', 'conll']
 
 /** Other endings of names that corpora come with. */
 const ALIASES: Readonly<Record<string, RowFormat>> = {
@@ -80,6 +83,9 @@ export async function* readRows(source: string | NamedBytes, options: ReadRowsOp
   if (!formats.includes(format)) {
     throw new ArgumentError(`Expected the format of ${name} to be ${listed(formats, '')} but received ${format}`)
   }
+  if (options.columns !== undefined && !COLUMN_FORMATS.includes(format)) {
+    throw new ArgumentError(`Expected columns for ${listed(COLUMN_FORMATS, '')} only but ${name} is ${format}`)
+  }
   let empty = true
   let resumed = performance.now()
   for await (const rows of blocksOf(source, format, options)) {
@@ -101,7 +107,7 @@ function blocksOf(
   format: RowFormat,
   options: ReadRowsOptions,
 ): AsyncIterable<Iterable<Row>> {
-  const { required = [], tagged = true } = options
+  const { columns, required = [], tagged = true } = options
   if (format === 'parquet') return parquetRows(source, required)
   const [bytes, name] = typeof source === 'string' ? [openData(source), source] : [source.bytes, source.name]
   switch (format) {
@@ -114,7 +120,7 @@ function blocksOf(
     case 'json':
       return jsonRows(bytes, required, name)
     case 'conll':
-      return conllRows(bytes, { tagged }, name)
+      return conllRows(bytes, { columns, required, tagged }, name)
     case 'txt':
       return textRows(bytes, options.textLayout, name)
   }

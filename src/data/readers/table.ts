@@ -13,7 +13,7 @@ export interface Row {
 
 /** Which columns a table has. Without either option the first line is a header. */
 export interface TableOptions {
-  /** Names from the left; `_` skips a column, further columns on the right are ignored. Needs `header`. */
+  /** Names from the left; `_` skips a column, further columns on the right are ignored. Needs `header`, except for .conll. */
   columns?: readonly string[]
   /** false: the first line is a row already; true: it is a header, which `columns` replaces where given. */
   header?: boolean
@@ -21,7 +21,10 @@ export interface TableOptions {
   required?: readonly string[]
 }
 
-const SKIPPED = '_'
+/** Stands for the name of a column that is not read. */
+export const SKIPPED = '_'
+
+const SEPARATORS = 'columns are separated by commas in csv and by tabs in tsv (--file-format)'
 
 interface Layout {
   /** A name for each column; SKIPPED or a repeated unwanted name is not read. */
@@ -30,7 +33,8 @@ interface Layout {
   exact: boolean
 }
 
-function layoutOfColumns(columns: readonly string[], required: readonly string[]): Layout {
+/** A layout that `columns` say, which have to have those of `required`. */
+export function layoutOfColumns(columns: readonly string[], required: readonly string[]): Layout {
   const named = columns.filter((name) => name !== SKIPPED)
   const repeated = named.find((name, i) => named.indexOf(name) !== i)
   if (repeated !== undefined) throw new ArgumentError(`columns: ${quote(repeated)} is named twice`)
@@ -57,8 +61,9 @@ export function missingColumns(names: readonly string[], required: readonly stri
 function layoutOfHeader({ cells, line }: TableRecord, required: readonly string[], file: string | undefined): Layout {
   const missing = missingColumns(cells, required)
   if (missing !== undefined) {
+    const other = cells.length === 1 && /[;,\t]/.test(cells[0]) ? `; ${SEPARATORS}` : ''
     throw new DataError(
-      `expected a header line with ${missing}, or name them all with --columns and --no-header if this line is a row`,
+      `expected a header line with ${missing}, or name them all with --columns and --no-header if this line is a row${other}`,
       file,
       line,
     )

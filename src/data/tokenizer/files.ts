@@ -93,9 +93,10 @@ class Fields {
     return id
   }
 
-  /** The name of a token: a string, or an object with its content. */
+  /** The name of a token: a string, or an object with its content; null is none. */
   token(key: string): string | undefined {
     const value = this.values[key] ?? undefined
+    if (value === undefined) return undefined
     return isJsonObject(value) ? this.object(key)?.string('content') : this.string(key)
   }
 }
@@ -168,7 +169,8 @@ function readConfig(config: Fields, folder: TokenizerFolder): void {
   folder.tokenizeChineseChars = config.boolean('tokenize_chinese_chars') ?? folder.tokenizeChineseChars
   const stripAccents = config.booleanOrNull('strip_accents')
   if (stripAccents !== undefined) folder.stripAccents = stripAccents
-  const limit = config.positive('model_max_length')
+  // null says as little as no limit at all
+  const limit = config.values.model_max_length === null ? undefined : config.positive('model_max_length')
   if (limit !== undefined) folder.modelMaxLength = limit >= UNLIMITED ? Number.POSITIVE_INFINITY : Math.floor(limit)
   for (const [name, key] of Object.entries(SPECIAL_KEYS)) {
     const token = config.token(key)

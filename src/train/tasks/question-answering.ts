@@ -1,5 +1,5 @@
 import { encodeQuestion, type QuestionOptions, type QuestionWindow } from '../../data/features/questions.ts'
-import { type AnswerFault, type QuestionExample, questionRows } from '../../data/question-answering.ts'
+import { type QuestionExample, type QuestionFault, questionRows } from '../../data/question-answering.ts'
 import { BertForQuestionAnswering } from '../../session/models.ts'
 import type { Tensor } from '../../tensor.ts'
 import { slices } from '../../turns.ts'
@@ -16,16 +16,16 @@ interface QuestionFeature extends Example {
 
 const isFeature = (example: Example): example is QuestionFeature => 'offsets' in example
 
-/** Tokens that neighbouring windows share where nobody says; less in short windows. */
-const DOC_STRIDE = 128
+const FAULTS: Readonly<Record<QuestionFault['kind'], string>> = {
+  moved: 'answers stand elsewhere in their context than the file says, and were taken from there',
+  missing: 'answers do not stand in their context, and cannot be learnt',
+  repeated: 'questions share an id with another',
+}
 
 /** The answer to a question as a stretch of a text. */
 export function questionAnswering(options: TaskOptions): Task<QuestionExample> {
-  const windowOptions = (maxLength: number): QuestionOptions => ({
-    maxLength,
-    docStride: options.docStride ?? Math.min(DOC_STRIDE, Math.floor(maxLength / 4)),
-  })
-  const { maxAnswerLength, nBestSize, nullScoreDiffThreshold, version2WithNegative } = options
+  const { docStride, maxAnswerLength, nBestSize, nullScoreDiffThreshold, version2WithNegative } = options
+  const windowOptions = (maxLength: number): QuestionOptions => ({ maxLength, docStride })
   const answerOptions = (negative: boolean): AnswerOptions => ({
     maxAnswerLength,
     nBestSize,
@@ -40,12 +40,7 @@ export function questionAnswering(options: TaskOptions): Task<QuestionExample> {
     metrics: ['exact_match', 'f1', 'HasAns_exact', 'HasAns_f1', 'NoAns_exact', 'NoAns_f1'],
     rowsAreExamples: false,
     async *rows(source, settings, purpose) {
-      const onFault = ({ kind }: AnswerFault): void =>
-        settings.onFault?.(
-          kind === 'moved'
-            ? 'answers stand elsewhere in their context than the file says, and were taken from there'
-            : 'answers do not stand in their context, and cannot be learnt',
-        )
+      const onFault = ({ kind }: QuestionFault): void => settings.onFault?.(FAULTS[kind])
       for await (const question of questionRows(source, { ...settings, purpose, onFault })) {
         if (question.answers?.length === 0 && version2WithNegative === undefined)
           settings.onFault?.(

@@ -23,6 +23,12 @@ const PACKED = 4
 /** Rows or examples of a stream that are shuffled together. */
 const BUFFER = 8192
 
+/** Counts faults by what they are. */
+const counting =
+  (faults: Map<string, number>) =>
+  (what: string): void =>
+    void faults.set(what, (faults.get(what) ?? 0) + 1)
+
 const STOPPED = 'The preparation of data was stopped'
 
 export interface DataSettings extends Omit<ReadSettings, 'onFault'>, TaskOptions {
@@ -57,8 +63,9 @@ export class TaskData {
   readonly rows: readonly TaskRow[] | undefined
   /** Rows; undefined where nobody counted them. */
   readonly count: number | undefined
-  /** What is wrong with some rows, which could be used or left out all the same, and with how many. */
-  readonly faults: ReadonlyMap<string, number>
+  readonly #faults: ReadonlyMap<string, number>
+  /** Those that the last `encode` found. */
+  #encodingFaults = new Map<string, number>()
   readonly #sources: readonly DataSource[]
   readonly #settings: DataSettings
 
@@ -75,8 +82,16 @@ export class TaskData {
     this.labels = labels
     this.rows = rows
     this.count = count
-    this.faults = faults
+    this.#faults = faults
     this.#settings = settings
+  }
+
+  /**
+   * What is wrong with some rows, which could be used or left out all the same, and with how many; after `encode` also what is not
+   * in their examples.
+   */
+  get faults(): ReadonlyMap<string, number> {
+    return new Map([...this.#faults, ...this.#encodingFaults])
   }
 
   /** Fields of the config of a model for this data: `fromPretrained(folder, data.modelFields)`. */
@@ -97,12 +112,28 @@ export class TaskData {
       throw new ArgumentError(`Expected maxLength to be an integer of at least 3 but received ${maxLength}`)
     const settings = this.#encodeSettings(tokenizer, maxLength)
     const collator = this.task.collator?.(settings)
-    const rest = collator && { collator }
+    const rest = { settings: this.#describe(maxLength), ...(collator && { collator }) }
     const isMadeAnew = this.task.madeByChance && settings.purpose === 'train'
     if (this.rows === undefined || isMadeAnew) return { data: await this.#stream(settings), ...rest }
-    const data = await this.#tokenize(this.rows, settings)
+    const faults = new Map<string, number>()
+    const data = await this.#tokenize(this.rows, { ...settings, onFault: counting(faults) })
+    this.#encodingFaults = faults
     if (data.length === 0) throw new DataError('expected at least one example, but its rows have no tokens', this.file)
     return { data, ...rest, evaluation: () => this.task.evaluation(data, settings) }
+  }
+
+  /** How examples and batches are made, so that a run is not resumed with others. */
+  #describe(maxLength: number): string {
+    const { docStride, lineByLine, mlmProbability, shortSeqProb, wholeWordMask } = this.#settings
+    return JSON.stringify([
+      this.task.name,
+      maxLength,
+      docStride,
+      lineByLine,
+      mlmProbability,
+      shortSeqProb,
+      wholeWordMask,
+    ])
   }
 
   #encodeSettings(tokenizer: BertTokenizer, maxLength: number, epoch = 0): EncodeSettings {
@@ -257,13 +288,12 @@ export async function readTaskData(
   const collector = settings.labels === undefined ? task.collectLabels?.() : undefined
   const rows: TaskRow[] | undefined = streamed ? undefined : []
   const faults = new Map<string, number>()
-  const onFault = (what: string): void => void faults.set(what, (faults.get(what) ?? 0) + 1)
   let count: number | undefined
   // a stream is read once to be counted and for its labels, where anybody wants them
   if (!streamed || collector !== undefined || (task.rowsAreExamples && !settings.uncounted)) {
     count = 0
     let shown = performance.now()
-    for await (const row of rowsOf(task, sources, { ...settings, onFault }, purpose)) {
+    for await (const row of rowsOf(task, sources, { ...settings, onFault: counting(faults) }, purpose)) {
       collector?.add(row)
       rows?.push(row)
       count++

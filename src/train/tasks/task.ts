@@ -35,7 +35,7 @@ export type Purpose = 'train' | 'evaluate' | 'predict'
 export interface ReadSettings {
   /** Default: by the name of the file. */
   readonly format?: RowFormat
-  /** Names of the columns of a table, from the left; `_` skips one. Needs `header`. */
+  /** Names of the columns of a table or of .conll, from the left; `_` skips one. A table needs `header`. */
   readonly columns?: readonly string[]
   readonly header?: boolean
   readonly textColumn?: string
@@ -51,7 +51,7 @@ export interface ReadSettings {
 export interface TaskOptions {
   /** Of sequence classification: what a label is. Default: one name. */
   readonly problemType?: ClassificationProblem
-  /** Of question answering: tokens that neighbouring windows of a long context share; 128. */
+  /** Of question answering: tokens that neighbouring windows of a long context share; 128, less in short windows. */
   readonly docStride?: number
   /** Of question answering: 30. */
   readonly maxAnswerLength?: number
@@ -81,6 +81,8 @@ export interface EncodeSettings {
   readonly purpose: Purpose
   /** Of tasks that make their examples by chance. */
   readonly random: RandomStream
+  /** Called for a row that an example does not have the whole of; `what` tells which kind. Not of streams, which are encoded again. */
+  readonly onFault?: (what: string) => void
 }
 
 /** What predicting needs besides the model. */

@@ -40,7 +40,7 @@ export function tokenClassification(): Task<Sentence> {
         finish(file) {
           if (names.size < 2)
             throw new DataError(
-              `expected at least two different tags, but found ${names.size === 0 ? 'none' : `only ${quote([...names][0])}`}; the tag is the last column`,
+              `expected at least two different tags, but found ${names.size === 0 ? 'none' : `only ${quote([...names][0])}`}; of .conll the tag is the last column, unless --columns says otherwise`,
               file,
             )
           return { problemType: 'single_label_classification', names: sortLabels(names) }
@@ -50,11 +50,13 @@ export function tokenClassification(): Task<Sentence> {
     labelsOf: (config) => ({ names: config.labels, problemType: 'single_label_classification' }),
     modelFields: (labels) =>
       labels ? { numLabels: labels.names.length, id2label: { ...labels.names }, problemType: null } : {},
-    async *examples(rows, { file, labels, maxLength, tokenizer }) {
+    async *examples(rows, { file, labels, maxLength, onFault, tokenizer }) {
       const ids = new Map(labels?.names.map((name, id) => [name, id]))
+      const onCut = (): void =>
+        onFault?.(`sentences are longer than ${maxLength} tokens; words beyond are neither learnt nor scored`)
       for await (const { line, tags = [], tokens } of rows) {
         const labelId = (tag: string): number => ids.get(tag) ?? unknownTag(tag, labels, file, line)
-        yield encodeTokens({ tokens, tags }, tokenizer, { maxLength, labelId })
+        yield encodeTokens({ tokens, tags }, tokenizer, { maxLength, labelId, onCut })
       }
     },
     evaluation: (_, { labels }) => new TokenClassificationEvaluation(labels?.names ?? []),
@@ -70,18 +72,23 @@ export function tokenClassification(): Task<Sentence> {
       for (const { length } of inputIds) starts.push(starts[starts.length - 1] + length)
       let firstWindow = 0
       return encoded.map(({ windows, words: places }, i) => {
-        const scored = places.map((place) => {
+        const { place, words } = sentences[i]
+        const scored = places.map((at, word) => {
           // a word that the tokenizer drops has no piece to be scored
-          if (place === null) return { tag: outside(model.config.labels), score: 1 }
-          const scores = softmax(rowOf(logits, starts[firstWindow + place.window] + place.token))
+          if (at === null) return undefined
+          const scores = softmax(rowOf(logits, starts[firstWindow + at.window] + at.token))
           const best = argmax(scores)
-          return { tag: model.config.labels[best], score: scores[best] }
+          return { offset: place.offsets[word], tag: model.config.labels[best], score: scores[best] }
         })
         firstWindow += windows.length
-        const tags = scored.map(({ tag }) => tag)
-        const scores = scored.map(({ score }) => score)
-        const { place, words } = sentences[i]
-        return { entities: entitiesOf(place, tags, scores), tokens: words, tags }
+        // a word without a piece does not end an entity either
+        const seen = scored.filter((word) => word !== undefined)
+        const entities = entitiesOf(
+          { text: place.text, offsets: seen.map(({ offset }) => offset) },
+          seen.map(({ tag }) => tag),
+          seen.map(({ score }) => score),
+        )
+        return { entities, tokens: words, tags: scored.map((word) => word?.tag ?? outside(model.config.labels)) }
       })
     },
   }

@@ -103,6 +103,27 @@ describe('encodeQuestion', () => {
     expect(windows.map((window) => answerIn(context, window))).toContain('fish')
   })
 
+  test.each([
+    [384, 20, 20, 128],
+    [384, 125, 125, 128],
+    // half of what the question leaves
+    [384, 200, 200, 90],
+    [128, 20, 20, 52],
+    [64, 40, 40, 10],
+    // what it leaves is less than a quarter: it is cut
+    [64, 50, 30, 15],
+    [5, 1, 1, 0],
+  ])(
+    'by default windows of %i with a question of %i tokens keep %i, and share %i',
+    (maxLength, length, kept, shared) => {
+      const context = 'a '.repeat(1000)
+      const [first, second] = encodeQuestion({ question: 'e '.repeat(length), context }, 0, tokenizer, { maxLength })
+      expect(first.offsets.findIndex((offset) => offset !== null) - 2).toBe(kept)
+      const end = Math.max(...first.offsets.map((offset) => offset?.[1] ?? 0))
+      expect(second.offsets.filter((offset) => offset !== null && offset[0] < end).length).toBe(shared)
+    },
+  )
+
   test('keeps a long question whole where the context is short', () => {
     const question = 'a '.repeat(70)
     const [window, ...others] = encodeQuestion({ question, context: 'The museum' }, 0, tokenizer, {

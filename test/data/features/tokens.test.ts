@@ -21,6 +21,19 @@ describe('encodeTokens', () => {
     expect(asked).toEqual(['a', 'c'])
   })
 
+  test('says of a sentence that it is cut', () => {
+    let cut = 0
+    const encode = (maxLength: number) => {
+      const options = { maxLength, labelId: () => 0, onCut: () => cut++ }
+      return encodeTokens({ tokens: ['The', 'museum'], tags: ['a', 'b'] }, tokenizer, options)
+    }
+    const { length } = encode(64).inputIds
+    encode(length)
+    expect(cut).toBe(0)
+    encode(length - 1)
+    expect(cut).toBe(1)
+  })
+
   test('refuses tags of another number, and no room', () => {
     const labelId = () => 0
     const encode = (tags: string[], maxLength: number) => () =>

@@ -1,0 +1,67 @@
+// What tasks make of rows beside what their readers and their metrics do.
+import { describe, expect, test } from 'vitest'
+import { BertTokenizer } from '../../src/data/tokenizer/tokenizer.ts'
+import type { TaskModel } from '../../src/train/tasks/task.ts'
+import { readTaskData } from '../../src/train/tasks/task-data.ts'
+import { createTask } from '../../src/train/tasks/tasks.ts'
+import { put } from '../data/reading.ts'
+
+const WORDS = ['New', 'York', 'in', 'May']
+const tokenizer = BertTokenizer.fromVocab(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...WORDS], {
+  doLowerCase: false,
+})
+
+describe('token classification', () => {
+  test('a word that the tokenizer drops is outside, and ends no entity', async () => {
+    const labels = ['B-LOC', 'I-LOC', 'O']
+    const tagOf: Record<string, string> = { New: 'B-LOC', York: 'I-LOC' }
+    /** Says of each token what `tagOf` does. */
+    const model = {
+      config: { labels },
+      async forward({ inputIds }: { inputIds: number[][] }) {
+        const tokens = tokenizer.convertIdsToTokens(inputIds.flat())
+        const rows = tokens.map((token) => labels.map((label) => (label === (tagOf[token] ?? 'O') ? 9 : 0)))
+        return { logits: { data: Float32Array.from(rows.flat()), shape: [tokens.length, labels.length] } }
+      },
+    } as unknown as TaskModel
+    const sentences = [
+      ['in', 'New', '\u200b', 'York', '\u00ad', 'in'],
+      ['\u00ad', 'New', 'in', '\u200b', 'York'],
+    ]
+    const rows = sentences.map((tokens, i) => ({ tokens, line: i + 1 }))
+    const predicted = await createTask('token-classification').predict?.(model, rows, { tokenizer, maxLength: 16 })
+    expect(predicted).toMatchObject([
+      {
+        tokens: sentences[0],
+        tags: ['O', 'B-LOC', 'O', 'I-LOC', 'O', 'O'],
+        entities: [{ type: 'LOC', text: 'New \u200b York', start: 3, end: 13 }],
+      },
+      { tags: ['O', 'B-LOC', 'O', 'O', 'I-LOC'], entities: [{ text: 'New' }, { text: 'York' }] },
+    ])
+  })
+
+  test.each(['train', 'evaluate'] as const)('counts the sentences that are cut to %s', async (purpose) => {
+    const file = await put('.conll', 'New B\nYork I\n\nin O\nMay O\nNew B\n\nin O\n')
+    const data = await readTaskData('token-classification', file, { purpose })
+    expect(data.faults.size).toBe(0)
+    await data.encode(tokenizer, { maxLength: 4 })
+    const cut = (length: number) =>
+      `sentences are longer than ${length} tokens; words beyond are neither learnt nor scored`
+    expect([...data.faults]).toEqual([[cut(4), 1]])
+    await data.encode(tokenizer, { maxLength: 3 })
+    expect([...data.faults]).toEqual([[cut(3), 2]])
+    await data.encode(tokenizer, { maxLength: 5 })
+    expect(data.faults.size).toBe(0)
+  })
+})
+
+describe('question answering', () => {
+  test('counts the questions that share an id, and evaluates each', async () => {
+    const context = 'in May'
+    const row = { id: 'a', question: 'York', context, answers: [{ text: 'May', answer_start: 3 }] }
+    const file = await put('.jsonl', [row, { ...row, question: 'New' }].map((each) => JSON.stringify(each)).join('\n'))
+    const data = await readTaskData('question-answering', file, { purpose: 'evaluate' })
+    expect([...data.faults]).toEqual([['questions share an id with another', 1]])
+    expect((await data.encode(tokenizer, { maxLength: 16 })).data).toHaveLength(2)
+  })
+})
