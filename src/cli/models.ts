@@ -9,7 +9,7 @@ import type { Task, TaskModel, TaskName, TaskOptions } from '../train/tasks/task
 import { createTask, taskOfClass } from '../train/tasks/tasks.ts'
 import { hubOptions } from './hub.ts'
 import type { Io } from './io.ts'
-import type { DataOptions, ModelOptions } from './options.ts'
+import { checkTaskOptions, type DataOptions, type ModelOptions } from './options.ts'
 
 /** Where a model to train comes from: a folder or Hub id, or a config and a vocabulary. */
 export interface ModelSource extends ModelOptions {
@@ -82,11 +82,10 @@ export async function createModel(
   fields: ModelFields,
   seed: number | undefined,
   io: Io,
-  blueprint?: Blueprint,
+  blueprint = (): Promise<Blueprint> => readBlueprint(source),
 ): Promise<OpenModel> {
   const { backend, dtype, model: nameOrFolder, threads } = source
-  if (nameOrFolder === undefined)
-    return createFromScratch(task, blueprint ?? (await readBlueprint(source)), fields, source, seed)
+  if (nameOrFolder === undefined) return createFromScratch(task, await blueprint(), fields, source, seed)
   const hub = hubOptions(source, io)
   const tokenizer = await BertTokenizer.fromPretrained(nameOrFolder, hub)
   const settings = { ...fields, ...hub, backend, dtype, seed, threads }
@@ -140,6 +139,7 @@ export async function openModel(
   const { backend, dtype, threads } = options
   const hub = hubOptions(options, io)
   const name = await taskOf(nameOrFolder, taskName, options, io)
+  checkTaskOptions(name, taskOptions)
   const task = createTask(name, taskOptions)
   const fields = name === 'causal-lm' ? { isDecoder: true } : {}
   const model = await task.model.fromPretrained(nameOrFolder, { ...fields, ...hub, backend, dtype, threads })

@@ -1,16 +1,17 @@
 import { type Command, Option } from 'commander'
 import type { ClassificationProblem } from '../data/classification.ts'
-import type { RowFormat } from '../data/readers/rows.ts'
+import { NAMED_FORMATS, type RowFormat } from '../data/readers/rows.ts'
 import { TEXT_LAYOUTS, type TextLayout } from '../data/readers/text.ts'
 import { ArgumentError, UsageError } from '../errors.ts'
 import { isRevision } from '../formats/hub-options.ts'
+import { getScheduler } from '../optim/schedules.ts'
 import {
   type ArgumentRule,
   argumentRules,
   refusedArguments,
   type TrainingArgumentsInput,
 } from '../train/argument-rules.ts'
-import { resolveTrainingArguments } from '../train/arguments.ts'
+import { resolveTrainingArguments, type TrainingArguments } from '../train/arguments.ts'
 import { type ReadSettings, TASK_NAMES, type TaskName, type TaskOptions } from '../train/tasks/task.ts'
 
 /** Options that every command which runs a model has. */
@@ -42,7 +43,9 @@ export const integerOption =
     throw new UsageError(`Expected ${flag} to be an integer ${range} but received '${text}'`)
   }
 
-const FILE_FORMATS: readonly RowFormat[] = ['csv', 'tsv', 'jsonl', 'json', 'parquet', 'conll', 'txt']
+const FILE_FORMATS: readonly RowFormat[] = [...NAMED_FORMATS, 'conll', 'txt']
+/** Of files of running text. */
+export const TEXT_FORMATS: readonly RowFormat[] = [...NAMED_FORMATS, 'txt']
 const PROBLEM_TYPES: readonly ClassificationProblem[] = [
   'single_label_classification',
   'multi_label_classification',
@@ -131,18 +134,24 @@ export const textLayoutOption = (): Option =>
     .argParser(oneOf('--text-layout', TEXT_LAYOUTS))
     .default(undefined, 'lines')
 
-/** `labels`: whether the command reads them. */
-export function addDataOptions(command: Command, { labels = true } = {}): Command {
+/** How a file of texts is read, but for --text-layout. */
+export const addTextOptions = (command: Command, formats = FILE_FORMATS): Command =>
   command
     .option(
       '--file-format <name>',
-      `${FILE_FORMATS.join(', ')} (default: by the name of the file)`,
-      oneOf('--file-format', FILE_FORMATS),
+      `${formats.join(', ')} (default: by the name of the file)`,
+      oneOf('--file-format', formats),
     )
     .option('--columns <names>', 'names of the columns, separated by commas; _ skips one')
     .option('--no-header', 'the first line is data (with --columns)')
     .option('--text-column <name>', "column of the text (default: 'text')")
-    .option('--text-pair-column <name>', "column of the second text (default: 'text_pair' where there is one)")
+
+/** `labels`: whether the command reads them. */
+export function addDataOptions(command: Command, { labels = true } = {}): Command {
+  addTextOptions(command).option(
+    '--text-pair-column <name>',
+    "column of the second text (default: 'text_pair' where there is one)",
+  )
   if (labels) command.option('--label-column <name>', "column of the label (default: 'label')")
   return command
     .addOption(textLayoutOption())
@@ -164,19 +173,33 @@ export const readSettings = (options: DataOptions): ReadSettings => ({
   textLayout: options.textLayout,
 })
 
+/** Which tasks have an option of single tasks; to the others it would mean nothing. */
+const TASKS_OF: Readonly<Record<keyof TaskOptions, readonly TaskName[]>> = {
+  problemType: ['sequence-classification'],
+  docStride: ['question-answering'],
+  maxAnswerLength: ['question-answering'],
+  nBestSize: ['question-answering'],
+  version2WithNegative: ['question-answering'],
+  nullScoreDiffThreshold: ['question-answering'],
+  mlmProbability: ['masked-lm', 'pretraining'],
+  wholeWordMask: ['masked-lm', 'pretraining'],
+  lineByLine: ['masked-lm', 'causal-lm'],
+  shortSeqProb: ['next-sentence', 'pretraining'],
+}
+const TASK_OPTIONS = Object.keys(TASKS_OF) as (keyof TaskOptions)[]
+
 /** The options of single tasks among those of a command. */
-export const taskOptions = (options: TaskOptions): TaskOptions => ({
-  problemType: options.problemType,
-  docStride: options.docStride,
-  maxAnswerLength: options.maxAnswerLength,
-  nBestSize: options.nBestSize,
-  version2WithNegative: options.version2WithNegative,
-  nullScoreDiffThreshold: options.nullScoreDiffThreshold,
-  mlmProbability: options.mlmProbability,
-  wholeWordMask: options.wholeWordMask,
-  lineByLine: options.lineByLine,
-  shortSeqProb: options.shortSeqProb,
-})
+export const taskOptions = (options: TaskOptions): TaskOptions =>
+  Object.fromEntries(TASK_OPTIONS.map((name) => [name, options[name]])) as TaskOptions
+
+/** Throws UsageError for an option that the task does not have. */
+export function checkTaskOptions(task: TaskName, options: TaskOptions): void {
+  const strange = TASK_OPTIONS.find((name) => options[name] !== undefined && !TASKS_OF[name].includes(task))
+  if (strange === undefined) return
+  throw new UsageError(
+    `Expected ${flagOf(strange)} with ${TASKS_OF[strange].join(' or ')} only but the task is ${task}`,
+  )
+}
 
 /** A parser for commander that accepts numbers in a range. */
 export const numberOption =
@@ -190,38 +213,44 @@ export const numberOption =
 const probabilityOption = (flag: string) =>
   numberOption(flag, 'a number from 0 to 1', (value) => value >= 0 && value <= 1)
 
-/** Options of single tasks; see TaskOptions. `examples`: whether the command makes examples, with masks and pairs, of what it reads. */
+/** The flag of an option of single tasks, and its help, which begins with their names. */
+const taskOption = (name: keyof TaskOptions, help: string, placeholder = ''): Option =>
+  new Option(`${flagOf(name)} ${placeholder}`.trimEnd(), `${TASKS_OF[name].join(', ')}: ${help}`)
+
+/**
+ * Options of single tasks; see TaskOptions. `examples`: whether the command makes examples, with masks, pairs and answers, of what it
+ * reads.
+ */
 export function addTaskOptions(command: Command, { examples = true } = {}): Command {
-  const integer = (flag: string, help: string, least = 1) =>
-    command.option(`${flag} <integer>`, help, integerOption(flag, least))
-  integer(
-    '--doc-stride',
-    'question answering: tokens that windows of a long context share (default: 128, less in short windows)',
-    0,
-  )
-  integer('--max-answer-length', 'question answering: longest answer in tokens (default: 30)')
-  integer('--n-best-size', 'question answering: starts and ends to choose from (default: 20)')
+  const integer = (name: keyof TaskOptions, help: string, least = 1) =>
+    command.addOption(taskOption(name, help, '<integer>').argParser(integerOption(flagOf(name), least)))
+  integer('docStride', 'tokens that windows of a long context share (default: 128, less in short windows)', 0)
+  integer('maxAnswerLength', 'longest answer in tokens (default: 30)')
+  integer('nBestSize', 'starts and ends to choose from (default: 20)')
+  const threshold = flagOf('nullScoreDiffThreshold')
   command
-    .option('--version-2-with-negative', 'question answering: questions may have no answer, as in SQuAD 2.0')
-    .option(
-      '--null-score-diff-threshold <number>',
-      'question answering: how much better "no answer" has to score (default: 0)',
-      numberOption('--null-score-diff-threshold', 'a number', () => true),
+    .addOption(taskOption('version2WithNegative', 'questions may have no answer, as in SQuAD 2.0'))
+    .addOption(
+      taskOption(
+        'nullScoreDiffThreshold',
+        'how much better "no answer" has to score (default: 0)',
+        '<number>',
+      ).argParser(numberOption(threshold, 'a number', () => true)),
     )
-  if (!examples) return command
+  // where there are answers, some may be missing, which has the same effect as the flag
+  if (!examples)
+    return command.hook('preAction', (given) => {
+      const { nullScoreDiffThreshold, version2WithNegative } = given.opts<TaskOptions>()
+      if (nullScoreDiffThreshold !== undefined && !version2WithNegative)
+        throw new UsageError(`Expected ${flagOf('version2WithNegative')} because of ${threshold} but received none`)
+    })
+  const probability = (name: keyof TaskOptions, help: string) =>
+    command.addOption(taskOption(name, help, '<number>').argParser(probabilityOption(flagOf(name))))
+  probability('mlmProbability', 'share of tokens to predict (default: 0.15)')
+  probability('shortSeqProb', 'share of shorter pairs (default: 0.1)')
   return command
-    .option(
-      '--mlm-probability <number>',
-      'masked-lm, pretraining: share of tokens to predict (default: 0.15)',
-      probabilityOption('--mlm-probability'),
-    )
-    .option('--whole-word-mask', 'masked-lm, pretraining: predict all pieces of a word or none')
-    .option('--line-by-line', 'masked-lm, causal-lm: each passage is a sequence; else those of a document are joined')
-    .option(
-      '--short-seq-prob <number>',
-      'next-sentence, pretraining: share of shorter pairs (default: 0.1)',
-      probabilityOption('--short-seq-prob'),
-    )
+    .addOption(taskOption('wholeWordMask', 'predict all pieces of a word or none'))
+    .addOption(taskOption('lineByLine', 'each passage is a sequence; else those of a document are joined'))
 }
 
 /** Throws UsageError for a combination that cannot be read. */
@@ -232,17 +261,19 @@ export function checkDataOptions({ columns, header }: Pick<DataOptions, 'columns
 
 export function addProblemType(command: Command): Command {
   const names = PROBLEM_TYPES.join(', ')
-  const parse = oneOf('--problem-type', PROBLEM_TYPES)
-  return command.option('--problem-type <name>', `sequence classification: ${names} (default: the first)`, parse)
+  const option = taskOption('problemType', `${names} (default: the first)`, '<name>')
+  return command.addOption(option.argParser(oneOf('--problem-type', PROBLEM_TYPES)))
 }
 
-const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+/** A digit that words follow is a word: version2WithNegative, but adamBeta1. */
+const kebab = (name: string): string => name.replace(/[A-Z]|\d(?=[A-Z])/g, (character) => `-${character.toLowerCase()}`)
 
 export const flagOf = (name: string): string => `--${kebab(name)}`
 
-/** Names of the Trainer's arguments in a message become the flags that were typed. */
+/** Names of options of the API in a message become the flags that were typed. */
 function withFlags(message: string): string {
-  const names = [...Object.keys(argumentRules), 'warmupRatio', 'maxLength', 'docStride', 'mlmProbability'].join('|')
+  const others = ['warmupRatio', 'maxLength', 'vocabSize', 'limitAlphabet', ...TASK_OPTIONS]
+  const names = [...Object.keys(argumentRules), ...others].join('|')
   return message.replace(new RegExp(`\\b(${names})\\b`, 'g'), flagOf)
 }
 
@@ -252,7 +283,8 @@ function trainingOption(name: string, rule: ArgumentRule<unknown>, ownDefault: s
   const valueMayMiss = isFlag || name === 'resumeFromCheckpoint'
   const placeholder = rule.placeholder ?? 'true|false'
   const fallback = ownDefault ?? (rule.fallback === null || rule.fallback === false ? undefined : String(rule.fallback))
-  const help = fallback === undefined ? rule.help : `${rule.help} (default: ${fallback})`
+  const meaning = ownDefault === undefined ? rule.help : rule.help.replace(/ \(default: .*\)$/, '')
+  const help = fallback === undefined ? meaning : `${meaning} (default: ${fallback})`
   const option = new Option(`${flag} ${valueMayMiss ? `[${placeholder}]` : `<${placeholder}>`}`, help)
   return option.argParser((text: string) => {
     const value = isFlag ? ({ true: true, false: false }[text.toLowerCase()] ?? text) : rule.parse(text)
@@ -269,7 +301,9 @@ export function addTrainingOptions(command: Command, defaults: Readonly<Record<s
   for (const [name, rule] of Object.entries(argumentRules)) {
     if (name !== 'outputDir') command.addOption(trainingOption(name, rule, defaults[name]))
   }
-  command.addOption(new Option('--warmup-ratio <number>').hideHelp().argParser(Number))
+  const isRatio = (value: number): boolean => value >= 0 && value < 1
+  const parseRatio = numberOption('--warmup-ratio', 'a number from 0 to below 1', isRatio)
+  command.addOption(new Option('--warmup-ratio <number>').hideHelp().argParser(parseRatio))
   for (const [name, reason] of Object.entries(refusedArguments)) {
     const flag = flagOf(name)
     if (flag === '--bf16') continue // of the command line's own: it loads the model
@@ -287,14 +321,20 @@ export function givenArguments(options: Readonly<Record<string, unknown>>): Trai
   return Object.fromEntries(names.map((name) => [name, options[name]]))
 }
 
-/** An ArgumentError about the Trainer's arguments as a UsageError about their flags; any other error as it is. */
+/** An ArgumentError about options of the API as a UsageError about their flags; any other error as it is. */
 export const flagError = (error: unknown): unknown =>
   error instanceof ArgumentError ? new UsageError(withFlags(error.message), { cause: error }) : error
+
+/** Throws ArgumentError for options that the schedule does not take. How many steps there are to be says nothing of them. */
+function checkSchedule({ learningRate: lr, lrSchedulerKwargs, lrSchedulerType }: TrainingArguments): void {
+  const steps = { numWarmupSteps: 0, numTrainingSteps: 1 }
+  getScheduler(lrSchedulerType, { paramGroups: [], defaults: { lr } }, { ...steps, ...lrSchedulerKwargs })
+}
 
 /** Throws UsageError where the arguments cannot work together. */
 export function checkArguments(args: TrainingArgumentsInput): TrainingArgumentsInput {
   try {
-    resolveTrainingArguments(args)
+    checkSchedule(resolveTrainingArguments(args))
     return args
   } catch (error) {
     throw flagError(error)

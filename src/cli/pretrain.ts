@@ -1,13 +1,14 @@
 import { type Command, Option } from 'commander'
-import { passageRows } from '../data/passages.ts'
-import { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
+import { BertTokenizer, type TokenizerTrainingProgress } from '../data/tokenizer/tokenizer.ts'
 import { UsageError } from '../errors.ts'
-import { exists, joinPath, makeFolder } from '../formats/files.ts'
+import { exists, joinPath } from '../formats/files.ts'
 import { BertConfig } from '../model/config.ts'
+import { showLearning, textsOf, warn } from './data.ts'
+import { withFolder } from './folders.ts'
 import { grouped, type Io } from './io.ts'
-import { readConfig, readVocabulary } from './models.ts'
-import { integerOption, numberOption, readSettings } from './options.ts'
-import { createProgress, type Progress } from './progress.ts'
+import { type Blueprint, maxLengthOf, readConfig, readVocabulary } from './models.ts'
+import { flagError, integerOption, numberOption } from './options.ts'
+import { createProgress } from './progress.ts'
 import { addTrainOptions, type TrainOptions, train } from './train.ts'
 
 interface PretrainOptions extends Omit<TrainOptions, 'task'> {
@@ -38,42 +39,44 @@ const FIELDS = [
 /** Width of an attention head where nobody says, as in every BERT. */
 const HEAD_SIZE = 64
 
-async function* passagesOf({ trainFile, ...options }: PretrainOptions, progress: Progress): AsyncGenerator<string> {
-  let read = 0
-  for (const file of trainFile)
-    for await (const { text } of passageRows(file, readSettings(options))) {
-      if (++read % 1000 === 0) progress.phase('learning a vocabulary: passages', read)
-      yield text
-    }
-}
-
-/** The tokenizer given, the one that an interrupted run has made, or one learnt from the texts, which is saved before training. */
-async function tokenizerOf(options: PretrainOptions, io: Io): Promise<BertTokenizer> {
-  const { limitAlphabet, lowercase, maxPositionEmbeddings: modelMaxLength, outputDir, vocab, vocabSize } = options
-  const { resumeFromCheckpoint } = options
-  if (vocab !== undefined) return readVocabulary(vocab, lowercase ? {} : { doLowerCase: false })
-  if (resumeFromCheckpoint !== undefined && (await exists(joinPath(outputDir, 'vocab.txt'))))
-    return BertTokenizer.fromPretrained(outputDir)
-  const progress = createProgress(io, { quiet: options.json === true })
+/** Learns a tokenizer from the texts, and saves it: a run that is interrupted has to find it again. */
+async function learnTokenizer(options: PretrainOptions, io: Io): Promise<BertTokenizer> {
+  const { limitAlphabet, lowercase, maxPositionEmbeddings: modelMaxLength, outputDir, trainFile, vocabSize } = options
+  const json = options.json === true
+  const progress = createProgress(io, { quiet: json })
+  let learnt: TokenizerTrainingProgress | undefined
   try {
-    const { signal } = io
-    const learnt: { words?: number; unknownWords?: number } = {}
-    const onProgress = (now: typeof learnt): void => void Object.assign(learnt, now)
-    const settings = { vocabSize, limitAlphabet, doLowerCase: lowercase, modelMaxLength, onProgress, signal }
-    const tokenizer = await BertTokenizer.train(passagesOf(options, progress), settings)
-    await makeFolder(outputDir)
+    const onProgress = (now: TokenizerTrainingProgress): void => {
+      learnt = now
+      showLearning(progress, now, vocabSize)
+    }
+    const settings = { vocabSize, limitAlphabet, doLowerCase: lowercase, modelMaxLength, onProgress, signal: io.signal }
+    const tokenizer = await BertTokenizer.train(textsOf(trainFile, options), settings)
     await tokenizer.savePretrained(outputDir)
     progress.stop()
-    const { unknownWords = 0, words = 1 } = learnt
-    if (unknownWords > words / 100 && !options.json)
-      io.stderr.write(
-        `warning: ${Math.round((100 * unknownWords) / words)} % of the words have a character that the vocabulary lacks; a greater --limit-alphabet (${limitAlphabet}) keeps more\n`,
+    const { unknownWords, words } = learnt ?? { unknownWords: 0, words: 1 }
+    if (unknownWords > words / 100)
+      warn(
+        `${Math.round((100 * unknownWords) / words)} % of the words have a character that the vocabulary lacks; a greater --limit-alphabet (${limitAlphabet}) keeps more`,
+        json,
+        io,
       )
-    if (!options.json) io.stderr.write(`vocabulary: ${grouped(tokenizer.vocabSize)} tokens learnt\n`)
+    if (!json) io.stderr.write(`vocabulary: ${grouped(tokenizer.vocabSize)} tokens learnt\n`)
     return tokenizer
+  } catch (error) {
+    throw flagError(error)
   } finally {
     progress.stop()
   }
+}
+
+/** The tokenizer given, the one that an interrupted run has made, or a new one. */
+async function tokenizerOf(options: PretrainOptions, io: Io): Promise<BertTokenizer> {
+  const { lowercase, outputDir, resumeFromCheckpoint, vocab } = options
+  if (vocab !== undefined) return readVocabulary(vocab, lowercase ? {} : { doLowerCase: false })
+  if (resumeFromCheckpoint !== undefined && (await exists(joinPath(outputDir, 'vocab.txt'))))
+    return BertTokenizer.fromPretrained(outputDir)
+  return withFolder(outputDir, () => learnTokenizer(options, io))
 }
 
 async function configOf(
@@ -107,9 +110,10 @@ function checkUse(command: Command, { config, model, vocab }: PretrainOptions): 
         throw new UsageError(`Expected ${why} or ${flag} but received both`)
     }
   }
-  if (model !== undefined) refuse(['--vocab', '--config', '--vocab-size', '--no-lowercase', ...FIELDS], '--model')
+  const learning = ['--vocab-size', '--limit-alphabet']
+  if (model !== undefined) refuse(['--vocab', '--config', ...learning, '--no-lowercase', ...FIELDS], '--model')
   if (config !== undefined) refuse(FIELDS, '--config')
-  if (vocab !== undefined) refuse(['--vocab-size', '--limit-alphabet'], '--vocab')
+  if (vocab !== undefined) refuse(learning, '--vocab')
 }
 
 async function pretrain(options: PretrainOptions, io: Io): Promise<void> {
@@ -121,9 +125,12 @@ async function pretrain(options: PretrainOptions, io: Io): Promise<void> {
     throw new UsageError(
       `Expected --max-length to be at most --max-position-embeddings, ${maxPositionEmbeddings}, but received ${maxLength}`,
     )
-  await configOf(options, { vocabSize: options.vocabSize })
-  const tokenizer = await tokenizerOf(options, io)
-  return train({ ...rest, task: 'pretraining' }, io, { tokenizer, config: await configOf(options, tokenizer) })
+  maxLengthOf(options, await configOf(options, { vocabSize: options.vocabSize }))
+  const blueprint = async (): Promise<Blueprint> => {
+    const tokenizer = await tokenizerOf(options, io)
+    return { tokenizer, config: await configOf(options, tokenizer) }
+  }
+  return train({ ...rest, task: 'pretraining' }, io, blueprint)
 }
 
 export function addPretrain(program: Command, io: Io): void {
@@ -151,7 +158,7 @@ export function addPretrain(program: Command, io: Io): void {
   dropout('--attention-probs-dropout-prob', 'its attention')
   command.addHelpText(
     'after',
-    '\nThe text: .txt with a passage on each line and a blank line between documents, or paragraphs as books have them (--text-layout paragraphs), or .jsonl with a field text; each also .gz.',
+    '\nThe text: .txt with a passage on each line and a blank line between documents, or paragraphs as books have them (--text-layout paragraphs); .jsonl, .json, .csv, .tsv or .parquet with a column text (--text-column); each also .gz.',
   )
   command.action((options: PretrainOptions) => {
     checkUse(command, options)

@@ -1,6 +1,6 @@
 import { grouped } from './io.ts'
 import { html, type Markup } from './markup.ts'
-import { type ClassScore, classScores, confusedPairs } from './report-data.ts'
+import { type ClassScore, type Confusion, classScores, confusedPairs } from './report-data.ts'
 
 /** A larger matrix cannot be read; what it would say are the pairs that stand out. */
 const FULL_CLASSES = 30
@@ -25,12 +25,15 @@ function cell(count: number, total: number, label: string, predicted: string, is
   return html`<td class="${kind}" style="--shade:${shade.toFixed(3)}" title="${title}">${grouped(count)}</td>`
 }
 
-function fullMatrix(confusion: readonly (readonly number[])[], names: readonly string[]): Markup {
+function fullMatrix(confusion: Confusion, names: readonly string[]): Markup {
   const scores = classScores(confusion)
+  const counts = names.map(() => names.map(() => 0))
+  for (const { count, label, predicted } of confusion.pairs) counts[label][predicted] = count
   const head = names.map((name) => html`<th scope="col" title="${name}"><span>${name}</span></th>`)
-  const rows = confusion.map((row, label) => {
-    const { count, recall } = scores[label]
-    const cells = row.map((value, predicted) => cell(value, count, names[label], names[predicted], label === predicted))
+  const rows = scores.map(({ count, index: label, recall }) => {
+    const cells = counts[label].map((value, predicted) =>
+      cell(value, count, names[label], names[predicted], label === predicted),
+    )
     return html`<tr><th scope="row" title="${names[label]}">${names[label]}</th>${cells}<td class="total">${percent(recall, 0)}</td></tr>`
   })
   const precisions = scores.map(({ precision }) => html`<td class="total">${percent(precision, 0)}</td>`)
@@ -40,7 +43,7 @@ function fullMatrix(confusion: readonly (readonly number[])[], names: readonly s
 <tfoot><tr><th scope="row">precision</th>${precisions}<td></td></tr></tfoot></table></div>`
 }
 
-function pairTable(confusion: readonly (readonly number[])[], names: readonly string[]): Markup {
+function pairTable(confusion: Confusion, names: readonly string[]): Markup {
   const rows = confusedPairs(confusion, PAIRS).map(
     ({ count, label, predicted, share }) =>
       html`<tr><td>${names[label]}</td><td>${names[predicted]}</td><td class="number">${grouped(count)}</td><td class="number">${percent(share)}</td></tr>`,
@@ -61,16 +64,13 @@ function hardestTable(scores: readonly ClassScore[], names: readonly string[]): 
 }
 
 /** Up to 30 classes the whole matrix; beyond, the pairs that were mixed up most and the classes with the lowest F1. */
-export function confusionSection(
-  confusion: readonly (readonly number[])[] | undefined,
-  labels: readonly string[] | undefined,
-): Markup {
-  if (confusion === undefined || confusion.length === 0) return html``
-  const names = confusion.map((_, i) => labels?.[i] ?? String(i))
-  if (confusion.length <= FULL_CLASSES)
-    return html`<section><h2>Confusion matrix</h2>${fullMatrix(confusion, names)}</section>`
+export function confusionSection(confusion: Confusion | undefined, labels: readonly string[] | undefined): Markup {
+  if (confusion === undefined || confusion.classes === 0) return html``
+  const { classes } = confusion
+  const names = Array.from({ length: classes }, (_, i) => labels?.[i] ?? String(i))
+  if (classes <= FULL_CLASSES) return html`<section><h2>Confusion matrix</h2>${fullMatrix(confusion, names)}</section>`
   return html`<section><h2>Most confused</h2>
-<p class="note">Of ${confusion.length} classes, the pairs that were mixed up most often.</p>
+<p class="note">Of ${classes} classes, the pairs that were mixed up most often.</p>
 ${pairTable(confusion, names)}</section>
 <section><h2>Hardest classes</h2>
 <p class="note">Those with the lowest F1.</p>

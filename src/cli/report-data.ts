@@ -55,30 +55,45 @@ function meanOf(points: readonly CurvePoint[]): CurvePoint {
   return { step, loss: mean('loss'), learningRate, gradNorm: mean('gradNorm') }
 }
 
+/** How often classes were taken for one another; of many classes most pairs never occur, and are not held. */
+export interface Confusion {
+  readonly classes: number
+  /** The pairs that occur, by label and then by prediction. */
+  readonly pairs: readonly { readonly label: number; readonly predicted: number; readonly count: number }[]
+  /** Examples of each class. */
+  readonly labelled: ArrayLike<number>
+  /** How often each class was predicted. */
+  readonly predicted: ArrayLike<number>
+}
+
 /**
- * How often each class (row) was taken for each (column): [classes][classes]. Labels below 0 count nowhere, as those of tokens that no
- * loss is computed for. Throws ArgumentError where the lengths differ or a class is out of range.
+ * Counts the pairs of true and predicted classes. Labels below 0 count nowhere, as those of tokens that no loss is computed for. Throws
+ * ArgumentError where the lengths differ or a class is out of range.
  */
-export function confusionMatrix(
-  predictions: ArrayLike<number>,
-  labels: ArrayLike<number>,
-  classes: number,
-): number[][] {
+export function confusionOf(predictions: ArrayLike<number>, labels: ArrayLike<number>, classes: number): Confusion {
   if (predictions.length !== labels.length)
     throw new ArgumentError(
       `Expected as many predictions as labels, ${labels.length}, but received ${predictions.length}`,
     )
-  const counts = Array.from({ length: classes }, () => new Array<number>(classes).fill(0))
+  const isClass = (value: number): boolean => Number.isInteger(value) && value >= 0 && value < classes
+  const counts = new Map<number, number>()
+  const [labelled, predicted] = [new Uint32Array(classes), new Uint32Array(classes)]
   for (let i = 0; i < labels.length; i++) {
-    if (labels[i] < 0) continue
-    const row = counts[labels[i]]
-    if (row?.[predictions[i]] === undefined)
+    const [label, prediction] = [labels[i], predictions[i]]
+    if (label < 0) continue
+    if (!isClass(label) || !isClass(prediction))
       throw new ArgumentError(
-        `Expected classes below ${classes} but received label ${labels[i]} and prediction ${predictions[i]} at ${i}`,
+        `Expected classes below ${classes} but received label ${label} and prediction ${prediction} at ${i}`,
       )
-    row[predictions[i]]++
+    const pair = label * classes + prediction
+    counts.set(pair, (counts.get(pair) ?? 0) + 1)
+    labelled[label]++
+    predicted[prediction]++
   }
-  return counts
+  const pairs = [...counts]
+    .sort(([a], [b]) => a - b)
+    .map(([pair, count]) => ({ label: Math.floor(pair / classes), predicted: pair % classes, count }))
+  return { classes, pairs, labelled, predicted }
 }
 
 export interface ClassScore {
@@ -92,20 +107,17 @@ export interface ClassScore {
   readonly f1: number
 }
 
-/** Precision, recall and F1 of each class of a confusion matrix. */
-export function classScores(confusion: readonly (readonly number[])[]): ClassScore[] {
-  return confusion.map((row, index) => {
-    const count = row.reduce((sum, value) => sum + value, 0)
-    const predicted = confusion.reduce((sum, each) => sum + each[index], 0)
-    const right = row[index]
-    return {
-      index,
-      count,
-      precision: right / predicted,
-      recall: right / count,
-      f1: (2 * right) / (count + predicted) || 0,
-    }
-  })
+/** Precision, recall and F1 of each class. */
+export function classScores({ classes, labelled, pairs, predicted }: Confusion): ClassScore[] {
+  const right = new Uint32Array(classes)
+  for (const pair of pairs) if (pair.label === pair.predicted) right[pair.label] = pair.count
+  return Array.from(right, (found, index) => ({
+    index,
+    count: labelled[index],
+    precision: found / predicted[index],
+    recall: found / labelled[index],
+    f1: (2 * found) / (labelled[index] + predicted[index]) || 0,
+  }))
 }
 
 export interface ConfusedPair {
@@ -117,14 +129,12 @@ export interface ConfusedPair {
 }
 
 /** The pairs of different classes that were mixed up most often, most frequent first; of equal ones the larger share. */
-export function confusedPairs(confusion: readonly (readonly number[])[], limit: number): ConfusedPair[] {
-  const pairs = confusion.flatMap((row, label) => {
-    const total = row.reduce((sum, value) => sum + value, 0)
-    return row.flatMap((count, predicted) =>
-      label === predicted || count === 0 ? [] : [{ label, predicted, count, share: count / total }],
-    )
-  })
-  return pairs.sort((a, b) => b.count - a.count || b.share - a.share).slice(0, limit)
+export function confusedPairs({ labelled, pairs }: Confusion, limit: number): ConfusedPair[] {
+  return pairs
+    .filter(({ label, predicted }) => label !== predicted)
+    .map((pair) => ({ ...pair, share: pair.count / labelled[pair.label] }))
+    .sort((a, b) => b.count - a.count || b.share - a.share)
+    .slice(0, limit)
 }
 
 /** An example that the model was wrong or unsure about. */

@@ -6,7 +6,7 @@ import { grouped } from './io.ts'
 import { html, jsonScript, Markup } from './markup.ts'
 import { chartsOf, evaluatedNames, spelled } from './report-charts.ts'
 import { confusionSection } from './report-confusion.ts'
-import type { CurvePoint, WorstExample } from './report-data.ts'
+import type { Confusion, CurvePoint, WorstExample } from './report-data.ts'
 
 /** What a report is about. */
 export interface ReportInput {
@@ -22,8 +22,8 @@ export interface ReportInput {
   readonly metrics: LogRecord
   /** Names of the classes. */
   readonly labels?: readonly string[]
-  /** Rows are true classes, columns predicted ones. */
-  readonly confusion?: readonly (readonly number[])[]
+  /** Of true classes and predicted ones. */
+  readonly confusion?: Confusion
   readonly worst?: readonly WorstExample[]
   readonly seconds: number
 }

@@ -1,11 +1,19 @@
 import type { Command } from 'commander'
-import { passageRows } from '../data/passages.ts'
 import type { RowFormat } from '../data/readers/rows.ts'
 import type { TextLayout } from '../data/readers/text.ts'
 import { BertTokenizer, type TokenizerTrainingProgress } from '../data/tokenizer/tokenizer.ts'
-import { ArgumentError, UsageError } from '../errors.ts'
+import { showLearning, textsOf } from './data.ts'
+import { withFolder } from './folders.ts'
 import { grouped, type Io, short, writeJsonLine, writeTable } from './io.ts'
-import { checkDataOptions, integerOption, oneOf, readSettings, textLayoutOption } from './options.ts'
+import {
+  addTextOptions,
+  checkDataOptions,
+  flagError,
+  integerOption,
+  TEXT_FORMATS,
+  textLayoutOption,
+} from './options.ts'
+import { createProgress } from './progress.ts'
 
 interface TokenizerTrainOptions {
   readonly trainFile: string[]
@@ -26,45 +34,9 @@ interface TokenizerTrainOptions {
   readonly json?: boolean
 }
 
-/** Milliseconds between two lines of progress on a terminal. */
-const REFRESH = 100
-
-async function* passagesOf(options: TokenizerTrainOptions): AsyncGenerator<string> {
-  for (const file of options.trainFile)
-    for await (const { text } of passageRows(file, readSettings(options))) yield text
-}
-
-function lineOf({ distinctWords, stage, texts, tokens, words }: TokenizerTrainingProgress): string {
-  return stage === 'words'
-    ? `${grouped(texts)} texts, ${grouped(words)} words, ${grouped(distinctWords)} different ones`
-    : `${grouped(tokens)} tokens`
-}
-
-/** One line for each stage: on a terminal it changes, elsewhere it comes when the stage has ended. */
-function createDisplay({ stderr }: Io) {
-  const isLive = stderr.isTTY === true
-  let shown = Number.NEGATIVE_INFINITY
-  let last: TokenizerTrainingProgress | undefined
-  const end = (): void => {
-    if (last !== undefined) stderr.write(isLive ? `\r${lineOf(last)}\u001b[K\n` : `${lineOf(last)}\n`)
-    last = undefined
-  }
-  return {
-    show(progress: TokenizerTrainingProgress): void {
-      if (last !== undefined && last.stage !== progress.stage) end()
-      last = progress
-      if (!isLive || performance.now() - shown < REFRESH) return
-      stderr.write(`\r${lineOf(progress)}\u001b[K`)
-      shown = performance.now()
-    },
-    end,
-    /** Leaves the terminal as it was, after an error. */
-    stop(): void {
-      if (isLive && last !== undefined) stderr.write('\n')
-      last = undefined
-    },
-  }
-}
+/** What was read, and what came of it. */
+const summaryOf = ({ distinctWords, texts, tokens, words }: TokenizerTrainingProgress): string =>
+  `${grouped(texts)} texts, ${grouped(words)} words, ${grouped(distinctWords)} different ones\n${grouped(tokens)} tokens\n`
 
 /** What the person who trains may want to change. */
 function adviceFor(progress: TokenizerTrainingProgress, { limitAlphabet, vocabSize }: TokenizerTrainOptions): string[] {
@@ -80,18 +52,13 @@ function adviceFor(progress: TokenizerTrainingProgress, { limitAlphabet, vocabSi
   return advice
 }
 
-/** Options of the API in a message become flags. */
-const FLAGS: Readonly<Record<string, string>> = { vocabSize: '--vocab-size', limitAlphabet: '--limit-alphabet' }
-const withFlags = (message: string): string => message.replace(/\b(vocabSize|limitAlphabet)\b/g, (name) => FLAGS[name])
-
 async function train(options: TokenizerTrainOptions, io: Io): Promise<void> {
   checkDataOptions(options)
-  const display = createDisplay(io)
+  const progress = createProgress(io, { quiet: options.json === true })
   const { minFrequency, limitAlphabet, modelMaxLength, vocabSize, outputDir } = options
   let result: TokenizerTrainingProgress | undefined
-  let tokenizer: BertTokenizer
-  try {
-    tokenizer = await BertTokenizer.train(passagesOf(options), {
+  const learn = async (): Promise<BertTokenizer> => {
+    const learnt = await BertTokenizer.train(textsOf(options.trainFile, options), {
       vocabSize,
       minFrequency,
       limitAlphabet,
@@ -101,17 +68,19 @@ async function train(options: TokenizerTrainOptions, io: Io): Promise<void> {
       tokenizeChineseChars: options.tokenizeChineseChars,
       cleanText: options.cleanText,
       signal: io.signal,
-      onProgress(progress) {
-        result = progress
-        if (!options.json) display.show(progress)
+      onProgress(now) {
+        result = now
+        showLearning(progress, now, vocabSize)
       },
     })
-  } catch (error) {
-    display.stop()
-    throw error instanceof ArgumentError ? new UsageError(withFlags(error.message), { cause: error }) : error
+    await learnt.savePretrained(outputDir)
+    return learnt
   }
-  display.end()
-  await tokenizer.savePretrained(outputDir)
+  const tokenizer = await withFolder(outputDir, learn)
+    .catch((error) => {
+      throw flagError(error)
+    })
+    .finally(() => progress.stop())
   if (result === undefined) return
   const { characters, distinctWords, keptCharacters, texts, unknownWords, words } = result
   if (options.json) {
@@ -127,6 +96,7 @@ async function train(options: TokenizerTrainOptions, io: Io): Promise<void> {
     })
     return
   }
+  io.stderr.write(summaryOf(result))
   for (const line of adviceFor(result, options)) io.stderr.write(`${line}\n`)
   writeTable(io.stdout, [
     ['vocabulary', `${grouped(tokenizer.vocabSize)} tokens`],
@@ -142,7 +112,10 @@ export function addTokenizer(program: Command, io: Io): void {
   const command = tokenizer
     .command('train')
     .description('learn a WordPiece vocabulary from text')
-    .requiredOption('--train-file <file...>', 'text: .txt (every line), .csv, .tsv or .jsonl, each also .gz')
+    .requiredOption(
+      '--train-file <file...>',
+      'text: .txt (every line), .jsonl, .json, .csv, .tsv or .parquet, each also .gz',
+    )
     .requiredOption('--output-dir <folder>', 'for vocab.txt, tokenizer.json and tokenizer_config.json')
   integer('--vocab-size', 'tokens, special ones and characters included', 1, 30_000)
   integer('--min-frequency', 'two pieces that stand side by side less often make no new one', 0, 0)
@@ -154,14 +127,7 @@ export function addTokenizer(program: Command, io: Io): void {
     .option('--no-strip-accents', 'keep accents')
     .option('--no-tokenize-chinese-chars', 'do not make a word of every ideograph')
     .option('--no-clean-text', 'keep control characters')
-    .option(
-      '--file-format <name>',
-      'txt, csv, tsv, jsonl, json or parquet (default: by the name of the file)',
-      oneOf<RowFormat>('--file-format', ['txt', 'csv', 'tsv', 'jsonl', 'json', 'parquet']),
-    )
-    .option('--columns <names>', 'names of the columns, separated by commas; _ skips one')
-    .option('--no-header', 'the first line is data (with --columns)')
-    .option('--text-column <name>', "column of the text (default: 'text')")
+  addTextOptions(command, TEXT_FORMATS)
     .addOption(textLayoutOption())
     .option('--json', 'write one JSON object to standard output and nothing else')
     .action((options: TokenizerTrainOptions) => train(options, io))

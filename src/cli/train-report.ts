@@ -13,7 +13,7 @@ import type { TaskData } from '../train/tasks/task-data.ts'
 import type { TaskDataset } from '../train/trainer-options.ts'
 import type { Example } from '../train/types.ts'
 import { type ReportInput, writeReport } from './report.ts'
-import { type CurveRecorder, confusionMatrix, type WorstExample, worstExamples } from './report-data.ts'
+import { type CurveRecorder, confusionOf, type WorstExample, worstExamples } from './report-data.ts'
 import { version } from './version.ts'
 
 /** More evaluation examples are not looked at one by one. */
@@ -34,7 +34,7 @@ function judgeClasses(
 ): Judged {
   const labels = examples.map((example) => example.labels as number)
   return {
-    confusion: confusionMatrix(argmaxRows(logits), labels, names.length),
+    confusion: confusionOf(argmaxRows(logits), labels, names.length),
     worst: worstExamples(rows.map(textOf), labels, logits.data, names, WORST),
   }
 }
@@ -97,7 +97,7 @@ function judgeTags(
     return counted === tokens.length ? `${tokens[word]} — ${sentence}` : sentence
   }
   return {
-    confusion: confusionMatrix(argmaxRows({ data, shape: [places.length, C] }), labels, C),
+    confusion: confusionOf(argmaxRows({ data, shape: [places.length, C] }), labels, C),
     worst: worst.map((each) => ({ ...each, text: textOfPlace(Number(each.text)) })),
   }
 }

@@ -10,7 +10,7 @@ import { createTask } from '../train/tasks/tasks.ts'
 import { Trainer, type TrainerOptions } from '../train/trainer.ts'
 import type { TaskDataset } from '../train/trainer-options.ts'
 import { initializeUnigramBias } from '../train/unigram-bias.ts'
-import { showing, warnOfFaults } from './data.ts'
+import { showing, warn, warnOfFaults } from './data.ts'
 import { grouped, type Io, metricRows, writeJsonLine, writeTable } from './io.ts'
 import { type Blueprint, checkModelSource, createModel, type ModelSource, maxLengthOf } from './models.ts'
 import {
@@ -20,17 +20,17 @@ import {
   addRevision,
   addTaskOptions,
   addTrainingOptions,
-  checkArguments,
   checkDataOptions,
+  checkTaskOptions,
   type DataOptions,
   flagError,
-  givenArguments,
   parseTask,
   readSettings,
   taskOptions,
 } from './options.ts'
 import { createProgress, type Progress } from './progress.ts'
 import { CurveRecorder } from './report-data.ts'
+import { argumentsOf, OWN_DEFAULTS } from './train-arguments.ts'
 import { reportRun } from './train-report.ts'
 
 export interface TrainOptions extends ModelSource, DataOptions, TaskOptions {
@@ -39,52 +39,6 @@ export interface TrainOptions extends ModelSource, DataOptions, TaskOptions {
   readonly evalFile?: string
   readonly outputDir: string
   readonly streaming?: boolean
-}
-
-/** What argumentsOf() makes of arguments that are not given, for the help. */
-const OWN_DEFAULTS = {
-  evalStrategy: 'epoch (steps with --max-steps) with --eval-file, else no',
-  saveStrategy: 'as --eval-strategy, else epoch (steps with --max-steps)',
-  loadBestModelAtEnd: 'true with --eval-file',
-  metricForBestModel: "the task's: accuracy, f1, f1_micro, pearson or loss",
-  saveTotalLimit: '1',
-  reportTo: 'tensorboard',
-}
-
-/** Throws UsageError for a metric that the task does not have, before anything is trained. */
-function checkMetric({ metrics }: Task, given: string | null | undefined): void {
-  const name = given?.replace(/^eval_/, '')
-  if (name === undefined || name === 'loss' || metrics.includes(name)) return
-  throw new UsageError(
-    `Expected --metric-for-best-model to be one of ${[...metrics, 'loss'].join(', ')} but received '${given}'`,
-  )
-}
-
-/** The Trainer's arguments; by default it evaluates and saves each epoch, and keeps the best model. Throws UsageError. */
-function argumentsOf(task: Task, options: TrainOptions): TrainingArgumentsInput {
-  const given = givenArguments({ ...options })
-  // a run of so many steps may end before an epoch does
-  const regularly = (given.maxSteps ?? -1) > 0 ? 'steps' : 'epoch'
-  const evalStrategy = given.evalStrategy ?? (options.evalFile === undefined ? 'no' : regularly)
-  if (evalStrategy !== 'no' && options.evalFile === undefined) {
-    throw new UsageError(`Expected --eval-file because --eval-strategy is '${evalStrategy}' but received none`)
-  }
-  const saveStrategy = given.saveStrategy ?? (evalStrategy === 'no' ? regularly : evalStrategy)
-  const loadBestModelAtEnd = evalStrategy !== 'no' && (saveStrategy === evalStrategy || saveStrategy === 'best')
-  const metricForBestModel = loadBestModelAtEnd ? task.bestMetric : null
-  const evalEvery = given.evalSteps ?? given.loggingSteps
-  const saveEvery = evalStrategy === 'steps' && evalEvery !== undefined ? { saveSteps: evalEvery } : {}
-  checkMetric(task, given.metricForBestModel)
-  const defaults = {
-    ...saveEvery,
-    evalStrategy,
-    saveStrategy,
-    loadBestModelAtEnd,
-    metricForBestModel,
-    saveTotalLimit: 1,
-    reportTo: 'tensorboard',
-  } as const
-  return checkArguments({ ...defaults, ...given })
 }
 
 /** One JSON line for each event that a program may want; steps are only for the bar. */
@@ -198,19 +152,22 @@ const shownOptions = ({ backend, json: _, outputDir: __, ...options }: TrainOpti
   ...options,
 })
 
-/** Trains as a command line says; a new model of `blueprint` where that is given. */
-export async function train(options: TrainOptions, io: Io, blueprint?: Blueprint): Promise<void> {
+/**
+ * Trains as a command line says; a new model of `blueprint` where that is given, which is asked for when the options and the data have
+ * been found to be right.
+ */
+export async function train(options: TrainOptions, io: Io, blueprint?: () => Promise<Blueprint>): Promise<void> {
   if (blueprint === undefined) checkModelSource(options)
   if (options.model !== undefined && path.resolve(options.model) === path.resolve(options.outputDir))
     throw new UsageError(`Expected --output-dir to be another folder than --model but both are ${options.model}`)
   checkDataOptions(options)
+  checkTaskOptions(options.task, options)
   const task = createTask(options.task, options)
   const args = { ...argumentsOf(task, options), outputDir: options.outputDir }
   const json = options.json === true
   const progress = createProgress(io, { quiet: json })
   const { evaluation, train: data } = await readBoth(task, options, args, progress, io).finally(() => progress.stop())
-  for (const each of [data, evaluation]) if (each) warnOfFaults(each, json, io)
-  if (!json) for (const message of doubts(data)) io.stderr.write(`warning: ${message}\n`)
+  for (const message of doubts(data)) warn(message, json, io)
   const { model, tokenizer } = await createModel(task, options, data.modelFields, args.seed, io, blueprint)
   using _ = model
   const maxLength = maxLengthOf(options, model.config)
@@ -220,6 +177,8 @@ export async function train(options: TrainOptions, io: Io, blueprint?: Blueprint
     })
   const trainDataset = await encode(data)
   const evalDataset = evaluation && (await encode(evaluation))
+  progress.stop()
+  for (const each of [data, evaluation]) if (each) warnOfFaults(each, json, io)
   // a resumed run brings its own weights, and one to compare begins as Transformers does
   if (blueprint !== undefined && !args.resumeFromCheckpoint && (args.parity ?? 'none') === 'none')
     await initializeUnigramBias(model, trainDataset, tokenizer, { signal: io.signal })
@@ -231,7 +190,6 @@ export async function train(options: TrainOptions, io: Io, blueprint?: Blueprint
     tokenizer,
     signal: io.signal,
   })
-  progress.stop()
   if (!json) {
     const count = isStreamed(trainDataset.data) ? trainDataset.data.length : trainDataset.data.length
     const streamed = isStreamed(trainDataset.data) ? ' streamed' : ''
@@ -302,7 +260,7 @@ export function addTrainOptions(command: Command): void {
   command.addHelpText(
     'after',
     '\nIt saves a checkpoint after each epoch; with --eval-file it evaluates then too, keeps the best and the newest checkpoint,' +
-      '\nand ends with the best weights. Ctrl-C saves a checkpoint; --resume-from-checkpoint continues exactly there.',
+      '\nand ends with the best weights. --save-steps or --eval-steps alone makes it do both after so many updates. Ctrl-C saves a checkpoint; --resume-from-checkpoint continues exactly there.',
   )
   addProblemType(addTaskOptions(addDataOptions(addRevision(command))))
   addTrainingOptions(addModelOptions(command, { trains: true }), OWN_DEFAULTS)

@@ -194,7 +194,7 @@ export const argumentRules = {
   loadBestModelAtEnd: flag('end with the weights of the best evaluation'),
   metricForBestModel: optional(text('loss', 'metric that decides which evaluation is best')),
   greaterIsBetter: optional({
-    ...flag('whether that metric is better when greater (default: unless it ends in "loss")'),
+    ...flag('whether that metric is better when greater (default: unless it ends in "loss", "mse" or "perplexity")'),
     placeholder: 'true|false',
     parse: (value) => (value === 'true' ? true : value === 'false' ? false : value),
   }),

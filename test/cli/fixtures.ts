@@ -2,6 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { type Confusion, confusionOf } from '../../src/cli/report-data.ts'
 
 const WORDS = ['red', 'orange', 'pink', 'blue', 'green', 'cyan', 'apple', 'car', 'house', 'sky']
 const COLOURS = WORDS.slice(0, 6)
@@ -57,4 +58,13 @@ export function writeFixtures(folder: string, count = 60): void {
   ])
   const tags = (i: number): string => `${warmOrCold(i)},${sentence(i).thing}`
   write('tags.tsv', ['text\tlabel', ...all.map((i) => `${sentence(i).text}\t${tags(i)}`)])
+}
+
+/** Predictions counted, as this matrix shows them: rows are true classes, columns predicted ones. */
+export function confusionFrom(matrix: readonly (readonly number[])[]): Confusion {
+  const pairs = matrix.flatMap((row, label) =>
+    row.flatMap((count, predicted) => Array.from({ length: count }, () => [label, predicted])),
+  )
+  const [labels, predictions] = [0, 1].map((side) => pairs.map((pair) => pair[side]))
+  return confusionOf(predictions, labels, matrix.length)
 }

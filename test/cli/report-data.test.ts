@@ -1,31 +1,44 @@
 import { describe, expect, test } from 'vitest'
-import { CurveRecorder, classScores, confusedPairs, confusionMatrix, worstExamples } from '../../src/cli/report-data.ts'
+import { CurveRecorder, classScores, confusedPairs, confusionOf, worstExamples } from '../../src/cli/report-data.ts'
 import { ArgumentError } from '../../src/errors.ts'
+import { confusionFrom } from './fixtures.ts'
 
-describe('confusionMatrix', () => {
-  test('counts true classes in rows, and leaves out what has no label', () => {
-    expect(confusionMatrix([0, 1, 1, 2, 0, 1], [0, 1, 2, 2, 0, -100], 4)).toEqual([
-      [2, 0, 0, 0],
-      [0, 1, 0, 0],
-      [0, 1, 1, 0],
-      [0, 0, 0, 0],
+describe('confusionOf', () => {
+  test('counts the pairs that occur, and leaves out what has no label', () => {
+    const confusion = confusionOf([0, 1, 1, 2, 0, 1], [0, 1, 2, 2, 0, -100], 4)
+    expect(confusion.pairs).toEqual([
+      { label: 0, predicted: 0, count: 2 },
+      { label: 1, predicted: 1, count: 1 },
+      { label: 2, predicted: 1, count: 1 },
+      { label: 2, predicted: 2, count: 1 },
     ])
+    expect(Array.from(confusion.labelled)).toEqual([2, 1, 2, 0])
+    expect(Array.from(confusion.predicted)).toEqual([2, 2, 1, 0])
+  })
+
+  test('costs what its examples cost, however many classes there are', () => {
+    const classes = 200_000
+    const confusion = confusionOf([7, 8, 8], [7, 7, 8], classes)
+    expect(confusion.pairs).toHaveLength(3)
+    expect(classScores(confusion)[8]).toEqual({ index: 8, count: 1, precision: 0.5, recall: 1, f1: 2 / 3 })
+    expect(confusedPairs(confusion, 9)).toEqual([{ label: 7, predicted: 8, count: 1, share: 0.5 }])
   })
 
   test('refuses lengths and classes that do not fit', () => {
-    expect(() => confusionMatrix([0], [0, 1], 2)).toThrow(ArgumentError)
-    expect(() => confusionMatrix([2], [0], 2)).toThrow('label 0 and prediction 2 at 0')
-    expect(() => confusionMatrix([0], [2], 2)).toThrow(ArgumentError)
+    expect(() => confusionOf([0], [0, 1], 2)).toThrow(ArgumentError)
+    expect(() => confusionOf([2], [0], 2)).toThrow('label 0 and prediction 2 at 0')
+    expect(() => confusionOf([-1], [0], 2)).toThrow('label 0 and prediction -1 at 0')
+    expect(() => confusionOf([0], [2], 2)).toThrow(ArgumentError)
   })
 })
 
 test('scores of classes and confused pairs, counted by hand', () => {
-  const confusion = [
+  const confusion = confusionFrom([
     [6, 2, 0, 0],
     [1, 2, 1, 0],
     [0, 0, 0, 0],
     [4, 0, 0, 0],
-  ]
+  ])
   expect(classScores(confusion)).toEqual([
     { index: 0, count: 8, precision: 6 / 11, recall: 0.75, f1: 12 / 19 },
     { index: 1, count: 4, precision: 0.5, recall: 0.5, f1: 0.5 },

@@ -6,6 +6,7 @@ import { describe, expect, test } from 'vitest'
 import { decimals, duration, type ReportInput, renderReport, writeReport } from '../../src/cli/report.ts'
 import { type Chart, chartsOf, evaluatedNames, spelled } from '../../src/cli/report-charts.ts'
 import { FileError } from '../../src/errors.ts'
+import { confusionFrom } from './fixtures.ts'
 
 const assetFolder = path.join(import.meta.dirname, '..', '..', 'assets', 'report')
 const asset = (name: string) => fs.readFileSync(path.join(assetFolder, name), 'utf8')
@@ -44,10 +45,10 @@ const input: ReportInput = {
   machine: { cpu: 'AMD EPYC', threads: '2' },
   metrics: { train_loss: 1.5, train_runtime: 75.25, eval_loss: 0.05, eval_accuracy: 0.75, best_step: 20 },
   labels: ['card', 'cash'],
-  confusion: [
+  confusion: confusionFrom([
     [18, 2],
     [5, 15],
-  ],
+  ]),
   worst: [{ text: 'my card is gone', label: 'card', predicted: 'cash', score: 0.9312, loss: 2.5 }],
   seconds: 75.25,
 }
@@ -116,10 +117,10 @@ describe('renderReport', () => {
         machine: { [evil]: evil },
         metrics: { [`eval_${evil}`]: 1, [evil]: 1 },
         labels: [evil, evil],
-        confusion: [
+        confusion: confusionFrom([
           [1, 1],
           [1, 1],
-        ],
+        ]),
         worst: [{ text: evil, label: evil, predicted: evil, score: 1, loss: 1 }],
         seconds: 1,
       },
@@ -142,12 +143,12 @@ describe('renderReport', () => {
   })
 
   test('shows up to 30 classes as a matrix, and of more the pairs that stand out', () => {
-    const confusionOf = (classes: number) =>
+    const matrix = (classes: number) =>
       Array.from({ length: classes }, (_, i) =>
         Array.from({ length: classes }, (_, j) => (i === j ? 10 : i === 3 && j < 3 ? j : 0)),
       )
     const render = (classes: number) =>
-      renderReport({ ...input, labels: undefined, confusion: confusionOf(classes) }, assets)
+      renderReport({ ...input, labels: undefined, confusion: confusionFrom(matrix(classes)) }, assets)
     expect(render(30).match(/<td class="right"/g)).toHaveLength(30)
     const large = render(31)
     expect(large).not.toContain('<table class="matrix')
@@ -160,7 +161,7 @@ describe('renderReport', () => {
     const { confusion: _, labels: __, worst: ___, ...rest } = input
     const titles = (more: Partial<ReportInput>) => insides(renderReport({ ...rest, ...more }, assets), 'h2')
     expect(titles({})).toEqual(['Curves', 'Evaluations', 'The run'])
-    expect(titles({ logHistory: [], worst: [], confusion: [] })).toEqual(['The run'])
+    expect(titles({ logHistory: [], worst: [], confusion: confusionFrom([]) })).toEqual(['The run'])
   })
 })
 

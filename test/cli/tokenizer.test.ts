@@ -2,10 +2,11 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { run } from '../../src/cli/program.ts'
 import { BertTokenizer } from '../../src/data/tokenizer/tokenizer.ts'
 import { bertkit, jsonLines } from './io.ts'
+import { FakeTerminal } from './terminal.ts'
 
 const LINES = [
   'The quick brown fox jumps over the lazy dog.',
@@ -106,26 +107,31 @@ describe('tokenizer train', () => {
     expect(stderr).toMatch(/the texts give no more than 10 tokens/)
   })
 
-  test('on a terminal its progress is one line that changes', async () => {
-    let written = ''
-    const stderr = { write: (text: string) => (written += text), isTTY: true }
-    const stdout = { write: () => true }
-    const argv = [
-      'tokenizer',
-      'train',
-      '--train-file',
-      at('a.txt'),
-      '--output-dir',
-      at('terminal'),
-      '--vocab-size',
-      '60',
-    ]
+  test('on a terminal that can it shows its progress, and takes it away', async () => {
+    const argv = ['tokenizer', 'train', '--train-file', at('a.txt'), '--output-dir', at('terminal')]
     const stdin: AsyncIterable<string> = {
       [Symbol.asyncIterator]: () => ({ next: async () => ({ done: true, value: '' }) }),
     }
-    expect(await run(argv, { stdin, stdout, stderr })).toBe(0)
-    expect(written).toContain('\r3 texts, 25 words, 17 different ones\u001b[K\n')
-    expect(written.endsWith('\r60 tokens\u001b[K\n')).toBe(true)
+    const shownOn = async (kind: string): Promise<FakeTerminal> => {
+      vi.stubEnv('TERM', kind)
+      const stderr = new FakeTerminal()
+      expect(await run([...argv, '--vocab-size', '60'], { stdin, stdout: { write: () => true }, stderr })).toBe(0)
+      expect(stderr.screen).toEqual(['3 texts, 25 words, 17 different ones', '60 tokens'])
+      return stderr
+    }
+    try {
+      expect((await shownOn('xterm')).raw).toContain('learning a vocabulary: texts')
+      const plain = await shownOn('dumb')
+      expect(plain.raw).toBe(`${plain.screen.join('\n')}\n`)
+    } finally {
+      vi.unstubAllEnvs()
+    }
+  })
+
+  test('finds out before it learns that its folder cannot be made', async () => {
+    const { code, stderr } = await train(['a.txt', 'empty.txt'], 'a.txt/inside')
+    expect(stderr).toMatch(/^bertkit: Cannot create .*a\.txt\/inside: ENOTDIR\n$/)
+    expect(code).toBe(1)
   })
 
   test.each<[string[], string[], number, RegExp]>([
@@ -147,7 +153,7 @@ describe('tokenizer train', () => {
       ['a.txt'],
       ['--file-format', 'conll'],
       2,
-      /Expected --file-format to be one of txt, csv, tsv, jsonl, json, parquet/,
+      /Expected --file-format to be one of csv, tsv, jsonl, json, parquet, txt but/,
     ],
     [['a.txt'], ['--no-header'], 2, /Expected --columns because of --no-header/],
     [['a.txt'], ['--lowercase'], 2, /unknown option '--lowercase'/],

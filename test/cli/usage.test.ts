@@ -38,6 +38,31 @@ describe('bad usage exits with 2 and one line that says what is wrong', () => {
     [['--threads', '300'], /--threads to be an integer from 1 to 256 but received '300'/],
     [['--lr-scheduler-type', 'lineer'], /--lr-scheduler-type to be one of linear/],
     [['--warmup-ratio', '1.5'], /--warmup-ratio to be a number from 0 to below 1/],
+    [['--warmup-ratio', 'abc'], /--warmup-ratio to be a number from 0 to below 1 but received 'abc'/],
+    [['--warmup-ratio', ''], /--warmup-ratio to be a number from 0 to below 1 but received ''/],
+    [['--lr-scheduler-kwargs', '{"foo":1}'], /Schedule linear: unknown option foo/],
+    [['--lr-scheduler-type', 'cosine_with_min_lr'], /Schedule cosine_with_min_lr: one of minLr and minLrRate/],
+    [
+      ['--save-strategy', 'epoch', '--save-steps', '2'],
+      /Expected --save-strategy steps with --save-steps but received/,
+    ],
+    [['--save-strategy', 'no', '--save-steps', '2'], /steps with --save-steps but received --save-strategy no/],
+    [
+      ['--eval-strategy', 'epoch', '--eval-steps', '2', '--eval-file', 'e.csv'],
+      /--eval-strategy steps with --eval-steps/,
+    ],
+    [['--eval-steps', '2'], /Expected --eval-file because of --eval-steps but received none/],
+    [
+      ['--prediction-loss-only', '--metric-for-best-model', 'f1', '--eval-file', 'e.csv'],
+      /--metric-for-best-model to be one of loss but received 'f1'/,
+    ],
+    [
+      ['--doc-stride', '7'],
+      /Expected --doc-stride with question-answering only but the task is sequence-classification\n/,
+    ],
+    [['--version-2-with-negative'], /Expected --version-2-with-negative with question-answering only/],
+    [['--mlm-probability', '0.5'], /Expected --mlm-probability with masked-lm or pretraining only but/],
+    [['--task', 'causal-lm', '--problem-type', 'regression'], /--problem-type with sequence-classification only/],
     [['--eval-strategy', 'epoch'], /--eval-file/],
     [['--load-best-model-at-end'], /--eval-strategy/],
     [['--config', 'config.json'], /--model, or --config and --vocab/],
@@ -64,6 +89,14 @@ describe('bad usage exits with 2 and one line that says what is wrong', () => {
       ['pretrain', '--train-file', 'a.txt', '--output-dir', 'o', '--model', 'm', '--attention-probs-dropout-prob', '0'],
       /--model or --attention-probs-dropout-prob but received both/,
     ],
+    [
+      ['pretrain', '--train-file', 'a.txt', '--output-dir', 'o', '--model', 'm', '--limit-alphabet', '9'],
+      /--model or --limit-alphabet but received both/,
+    ],
+    [
+      ['predict', '--model', 'm', '--null-score-diff-threshold', '1'],
+      /Expected --version-2-with-negative because of --null-score-diff-threshold but received none/,
+    ],
   ])('%j', async (argv, message) => {
     const { code, stderr } = await bertkit(argv)
     expect(stderr).toMatch(message)
@@ -84,6 +117,10 @@ test('help and version exit with 0', async () => {
     expect(help.stdout).toContain(flag)
   }
   expect(help.stdout).not.toContain('--fp16')
+  // of defaults the command's own only
+  expect(help.stdout.replaceAll(/\s+/g, ' ')).toContain(
+    'between evaluations (default: --save-steps where only that asks for steps, else --logging',
+  )
   const version = await bertkit(['--version'])
   expect(version.code).toBe(0)
   expect(version.stdout).toMatch(/^\d+\.\d+\.\d+/)
