@@ -62,6 +62,10 @@ async function* readInputs(task: Task, options: PredictOptions, io: Io): AsyncGe
   const source = inputFile ?? { bytes: standardInput(io), name: 'standard input' }
   const format = fileFormat ?? (inputFile === undefined ? 'txt' : formatOfName(inputFile))
   if (format !== 'txt') return yield* groups(task.rows(source, readSettings(options), 'predict'), size)
+  if (options.columns !== undefined)
+    throw new UsageError(
+      `Expected --columns with a file of columns but ${inputFile ?? 'standard input'} is lines of text`,
+    )
   if (task.rowOf === undefined)
     throw new UsageError(
       `Expected --input-file of ${task.files}, because ${task.name} needs more than a text, but received ${inputFile ?? 'lines of standard input (--file-format jsonl reads rows from there)'}`,

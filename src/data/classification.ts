@@ -15,6 +15,8 @@ export interface ClassificationExample {
   label?: string | string[] | number | number[]
   /** The 1-based line where the example begins. */
   line: number
+  /** Its file, where there are several. */
+  file?: string
 }
 
 export interface ClassificationOptions extends Omit<ReadOptions, 'required'> {
@@ -138,7 +140,7 @@ export function labelEncoder(labels: LabelSet, file: string): (example: Classifi
   const { names, problemType } = labels
   const ids = new Map(names.map((name, id) => [name, id]))
   const acceptsIds = !names.some(isNumeric)
-  const idOf = (label: string | number, line: number): number => {
+  const idOf = (label: string | number, { file: own = file, line }: ClassificationExample): number => {
     const name = String(label)
     const id =
       ids.get(name) ?? (acceptsIds && /^\d{1,9}$/.test(name) && Number(name) < names.length ? Number(name) : undefined)
@@ -148,18 +150,18 @@ export function labelEncoder(labels: LabelSet, file: string): (example: Classifi
       .map((each) => quote(each, 30))
       .join(', ')
     const more = names.length > 10 ? `, ... (${names.length} in all)` : ''
-    throw new DataError(`label ${quote(name)} is not one of ${known}${more}`, file, line)
+    throw new DataError(`label ${quote(name)} is not one of ${known}${more}`, own, line)
   }
   return (example) => {
-    const { label, line } = example
-    if (label === undefined) throw new DataError('expected a label, but labels were not read', file, line)
-    if (problemType === 'regression') return numbersOf(example, names.length, file)
+    const { file: own = file, label, line } = example
+    if (label === undefined) throw new DataError('expected a label, but labels were not read', own, line)
+    if (problemType === 'regression') return numbersOf(example, names.length, own)
     if (problemType === 'single_label_classification') {
-      if (!Array.isArray(label)) return idOf(label, line)
-      throw new DataError(`expected one label, but found ${label.length}`, file, line)
+      if (!Array.isArray(label)) return idOf(label, example)
+      throw new DataError(`expected one label, but found ${label.length}`, own, line)
     }
     const hot = new Array<number>(names.length).fill(0)
-    for (const each of partsOfLabel(label)) hot[idOf(each, line)] = 1
+    for (const each of partsOfLabel(label)) hot[idOf(each, example)] = 1
     return hot
   }
 }

@@ -10,6 +10,8 @@ export interface TokenExample {
   tags?: string[]
   /** The 1-based line where the example begins. */
   line: number
+  /** Its file, where there are several. */
+  file?: string
 }
 
 export interface TokenOptions extends Omit<ReadOptions, 'required'> {

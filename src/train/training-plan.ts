@@ -68,11 +68,11 @@ export function planTraining(args: TrainingArguments, { examples, lengths }: Dat
 function checkStreamed(args: TrainingArguments): void {
   if (args.tokensPerBatch !== null)
     throw new ArgumentError(
-      'Expected perDeviceTrainBatchSize, because the data is streamed, but received tokensPerBatch',
+      'Expected perDeviceTrainBatchSize, because the examples are read or made anew in every epoch, but received tokensPerBatch',
     )
   if (args.trainSamplingStrategy === 'group_by_length')
     throw new ArgumentError(
-      "Expected trainSamplingStrategy to be random or sequential, because the data is streamed, but received 'group_by_length'",
+      "Expected trainSamplingStrategy to be random or sequential, because the examples are read or made anew in every epoch, but received 'group_by_length'",
     )
 }
 

@@ -65,3 +65,25 @@ describe('question answering', () => {
     expect((await data.encode(tokenizer, { maxLength: 16 })).data).toHaveLength(2)
   })
 })
+
+describe('several files', () => {
+  test.each([
+    [
+      'sequence-classification',
+      '.csv',
+      'text,label\nNew,a\nin,b\n',
+      'text,label\nMay,c\n',
+      2,
+      /label "c" is not one of/,
+    ],
+    ['token-classification', '.conll', 'New a\nin b\n', '\nMay c\n', 2, /the tag "c"/],
+    ['next-sentence', '.txt', 'New\nYork\n', '{"text":"in","text_pair":"May","label":0}\n', 1, /files of one kind/],
+  ] as const)('a fault of %s is where it is', async (task, ending, first, second, line, message) => {
+    const names = ['a', 'b']
+    const labels = { names, problemType: 'single_label_classification' } as const
+    const files = [await put(ending, first), await put(task === 'next-sentence' ? '.jsonl' : ending, second)]
+    const failing = readTaskData(task, files, { labels, purpose: 'evaluate' }).then((data) => data.encode(tokenizer))
+    await expect(failing).rejects.toThrow(message)
+    await expect(failing).rejects.toMatchObject({ file: files[1], line })
+  })
+})

@@ -64,7 +64,7 @@ async function* ofOneKind(rows: AsyncIterable<PairRow>, file: string): AsyncGene
     if (made !== (row.document !== undefined))
       throw new DataError(
         `expected files of one kind, but some have passages (.txt) and others pairs (text, text_pair)`,
-        file,
+        row.file ?? file,
         row.line,
       )
     yield row

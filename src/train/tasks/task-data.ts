@@ -214,7 +214,9 @@ async function* rowsOf(
   let before = 0
   for (const source of sources) {
     let documents = 0
-    for await (const row of task.rows(source, settings, purpose)) {
+    const place = sources.length > 1 ? { file: nameOf(source) } : {}
+    for await (const read of task.rows(source, settings, purpose)) {
+      const row = Object.assign(read, place)
       if ('document' in row && typeof row.document === 'number') {
         documents = row.document + 1
         yield before === 0 ? row : Object.assign(row, { document: before + row.document })

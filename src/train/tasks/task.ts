@@ -26,6 +26,8 @@ export type TaskName = (typeof TASK_NAMES)[number]
 export interface TaskRow {
   /** Where it begins in its file, 1-based. */
   readonly line: number
+  /** Its file, where there are several. */
+  readonly file?: string
 }
 
 /** What rows are read for. */

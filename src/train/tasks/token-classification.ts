@@ -54,8 +54,8 @@ export function tokenClassification(): Task<Sentence> {
       const ids = new Map(labels?.names.map((name, id) => [name, id]))
       const onCut = (): void =>
         onFault?.(`sentences are longer than ${maxLength} tokens; words beyond are neither learnt nor scored`)
-      for await (const { line, tags = [], tokens } of rows) {
-        const labelId = (tag: string): number => ids.get(tag) ?? unknownTag(tag, labels, file, line)
+      for await (const { file: own = file, line, tags = [], tokens } of rows) {
+        const labelId = (tag: string): number => ids.get(tag) ?? unknownTag(tag, labels, own, line)
         yield encodeTokens({ tokens, tags }, tokenizer, { maxLength, labelId, onCut })
       }
     },
