@@ -31,7 +31,7 @@ interface EvaluateOptions extends ModelOptions, DataOptions, TaskOptions {
 }
 
 async function evaluate(options: EvaluateOptions, io: Io): Promise<void> {
-  checkDataOptions(options)
+  checkDataOptions(options, [options.evalFile])
   const { model, task, tokenizer } = await openModel(options.model, options.task, options, options, io)
   using _ = model
   const maxLength = maxLengthOf(options, model.config)

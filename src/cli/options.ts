@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander'
 import type { ClassificationProblem } from '../data/classification.ts'
-import { NAMED_FORMATS, type RowFormat } from '../data/readers/rows.ts'
+import { COLUMN_FORMATS, formatOfName, NAMED_FORMATS, type RowFormat } from '../data/readers/rows.ts'
 import { TEXT_LAYOUTS, type TextLayout } from '../data/readers/text.ts'
 import { ArgumentError, UsageError } from '../errors.ts'
 import { isRevision } from '../formats/hub-options.ts'
@@ -253,10 +253,17 @@ export function addTaskOptions(command: Command, { examples = true } = {}): Comm
     .addOption(taskOption('lineByLine', 'each passage is a sequence; else those of a document are joined'))
 }
 
-/** Throws UsageError for a combination that cannot be read. */
-export function checkDataOptions({ columns, header }: Pick<DataOptions, 'columns' | 'header'>): void {
+/** Throws UsageError for a combination that cannot be read; of `files` one at least has to have what --columns names. */
+export function checkDataOptions(
+  { columns, fileFormat, header }: Pick<DataOptions, 'columns' | 'fileFormat' | 'header'>,
+  files: readonly string[],
+): void {
   if (!header && columns === undefined)
     throw new UsageError('Expected --columns because of --no-header but received none')
+  if (columns === undefined || files.length === 0) return
+  const formats = files.map((file) => fileFormat ?? formatOfName(file))
+  if (formats.some((format) => COLUMN_FORMATS.some((each) => each === format))) return
+  throw new UsageError(`Expected --columns with ${COLUMN_FORMATS.join(' or ')} but ${files[0]} is ${formats[0]}`)
 }
 
 export function addProblemType(command: Command): Command {

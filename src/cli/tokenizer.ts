@@ -53,7 +53,7 @@ function adviceFor(progress: TokenizerTrainingProgress, { limitAlphabet, vocabSi
 }
 
 async function train(options: TokenizerTrainOptions, io: Io): Promise<void> {
-  checkDataOptions(options)
+  checkDataOptions(options, options.trainFile)
   const progress = createProgress(io, { quiet: options.json === true })
   const { minFrequency, limitAlphabet, modelMaxLength, vocabSize, outputDir } = options
   let result: TokenizerTrainingProgress | undefined

@@ -11,7 +11,7 @@ export const OWN_DEFAULTS = {
   saveStrategy:
     'steps with --save-steps, else as --eval-strategy; where nothing is evaluated epoch, or steps with --max-steps',
   saveSteps: '--eval-steps, else --logging-steps, where it evaluates by steps; else 500',
-  loadBestModelAtEnd: 'true where --save-strategy is best or as --eval-strategy',
+  loadBestModelAtEnd: 'true where --save-strategy is best, or each checkpoint comes with an evaluation',
   metricForBestModel: "the task's: accuracy, f1, f1_micro, pearson or loss",
   saveTotalLimit: '1',
   reportTo: 'tensorboard',
@@ -32,8 +32,11 @@ function checkSteps(given: TrainingArgumentsInput, what: 'eval' | 'save'): void 
   throw new UsageError(`Expected ${by} steps with ${steps} but received ${by} ${strategy}`)
 }
 
+type Times = Pick<TrainingArgumentsInput, 'evalSteps' | 'saveSteps'> &
+  Required<Pick<TrainingArgumentsInput, 'evalStrategy' | 'saveStrategy'>>
+
 /** When to evaluate and to save. What is given of the one decides the other too: the best evaluation is to have a checkpoint. */
-function timesOf(given: TrainingArgumentsInput, evalFile: string | undefined) {
+function timesOf(given: TrainingArgumentsInput, evalFile: string | undefined): Times {
   checkSteps(given, 'eval')
   checkSteps(given, 'save')
   const { evalSteps, saveSteps } = given
@@ -49,10 +52,15 @@ function timesOf(given: TrainingArgumentsInput, evalFile: string | undefined) {
   const saveStrategy = given.saveStrategy ?? saved
   if (evalStrategy !== 'steps') return { evalStrategy, saveStrategy }
   // evaluations that nobody asked for by steps come with the checkpoints that somebody did
-  const asSaved = given.evalStrategy === undefined && regularly === 'epoch' ? saveSteps : undefined
+  const isAsked = given.evalStrategy !== undefined || regularly === 'steps'
+  const asSaved = isAsked && given.loggingSteps !== undefined ? undefined : saveSteps
   const every = { evalSteps: evalSteps ?? asSaved, saveSteps: saveSteps ?? evalSteps ?? given.loggingSteps }
   return { evalStrategy, saveStrategy, ...every }
 }
+
+/** Whether every checkpoint comes with an evaluation, so that the best one has weights. */
+const areTogether = ({ evalSteps, evalStrategy, saveSteps, saveStrategy }: Times): boolean =>
+  evalStrategy === saveStrategy && (!evalSteps || saveSteps === undefined || saveSteps % evalSteps === 0)
 
 /**
  * The Trainer's arguments; by default it evaluates and saves each epoch, and keeps the best model. Throws UsageError, before anything is
@@ -67,7 +75,7 @@ export function argumentsOf(task: Task, options: { readonly evalFile?: string })
   const ranking = given.predictionLossOnly ? 'loss' : task.bestMetric
   const defaults = {
     ...times,
-    loadBestModelAtEnd: evalStrategy !== 'no' && (saveStrategy === evalStrategy || saveStrategy === 'best'),
+    loadBestModelAtEnd: evalStrategy !== 'no' && (saveStrategy === 'best' || areTogether(times)),
     metricForBestModel: evalStrategy === 'no' ? null : ranking,
     saveTotalLimit: 1,
     reportTo: 'tensorboard',

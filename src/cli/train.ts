@@ -160,7 +160,7 @@ export async function train(options: TrainOptions, io: Io, blueprint?: () => Pro
   if (blueprint === undefined) checkModelSource(options)
   if (options.model !== undefined && path.resolve(options.model) === path.resolve(options.outputDir))
     throw new UsageError(`Expected --output-dir to be another folder than --model but both are ${options.model}`)
-  checkDataOptions(options)
+  checkDataOptions(options, [...options.trainFile, ...(options.evalFile === undefined ? [] : [options.evalFile])])
   checkTaskOptions(options.task, options)
   const task = createTask(options.task, options)
   const args = { ...argumentsOf(task, options), outputDir: options.outputDir }

@@ -43,7 +43,7 @@ export async function resumeState(
       `Expected the run that is resumed from ${folder} to have the same ${field}, ${saved[field]}, but it has ${identity[field]}${remedy}`,
     )
   }
-  checkConfig(model.config?.toJSON(), checkpoint.config, folder)
+  checkConfig(model.config?.toJSON?.(), checkpoint.config, folder)
   await model.loadStateDict(await checkpoint.weights(), { strict: true })
   await optimizer.loadStateDict(await checkpoint.optimizer())
   for (const callback of callbacks)

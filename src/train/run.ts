@@ -1,11 +1,12 @@
 import { AbortedError, ArgumentError, NonFiniteError } from '../errors.ts'
 import type { Scheduler } from '../optim/scheduler.ts'
-import type { TrainerControl } from './callbacks.ts'
+import type { TrainingArguments } from './argument-rules.ts'
+import type { CallbackContext, TrainerControl } from './callbacks.ts'
 import type { Parity } from './parity/parity.ts'
 import type { TrainingSource } from './source.ts'
-import type { RunIdentity, TrainerState } from './state.ts'
+import { positionOf, type RunIdentity, type TrainerState } from './state.ts'
 import type { TrainingPlan } from './training-plan.ts'
-import type { TrainableOptimizer } from './types.ts'
+import type { TrainableModel, TrainableOptimizer } from './types.ts'
 
 /** What one run of train() works on. */
 export interface Run {
@@ -30,8 +31,23 @@ export interface Run {
   canSave: boolean
 }
 
+/** What callbacks see of a run at this time. */
+export function contextOf(run: Run, args: TrainingArguments, model: TrainableModel): CallbackContext {
+  const { control, optimizer, plan, scheduler, state, warnings } = run
+  const { maxSteps, updatesPerEpoch } = plan
+  return {
+    args,
+    control,
+    model,
+    optimizer,
+    scheduler,
+    state: { ...state, maxSteps, epoch: positionOf(state) / updatesPerEpoch },
+    warn: (message) => warnings.push(message),
+  }
+}
+
 export const foreignWarning = (outputDir: string): string =>
-  `${outputDir} has checkpoints of another run, which stay, but for those of steps that this run saves; another folder keeps them all`
+  `${outputDir} has checkpoints of another run, which stay, but for those of steps that this run saves; to go on with one of them, resume from its folder by its name`
 
 /** The error of a run that its signal ended, with where it can be resumed. */
 export function abortedError(step: number, checkpoint: string | null, cause: AbortedError): AbortedError {

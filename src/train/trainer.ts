@@ -17,7 +17,7 @@ import { type LogRecord, type TrainEvent, TrainingRun, type TrainOutput } from '
 import { createOptimizer, createScheduler, prepareModel } from './optimizer.ts'
 import { Parity } from './parity/parity.ts'
 import { resumeState } from './resume.ts'
-import { abortedError, foreignWarning, inStep, type Run, rescuedError } from './run.ts'
+import { abortedError, contextOf, foreignWarning, inStep, type Run, rescuedError } from './run.ts'
 import { prefetched, TrainingSource, takeBatches } from './source.ts'
 import { addStep, identityOf, positionOf, stringifyState, takeLog } from './state.ts'
 import {
@@ -137,7 +137,7 @@ export class Trainer {
       return yield* this.#end(run)
     } catch (error) {
       if (error instanceof AbortedError) {
-        yield* this.#keep(run)
+        if (run.canSave) yield* this.#keep(run)
         throw abortedError(state.globalStep, run.checkpoint, error)
       }
       if (state.globalStep > run.firstStep) yield* this.#rescued(run, error)
@@ -180,20 +180,9 @@ export class Trainer {
 
   /** Calls the callbacks of an event one after the other; what they ask for is in `run.control`. */
   async #call(run: Run, event: CallbackEvent, extra: Pick<CallbackContext, 'logs' | 'metrics'> = {}): Promise<void> {
-    const { control, optimizer, plan, scheduler, state } = run
-    const epoch = positionOf(state) / plan.updatesPerEpoch
-    for (const callback of this.#callbacks)
-      await callback[event]?.({
-        args: this.args,
-        control,
-        model: this.model,
-        optimizer,
-        scheduler,
-        state: { ...state, maxSteps: plan.maxSteps, epoch },
-        warn: (message) => run.warnings.push(message),
-        ...extra,
-      })
-    state.stopped = control.shouldTrainingStop
+    const context = { ...contextOf(run, this.args, this.model), ...extra }
+    for (const callback of this.#callbacks) await callback[event]?.(context)
+    run.state.stopped = run.control.shouldTrainingStop
   }
 
   /** The updates of the epoch that the state stands in, from the one that is due. */
@@ -231,8 +220,8 @@ export class Trainer {
   /** Tells callbacks of the end of an epoch, once, also where a checkpoint was made before it. */
   async *#endEpoch(run: Run): AsyncGenerator<TrainEvent> {
     const { plan, state } = run
-    state.epochsEnded = Math.ceil(positionOf(state) / plan.updatesPerEpoch)
     await this.#call(run, 'onEpochEnd')
+    state.epochsEnded = Math.ceil(positionOf(state) / plan.updatesPerEpoch)
     yield* this.#owed(run)
   }
 
@@ -303,11 +292,18 @@ export class Trainer {
     const epoch = positionOf(state) / plan.updatesPerEpoch
     const metrics = { ...(await this.evaluate()), epoch, step }
     state.logHistory.push(metrics)
+    let isBest: boolean
+    try {
+      await this.#call(run, 'onLog', { logs: metrics })
+      await this.#call(run, 'onEvaluate', { metrics })
+      isBest = step > 0 && noteBest(this.args, state, metrics)
+    } catch (error) {
+      // a checkpoint that is saved now still owes this evaluation
+      state.logHistory.pop()
+      throw error
+    }
     state.evaluatedStep = step
-    await this.#call(run, 'onLog', { logs: metrics })
-    await this.#call(run, 'onEvaluate', { metrics })
     run.parity?.evaluated()
-    const isBest = step > 0 && noteBest(this.args, state, metrics)
     yield { type: 'evaluate', step, epoch, metrics, isBest }
     return isBest
   }

@@ -55,7 +55,7 @@ export interface TrainableModel {
   /** Of its dropout; a resumed run must have the same. */
   readonly seed?: number
   /** What it is built by, as savePretrained writes it into config.json; a resumed run must have the same. */
-  readonly config?: { toJSON(): JsonObject }
+  readonly config?: { toJSON?(): JsonObject }
   train(): unknown
   eval(): unknown
   /** Outputs by their names, such as logits [sequences, labels]; loss is null without labels. Throws AbortedError when `signal` fires. */

@@ -40,6 +40,8 @@ describe('when it evaluates and saves', () => {
     [['--save-steps', '4', '--logging-steps', '2', '--eval-strategy', 'steps'], [2, 4, 6, 8], [4, 8], true],
     [['--save-steps', '3', '--eval-strategy', 'epoch'], [8], [3, 6, 8], false],
     [['--eval-steps', '3', '--save-strategy', 'epoch'], [3, 6, 8], [8], false],
+    [['--eval-steps', '3', '--save-steps', '5'], [3, 6, 8], [5, 8], false],
+    [['--save-steps', '4', '--max-steps', '8'], [4, 8], [4, 8], true],
     [['--save-steps', '3', '--eval-strategy', 'no'], [], [3, 6, 8], false],
     [[], [8], [8], true],
   ])('%j', async (flags, evaluations, checkpoints, keepsBest) => {

@@ -212,14 +212,10 @@ describe('columns', () => {
     await refuses('.csv', 'a,b\n1\n', 2, /expected 3 columns, but found 1/, { columns: ['x', '_', '_'], header: true })
   })
 
-  it('are not given to what has fields of its own', async () => {
-    const options = { columns: ['text', 'label'], header: false }
-    for (const extension of ['.jsonl', '.json', '.parquet']) {
-      const file = await put(extension, '{"text":"a"}\n')
-      await expect(rowsOf(file, options)).rejects.toThrow(
-        new ArgumentError(`Expected columns for csv, tsv or conll only but ${file} is ${extension.slice(1)}`),
-      )
-    }
+  it('mean nothing to what has fields of its own, which may be read beside a table', async () => {
+    expect(await rowsOf(await put('.jsonl', '{"text":"a"}\n'), { columns: ['x', 'y'], header: false })).toEqual([
+      [1, { text: 'a' }],
+    ])
   })
 
   it('that are missing are listed with those that are there', async () => {

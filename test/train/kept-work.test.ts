@@ -2,7 +2,7 @@
 import { cpSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest'
 import { AbortedError, ArgumentError, DataError } from '../../src/errors.ts'
 import type { TrainingArgumentsInput } from '../../src/train/arguments.ts'
 import { EarlyStoppingCallback } from '../../src/train/callbacks.ts'
@@ -138,8 +138,11 @@ describe('where something fails in the middle', () => {
       `Training failed after step 3; ${join(outputDir, 'checkpoint-3')} can be resumed`,
     ])
     const resumed = build({ ...args, metricForBestModel: null, resumeFromCheckpoint: true })
+    resumed.trainer.evaluate = vi.fn(resumed.trainer.evaluate)
     const whole = build({ ...args, metricForBestModel: null, outputDir: join(root, 'whole') })
     expect((await resumed.trainer.train()).globalStep).toBe(9)
+    // of the three epochs, that of the first is owed
+    expect(resumed.trainer.evaluate).toHaveBeenCalledTimes(3)
     await whole.trainer.train()
     expect(resumed.model.weights).toEqual(whole.model.weights)
   })

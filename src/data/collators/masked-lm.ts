@@ -10,6 +10,9 @@ import {
 } from '../features/example.ts'
 import type { BertTokenizer } from '../tokenizer/tokenizer.ts'
 
+/** BERT's. */
+export const MLM_PROBABILITY = 0.15
+
 export interface MaskingOptions {
   /** Chance of each token, or word, to be predicted; default 0.15. */
   readonly mlmProbability?: number
@@ -64,7 +67,12 @@ export type Masking = <Input extends SequenceExample>(example: Input, random: Ra
  * @throws ArgumentError for options out of range.
  */
 export function createMasking(tokenizer: BertTokenizer, options: MaskingOptions = {}): Masking {
-  const { mlmProbability = 0.15, maskReplaceProb = 0.8, randomReplaceProb = 0.1, wholeWordMask = false } = options
+  const {
+    mlmProbability = MLM_PROBABILITY,
+    maskReplaceProb = 0.8,
+    randomReplaceProb = 0.1,
+    wholeWordMask = false,
+  } = options
   const { maxPredictions = Number.POSITIVE_INFINITY } = options
   for (const [name, value] of Object.entries({ mlmProbability, maskReplaceProb, randomReplaceProb }))
     checkProbability(name, value)

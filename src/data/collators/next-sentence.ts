@@ -7,6 +7,9 @@ import type { Source, TokenizedDocument } from '../features/passages.ts'
 import type { BertTokenizer } from '../tokenizer/tokenizer.ts'
 import { sentencesOf } from './sentences.ts'
 
+/** Google's. */
+export const SHORT_SEQ_PROB = 0.1
+
 export interface NextSentenceOptions {
   /** Tokens of a pair, [CLS] and both [SEP] included. */
   readonly maxLength: number
@@ -45,7 +48,7 @@ export async function* nextSentencePairs(
   documents: Source<TokenizedDocument>,
   tokenizer: BertTokenizer,
   random: RandomStream,
-  { maxLength, shortSeqProb = 0.1, reservoirTokens = 2 ** 20 }: NextSentenceOptions,
+  { maxLength, shortSeqProb = SHORT_SEQ_PROB, reservoirTokens = 2 ** 20 }: NextSentenceOptions,
 ): AsyncGenerator<NextSentenceExample> {
   checkAtLeast('maxLength', maxLength, 5)
   checkProbability('shortSeqProb', shortSeqProb)

@@ -34,7 +34,7 @@ export interface ReadRowsOptions extends ReadOptions {
 export const NAMED_FORMATS: readonly RowFormat[] = ['csv', 'tsv', 'jsonl', 'json', 'parquet']
 
 /** Formats whose columns can be given names. */
-const COLUMN_FORMATS: readonly RowFormat[] = ['csv', 'tsv', 'conll']
+export const COLUMN_FORMATS: readonly RowFormat[] = ['csv', 'tsv', 'conll']
 
 /** Other endings of names that corpora come with. */
 const ALIASES: Readonly<Record<string, RowFormat>> = {
@@ -82,9 +82,6 @@ export async function* readRows(source: string | NamedBytes, options: ReadRowsOp
   const format = options.format ?? formatOf(name, formats)
   if (!formats.includes(format)) {
     throw new ArgumentError(`Expected the format of ${name} to be ${listed(formats, '')} but received ${format}`)
-  }
-  if (options.columns !== undefined && !COLUMN_FORMATS.includes(format)) {
-    throw new ArgumentError(`Expected columns for ${listed(COLUMN_FORMATS, '')} only but ${name} is ${format}`)
   }
   let empty = true
   let resumed = performance.now()

@@ -13,7 +13,7 @@ export interface Row {
 
 /** Which columns a table has. Without either option the first line is a header. */
 export interface TableOptions {
-  /** Names from the left; `_` skips a column, further columns on the right are ignored. Needs `header`, except for .conll. */
+  /** Names from the left; `_` skips a column, further columns on the right are ignored. Needs `header`, except for .conll; a file whose fields have names has no need of them. */
   columns?: readonly string[]
   /** false: the first line is a row already; true: it is a header, which `columns` replaces where given. */
   header?: boolean

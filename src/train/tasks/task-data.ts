@@ -1,4 +1,6 @@
 import type { LabelSet } from '../../data/classification.ts'
+import { MLM_PROBABILITY } from '../../data/collators/masked-lm.ts'
+import { SHORT_SEQ_PROB } from '../../data/collators/next-sentence.ts'
 import type { NamedBytes } from '../../data/readers/rows.ts'
 import { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
 import { AbortedError, ArgumentError, DataError } from '../../errors.ts'
@@ -124,16 +126,10 @@ export class TaskData {
 
   /** How examples and batches are made, so that a run is not resumed with others. */
   #describe(maxLength: number): string {
-    const { docStride, lineByLine, mlmProbability, shortSeqProb, wholeWordMask } = this.#settings
-    return JSON.stringify([
-      this.task.name,
-      maxLength,
-      docStride,
-      lineByLine,
-      mlmProbability,
-      shortSeqProb,
-      wholeWordMask,
-    ])
+    const { docStride, lineByLine = false, mlmProbability = MLM_PROBABILITY, wholeWordMask = false } = this.#settings
+    const { shortSeqProb = SHORT_SEQ_PROB } = this.#settings
+    const passages = [docStride, lineByLine, shortSeqProb]
+    return JSON.stringify([this.task.name, maxLength, ...passages, mlmProbability, wholeWordMask])
   }
 
   #encodeSettings(tokenizer: BertTokenizer, maxLength: number, epoch = 0): EncodeSettings {
