@@ -256,14 +256,15 @@ export function addTaskOptions(command: Command, { examples = true } = {}): Comm
 /** Throws UsageError for a combination that cannot be read; of `files` one at least has to have what --columns names. */
 export function checkDataOptions(
   { columns, fileFormat, header }: Pick<DataOptions, 'columns' | 'fileFormat' | 'header'>,
-  files: readonly string[],
+  files: readonly (string | undefined)[],
 ): void {
   if (!header && columns === undefined)
     throw new UsageError('Expected --columns because of --no-header but received none')
-  if (columns === undefined || files.length === 0) return
-  const formats = files.map((file) => fileFormat ?? formatOfName(file))
+  const given = files.filter((file) => file !== undefined)
+  if (columns === undefined || given.length === 0) return
+  const formats = given.map((file) => fileFormat ?? formatOfName(file))
   if (formats.some((format) => COLUMN_FORMATS.some((each) => each === format))) return
-  throw new UsageError(`Expected --columns with ${COLUMN_FORMATS.join(' or ')} but ${files[0]} is ${formats[0]}`)
+  throw new UsageError(`Expected --columns with ${COLUMN_FORMATS.join(' or ')} but ${given[0]} is ${formats[0]}`)
 }
 
 export function addProblemType(command: Command): Command {

@@ -124,7 +124,7 @@ async function writeLines(file: string, lines: AsyncIterable<string>): Promise<v
 }
 
 async function predict(options: PredictOptions, io: Io): Promise<void> {
-  checkDataOptions(options, options.inputFile === undefined ? [] : [options.inputFile])
+  checkDataOptions(options, [options.inputFile])
   await checkFiles(options)
   const opened = await openModel(options.model, options.task, options, options, io)
   using _ = opened.model

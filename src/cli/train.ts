@@ -160,7 +160,7 @@ export async function train(options: TrainOptions, io: Io, blueprint?: () => Pro
   if (blueprint === undefined) checkModelSource(options)
   if (options.model !== undefined && path.resolve(options.model) === path.resolve(options.outputDir))
     throw new UsageError(`Expected --output-dir to be another folder than --model but both are ${options.model}`)
-  checkDataOptions(options, [...options.trainFile, ...(options.evalFile === undefined ? [] : [options.evalFile])])
+  checkDataOptions(options, [...options.trainFile, options.evalFile])
   checkTaskOptions(options.task, options)
   const task = createTask(options.task, options)
   const args = { ...argumentsOf(task, options), outputDir: options.outputDir }
@@ -260,7 +260,8 @@ export function addTrainOptions(command: Command): void {
   command.addHelpText(
     'after',
     '\nIt saves a checkpoint after each epoch; with --eval-file it evaluates then too, keeps the best and the newest checkpoint,' +
-      '\nand ends with the best weights. --save-steps or --eval-steps alone makes it do both after so many updates. Ctrl-C saves a checkpoint; --resume-from-checkpoint continues exactly there.',
+      '\nand ends with the best weights. --save-steps or --eval-steps alone makes it do both after so many updates.' +
+      '\nCtrl-C saves a checkpoint; --resume-from-checkpoint continues exactly there.',
   )
   addProblemType(addTaskOptions(addDataOptions(addRevision(command))))
   addTrainingOptions(addModelOptions(command, { trains: true }), OWN_DEFAULTS)

@@ -41,3 +41,24 @@ export async function refuses(
   expect(String(error)).toMatch(message)
   expect(String(error).length).toBeLessThan(1000)
 }
+
+/** The text of a .jsonl file. */
+export const jsonl = (...rows: object[]): string => rows.map((row) => JSON.stringify(row)).join('\n')
+
+/** `read` and `refuses` of one task's reader. */
+export function reader<Options>(rows: (file: string, options?: Options) => AsyncIterable<object>) {
+  return {
+    read: async (extension: string, content: string, options?: Options) =>
+      listOf(rows(await put(extension, content), options)),
+    refuses: async (
+      extension: string,
+      content: string,
+      line: number | undefined,
+      message: RegExp,
+      options?: Options,
+    ) => {
+      const file = await put(extension, content)
+      await refuses(rows(file, options), file, line, message)
+    },
+  }
+}

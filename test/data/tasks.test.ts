@@ -1,4 +1,4 @@
-// What the readers of the tasks make of rows: sentences with tags, questions, choices, passages.
+// What the readers of the tasks make of rows: sentences with tags, choices, passages; questions are in question-answering.test.ts.
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
@@ -6,34 +6,14 @@ import { describe, expect, it } from 'vitest'
 import { classificationRows } from '../../src/data/classification.ts'
 import { type ChoiceOptions, choiceRows } from '../../src/data/multiple-choice.ts'
 import { type PassageOptions, passageRows } from '../../src/data/passages.ts'
-import { type QuestionFault, type QuestionOptions, questionRows } from '../../src/data/question-answering.ts'
+import { type QuestionFault, questionRows } from '../../src/data/question-answering.ts'
 import { type TokenOptions, tokenRows } from '../../src/data/token-classification.ts'
 import { ArgumentError } from '../../src/errors.ts'
-import { listOf, put, refuses as refusesReading } from './reading.ts'
+import { jsonl, listOf, put, reader, refuses as refusesReading } from './reading.ts'
 
 const reference = process.env.BERTKIT_REFERENCE_DIR
 const needsReference = reference ? '' : ' (skipped: BERTKIT_REFERENCE_DIR is not set)'
 const fixture = (name: string): string => join(import.meta.dirname, 'fixtures', `${name}.parquet`)
-const jsonl = (...rows: object[]): string => rows.map((row) => JSON.stringify(row)).join('\n')
-
-/** `read` and `refuses` of one task's reader. */
-function reader<Options>(rows: (file: string, options?: Options) => AsyncIterable<object>) {
-  return {
-    read: async (extension: string, content: string, options?: Options) =>
-      listOf(rows(await put(extension, content), options)),
-    refuses: async (
-      extension: string,
-      content: string,
-      line: number | undefined,
-      message: RegExp,
-      options?: Options,
-    ) => {
-      const file = await put(extension, content)
-      await refusesReading(rows(file, options), file, line, message)
-    },
-  }
-}
-
 describe('classification', () => {
   it('streams: the rows before a fault come before its error', async () => {
     const file = await put('.jsonl', jsonl({ text: 'a', label: 1 }, { text: 'b', text_pair: 'c', label: 'x' }, {}))
@@ -141,171 +121,6 @@ describe('token classification', () => {
     await refuses('.jsonl', jsonl({ tokens: 'a b', tags: ['O'] }), 1, /"tokens" to be a list, but it is a string/)
     await refuses('.jsonl', jsonl({ text: 'a' }), 1, /expected a field "tokens" or "words", but found "text"/)
     await refuses('.jsonl', jsonl({ tokens: ['a'] }), 1, /expected a field "tags" or "ner_tags" or "ner"/)
-  })
-})
-
-describe('question answering', () => {
-  const { read, refuses } = reader<QuestionOptions>(questionRows)
-  const context = '😀 the cat 漢😀 sat on the mat'
-  const squad = (...qas: object[]): string =>
-    JSON.stringify({ version: 'v2.0', data: [{ paragraphs: [{ context, qas }] }] })
-  const qa = { id: 'a', question: 'q' }
-
-  it('reads SQuAD 1.1 and 2.0, with code points as UTF-16 units', async () => {
-    const text = squad(
-      {
-        ...qa,
-        answers: [
-          { text: 'the', answer_start: 2 },
-          { text: 'the', answer_start: 20 },
-        ],
-      },
-      { ...qa, id: 'b', answers: [{ text: '漢😀 sat', answer_start: 10 }], is_impossible: false },
-      { ...qa, id: 7, answers: [], is_impossible: true, plausible_answers: [{ text: 'cat', answer_start: 6 }] },
-    )
-    const expected = [
-      [
-        { text: 'the', answerStart: 3 },
-        { text: 'the', answerStart: 22 },
-      ],
-      [{ text: '漢😀 sat', answerStart: 11 }],
-      [],
-    ]
-    const faults: QuestionFault[] = []
-    const onFault = (fault: QuestionFault) => faults.push(fault)
-    for (const purpose of ['train', 'evaluate'] as const) {
-      expect(await read('.json', text, { purpose, onFault })).toEqual(
-        expected.map((answers, i) => ({ id: ['a', 'b', '7'][i], question: 'q', context, answers, line: 1 })),
-      )
-    }
-    expect(faults).toEqual([])
-    expect(await read('.json', squad(qa), { purpose: 'predict' })).toEqual([{ ...qa, context, line: 1 }])
-    const article = { title: 't', paragraphs: [{ context, qas: [{ ...qa, answers: [] }] }] }
-    expect(await read('.jsonl', jsonl(article, article.paragraphs[0]))).toEqual(
-      [1, 2].map((line) => ({ ...qa, context, answers: [], line })),
-    )
-  })
-
-  it('reads flat rows', async () => {
-    const lists = { text: ['cat', 'mat'], answer_start: [6, 24] }
-    const answers = [
-      { text: 'cat', answerStart: 7 },
-      { text: 'mat', answerStart: 26 },
-    ]
-    const rows = [
-      { ...qa, context, answers: lists },
-      {
-        question: 'q',
-        context,
-        answers: [
-          { text: 'cat', answer_start: 6 },
-          { text: 'mat', answer_start: 24 },
-        ],
-      },
-      { id: 'c', question: 'q', context, answers: { text: [], answer_start: [] } },
-    ]
-    const expected = [
-      { ...qa, context, answers, line: 1 },
-      { ...qa, id: '2', context, answers, line: 2 },
-      { ...qa, id: 'c', context, answers: [], line: 3 },
-    ]
-    expect(await read('.jsonl', jsonl(...rows))).toEqual(expected)
-    expect(await read('.json', JSON.stringify({ version: 2, data: rows }))).toEqual(
-      expected.map((each) => ({ ...each, line: 1 })),
-    )
-    expect(await read('.json', JSON.stringify(rows[0]))).toEqual([expected[0]])
-    expect(await listOf(questionRows(fixture('kinds')))).toEqual([
-      {
-        id: 'q0',
-        question: 'who?',
-        context: 'the 😀 cat sat',
-        answers: [
-          { text: 'cat', answerStart: 7 },
-          { text: 'the 😀 cat', answerStart: 0 },
-        ],
-        line: 1,
-      },
-      { id: 'q1', question: 'what?', context: 'nothing', answers: [], line: 2 },
-    ])
-    const names = { textColumn: 'q', textPairColumn: 'c', labelColumn: 'l' }
-    expect(await read('.jsonl', jsonl({ q: 'q', c: context, l: lists }), names)).toEqual([{ ...expected[0], id: '1' }])
-    expect(await read('.csv', 'id,question,context\n5,q,"c, d"\n', { purpose: 'predict' })).toEqual([
-      { id: '5', question: 'q', context: 'c, d', line: 2 },
-    ])
-  })
-
-  it('moves an answer to where it stands, or leaves it out', async () => {
-    const long = 'ab cd ab cd ab'
-    const starts = async (text: string, answer_start: number | null | undefined, purpose: 'train' | 'evaluate') => {
-      const faults: string[] = []
-      const onFault = ({ kind, id, line }: QuestionFault) => faults.push(`${kind} ${id} ${line}`)
-      const rows = jsonl({ ...qa, context: long, answers: [{ text, answer_start }] })
-      const questions = await listOf(questionRows(await put('.jsonl', rows), { purpose, onFault }))
-      return [questions.map(({ answers }) => answers?.map(({ answerStart }) => answerStart)), faults]
-    }
-    for (const purpose of ['train', 'evaluate'] as const) {
-      expect(await starts('ab', 6, purpose)).toEqual([[[6]], []])
-      expect(await starts('ab', 1, purpose)).toEqual([[[0]], ['moved a 1']])
-      expect(await starts('ab', 4, purpose)).toEqual([[[6]], ['moved a 1']])
-      expect(await starts('ab', 9, purpose)).toEqual([[[6]], ['moved a 1']])
-      expect(await starts('cd', -1, purpose)).toEqual([[[3]], ['moved a 1']])
-      expect(await starts('cd', 99, purpose)).toEqual([[[9]], ['moved a 1']])
-      expect(await starts('cd', null, purpose)).toEqual([[[3]], ['moved a 1']])
-      expect(await starts('cd', undefined, purpose)).toEqual([[[3]], ['moved a 1']])
-      expect(await starts('', -1, purpose)).toEqual([[[]], []])
-    }
-    expect(await starts('AB', 0, 'train')).toEqual([[], ['missing a 1']])
-    expect(await starts('AB', 0, 'evaluate')).toEqual([[[-1]], ['missing a 1']])
-    const both = squad({
-      ...qa,
-      answers: [
-        { text: 'dog', answer_start: 6 },
-        { text: 'cat', answer_start: 6 },
-      ],
-    })
-    expect(await read('.json', both)).toMatchObject([{ answers: [{ text: 'cat', answerStart: 7 }] }])
-    expect(await read('.json', both, { purpose: 'evaluate' })).toMatchObject([
-      {
-        answers: [
-          { text: 'dog', answerStart: -1 },
-          { text: 'cat', answerStart: 7 },
-        ],
-      },
-    ])
-  })
-
-  it('gives every question that has the id of another, and counts them for evaluation', async () => {
-    const thrice = squad(...[1, 2, 3].map((i) => ({ ...qa, question: `q${i}`, answers: [] })))
-    for (const [purpose, repeated] of [['train', 0] as const, ['evaluate', 2] as const, ['predict', 0] as const]) {
-      const faults: QuestionFault[] = []
-      const questions = await read('.json', thrice, { purpose, onFault: (fault) => faults.push(fault) })
-      expect(questions).toMatchObject([1, 2, 3].map((i) => ({ id: 'a', question: `q${i}` })))
-      expect(faults).toEqual(Array.from({ length: repeated }, () => ({ kind: 'repeated', id: 'a', line: 1 })))
-    }
-  })
-
-  it('names what is wrong, and where', async () => {
-    // JSON.parse makes them equal
-    const message =
-      /"id" to be a number of at most 9007199254740991, .* about 12345678901234567000; write it as a string/
-    for (const id of ['12345678901234567890', '12345678901234567891'])
-      await refuses('.jsonl', `{"id":${id},"question":"q","context":"c","answers":[]}`, 1, message)
-    await refuses('.json', squad(qa), 1, /paragraphs\[0\]\.qas\[0\]: expected "answers" to be a list .* it is nothing/)
-    await refuses('.json', squad({ id: 'a', answers: [] }), 1, /qas\[0\]: expected "question" to be a string/)
-    await refuses('.json', squad([]), 1, /qas\[0\]: expected an object, but found a list/)
-    await refuses('.json', '{"data":[{"paragraphs":[{"qas":[]}]}]}', 1, /paragraphs\[0\]: expected "context" to be a/)
-    await refuses(
-      '.json',
-      '{"data":[{"paragraphs":[{"context":""}]}]}',
-      1,
-      /paragraphs\[0\]: expected "qas" to be a list/,
-    )
-    await refuses('.jsonl', jsonl({ ...qa, context, answers: 'cat' }), 1, /expected "answers" to be a list .* a string/)
-    await refuses('.jsonl', jsonl({ ...qa, context, answers: ['cat'] }), 1, /an answer to be an object .* a string/)
-    await refuses('.jsonl', jsonl({ ...qa, context, answers: [{ text: 1 }] }), 1, /text of an answer to be a string/)
-    await refuses('.jsonl', jsonl({ ...qa, context, answers: [{ text: 'c', answer_start: 0.5 }] }), 1, /a whole number/)
-    await refuses('.jsonl', jsonl(qa), 1, /expected a field "context", but found "id", "question"/)
-    await refuses('.csv', 'id,question\n', 1, /expected a header line with "context", but found "id", "question"/)
   })
 })
 
