@@ -1,14 +1,30 @@
-import { defineConfig } from 'vitest/config'
+import os from 'node:os'
+import { configDefaults, defineConfig } from 'vitest/config'
+
+/** What looks at how long the event loop waits: nothing else runs beside it. */
+const alone = ['test/lifecycle/**/*.test.ts']
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     testTimeout: 120_000,
-    fileParallelism: false,
     pool: 'forks',
     // what an entry of the package does, for tests that import what is below it
     setupFiles: ['src/platform-node.ts'],
     // the name of a folder that is not there may be the name of a model: no test asks for it by accident
     env: { HF_HUB_OFFLINE: '1' },
+    projects: [
+      {
+        extends: true,
+        test: {
+          name: 'side by side',
+          include: ['test/**/*.test.ts'],
+          exclude: [...configDefaults.exclude, ...alone],
+          // many files take one core for most of their time; a file's own threads share the cores with those of the next
+          maxWorkers: Math.max(2, Math.floor(os.availableParallelism() / 2)),
+          sequence: { groupOrder: 0 },
+        },
+      },
+      { extends: true, test: { name: 'alone', include: alone, fileParallelism: false, sequence: { groupOrder: 1 } } },
+    ],
   },
 })

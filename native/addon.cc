@@ -2,6 +2,7 @@
 // napi.h. TypeScript checks arguments and words the errors that users see (src/backend/native.ts); the checks here only keep a wrong
 // call from becoming a crash.
 #include <napi.h>
+#include <stdio.h>
 
 #include <algorithm>
 #include <condition_variable>
@@ -26,12 +27,14 @@ using EngineHandle = std::shared_ptr<bk_engine>;
 using MemoryHandle = std::shared_ptr<bk_memory>;
 using ProgramHandle = std::shared_ptr<bk_program>;
 
+struct Instance;
 struct Job;
+void tell(Napi::Env env, Napi::Function, Instance* own, Job* job);
 
 /** What one JavaScript environment (the main thread or a worker) owns. */
 struct Instance {
   Napi::FunctionReference engine, memory, program;
-  Napi::ThreadSafeFunction deliver;
+  Napi::TypedThreadSafeFunction<Instance, Job, tell> deliver;
   std::mutex mutex;
   std::condition_variable ended;
   std::set<Job*> jobs;
@@ -52,7 +55,7 @@ struct Job {
   bk_run* run = nullptr;
   bool ended = false;
   int error = 0;
-  std::string message;
+  char message[256] = "";
 };
 
 Instance& instance(Napi::Env env) { return *env.GetInstanceData<Instance>(); }
@@ -154,6 +157,11 @@ class Memory : public Napi::ObjectWrap<Memory> {
   void Finalize(Napi::Env env) override { release(env); }
 
   const Library* library;
+
+ private:
+  EngineHandle engine_;  // outlives the memory
+
+ public:
   MemoryHandle handle;
   std::shared_ptr<int> busy;
 
@@ -218,7 +226,6 @@ class Memory : public Napi::ObjectWrap<Memory> {
     }
   }
 
-  EngineHandle engine_;  // outlives the memory
   int64_t sizes_[kArenaCount] = {};
 };
 
@@ -258,29 +265,32 @@ Napi::Value seconds_of(Napi::Env env, const Job& job) {
   return seconds;
 }
 
-/** On the engine's thread: hand the job to its environment. */
+/** On the thread of JavaScript: tells what a run has come to. */
+void tell(Napi::Env env, Napi::Function, Instance* own, Job* job) {
+  if (!env) return;  // it is gone, and stop_jobs has freed the job
+  {
+    std::lock_guard<std::mutex> lock(own->mutex);  // job_ended has left its lock: the job is nobody's but ours
+    own->jobs.erase(job);
+    if (own->jobs.empty()) own->deliver.Unref(env);
+  }
+  const std::unique_ptr<Job> ended(job);
+  --*ended->busy;
+  try {
+    ended->callback.Call({Napi::Number::New(env, ended->error), Napi::String::New(env, ended->message), seconds_of(env, *ended)});
+  } catch (const Napi::Error&) {
+    // the environment is being terminated and runs no more JavaScript: there is nobody to tell
+  }
+}
+
+/** On the engine's thread, which must not throw, so nothing is allocated: hand the job to its environment. */
 void job_ended(void* user, int error, const char* message) {
   Job* job = (Job*)user;
   Instance* own = job->instance;
   std::lock_guard<std::mutex> lock(own->mutex);
   job->error = error;
-  job->message = message;
+  snprintf(job->message, sizeof job->message, "%s", message);
   job->ended = true;
-  own->deliver.NonBlockingCall(job, [](Napi::Env env, Napi::Function, Job* ended) {
-    Instance* at = ended->instance;
-    {
-      std::lock_guard<std::mutex> inner(at->mutex);  // job_ended has left its lock: the job is nobody's but ours
-      at->jobs.erase(ended);
-      if (at->jobs.empty()) at->deliver.Unref(env);
-    }
-    const std::unique_ptr<Job> own_job(ended);
-    --*own_job->busy;
-    try {
-      own_job->callback.Call({Napi::Number::New(env, own_job->error), Napi::String::New(env, own_job->message), seconds_of(env, *own_job)});
-    } catch (const Napi::Error&) {
-      // the environment is being terminated and runs no more JavaScript: there is nobody to tell
-    }
-  });
+  own->deliver.NonBlockingCall(job);
   own->ended.notify_all();
 }
 
@@ -307,12 +317,13 @@ Napi::Value Program::Run(const Napi::CallbackInfo& info) {
   int error;
   {
     std::lock_guard<std::mutex> lock(own.mutex);
+    const auto place = own.jobs.insert(job.get()).first;  // before it starts: from then on the engine has it
     error = library_->run_start(handle_.get(), memory->handle.get(), scalars.Data(), scalars.ElementLength(), seconds, job_ended, job.get(), &job->run, message,
                                 sizeof message);
-    if (!error) {
-      if (own.jobs.empty()) own.deliver.Ref(env);
-      own.jobs.insert(job.get());
-    }
+    if (error)
+      own.jobs.erase(place);
+    else if (own.jobs.size() == 1)
+      own.deliver.Ref(env);
   }
   if (error) raise(env, error, message);
   ++*job->busy;
@@ -355,7 +366,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   own->engine = Napi::Persistent(engine);
   own->memory = Napi::Persistent(memory);
   own->program = Napi::Persistent(program);
-  own->deliver = Napi::ThreadSafeFunction::New(env, Napi::Function::New(env, [](const Napi::CallbackInfo&) {}), "bertkit run", 0, 1);
+  own->deliver = Napi::TypedThreadSafeFunction<Instance, Job, tell>::New(env, "bertkit run", 0, 1, own);
   own->deliver.Unref(env);
   env.AddCleanupHook(stop_jobs, own);
   exports.Set("Engine", engine);

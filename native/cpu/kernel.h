@@ -8,7 +8,7 @@ namespace bk {
 
 constexpr int kMaxOperands = 12, kMaxAttributes = 12, kMaxOps = 64;
 
-/** What went wrong in a kernel; `where` is null when nothing did. Texts are made in runtime/engine.cc. */
+/** What went wrong in a kernel; `where` is null when nothing did. Texts are made in runtime/run.cc. */
 struct Status {
   const char* where;   // operand, such as "ids"
   int64_t row, value;  // value found at that row

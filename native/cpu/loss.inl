@@ -14,9 +14,20 @@ static void put_loss(float* loss, bool add, double total, double denominator) {
   loss[0] = add ? loss[0] + value : value;
 }
 
+static float greatest(const float* z, int64_t C) {
+  f32 top = set1(z[0]);
+  for (int64_t j = 0; j < C; j += W) top = max(top, j + W <= C ? load(z + j) : load_n(z + j, (int)(C - j), z[0]));
+  return reduce_max(top);
+}
+
+static float sum_exponentials(const float* z, int64_t C, float top) {
+  return sum_columns(C, [&](int64_t j, int n) { return first(exp(load_columns(z + j, n) - top), n); });
+}
+
 /**
  * -log softmax(logits)[label], summed over rows whose label is not -100; with smoothing e, (1 - e) of that and e of the mean over
- * all classes (Szegedy et al., "Rethinking the Inception Architecture", 2016). Saves lse, the log-sum-exp of each row.
+ * all classes (Szegedy et al., "Rethinking the Inception Architecture", 2016). Saves lse, the log-sum-exp of each row: the greatest logit,
+ * and the log of the sum of exponentials relative to it.
  */
 static Status cross_entropy(Run& run, const Call& call) {
   Cursor c(call);
@@ -33,20 +44,21 @@ static Status cross_entropy(Run& run, const Call& call) {
   parallel_ranges(run, rows, row_grain(C), [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; r++) {
       const float* z = logits + r * C;
-      f32 top = set1(z[0]);
-      for (int64_t j = 0; j < C; j += W) top = max(top, j + W <= C ? load(z + j) : load_n(z + j, (int)(C - j), z[0]));
-      const float m = reduce_max(top);
-      const float total = sum_columns(C, [&](int64_t j, int n) { return first(exp(load_columns(z + j, n) - m), n); });
-      lse[r] = (float)((double)m + __builtin_log((double)total));
+      // without the label's own term: where that is nearly the whole sum, the loss is as small as the others are
+      const int64_t label = labels[r] == kIgnoreIndex ? 0 : labels[r];
+      const float top = greatest(z, C), others = sum_exponentials(z, label, top) + sum_exponentials(z + label + 1, C - label - 1, top);
+      const double log_sum = __builtin_log1p((double)others + __builtin_expm1((double)z[label] - (double)top));
+      lse[2 * r] = top;
+      lse[2 * r + 1] = (float)log_sum;
       parts[r] = 0;
       if (labels[r] == kIgnoreIndex) continue;
-      double target = (double)z[labels[r]];
+      double target = (double)z[label];
       if (smoothing != 0) {
         double sum = 0;
         for (int64_t j = 0; j < C; j++) sum += (double)z[j];
         target = (1 - smoothing) * target + smoothing * sum / (double)C;
       }
-      parts[r] = (double)lse[r] - target;
+      parts[r] = ((double)top - target) + log_sum;
     }
   });
   double total = 0;
@@ -69,17 +81,19 @@ static Status cross_entropy_backward(Run& run, const Call& call) {
   const Status s = check_labels(labels, rows, C);
   if (s.where) return s;
   const float scale = denominator > 0 ? (float)(1 / denominator) : 0.0f;
-  const float spread = (float)(smoothing / (double)C), target = (float)(1 - smoothing);
+  const double spread = smoothing / (double)C;
   parallel_ranges(run, rows, row_grain(C), [&](int64_t begin, int64_t end, int) {
     for (int64_t r = begin; r < end; r++) {
       const float* z = logits + r * C;
       float* d = dlogits + r * C;
-      const float row_scale = labels[r] == kIgnoreIndex ? 0.0f : scale;
+      const float row_scale = labels[r] == kIgnoreIndex ? 0.0f : scale, top = lse[2 * r], log_sum = lse[2 * r + 1];
       for (int64_t j = 0; j < C; j += W) {
         const int n = (int)smaller(W, C - j);
-        store_columns(d + j, (exp(load_columns(z + j, n) - lse[r]) - spread) * row_scale, n);
+        store_columns(d + j, (exp((load_columns(z + j, n) - top) - log_sum) - (float)spread) * row_scale, n);
       }
-      if (labels[r] != kIgnoreIndex) d[labels[r]] -= scale * target;
+      if (labels[r] == kIgnoreIndex) continue;
+      const double other = __builtin_expm1(((double)z[labels[r]] - (double)top) - (double)log_sum);  // softmax - 1
+      d[labels[r]] = (float)(other + smoothing - spread) * scale;
     }
   });
   return kOk;
@@ -174,16 +188,20 @@ static Status segment_cross_entropy(Run& run, const Call& call) {
   double total = 0;
   for (int64_t g = 0; g < segments; g++) {
     const float* z = logits + column;
-    double top = (double)z[cu[g] * C], sum = 0, sum_z = 0;
+    const int64_t own = cu[g] + (positions[g] == kIgnoreIndex ? 0 : positions[g]);
+    double top = (double)z[cu[g] * C], others = 0, sum_z = 0;
     for (int64_t r = cu[g]; r < cu[g + 1]; r++) {
       if ((double)z[r * C] > top) top = (double)z[r * C];
       sum_z += (double)z[r * C];
     }
-    for (int64_t r = cu[g]; r < cu[g + 1]; r++) sum += __builtin_exp((double)z[r * C] - top);
-    const double log_sum = top + __builtin_log(sum);
-    lse[g] = (float)log_sum;
+    for (int64_t r = cu[g]; r < cu[g + 1]; r++)
+      if (r != own) others += __builtin_exp((double)z[r * C] - top);
+    const double log_sum = __builtin_log1p(others + __builtin_expm1((double)z[own * C] - top));
+    lse[2 * g] = (float)top;
+    lse[2 * g + 1] = (float)log_sum;
     if (positions[g] == kIgnoreIndex) continue;
-    total += log_sum - (1 - smoothing) * (double)z[(cu[g] + positions[g]) * C] - smoothing * sum_z / (double)(cu[g + 1] - cu[g]);
+    const double target = (1 - smoothing) * (double)z[own * C] + smoothing * sum_z / (double)(cu[g + 1] - cu[g]);
+    total += (top - target) + log_sum;
   }
   put_loss(loss, add, total, denominator);
   return kOk;
@@ -207,8 +225,9 @@ static Status segment_cross_entropy_backward(Run& run, const Call& call) {
     const double spread = smoothing / (double)(cu[g + 1] - cu[g]);
     const double scale = positions[g] == kIgnoreIndex || !(denominator > 0) ? 0 : 1 / denominator;
     for (int64_t r = cu[g]; r < cu[g + 1]; r++) {
-      const double p = __builtin_exp((double)logits[r * C + column] - (double)lse[g]), target = r - cu[g] == positions[g] ? 1 - smoothing : 0;
-      dlogits[r * C + column] = (float)((p - target - spread) * scale);
+      const double log_p = ((double)logits[r * C + column] - (double)lse[2 * g]) - (double)lse[2 * g + 1];
+      const double d = r - cu[g] == positions[g] ? __builtin_expm1(log_p) + smoothing : __builtin_exp(log_p);
+      dlogits[r * C + column] = (float)((d - spread) * scale);
     }
   }
   return kOk;

@@ -1,5 +1,6 @@
 // cross_entropy: -log softmax(logits)[label], summed over rows whose label is not -100; with smoothing e, (1 - e) of that and e of the mean
-// over all classes (Szegedy et al., "Rethinking the Inception Architecture", 2016). Saves lse, the log-sum-exp of each row.
+// over all classes (Szegedy et al., "Rethinking the Inception Architecture", 2016). Saves lse, the log-sum-exp of each row: the greatest
+// logit, and the log of the sum of exponentials relative to it.
 #include "loss.cuh"
 #include "vector.cuh"
 
@@ -59,12 +60,15 @@ __global__ void __launch_bounds__(kRowThreads)
   const int64_t start = (int64_t)row * C;
   const float* z = logits + start;
   const int head = Row::head(start, C), fours = (C - head) / 4, tail = head + 4 * fours;
-  LogSumExp all = {-3.40282347e38f, 0};
+  const int label = labels[row];
+  const bool counted = label != kIgnoreIndex && checked(label, 0, C, row);
+  const int own = counted ? label : 0;
+  LogSumExp others = {-3.40282347e38f, 0};  // without the label's own term: where that is nearly the whole sum, the loss is as small as the others are
   double sum = 0;
   if (lane < head + C - tail) {  // at most six elements
-    const float v = z[lane < head ? lane : tail + lane - head];
-    all.add(v);
-    sum += (double)v;
+    const int column = lane < head ? lane : tail + lane - head;
+    sum += (double)z[column];
+    others.add(column == own ? -INFINITY : z[column]);
   }
   for (int i = lane; i < fours; i += kRowUnroll * Row::kLanes) {
     float v[kRowUnroll][4];
@@ -74,35 +78,32 @@ __global__ void __launch_bounds__(kRowThreads)
 #pragma unroll
     for (int u = 0; u < kRowUnroll; u++)
       if (i + u * Row::kLanes < fours) {
-        all.add(v[u]);
         if (smoothing != 0) sum += ((double)v[u][0] + (double)v[u][1]) + ((double)v[u][2] + (double)v[u][3]);
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+          if (head + 4 * (i + u * Row::kLanes) + j == own) v[u][j] = -INFINITY;
+        others.add(v[u]);
       }
   }
-  all.relative_to(TEAM == 1 ? warp_max(all.top) : block_max(all.top));
-  const float total = TEAM == 1 ? warp_sum(all.sum) : block_sum(all.sum);
+  const float z_own = z[own];
+  others.relative_to(fmaxf(TEAM == 1 ? warp_max(others.top) : block_max(others.top), z_own));
+  const float total = TEAM == 1 ? warp_sum(others.sum) : block_sum(others.sum);
   if (smoothing != 0) sum = TEAM == 1 ? warp_sum(sum) : block_sum(sum);
   if (lane != 0) return;
-  const int label = labels[row];
-  const float log_sum = (float)((double)all.top + log((double)total));
-  lse[row] = log_sum;
-  double part = 0;
-  if (label != kIgnoreIndex && checked(label, 0, C, row)) {
-    double target = (double)z[label];
-    if (smoothing != 0) target = (1 - smoothing) * target + smoothing * sum / (double)C;
-    part = (double)log_sum - target;
-  }
-  parts[row] = part;
+  const double top = (double)others.top, log_sum = log1p((double)total + expm1((double)z_own - top));
+  lse[2 * (int64_t)row] = others.top;
+  lse[2 * (int64_t)row + 1] = (float)log_sum;
+  double target = (double)z_own;
+  if (smoothing != 0) target = (1 - smoothing) * target + smoothing * sum / (double)C;
+  parts[row] = counted ? (top - target) + log_sum : 0;
 }
 
 /** dlogits = (softmax(logits) - (1 - e) one_hot(label) - e / C) / denominator; rows labelled -100 get 0. */
 struct LogitsGradient {
-  float lse, spread, scale, target;
+  float top, log_sum, spread, scale, own;  // own: softmax - 1 + e of the label
   int label;
 
-  __device__ float operator()(float z, int column) const {
-    const float d = (expf(z - lse) - spread) * scale;
-    return column == label ? d - target : d;
-  }
+  __device__ float operator()(float z, int column) const { return ((column == label ? own : expf((z - top) - log_sum)) - spread) * scale; }
 };
 
 template <int TEAM>
@@ -116,10 +117,11 @@ __global__ void __launch_bounds__(kRowThreads) cross_entropy_backward_kernel(con
   const int label = labels[row];
   const bool counted = label != kIgnoreIndex && checked(label, 0, C, row);
   const float scale = counted && divisor > 0 ? (float)(1 / divisor) : 0.0f;
-  const LogitsGradient gradient = {lse[row], (float)(smoothing / (double)C), scale, scale * (float)(1 - smoothing), counted ? label : -1};
   const int64_t start = (int64_t)row * C;
   const float* z = logits + start;
   float* d = dlogits + start;
+  const float top = lse[2 * (int64_t)row], log_sum = lse[2 * (int64_t)row + 1], own = counted ? expm1f((z[label] - top) - log_sum) + (float)smoothing : 0.0f;
+  const LogitsGradient gradient = {top, log_sum, (float)(smoothing / (double)C), scale, own, counted ? label : -1};
   const int head = Row::head(start, C), fours = (C - head) / 4, tail = head + 4 * fours;
   if (lane < head + C - tail) {
     const int column = lane < head ? lane : tail + lane - head;

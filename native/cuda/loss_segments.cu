@@ -54,18 +54,21 @@ __global__ void __launch_bounds__(kSegmentWarps* kWarp)
   float top = -3.40282347e38f;
   for (int i = lane; i < s.length; i += kWarp) top = fmaxf(top, z[(int64_t)i * C]);
   top = warp_max(top);
-  double sum = 0, sum_z = 0;
+  const int own = s.target < 0 ? 0 : s.target;
+  double others = 0, sum_z = 0;
   for (int i = lane; i < s.length; i += kWarp) {
     const double v = (double)z[(int64_t)i * C];
-    sum += exp(v - (double)top);
+    if (i != own) others += exp(v - (double)top);
     sum_z += v;
   }
-  sum = warp_sum(sum);
+  others = warp_sum(others);
   sum_z = warp_sum(sum_z);
   if (lane != 0 || s.length == 0) return;
-  const double log_sum = (double)top + log(sum);
-  lse[g] = (float)log_sum;
-  parts[g] = s.target < 0 ? 0 : log_sum - (1 - smoothing) * (double)z[(int64_t)s.target * C] - smoothing * sum_z / (double)s.length;
+  const double z_own = (double)z[(int64_t)own * C], log_sum = log1p(others + expm1(z_own - (double)top));
+  lse[2 * g] = top;
+  lse[2 * g + 1] = (float)log_sum;
+  const double target = (1 - smoothing) * z_own + smoothing * sum_z / (double)s.length;
+  parts[g] = s.target < 0 ? 0 : ((double)top - target) + log_sum;
 }
 
 /** This column of dlogits = (softmax - (1 - e) one_hot(target) - e / rows) / denominator; 0 in segments that are left out. */
@@ -77,12 +80,13 @@ __global__ void __launch_bounds__(kSegmentWarps* kWarp)
   const double smoothing = smooth ? state->scalars[kScalar_label_smoothing] : 0, divisor = state->scalars[denominator];
   const auto s = all.segment(g, *segments, *rows);
   if (s.length == 0) return;
-  const double spread = smoothing / (double)s.length, scale = s.target < 0 || !(divisor > 0) ? 0 : 1 / divisor, log_sum = (double)lse[g];
+  const double spread = smoothing / (double)s.length, scale = s.target < 0 || !(divisor > 0) ? 0 : 1 / divisor;
+  const double top = (double)lse[2 * g], log_sum = (double)lse[2 * g + 1];
 #pragma unroll 1
   for (int i = threadIdx.x % kWarp; i < s.length; i += kWarp) {
     const int64_t at = (s.begin + i) * C + column;
-    const double p = exp((double)logits[at] - log_sum), target = i == s.target ? 1 - smoothing : 0;
-    dlogits[at] = (float)((p - target - spread) * scale);
+    const double log_p = ((double)logits[at] - top) - log_sum, d = i == s.target ? expm1(log_p) + smoothing : exp(log_p);
+    dlogits[at] = (float)((d - spread) * scale);
   }
 }
 

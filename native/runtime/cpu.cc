@@ -166,20 +166,77 @@ void cpu_name(char* name, size_t capacity) {
 #endif
 }
 
+#if defined(__linux__)
+namespace {
+
+/** The numbers that a file begins with, and how many of the two there are: "max 100000" has none. */
+int read_numbers(const char* folder, const char* group, const char* name, long long numbers[2]) {
+  char path[4096];
+  if (snprintf(path, sizeof path, "%s%s/%s", folder, group, name) >= (int)sizeof path) return 0;
+  FILE* f = fopen(path, "r");
+  if (!f) return 0;
+  const int found = fscanf(f, "%lld %lld", &numbers[0], &numbers[1]);
+  fclose(f);
+  return found < 0 ? 0 : found;
+}
+
+/** CPUs that the quota of one control group allows, rounded up; 0 without one. */
+int quota_of(const char* folder, const char* group, bool unified) {
+  long long quota[2] = {}, period[2] = {};
+  if (unified) {
+    if (read_numbers(folder, group, "cpu.max", quota) != 2) return 0;
+    period[0] = quota[1];
+  } else if (!read_numbers(folder, group, "cpu.cfs_quota_us", quota) || !read_numbers(folder, group, "cpu.cfs_period_us", period)) {
+    return 0;
+  }
+  if (quota[0] <= 0 || period[0] <= 0) return 0;
+  const long long cpus = (quota[0] + period[0] - 1) / period[0];
+  return cpus > 1 << 20 ? 1 << 20 : (int)cpus;
+}
+
+bool lists(const char* controllers, const char* name) {
+  for (const size_t length = strlen(name); *controllers; controllers += strcspn(controllers, ","), controllers += *controllers == ',')
+    if (strcspn(controllers, ",") == length && !strncmp(controllers, name, length)) return true;
+  return false;
+}
+
+}  // namespace
+
+int cpu_quota(const char* groups, const char* mount) {
+  FILE* f = fopen(groups, "r");
+  if (!f) return 0;
+  int fewest = 0;
+  char line[4096], folder[4096];
+  while (fgets(line, sizeof line, f)) {  // "0::/group", or of the first version "4:cpu,cpuacct:/group"
+    line[strcspn(line, "\n")] = 0;
+    char* controllers = strchr(line, ':');
+    char* group = controllers ? strchr(controllers + 1, ':') : nullptr;
+    if (!group) continue;
+    *group++ = 0;
+    const bool unified = !controllers[1];
+    if (!unified && !lists(controllers + 1, "cpu")) continue;
+    if (snprintf(folder, sizeof folder, "%s%s", mount, unified ? "" : "/cpu") >= (int)sizeof folder) continue;
+    for (;;) {  // and of the groups around it; in a container the name may be that of outside, where only the last one exists
+      if (!strcmp(group, "/")) *group = 0;
+      const int cpus = quota_of(folder, group, unified);
+      if (cpus && (!fewest || cpus < fewest)) fewest = cpus;
+      char* slash = strrchr(group, '/');
+      if (!slash) break;
+      *slash = 0;
+    }
+  }
+  fclose(f);
+  return fewest;
+}
+#endif
+
 int cpu_count() {
   int n = (int)std::thread::hardware_concurrency();
 #if defined(__linux__)
   cpu_set_t set;
   if (!sched_getaffinity(0, sizeof set, &set)) n = CPU_COUNT(&set);
-  long long quota = 0, period = 0;
-  if (FILE* f = fopen("/sys/fs/cgroup/cpu.max", "r")) {  // "max 100000" without a limit: no number to read
-    if (fscanf(f, "%lld %lld", &quota, &period) != 2) quota = 0;
-    fclose(f);
-  }
-  if (quota > 0 && period > 0) {
-    const int limit = (int)((quota + period - 1) / period);
-    if (limit < n) n = limit;
-  }
+  const int quota = cpu_quota("/proc/self/cgroup", "/sys/fs/cgroup");
+  if (quota && quota < n) n = quota;
 #endif
   return n < 1 ? 1 : n;
 }

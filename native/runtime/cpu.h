@@ -16,7 +16,11 @@ bool cpu_prefers_bfloat16(const KernelTable&);
 const char* cpu_backend();
 /** The processor's own name, or "unknown". */
 void cpu_name(char* name, size_t capacity);
-/** CPUs that this process may use: its affinity mask and the control group's quota. */
+/** CPUs that this process may use: its affinity mask and the quotas of its control groups. */
 int cpu_count();
+#if defined(__linux__)
+/** The fewest CPUs that the control groups of the file `groups`, mounted at `mount`, allow, rounded up; 0 without a quota. */
+int cpu_quota(const char* groups, const char* mount);
+#endif
 
 }  // namespace bk

@@ -82,7 +82,8 @@ int bk_open(const char* isa, int threads, bk_engine** out, char* message, size_t
   bk_engine* engine = create<bk_engine>();
   if (!engine) return fail(BK_MEMORY, message, capacity, "No memory for an engine");
   engine->kernels = chosen;
-  engine->threads = threads ? threads : cpu_count();
+  const int cpus = cpu_count();
+  engine->threads = threads ? threads : cpus < kMaxThreads ? cpus : kMaxThreads;
   if (!runner_open()) {
     free(engine);
     return fail(BK_MEMORY, message, capacity, "The system gives no thread for the engine");

@@ -48,7 +48,9 @@ class NativeBackendMemory implements BackendMemory {
 
   write(arena: Arena, offset: number, source: Elements): void {
     const native = this.idle()
-    translated(() => native.write(arena, offset, source))
+    // the addon has no view of memory that threads share
+    const own = source.buffer instanceof ArrayBuffer ? source : source.slice()
+    translated(() => native.write(arena, offset, own))
   }
 
   async read(arena: Arena, offset: number, target: Elements): Promise<void> {
@@ -103,8 +105,12 @@ class NativeBackendProgram implements Program {
           reject(backendError(error, message))
           return
         }
-        if (seconds) timed?.(seconds)
-        resolve()
+        try {
+          if (seconds) timed?.(seconds)
+          resolve()
+        } catch (thrown) {
+          reject(thrown)
+        }
       }
       const target = memory.native
       const id = translated(() => this.native.run(target, scalars, done, timed !== undefined))
@@ -142,7 +148,7 @@ export function openNative(options: NativeOptions = {}): Backend {
         engine,
         translated(() => new addon.Program(engine, plan.words)),
       ),
-    measurePeak: async (peak, seconds) => engine.measurePeak(PEAKS.indexOf(peak), seconds),
+    measurePeak: async (peak, seconds) => translated(() => engine.measurePeak(PEAKS.indexOf(peak), seconds)),
     close() {}, // the engine is a handle on the pool of the process, shared by models
   }
 }

@@ -15,10 +15,12 @@ export interface BackendOptions {
   readonly wasm?: WasmOptions
 }
 
+/** 0: the CPUs that the process may use. */
 function threadsOf(value: number | undefined): number {
   const text = platform().env('BERTKIT_THREADS')
-  const threads = value ?? (text ? Number(text) : 0)
-  if (!Number.isInteger(threads) || threads < 0 || threads > 256 || (value === 0 && value !== undefined))
+  if (value === undefined && !text) return 0 // as many as there are
+  const threads = value ?? Number(text)
+  if (!Number.isInteger(threads) || threads < 1 || threads > 256)
     throw new ArgumentError(
       `Expected threads to be an integer from 1 to 256 but received ${value ?? `BERTKIT_THREADS=${text}`}`,
     )

@@ -28,7 +28,7 @@ export class Loss {
     const rows = rowsOf(logits)
     const C = logits.width
     const { denominator, add } = this.term()
-    const lse = graph.statistic('lse', rows, 1)
+    const lse = graph.statistic('lse', rows, 2)
     graph.emit('crossEntropy', { logits, labels, lse, loss }, { rows, C, denominator, add, smooth })
     this.onBackward(logits, (dlogits) =>
       graph.emit('crossEntropyBackward', { logits, labels, lse, dlogits }, { rows, C, denominator, smooth }),
@@ -45,7 +45,7 @@ export class Loss {
     const segments = rowsOf(positions[0])
     const columns = positions.map((targets, column) => {
       const { denominator, add } = this.term()
-      const lse = graph.statistic('lse', segments, 1)
+      const lse = graph.statistic('lse', segments, 2)
       const attributes = { rows, segments, C: logits.width, column, denominator, smooth }
       graph.emit('segmentCrossEntropy', { logits, cuSegments, positions: targets, lse, loss }, { ...attributes, add })
       return { operands: { logits, cuSegments, positions: targets, lse }, attributes }

@@ -36,7 +36,7 @@ export class Scheduler {
     this.#optimizer = optimizer
     this.#factor = factor
     this.#baseLrs = optimizer.paramGroups.map((group, index) => {
-      const base = group.initialLr ?? group.lr
+      const base = group?.initialLr ?? group?.lr
       if (!isLearningRate(base))
         throw new ArgumentError(`Expected a learning rate >= 0 in paramGroups[${index}] but received ${String(base)}`)
       group.initialLr = base

@@ -1,17 +1,20 @@
 import { ArgumentError } from '../errors.ts'
 import { roundUp } from '../graph/graph.ts'
 import { Arena } from '../graph/op-table.ts'
+import { quote } from '../json.ts'
 import { elementsOf } from '../model/parameters.ts'
 import type { UpdateRange } from '../ops/optimizer.ts'
 import { defaultParamGroups, type ParamGroup } from '../optim/param-groups.ts'
 import type { Tensor } from '../tensor.ts'
+import { slices } from '../turns.ts'
 import { refuseInt8 } from './int8-weights.ts'
 import { isTrainable } from './layout.ts'
 import type { Reproduction } from './masks.ts'
-import { checkNames, type LossOptions } from './options.ts'
+import { checkCall, checkNames, type LossOptions } from './options.ts'
 import type { StepInputs } from './prepare.ts'
 import { PreTrainedModel } from './pretrained.ts'
 import type { Accumulation } from './runs.ts'
+import { checkState } from './state-dict.ts'
 
 export interface AdamWOptions {
   /** 1e-3 */
@@ -35,6 +38,13 @@ export interface StepOptions extends LossOptions {
   readonly maxGradNorm?: number
 }
 
+/** The parameter groups as they are at the call of a step. */
+interface Groups {
+  /** By the names of parameters. */
+  readonly of: ReadonlyMap<string, number>
+  readonly rates: readonly { readonly lr: number; readonly weightDecay: number }[]
+}
+
 const MAX_GROUPS = 64
 /** No rate or decay is anywhere near; float32 still computes with it. */
 const LARGEST = 1e15
@@ -42,19 +52,17 @@ const LARGEST = 1e15
 function checkOptions(options: AdamWOptions) {
   checkNames('AdamW', options, ['lr', 'betas', 'eps', 'weightDecay', 'decoupledWeightDecay'])
   const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, decoupledWeightDecay = true } = options
-  const check = (name: string, value: number, valid: boolean, expected: string) => {
-    if (!valid) throw new ArgumentError(`AdamW: expected ${name} ${expected} but received ${value}`)
+  const check = (name: string, value: unknown, valid: boolean, expected: string) => {
+    if (!valid) throw new ArgumentError(`AdamW: expected ${name} ${expected} but received ${quote(value)}`)
   }
   const atLeastZero = (value: number) => typeof value === 'number' && value >= 0 && value <= LARGEST
   check('lr', lr, atLeastZero(lr), 'of at least 0')
   check('eps', eps, atLeastZero(eps), 'of at least 0')
   check('weightDecay', weightDecay, atLeastZero(weightDecay), 'of at least 0')
-  if (typeof decoupledWeightDecay !== 'boolean')
-    throw new ArgumentError(
-      `AdamW: expected decoupledWeightDecay true or false but received ${String(decoupledWeightDecay)}`,
-    )
-  if (betas.length !== 2) throw new ArgumentError(`AdamW: expected two betas but received ${betas.length}`)
-  for (const [i, beta] of betas.entries()) check(`betas[${i}]`, beta, beta >= 0 && beta < 1, 'from 0 to below 1')
+  check('decoupledWeightDecay', decoupledWeightDecay, typeof decoupledWeightDecay === 'boolean', 'true or false')
+  check('betas', betas, Array.isArray(betas) && betas.length === 2, 'of two numbers')
+  for (const [i, beta] of betas.entries())
+    check(`betas[${i}]`, beta, typeof beta === 'number' && beta >= 0 && beta < 1, 'from 0 to below 1')
   return { lr, betas, eps, weightDecay, decoupledWeightDecay }
 }
 
@@ -89,22 +97,23 @@ export class AdamW {
     stepOptions: StepOptions = {},
     reproduction: Reproduction = {},
   ): Promise<{ loss: number; gradNorm: number }> {
-    checkNames('step', stepOptions, ['maxGradNorm', 'labelSmoothing', 'signal'])
+    checkCall('step', stepOptions, ['maxGradNorm', 'labelSmoothing', 'signal'])
     const { maxGradNorm = 0, ...options } = stepOptions
     if (!Number.isFinite(maxGradNorm) || maxGradNorm < 0)
       throw new ArgumentError(`Expected maxGradNorm of at least 0 but received ${maxGradNorm}`)
     const model = this.#model
     const list = Array.isArray(batches) ? batches : [batches as StepInputs]
-    const groupOf = this.#groups()
+    // with the rates of now, whatever they are changed to while this waits in the queue
+    const groups = this.#groups()
     if (model.runtime.layout.gradientBytes === 0) throw new ArgumentError('Every parameter is frozen: nothing to train')
     const { betas, eps, decoupledWeightDecay } = this.defaults
     let updated: readonly string[] = []
     const accumulation: Accumulation<number> = {
       begin: () => this.#takeOver(),
       update: (written) => {
-        const { ranges, groups, names } = this.#update(groupOf, written)
+        const { ranges, scalars, names } = this.#update(groups, written)
         updated = names
-        return { ranges, scalars: { maxGradNorm, betas, eps, decoupledWeightDecay, groups } }
+        return { ranges, scalars: { maxGradNorm, betas, eps, decoupledWeightDecay, groups: scalars } }
       },
       finish: async ({ loss, norm = Number.NaN }) => {
         if (!Number.isFinite(loss) || !Number.isFinite(norm)) throw await model.nonFinite(loss)
@@ -128,6 +137,7 @@ export class AdamW {
    */
   async stateDict(): Promise<Map<string, Tensor>> {
     const { runtime } = this.#model
+    const due = slices()
     return runtime.exclusive(async () => {
       if (this.#used) this.#takeOver()
       const steps = this.#used ? this.#model.optimizerSteps : 0
@@ -142,6 +152,7 @@ export class AdamW {
         state.set(`${name}.exp_avg_sq`, await moment(Arena.expAvgSq))
         const own = steps === 0 ? 0 : (this.#model.parameterSteps.get(name) ?? 0)
         if (own !== steps) state.set(`${name}.step`, { data: Float32Array.of(own), shape: [] })
+        await due()
       }
       return state
     })
@@ -150,7 +161,7 @@ export class AdamW {
   /** Continues from a saved state; an ArgumentError names the first tensor that is missing or has another shape. */
   async loadStateDict(state: ReadonlyMap<string, Tensor<ArrayLike<number>>>): Promise<void> {
     const { runtime } = this.#model
-    if (!(state instanceof Map)) throw new ArgumentError('loadStateDict: expected a Map of names and tensors')
+    checkState(state)
     runtime.requireIdle('loadStateDict()')
     const count = (name: string): number => {
       const steps = state.get(name)?.data[0]
@@ -167,7 +178,7 @@ export class AdamW {
         throw new ArgumentError(
           `Expected ${name} of shape [${shape}] in the optimizer's state but found ${tensor ? `[${tensor.shape}]` : 'none'}`,
         )
-      return tensor.data instanceof Float32Array ? tensor.data : Float32Array.from(tensor.data)
+      return tensor.data
     }
     const trainable = [...runtime.layout.tensors.values()].filter(isTrainable)
     for (const { name, shape } of trainable)
@@ -176,8 +187,8 @@ export class AdamW {
     await runtime.exclusive(async () => {
       this.#takeOver()
       for (const place of trainable) {
-        runtime.writeLike(Arena.expAvg, place, find(`${place.name}.exp_avg`, place.shape))
-        runtime.writeLike(Arena.expAvgSq, place, find(`${place.name}.exp_avg_sq`, place.shape))
+        await runtime.writeMoment(Arena.expAvg, place, find(`${place.name}.exp_avg`, place.shape))
+        await runtime.writeMoment(Arena.expAvgSq, place, find(`${place.name}.exp_avg_sq`, place.shape))
         await runtime.settle()
       }
       this.#model.optimizerSteps = step
@@ -197,12 +208,17 @@ export class AdamW {
     this.#used = true
   }
 
-  /** The group of each parameter; an ArgumentError names what is wrong with a group. */
-  #groups(): Map<string, number> {
+  /** The group of each parameter, and the rates of each group; an ArgumentError names what is wrong with a group. */
+  #groups(): Groups {
     if (this.paramGroups.length > MAX_GROUPS)
       throw new ArgumentError(`Expected at most ${MAX_GROUPS} parameter groups but received ${this.paramGroups.length}`)
     const groupOf = new Map<string, number>()
-    for (const [g, { params, lr, weightDecay }] of this.paramGroups.entries()) {
+    const rates = this.paramGroups.map((group, g) => {
+      if (!Array.isArray(group?.params))
+        throw new ArgumentError(
+          `Expected paramGroups[${g}] to have params, a list of names, but received ${quote(group)}`,
+        )
+      const { params, lr, weightDecay } = group
       for (const [name, value] of [['lr', lr] as const, ['weightDecay', weightDecay] as const])
         if (!(typeof value === 'number' && value >= 0 && value <= LARGEST))
           throw new ArgumentError(`Expected paramGroups[${g}].${name} of at least 0 but received ${value}`)
@@ -214,28 +230,29 @@ export class AdamW {
           throw new ArgumentError(`paramGroups[${g}] names ${name}, which is in group ${groupOf.get(name)} too`)
         groupOf.set(name, g)
       }
-    }
-    return groupOf
+      return { lr, weightDecay }
+    })
+    return { of: groupOf, rates }
   }
 
   /**
    * The stretches of the flat buffers, and the scalars of each: neighbours of one parameter group that have taken the same number of
    * steps are one. A parameter without a gradient is left alone, as PyTorch leaves one whose grad is None.
    */
-  #update(groupOf: ReadonlyMap<string, number>, written: ReadonlySet<number>) {
+  #update({ of: groupOf, rates }: Groups, written: ReadonlySet<number>) {
     const { runtime, parameterSteps } = this.#model
     const places = [...runtime.layout.tensors.values()]
       .filter(isTrainable)
       .filter(({ owner, name }) => written.has(owner) && groupOf.has(name))
       .sort((a, b) => a.weights - b.weights)
-    const groups: { lr: number; weightDecay: number; steps: number }[] = []
+    const scalars: { lr: number; weightDecay: number; steps: number }[] = []
     const scalarsOf = new Map<string, number>()
     const ranges: UpdateRange[] = []
     for (const { name, weights, gradients, elements } of places) {
       const steps = (parameterSteps.get(name) ?? 0) + 1
       const key = `${groupOf.get(name)} ${steps}`
-      const { lr, weightDecay } = this.paramGroups[groupOf.get(name)!]
-      const group = scalarsOf.get(key) ?? groups.push({ lr: this.roundLr(lr), weightDecay, steps }) - 1
+      const { lr, weightDecay } = rates[groupOf.get(name)!]
+      const group = scalarsOf.get(key) ?? scalars.push({ lr: this.roundLr(lr), weightDecay, steps }) - 1
       scalarsOf.set(key, group)
       const last = ranges.at(-1)
       // what lies between two parameters is zero, and AdamW leaves it so
@@ -246,10 +263,10 @@ export class AdamW {
         ranges[ranges.length - 1] = { ...last, length: gap / 4 + elements }
       else ranges.push({ weights, gradients, length: elements, group })
     }
-    if (groups.length > MAX_GROUPS)
+    if (scalars.length > MAX_GROUPS)
       throw new ArgumentError(
-        `Expected at most ${MAX_GROUPS} combinations of parameter group and steps taken but received ${groups.length}`,
+        `Expected at most ${MAX_GROUPS} combinations of parameter group and steps taken but received ${scalars.length}`,
       )
-    return { ranges, groups, names: places.map(({ name }) => name) }
+    return { ranges, scalars, names: places.map(({ name }) => name) }
   }
 }

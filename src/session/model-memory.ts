@@ -6,23 +6,15 @@ import type { Piece } from '../formats/tensors.ts'
 import type { FloatType, Value } from '../graph/graph.ts'
 import { Arena } from '../graph/op-table.ts'
 import type { Plan } from '../graph/plan.ts'
-import type { Tensor } from '../tensor.ts'
+import { slices } from '../turns.ts'
 import { Int8Weights, isInt8, readInt8 } from './int8-weights.ts'
 import { isTrainable, type Layout, type TensorPlace, type TrainablePlace } from './layout.ts'
 import type { RuntimeOptions } from './runs.ts'
+import { PIECE_ELEMENTS, piecesOf } from './state-dict.ts'
 
-const PIECE_ELEMENTS = 2 ** 18
+const MOMENTS = [Arena.expAvg, Arena.expAvgSq] as const
 /** Values that may be on their way to the backend's memory before they are waited for: 8 MiB. */
 const MOST_UNDERWAY = 2 ** 21
-
-/** Tensors by name. */
-export async function tensorsAt<Place extends TensorPlace>(
-  places: readonly Place[],
-  read: (place: Place) => Promise<Float32Array>,
-): Promise<Map<string, Tensor>> {
-  const entry = async (place: Place) => [place.name, { data: await read(place), shape: [...place.shape] }] as const
-  return new Map(await Promise.all(places.map(entry)))
-}
 
 /** A model's tensors in the memory of its backend. What a subclass runs there never meets a read or a write of this class. */
 export class ModelMemory {
@@ -37,6 +29,8 @@ export class ModelMemory {
   #opening: Promise<Backend> | undefined
   #weightsVersion = 0
   #underway = 0
+  /** Moments by name that have left the places of one layout and are not in those of the next yet. */
+  readonly #carried = new Map<Arena, Map<string, Float32Array>>()
 
   constructor(layout: Layout, options: RuntimeOptions) {
     this.current = layout
@@ -129,7 +123,8 @@ export class ModelMemory {
   }
 
   /** A tensor of the gradients or of a moment, which lie alike; zero where nothing was ever written. */
-  readLike(arena: Arena, { gradients, elements }: TrainablePlace): Promise<Float32Array> {
+  async readLike(arena: Arena, { gradients, elements }: TrainablePlace): Promise<Float32Array> {
+    if (arena !== Arena.gradients) await this.placeMoments()
     this.mapped().reserve(arena, this.current.gradientBytes)
     return this.#read(arena, gradients, elements)
   }
@@ -146,7 +141,8 @@ export class ModelMemory {
 
   /** Moments of zero, as a new optimiser has them. */
   clearMoments(): void {
-    for (const arena of [Arena.expAvg, Arena.expAvgSq]) this.mapped().release(arena) // new memory is zero
+    this.#carried.clear()
+    for (const arena of MOMENTS) this.mapped().release(arena) // new memory is zero
   }
 
   /** Zeros in place of a tensor of the gradients or of a moment. */
@@ -157,10 +153,17 @@ export class ModelMemory {
       this.mapped().write(arena, gradients + start * 4, zeros.subarray(0, elements - start))
   }
 
-  writeLike(arena: Arena, place: TrainablePlace, values: Float32Array): void {
+  /** Writes a moment. */
+  async writeMoment(arena: (typeof MOMENTS)[number], place: TrainablePlace, values: ArrayLike<number>): Promise<void> {
+    await this.placeMoments()
     this.mapped().reserve(arena, this.current.gradientBytes)
-    if (arena !== Arena.gradients) this.momentsUsed = true
-    this.mapped().write(arena, place.gradients, values)
+    this.momentsUsed = true
+    await this.#writeLike(arena, place, values)
+  }
+
+  async #writeLike(arena: Arena, { gradients }: TrainablePlace, values: ArrayLike<number>): Promise<void> {
+    for await (const { start, values: piece } of piecesOf(values))
+      this.mapped().write(arena, gradients + start * 4, piece)
   }
 
   /** The first `elements` of a kept value of the last run. */
@@ -171,21 +174,36 @@ export class ModelMemory {
     return fromBfloat16(halves)
   }
 
-  /** Gives gradients and moments their places of `layout`: see `relayout`. */
-  protected async move(old: Layout, layout: Layout): Promise<void> {
+  /** Gradients and moments leave their places of the layout `old`: see `relayout`. Moments of what `layout` does not train are dropped. */
+  protected async leave(old: Layout, layout: Layout): Promise<void> {
     const memory = this.mapped()
-    for (const arena of [Arena.gradients, Arena.expAvg, Arena.expAvgSq]) {
-      const kept = arena === Arena.gradients || !this.momentsUsed ? [] : [...old.tensors.values()].filter(isTrainable)
-      if (kept.length) memory.reserve(arena, old.gradientBytes)
-      const values = await Promise.all(kept.map(({ gradients, elements }) => this.#read(arena, gradients, elements)))
-      memory.release(arena)
-      for (const [i, { name }] of kept.entries()) {
-        const place = layout.tensors.get(name)!
-        if (!isTrainable(place)) continue
-        memory.reserve(arena, layout.gradientBytes)
-        memory.write(arena, place.gradients, values[i])
+    memory.release(Arena.gradients)
+    for (const arena of MOMENTS) {
+      if (!this.momentsUsed) {
+        memory.release(arena)
+        continue
       }
+      let moments = this.#carried.get(arena)
+      if (!moments) {
+        moments = new Map()
+        memory.reserve(arena, old.gradientBytes)
+        for (const { name, gradients, elements } of [...old.tensors.values()].filter(isTrainable))
+          moments.set(name, await this.#read(arena, gradients, elements))
+        this.#carried.set(arena, moments)
+        memory.release(arena)
+      }
+      for (const name of moments.keys()) if (!isTrainable(layout.tensors.get(name)!)) moments.delete(name)
     }
+  }
+
+  /** Moments that have left their places get new ones. Where there is no memory for both, they are kept for the next call. */
+  protected async placeMoments(): Promise<void> {
+    if (this.#carried.size === 0) return
+    for (const arena of this.#carried.keys()) this.mapped().reserve(arena, this.current.gradientBytes)
+    for (const [arena, moments] of this.#carried)
+      for (const [name, values] of moments)
+        await this.#writeLike(arena, this.current.tensors.get(name) as TrainablePlace, values)
+    this.#carried.clear()
   }
 
   /** Frees the memory and what was opened for this model alone. */
@@ -197,7 +215,11 @@ export class ModelMemory {
 
   async #read(arena: Arena, offset: number, elements: number): Promise<Float32Array> {
     const target = new Float32Array(elements)
-    await this.mapped().read(arena, offset, target)
+    const due = slices()
+    for (let start = 0; start < elements; start += PIECE_ELEMENTS) {
+      if (start > 0) await due()
+      await this.mapped().read(arena, offset + start * 4, target.subarray(start, start + PIECE_ELEMENTS))
+    }
     return target
   }
 

@@ -1,9 +1,9 @@
 import type { BackendOptions } from '../backend/open.ts'
 import { ArgumentError } from '../errors.ts'
-import type { HubOptions } from '../formats/hub-options.ts'
+import { type HubOptions, splitHubOptions } from '../formats/hub-options.ts'
 import type { WeightsMatch } from '../formats/names.ts'
-import { quote } from '../json.ts'
-import type { BertConfigFields } from '../model/config.ts'
+import { kindOf, quote } from '../json.ts'
+import { type BertConfigFields, isConfigField } from '../model/config.ts'
 
 export interface ModelOptions extends BackendOptions {
   /**
@@ -65,7 +65,9 @@ export interface ParameterInfo {
 const DEFAULT_SEED = 42
 
 /** The seed; an ArgumentError for a dtype or a seed that cannot be. */
-export function checkOptions({ dtype = 'float32', seed = DEFAULT_SEED }: ModelOptions): number {
+export function checkOptions(options: ModelOptions): number {
+  checkObject('A model', options)
+  const { dtype = 'float32', seed = DEFAULT_SEED } = options
   if (!['float32', 'bfloat16', 'int8', 'auto'].includes(dtype))
     throw new ArgumentError(`Expected dtype to be float32, bfloat16, int8 or auto but received ${quote(dtype)}`)
   if (!Number.isInteger(seed) || seed < 0 || seed >= 2 ** 32)
@@ -73,13 +75,36 @@ export function checkOptions({ dtype = 'float32', seed = DEFAULT_SEED }: ModelOp
   return seed
 }
 
+/** The options of fromPretrained by what they are for: the Hub, the model, the weights, the config. An ArgumentError for any other. */
+export function splitLoadOptions(options: FromPretrainedOptions) {
+  checkObject('fromPretrained', options)
+  const [hub, { backend, threads, wasm, dtype, seed, ignoreMismatchedSizes = false, ...config }] =
+    splitHubOptions(options)
+  for (const name of Object.keys(config))
+    if (!isConfigField(name)) throw new ArgumentError(`fromPretrained: there is no option or config field '${name}'`)
+  return { hub, model: { backend, threads, wasm, dtype, seed }, ignoreMismatchedSizes, config }
+}
+
+function checkObject(call: string, options: unknown): void {
+  if (kindOf(options) !== 'an object')
+    throw new ArgumentError(`${call}: expected options to be an object but received ${kindOf(options)}`)
+}
+
 /** An ArgumentError when `options` is no object, or has a name that is not known: a misspelt one would change nothing. */
 export function checkNames(call: string, options: unknown, known: readonly string[]): void {
-  if (options === null || typeof options !== 'object')
-    throw new ArgumentError(`${call}: expected options to be an object but received ${String(options)}`)
-  for (const name of Object.keys(options))
+  checkObject(call, options)
+  for (const name of Object.keys(options as object))
     if (!known.includes(name))
       throw new ArgumentError(`${call}: there is no option '${name}'; there are ${known.join(', ')}`)
+}
+
+/** The same of a call that can be aborted: the signal must be one, or the run would go on without its caller. */
+export function checkCall(call: string, options: { readonly signal?: AbortSignal }, known: readonly string[]): void {
+  checkNames(call, options, known)
+  if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
+    throw new ArgumentError(
+      `${call}: expected the option signal to be an AbortSignal but received ${kindOf(options.signal)}`,
+    )
 }
 
 /** An ArgumentError for a label smoothing that cannot be. */

@@ -1,6 +1,5 @@
 import type { BackendDescription } from '../backend/backend.ts'
 import { ArgumentError, ConfigError, type NonFiniteError } from '../errors.ts'
-import { splitHubOptions } from '../formats/hub-options.ts'
 import type { ModelFiles } from '../formats/model-files.ts'
 import { matchWeights, mismatchError, type WeightsMatch } from '../formats/names.ts'
 import { openModelFiles, type PretrainedSource } from '../formats/pretrained-source.ts'
@@ -8,16 +7,16 @@ import { type FileSink, type SaveOptions, saveFiles } from '../formats/save-file
 import { openWeights, type WeightsSource } from '../formats/weights.ts'
 import { Arena } from '../graph/op-table.ts'
 import type { Head, HeadConstructor } from '../heads/head.ts'
-import { BertConfig, isConfigField } from '../model/config.ts'
+import { BertConfig } from '../model/config.ts'
 import { matchingNames, type Parameter, ParameterScope } from '../model/parameters.ts'
 import type { Tensor } from '../tensor.ts'
 import { initialValues } from './initialize.ts'
 import { refuseInt8 } from './int8-weights.ts'
 import { isTrainable, layOut, type TensorPlace } from './layout.ts'
 import { denominatorsOf, type Reproduction } from './masks.ts'
-import { tensorsAt } from './model-memory.ts'
 import { nonFiniteError } from './non-finite.ts'
 import {
+  checkCall,
   checkNames,
   checkOptions,
   checkSmoothing,
@@ -28,11 +27,13 @@ import {
   type LossOptions,
   type ModelOptions,
   type ParameterInfo,
+  splitLoadOptions,
 } from './options.ts'
 import { readOutputs } from './outputs.ts'
 import { type PreparedStep, prepareSteps, type StepInputs, type Wanted } from './prepare.ts'
 import type { Accumulation } from './runs.ts'
 import { ModelRuntime } from './runtime.ts'
+import { checkState, piecesOf, tensorsAt } from './state-dict.ts'
 
 /**
  * A BERT model on a backend: the head inside decides what it computes; this class loads, runs, saves and disposes.
@@ -88,17 +89,15 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     from: PretrainedSource | ModelFiles,
     options: FromPretrainedOptions = {},
   ): Promise<Model> {
-    const [hub, { backend, threads, wasm, dtype, seed, ignoreMismatchedSizes, ...rest }] = splitHubOptions(options)
-    for (const name of Object.keys(rest))
-      if (!isConfigField(name)) throw new ArgumentError(`fromPretrained: there is no option or config field '${name}'`)
+    const { hub, model: modelOptions, ignoreMismatchedSizes, config: fields } = splitLoadOptions(options)
     const files = await openModelFiles(from, 'model', hub)
-    const config = (await BertConfig.fromPretrained(files)).with(rest)
-    const model = new this(config, { backend, threads, wasm, dtype, seed })
+    const config = (await BertConfig.fromPretrained(files)).with(fields)
+    const model = new this(config, modelOptions)
     try {
       await model.runtime.openBackend() // what cannot run is found out before weights are fetched
       const source = await openWeights(files)
       try {
-        await model.loadFrom(source, files.where, !!ignoreMismatchedSizes)
+        await model.loadFrom(source, files.where, ignoreMismatchedSizes)
         return model.eval()
       } finally {
         await source.close()
@@ -188,7 +187,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
 
   /** All outputs of the class; the loss is null without labels. Rows of ragged input come one after another. */
   async forward(inputs: Inputs, options: ForwardOptions = {}): Promise<Output> {
-    checkNames('forward', options, FORWARD_OPTIONS)
+    checkCall('forward', options, FORWARD_OPTIONS)
     const { labelledOnly = false, labelSmoothing = 0 } = options
     checkSmoothing(labelSmoothing)
     const { outputHiddenStates: hiddenStates = this.config.outputHiddenStates } = options
@@ -221,7 +220,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     inputs: Inputs,
     options: LossOptions = {},
   ): Promise<{ loss: number; gradients: Map<string, Tensor> }> {
-    checkNames('gradients', options, ['labelSmoothing', 'signal'])
+    checkCall('gradients', options, ['labelSmoothing', 'signal'])
     const { tensors } = this.runtime.layout
     const { loss, result: gradients } = await this.accumulate([inputs], options, {
       finish: async ({ written }) => {
@@ -297,7 +296,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     state: ReadonlyMap<string, Tensor<ArrayLike<number>>>,
     { strict = true }: { strict?: boolean } = {},
   ): Promise<{ missing: string[]; unexpected: string[] }> {
-    if (!(state instanceof Map)) throw new ArgumentError('loadStateDict: expected a Map of names and tensors')
+    checkState(state)
     this.runtime.requireIdle('loadStateDict()')
     const { tensors } = this.runtime.layout
     const missing = [...tensors.keys()].filter((name) => !state.has(name))
@@ -315,10 +314,9 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     await this.runtime.exclusive(async () => {
       for (const [name, { data }] of state) {
         const place = tensors.get(name)
-        if (!place) continue
-        await this.runtime.writeTensor(place, data instanceof Float32Array ? data : Float32Array.from(data))
-        await this.runtime.settle()
+        if (place) await this.runtime.writePieces(place, piecesOf(data))
       }
+      await this.runtime.settle()
     })
     return { missing, unexpected }
   }
@@ -330,13 +328,14 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
    */
   async savePretrained(target: string | FileSink, options?: SaveOptions): Promise<void>
   async savePretrained(target?: undefined, options?: SaveOptions): Promise<Record<string, Blob>>
-  async savePretrained(target?: string | FileSink, { maxShardSize }: SaveOptions = {}): Promise<unknown> {
+  async savePretrained(target?: string | FileSink, options: SaveOptions = {}): Promise<unknown> {
+    checkNames('savePretrained', options, ['maxShardSize'])
     refuseInt8(this.runtime.int8, 'savePretrained')
     const config = this.config.with({ architectures: [this.constructor.name], dtype: 'float32' })
     return this.runtime.exclusive(async () => {
       const { tensors } = this.runtime.layout
       const data = (name: string) => this.runtime.readTensorPieces(tensors.get(name)!)
-      const weights = { tensors: [...tensors.values()], data, maxShardSize }
+      const weights = { tensors: [...tensors.values()], data, maxShardSize: options.maxShardSize }
       return saveFiles(target, { weights, texts: [['config.json', config.toText()]] })
     })
   }

@@ -51,7 +51,7 @@ export class ModelRuntime extends ModelMemory {
   readonly #haveRun = new WeakSet<Plan>()
   #filling: Promise<void> | undefined
   #tail: Promise<unknown> = Promise.resolve()
-  /** Of gradients and moments, from one layout to the next, before the next call touches them. */
+  /** Of gradients and moments, from one layout to the next; the next call begins with it. */
   readonly #moves: [from: Layout, to: Layout][] = []
   #pending = 0
   #recorded = 0
@@ -103,7 +103,10 @@ export class ModelRuntime extends ModelMemory {
     const turn = this.#tail.then(async () => {
       this.alive()
       await this.#fillOnce()
-      for (let move = this.#moves.shift(); move; move = this.#moves.shift()) await this.move(...move)
+      while (this.#moves.length > 0) {
+        await this.leave(...this.#moves[0])
+        this.#moves.shift()
+      }
       return body()
     })
     this.#tail = turn.catch(() => {})
@@ -319,6 +322,7 @@ export class ModelRuntime extends ModelMemory {
 
   /** Memory for a step, and the weights that it reads packed. */
   async #prepare(plan: Plan, packing: PackedWeights | undefined): Promise<void> {
+    if (plan.arenaBytes.expAvg > 0) await this.placeMoments()
     this.#reserve(plan)
     if (!packing) return
     this.mapped().reserve(Arena.packed, packing.bytes)

@@ -88,7 +88,7 @@ function indices(): Refusal[] {
       (backend) =>
         runRecord(backend, {
           op: 'crossEntropyBackward',
-          operands: { logits, labels, lse: reals(T) },
+          operands: { logits, labels, lse: reals(2 * T) },
           attributes,
           rows,
         }),

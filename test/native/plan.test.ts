@@ -24,7 +24,7 @@ function valid() {
     graph.input('logits', Row.labelled, 16, 'float32'),
     graph.input('labels', Row.labelled, 1, 'int32'),
   ]
-  const [lse, loss] = [graph.input('lse', Row.labelled, 1, 'float32'), graph.input('loss', undefined, 1, 'float32')]
+  const [lse, loss] = [graph.input('lse', Row.labelled, 2, 'float32'), graph.input('loss', undefined, 1, 'float32')]
   const attributes = { rows: Row.labelled, C: 16, denominator: Scalar.denominator0, add: 0, smooth: 0 }
   graph.emit('crossEntropy', { logits, labels, lse, loss }, attributes)
   return compilePlan(graph)

@@ -39,26 +39,29 @@ interface Elementwise {
 const targetOf = (c: number, label: number, C: number, smoothing: number): number =>
   (c === label ? 1 - smoothing : 0) + smoothing / C
 
-function logSumExp(values: Float64Array): number {
+/** The greatest value, and the logarithm of the sum of exponentials relative to it; the term of `own`, which may be the greatest, is taken apart. */
+function logSumExp(values: Float64Array, own: number): [number, number] {
   const greatest = values.reduce((a, b) => Math.max(a, b))
-  return greatest + Math.log(values.reduce((sum, value) => sum + Math.exp(value - greatest), 0))
+  const others = values.reduce((sum, value, i) => (i === own ? sum : sum + Math.exp(value - greatest)), 0)
+  return [greatest, Math.log1p(others + Math.expm1(values[own] - greatest))]
 }
 
 /**
  * loss = sum over rows of -sum over classes of target log softmax, / denominator, where target is smoothing / C for every class and
- * 1 - smoothing more for the label; lse [rows], also of the rows left out.
+ * 1 - smoothing more for the label; lse [rows, 2], whose sum is the log-sum-exp of a row, also of the rows left out.
  */
 export function crossEntropy({ logits, labels, rows, C, denominator, smoothing = 0 }: CrossEntropy): {
   loss: number
   lse: Float64Array
 } {
-  const lse = new Float64Array(rows)
+  const lse = new Float64Array(rows * 2)
   let loss = 0
   for (let r = 0; r < rows; r++) {
-    lse[r] = logSumExp(logits.subarray(r * C, (r + 1) * C))
+    const [top, logSum] = logSumExp(logits.subarray(r * C, (r + 1) * C), labels[r] === IGNORE_INDEX ? 0 : labels[r])
+    lse.set([top, logSum], r * 2)
     if (labels[r] === IGNORE_INDEX) continue
     for (let c = 0; c < C; c++)
-      loss += (targetOf(c, labels[r], C, smoothing) * (lse[r] - logits[r * C + c])) / denominator
+      loss += (targetOf(c, labels[r], C, smoothing) * (top - logits[r * C + c] + logSum)) / denominator
   }
   return { loss, lse }
 }
@@ -71,8 +74,11 @@ export function crossEntropyBackward({ logits, labels, rows, C, denominator, smo
   const dlogits = new Float64Array(rows * C)
   for (let r = 0; r < rows; r++) {
     if (labels[r] === IGNORE_INDEX) continue
-    for (let c = 0; c < C; c++)
-      dlogits[r * C + c] = (Math.exp(logits[r * C + c] - lse[r]) - targetOf(c, labels[r], C, smoothing)) / denominator
+    for (let c = 0; c < C; c++) {
+      const logProbability = logits[r * C + c] - lse[r * 2] - lse[r * 2 + 1]
+      const d = c === labels[r] ? Math.expm1(logProbability) + smoothing : Math.exp(logProbability)
+      dlogits[r * C + c] = (d - smoothing / C) / denominator
+    }
   }
   return { dlogits }
 }
@@ -90,7 +96,7 @@ export function segmentCrossEntropy(options: SegmentCrossEntropy): { loss: numbe
   const results = segments(options).map(({ of }) => crossEntropy(of))
   return {
     loss: results.reduce((sum, { loss }) => sum + loss, 0),
-    lse: Float64Array.from(results, ({ lse }) => lse[0]),
+    lse: Float64Array.from(results.flatMap(({ lse }) => [...lse])),
   }
 }
 

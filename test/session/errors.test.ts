@@ -127,13 +127,13 @@ describe('options', () => {
     ['a backend that is not built', () => tinyClassifier({}, { backend: 'cuda' }).stateDict(), BackendError, /cuda/],
     ['no threads', () => tinyClassifier({}, { threads: 0 }).stateDict(), ArgumentError, /threads/],
     ['a negative rate', () => new AdamW(tinyClassifier(), { lr: -1 }), ArgumentError, /lr/],
-    ['one beta', () => new AdamW(tinyClassifier(), { betas: [0.9] as never }), ArgumentError, /two betas/],
+    ['one beta', () => new AdamW(tinyClassifier(), { betas: [0.9] as never }), ArgumentError, /betas of two numbers/],
     ['no model', () => new AdamW(undefined as never), ArgumentError, /model/],
     [
       'a decay that is not decided',
       () => new AdamW(tinyClassifier(), { decoupledWeightDecay: 'no' as never }),
       ArgumentError,
-      /decoupledWeightDecay true or false but received no/,
+      /decoupledWeightDecay true or false but received "no"/,
     ],
     ['a beta of 1', () => new AdamW(tinyClassifier(), { betas: [0.9, 1] }), ArgumentError, /betas\[1\]/],
   ])('%s', async (_name, call, type, text) => {

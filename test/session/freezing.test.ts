@@ -1,6 +1,8 @@
 // Frozen parameters: they keep their bits, cost no memory for gradients, and change nothing about the others.
-import { describe, expect, it } from 'vitest'
-import { ArgumentError, BusyError } from '../../src/errors.ts'
+import { describe, expect, it, vi } from 'vitest'
+import type { BackendMemory } from '../../src/backend/backend.ts'
+import { ArgumentError, BackendError, BusyError } from '../../src/errors.ts'
+import { Arena } from '../../src/graph/op-table.ts'
 import { AdamW } from '../../src/session/adamw.ts'
 import type { PreTrainedModel } from '../../src/session/pretrained.ts'
 import type { Tensor } from '../../src/tensor.ts'
@@ -204,5 +206,35 @@ describe('freeze()', () => {
       expect(largest('value') / 1e-3).toBeCloseTo(1, 2)
     }
     expect((await run('query')).names).toEqual([`${attention}.value.weight`])
+  })
+})
+
+describe('where there is no memory for the moments of more parameters', () => {
+  it('the step is refused, and what was there is kept for the next one that fits', async () => {
+    const train = (model: PreTrainedModel) => new AdamW(model.freeze('embeddings'))
+    using model = make(classification, SIZES[0][1]).train()
+    using twin = make(classification, SIZES[0][1]).train()
+    const [optimizer, other] = [train(model), train(twin)]
+    const batch = inputsOf(classification.batch)
+    for (const each of [optimizer, other]) await each.step(batch)
+    model.unfreeze('embeddings')
+    let refused = 0
+    const memory = (model.runtime as unknown as { memory: BackendMemory }).memory
+    const allowed = memory.reserve.bind(memory)
+    const reserve = vi.spyOn(memory, 'reserve').mockImplementation((arena, bytes) => {
+      if (arena !== Arena.expAvgSq || bytes < model.runtime.layout.gradientBytes) return allowed(arena, bytes)
+      refused++
+      throw new BackendError('No memory', { reason: 'memory' })
+    })
+    await expect(optimizer.step(batch)).rejects.toThrow(BackendError)
+    expect(refused).toBeGreaterThan(0)
+    // what needs no moments goes on
+    await model.forward(batch)
+    reserve.mockRestore()
+    model.freeze('embeddings')
+    for (const each of [optimizer, other]) await each.step(batch)
+    const [got, want] = [await optimizer.stateDict(), await other.stateDict()]
+    expect(moved(want, got)).toEqual([])
+    expect(moved(await twin.stateDict(), await model.stateDict())).toEqual([])
   })
 })
