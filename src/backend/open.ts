@@ -18,7 +18,7 @@ export interface BackendOptions {
 /** 0: the CPUs that the process may use. */
 function threadsOf(value: number | undefined): number {
   const text = platform().env('BERTKIT_THREADS')
-  if (value === undefined && !text) return 0 // as many as there are
+  if (value === undefined && (!text || text === '0')) return 0
   const threads = value ?? Number(text)
   if (!Number.isInteger(threads) || threads < 1 || threads > 256)
     throw new ArgumentError(

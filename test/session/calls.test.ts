@@ -80,7 +80,7 @@ describe('options that are none', () => {
     return optimizer.step(batch)
   }
 
-  it.each(['0', ' ', 'two', '257', '1.5'])('BERTKIT_THREADS=%j', async (threads) => {
+  it.each(['-1', ' ', 'two', '257', '1.5'])('BERTKIT_THREADS=%j', async (threads) => {
     vi.stubEnv('BERTKIT_THREADS', threads)
     await expect(openBackend()).rejects.toThrow(/BERTKIT_THREADS/)
     vi.unstubAllEnvs()
