@@ -29,13 +29,8 @@ export interface SentenceModule {
 }
 
 export interface SentenceTransformerInfo {
-  readonly modules: readonly SentenceModule[]
-  /** The folder of the transformer's config, weights and tokenizer. */
-  readonly transformer: string
   /** What pools, several joined in this order; undefined without a Pooling module. */
   readonly pooling: readonly PoolingMode[] | undefined
-  /** Whether prompt tokens count in the pooling. */
-  readonly includePrompt: boolean
   /** Whether embeddings are scaled to length 1. */
   readonly normalize: boolean
   /** The longest input in tokens, where the folder says so. */
@@ -83,14 +78,14 @@ export function parseModules(json: JsonValue, fail: Fail): SentenceModule[] {
 }
 
 /** The content of a Pooling module's config.json: flags, or `pooling_mode` as newer versions write it. */
-export function parsePooling(json: JsonValue, fail: Fail): { pooling: PoolingMode[]; includePrompt: boolean } {
+export function parsePooling(json: JsonValue, fail: Fail): PoolingMode[] {
   if (!isJsonObject(json)) throw fail(`expected an object, but found ${kindOf(json)}`)
-  const flag = (key: string, fallback: boolean): boolean => {
-    const value = own(json, key) ?? fallback
+  const flag = (key: string): boolean => {
+    const value = own(json, key) ?? false
     if (typeof value !== 'boolean') throw fail(`expected ${key} to be true or false, but found ${quote(value)}`)
     return value
   }
-  const flagged = Object.entries(POOLING_KEYS).flatMap(([key, mode]) => (flag(key, false) ? [mode] : []))
+  const flagged = Object.entries(POOLING_KEYS).flatMap(([key, mode]) => (flag(key) ? [mode] : []))
   const named = own(json, 'pooling_mode')
   const modes = named === undefined || named === null ? flagged : Array.isArray(named) ? named : [named]
   const pooling = POOLING_MODES.filter((mode) => modes.includes(mode))
@@ -98,7 +93,7 @@ export function parsePooling(json: JsonValue, fail: Fail): { pooling: PoolingMod
     throw fail(
       `expected one or more pooling modes of ${POOLING_MODES.join(', ')}, but found ${quote(named ?? flagged)}`,
     )
-  return { pooling, includePrompt: flag('include_prompt', true) }
+  return pooling
 }
 
 /** max_seq_length of sentence_bert_config.json; undefined where it leaves that to the tokenizer. */
@@ -121,17 +116,14 @@ export async function readSentenceTransformer(root: ModelFiles): Promise<Sentenc
     throw failIn(root.pathOf('modules.json'))(`expected one Transformer, but found ${transformers.length}`)
   const transformer = root.folder(transformers[0].path)
   const pooler = modules.find(({ type }) => type === 'Pooling')
-  let pooled: ReturnType<typeof parsePooling> | undefined
+  let pooling: PoolingMode[] | undefined
   if (pooler !== undefined) {
     const files = root.folder(pooler.path)
-    pooled = await readJson(files, 'config.json', parsePooling)
-    if (pooled === undefined) throw files.absence('config.json')
+    pooling = await readJson(files, 'config.json', parsePooling)
+    if (pooling === undefined) throw files.absence('config.json')
   }
   return {
-    modules,
-    transformer: transformer.where,
-    pooling: pooled?.pooling,
-    includePrompt: pooled?.includePrompt ?? true,
+    pooling,
     normalize: modules.some(({ type }) => type === 'Normalize'),
     maxSeqLength: await readJson(transformer, 'sentence_bert_config.json', parseMaxSeqLength),
     others: modules.map(({ type }) => type).filter((type) => !['Transformer', 'Pooling', 'Normalize'].includes(type)),

@@ -121,8 +121,10 @@ export function aggregate(
 }
 
 /** Of entities that overlap, as windows of one text find them, the longest; of those as long the one with the highest score. */
-export function withoutOverlaps(entities: readonly EntityGroup[]): EntityGroup[] {
-  const kept: EntityGroup[] = []
+export function withoutOverlaps<Entity extends Pick<EntityGroup, 'start' | 'end' | 'score'>>(
+  entities: readonly Entity[],
+): Entity[] {
+  const kept: Entity[] = []
   for (const entity of entities.toSorted((a, b) => a.start - b.start)) {
     const last = kept.at(-1)
     if (!last || entity.start >= last.end) kept.push(entity)

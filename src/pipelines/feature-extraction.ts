@@ -1,5 +1,5 @@
 // The last hidden state, or one vector of it: transformers/pipelines/feature_extraction.py, with the options of transformers.js.
-import { BOOLEAN, oneOf } from '../data/tokenizer/options.ts'
+import { BOOLEAN, defined, oneOf } from '../data/tokenizer/options.ts'
 import { ConfigError } from '../errors.ts'
 import type { PoolingMode } from '../formats/sentence-transformers.ts'
 import { BertModel } from '../session/models.ts'
@@ -20,12 +20,12 @@ import {
 export interface FeatureExtractionOptions {
   /**
    * How the vectors of tokens become one; none: they do not. Default: as the folder says (modules.json of sentence-transformers), else
-   * none.
+   * none. A model that is given loaded has no folder: none, not scaled, and texts are cut to what tokenizer and model have room for.
    */
   readonly pooling?: 'none' | PoolingMode
   /** Scale vectors to length 1. Default: as the folder says where its pooling is used, else false. */
   readonly normalize?: boolean
-  /** Cut a text that is too long. Default: true where one vector is wanted, as in sentence-transformers, else false. */
+  /** Cut a text that is too long. Default: true where one vector is wanted, as in sentence-transformers, or maxLength is given. */
   readonly truncation?: TextOptions['truncation']
   /** Options of the tokenizer: truncation, maxLength. */
   readonly tokenizeKwargs?: TextOptions
@@ -48,7 +48,7 @@ export function folderPooling({ embedding }: Context<BertModel>) {
 /** Tokenises a text for an embedding: cut to what the folder says, unless told otherwise. */
 export function encodeForEmbedding(context: Context<BertModel>, text: string, options: TextOptions = {}) {
   const limit = Math.min(context.embedding?.maxSeqLength ?? Number.POSITIVE_INFINITY, context.maxLength)
-  return encodeWhole({ ...context, maxLength: limit }, text, undefined, { truncation: true, ...options })
+  return encodeWhole({ ...context, maxLength: limit }, text, undefined, { truncation: true, ...defined(options) })
 }
 
 export const featureExtraction: Task<BertModel, string, FeatureExtractionOptions, Float32Array, Tensor> = {
@@ -84,7 +84,7 @@ export const featureExtraction: Task<BertModel, string, FeatureExtractionOptions
     }
   },
 
-  async compute(model, sequences, signal) {
+  async compute({ model }, sequences, signal) {
     const { lastHiddenState } = await infer(model, sequences, signal)
     return tokenRowsOf(lastHiddenState, sequences)
   },

@@ -1,15 +1,19 @@
 // The words that fit a mask: transformers/pipelines/fill_mask.py.
+
+import { NO_LABEL } from '../data/features/example.ts'
+import { atLeast } from '../data/tokenizer/options.ts'
 import type { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
-import { Best } from '../scores.ts'
 import { BertForMaskedLM } from '../session/models.ts'
+import { Best } from './best.ts'
+import { fillerOf } from './filled-text.ts'
 import {
   type Context,
   checkText,
   encodeWhole,
   infer,
-  POSITIVE,
+  type Pause,
   type Task,
   type TextOptions,
   textOptions,
@@ -38,7 +42,7 @@ export interface FilledMask {
 /** Words by descending score; a list of them for each mask where there are several, each as if the other masks stayed. */
 export type FillMaskOutput = FilledMask[] | FilledMask[][]
 
-/** Logits of a batch hold a number for each token and word: 2^26 of them are 256 MiB. */
+/** Logits of a batch hold a number for each mask and word: 2^26 of them are 256 MiB. */
 const MAX_LOGITS = 2 ** 26
 
 /** The ids of target words, each once. */
@@ -53,29 +57,28 @@ function targetIds(targets: string | readonly string[], tokenizer: BertTokenizer
   throw new ArgumentError(`Expected targets to be one or more words but received ${quote(targets)}`)
 }
 
-/** Fills the mask at `position` with the words that fit best. */
-function fill(
+/** The words that fit a mask best. `logits`: of the whole vocabulary, [words]. `fill`: the text with a word in the mask's place. */
+async function fillWith(
   logits: Float32Array,
-  position: number,
-  inputIds: readonly number[],
-  { topK, candidates, isOnly }: { topK: number; candidates: readonly number[] | undefined; isOnly: boolean },
+  { topK, candidates }: { topK: number; candidates: readonly number[] | undefined },
   tokenizer: BertTokenizer,
-): FilledMask[] {
-  const highest = logits.reduce((a, b) => Math.max(a, b), Number.NEGATIVE_INFINITY)
-  const total = logits.reduce((sum, logit) => sum + Math.exp(logit - highest), 0)
+  fill: (token: number) => string,
+  pause: Pause,
+): Promise<FilledMask[]> {
+  let highest = Number.NEGATIVE_INFINITY
+  for (let id = 0; id < logits.length; id++) highest = Math.max(highest, logits[id])
+  let total = 0
+  for (let id = 0; id < logits.length; id++) total += Math.exp(logits[id] - highest)
   const best = new Best<number>(topK)
   if (candidates) for (const id of candidates) best.add(logits[id], id)
   else for (let id = 0; id < logits.length; id++) best.add(logits[id], id)
-  return best.ranked.map(({ score, item: token }) => {
-    const filled = inputIds.with(position, token).filter((id) => id !== tokenizer.padTokenId)
-    return {
-      score: Math.exp(score - highest) / total,
-      token,
-      tokenStr: tokenizer.decode([token]),
-      // without special tokens other masks would be left out
-      sequence: tokenizer.decode(filled, { skipSpecialTokens: isOnly }),
-    }
-  })
+  const filled: FilledMask[] = []
+  for (const { score, item: token } of await best.ranked(pause)) {
+    await pause()
+    const tokenStr = tokenizer.decode([token])
+    filled.push({ score: Math.exp(score - highest) / total, token, tokenStr, sequence: fill(token) })
+  }
+  return filled
 }
 
 export const fillMask: Task<BertForMaskedLM, string, FillMaskOptions, Float32Array, FillMaskOutput> = {
@@ -83,7 +86,7 @@ export const fillMask: Task<BertForMaskedLM, string, FillMaskOptions, Float32Arr
   modelClass: BertForMaskedLM,
   architectures: ['BertForMaskedLM', 'BertForPreTraining', 'BertLMHeadModel'],
   checks: {
-    topK: POSITIVE,
+    topK: atLeast(1),
     targets: [
       'a word or a list of words',
       (value) => typeof value === 'string' || (Array.isArray(value) && value.every((word) => typeof word === 'string')),
@@ -92,29 +95,39 @@ export const fillMask: Task<BertForMaskedLM, string, FillMaskOptions, Float32Arr
   },
   maxTokens: ({ model }) => Math.floor(MAX_LOGITS / model.config.vocabSize),
 
-  start(text, { topK = 5, targets, tokenizerKwargs = {} }, context: Context<BertForMaskedLM>) {
+  start(text, { topK = 5, targets, tokenizerKwargs }, context: Context<BertForMaskedLM>) {
     checkText(text)
     const { tokenizer } = context
     const candidates = targets === undefined ? undefined : targetIds(targets, tokenizer)
-    const { inputIds, tokenTypeIds } = encodeWhole(context, text, undefined, tokenizerKwargs)
+    const { inputIds, tokenTypeIds } = encodeWhole(context, text, undefined, tokenizerKwargs ?? {})
     const masks = inputIds.flatMap((id, position) => (id === tokenizer.maskTokenId ? [position] : []))
     if (masks.length === 0) throw new ArgumentError(`Expected a text with ${tokenizer.maskToken} but it has none`)
     const isOnly = masks.length === 1
     return {
-      sequences: [{ inputIds, tokenTypeIds }],
-      finish([logits]) {
+      sequences: [{ inputIds, tokenTypeIds, wanted: masks }],
+      async finish([logits], pause) {
         const { vocabSize } = context.model.config
-        const filled = masks.map((position) => {
-          const row = logits.subarray(position * vocabSize, (position + 1) * vocabSize)
-          return fill(row, position, inputIds, { topK, candidates, isOnly }, tokenizer)
-        })
+        // without special tokens other masks would be left out
+        const filler = fillerOf(inputIds, tokenizer, isOnly)
+        const filled: FilledMask[][] = []
+        for (const [i, position] of masks.entries()) {
+          await pause()
+          const row = logits.subarray(i * vocabSize, (i + 1) * vocabSize)
+          filled.push(await fillWith(row, { topK, candidates }, tokenizer, filler(position), pause))
+        }
         return isOnly ? filled[0] : filled
       },
     }
   },
 
-  async compute(model, sequences, signal) {
-    const { logits } = await infer(model, sequences, signal)
+  async compute({ model }, sequences, signal) {
+    // a label marks a token whose logits are wanted; which word it is does not matter to them
+    const labels = sequences.map(({ inputIds, wanted = [] }) => {
+      const marked = new Array<number>(inputIds.length).fill(NO_LABEL)
+      for (const position of wanted) marked[position] = inputIds[position]
+      return marked
+    })
+    const { logits } = await infer(model, sequences, signal, labels)
     return tokenRowsOf(logits, sequences)
   },
 }

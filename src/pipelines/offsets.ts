@@ -12,14 +12,18 @@ export function codePointLength(text: string): number {
   return length
 }
 
+/** Whether a unit is the second one of a character. */
+const endsPair = (text: string, i: number): boolean =>
+  i > 0 && (text.charCodeAt(i) & 0xfc00) === 0xdc00 && (text.charCodeAt(i - 1) & 0xfc00) === 0xd800
+
 /** What turns positions in a text, counted in UTF-16 units, into the unit that is wanted. */
 export function offsetConverter(text: string, unit: OffsetUnit): (offset: number) => number {
   if (unit === 'utf16' || !/[\uD800-\uDFFF]/.test(text)) return (offset) => offset
   const points = new Uint32Array(text.length + 1)
-  let [at, count] = [0, 0]
-  for (const character of text) {
-    at += character.length
-    points.fill(++count, at - character.length + 1, at + 1)
+  let count = 0
+  for (let i = 0; i < text.length; i++) {
+    if (!endsPair(text, i)) count++
+    points[i + 1] = count
   }
   return (offset) => points[offset]
 }

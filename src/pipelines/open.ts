@@ -1,5 +1,5 @@
 // From a task and a model to a function that runs it.
-import { defined, checkOptions as refuse } from '../data/tokenizer/options.ts'
+import { atLeast, checkOptions, defined } from '../data/tokenizer/options.ts'
 import { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { ArgumentError, ConfigError, WeightsError } from '../errors.ts'
 import { isFileMap } from '../formats/given-files.ts'
@@ -12,7 +12,7 @@ import * as models from '../session/models.ts'
 import type { ModelOptions } from '../session/options.ts'
 import { PreTrainedModel } from '../session/pretrained.ts'
 import { runAll, type Work } from './run.ts'
-import { type Context, type ModelNeeds, POSITIVE, type Task } from './task.ts'
+import type { Context, ModelNeeds, Task } from './task.ts'
 
 /** Options of a call beside the task's. */
 export interface CallOptions {
@@ -25,7 +25,11 @@ export interface CallOptions {
 /** Where and how a model that a pipeline loads is run. */
 type RunOptions = Pick<ModelOptions, 'backend' | 'dtype' | 'threads' | 'wasm'>
 
-/** How a pipeline is made; the task's own options beside these are the defaults of its calls. */
+/**
+ * How a pipeline is made; the task's own options beside these are the defaults of its calls. Options of loading are for what the
+ * pipeline loads: beside a model that is loaded those of running it are an ArgumentError, and those of the Hub unless they are for its
+ * tokenizer.
+ */
 export interface PipelineOptions extends RunOptions, HubOptions {
   /** A tokenizer, or where to load it from; default: the model's. */
   readonly tokenizer?: BertTokenizer | PretrainedSource
@@ -99,6 +103,23 @@ async function openTokenizer(
   )
 }
 
+/** Options about loading are no wish of a caller who gives what is loaded: each that nobody would read is an ArgumentError. */
+function refuseUnread(
+  { name }: ModelNeeds<unknown>,
+  modelIsLoaded: boolean,
+  tokenizer: unknown,
+  options: RunOptions & HubOptions,
+): void {
+  if (!modelIsLoaded) return
+  const { backend, dtype, threads, wasm, ...hub } = options
+  const unread = Object.keys(defined({ backend, dtype, threads, wasm }))
+  if (tokenizer instanceof BertTokenizer) unread.push(...Object.keys(defined(hub)))
+  if (unread.length > 0)
+    throw new ArgumentError(
+      `Expected no ${unread.join(', ')} for ${name} beside a model that is loaded: that is for one which the pipeline loads`,
+    )
+}
+
 async function openModel<Model extends PreTrainedModel>(
   task: ModelNeeds<Model>,
   given: unknown,
@@ -115,6 +136,7 @@ async function openModel<Model extends PreTrainedModel>(
       `Expected a folder, a Hub id or a ${task.modelClass.name} for ${task.name} but received ${found}`,
     )
   }
+  refuseUnread(task, !source, givenTokenizer, { ...hub, ...options })
   // before the model, which takes longer
   const tokenizer = await openTokenizer(givenTokenizer, source, hub)
   const opened = source ? await load(task, source, hub, options) : { model: given as Model, embedding: undefined }
@@ -129,7 +151,7 @@ const isStream = (inputs: unknown): inputs is Iterable<unknown> | AsyncIterable<
   (Symbol.iterator in inputs || Symbol.asyncIterator in inputs)
 
 const CALL_CHECKS = {
-  batchSize: POSITIVE,
+  batchSize: atLeast(1),
   signal: ['an AbortSignal', (value: unknown) => value instanceof AbortSignal],
 } as const
 
@@ -144,27 +166,27 @@ export async function open<Model extends PreTrainedModel, Input, Options extends
 ): Promise<Callable<Model>> {
   const [hub, { tokenizer: _, backend, dtype, threads, wasm, ...defaults }] = splitHubOptions(options)
   const checks = { ...task.checks, batchSize: CALL_CHECKS.batchSize }
-  refuse(defaults, checks)
+  checkOptions(defaults, checks)
   const context = await openModel(task, given, hub, { tokenizer: options.tokenizer, backend, dtype, threads, wasm })
   const { model, tokenizer, isOwn } = context
 
   /** The options of a call, after those of the pipeline. */
   function optionsOf(called: object): Options & CallOptions {
-    refuse(called, { ...checks, signal: CALL_CHECKS.signal })
-    const all = { ...defaults, ...defined(called) } as Options & CallOptions
-    task.check?.(all, context)
-    return all
+    checkOptions(called, { ...checks, signal: CALL_CHECKS.signal })
+    const merged = { ...defaults, ...defined(called) } as Options & CallOptions
+    task.check?.(merged, context)
+    return merged
   }
 
   function outputsOf(
     inputs: Iterable<Input> | AsyncIterable<Input>,
-    all: Options & CallOptions,
+    options: Options & CallOptions,
     nameOf: Work<Input, Rows, Output>['nameOf'],
   ): AsyncGenerator<Output> {
-    const { batchSize = DEFAULT_BATCH_SIZE, signal } = all
+    const { batchSize = DEFAULT_BATCH_SIZE, signal } = options
     return runAll(inputs, {
-      start: (input) => task.start(input, all, context),
-      compute: (sequences) => task.compute(model, sequences, signal),
+      start: (input) => task.start(input, options, context),
+      compute: (sequences, pause) => task.compute(context, sequences, signal, pause),
       batchSize,
       maxTokens: task.maxTokens?.(context) ?? Number.POSITIVE_INFINITY,
       signal,
@@ -172,7 +194,8 @@ export async function open<Model extends PreTrainedModel, Input, Options extends
     })
   }
 
-  async function all(given: unknown, called: object): Promise<unknown> {
+  /** The output of one input, or of a list of them. */
+  async function collect(given: unknown, called: object): Promise<unknown> {
     const options = optionsOf(called)
     const listOf = task.listOf ?? ((inputs) => (Array.isArray(inputs) ? inputs : undefined))
     const list = listOf(given, options)
@@ -186,7 +209,7 @@ export async function open<Model extends PreTrainedModel, Input, Options extends
   const call = (inputs: unknown, called: object = {}): unknown =>
     isStream(inputs)
       ? outputsOf(inputs as Iterable<Input>, optionsOf(called), (index) => `input ${index}`)
-      : all(inputs, called)
+      : collect(inputs, called)
   const dispose = () => {
     if (isOwn) model.dispose()
   }

@@ -95,9 +95,11 @@ const OPENERS: Readonly<Record<PipelineTask, Opener>> = {
  *     using classify = await pipeline('text-classification', './my-model')
  *     const [{ label, score }] = await classify('what a film')
  *
- * `model`: a folder, a Hub id, a URL or an object of files (see `PretrainedSource`), or a model of the task's class that is loaded, which needs the option tokenizer and stays its owner's.
- * @throws ArgumentError without a model, or for an unknown task or option; WeightsError or ConfigError for a model of another task;
- * else what fromPretrained throws. Calls throw ArgumentError, which names the input, and AbortedError.
+ * `model`: a folder, a Hub id, a URL or an object of files (see `PretrainedSource`), or a model of the task's class that is loaded, which
+ * needs the option tokenizer and stays its owner's. How a folder makes embeddings, its pooling and its longest text, is not known of a
+ * model that is loaded.
+ * @throws ArgumentError without a model, for an unknown task or option, or for one about loading beside a model that is loaded;
+ * WeightsError or ConfigError for a model of another task; else what fromPretrained throws. Calls throw ArgumentError, which names the input, and AbortedError.
  */
 export async function pipeline<Task extends PipelineTask, const Options extends PipelineTaskOptions[Task]>(
   task: Task,

@@ -4,15 +4,22 @@ import { kindOf } from '../json.ts'
 import { BertModel } from '../session/models.ts'
 import { encodeForEmbedding, featureExtraction, folderPooling, POOLER } from './feature-extraction.ts'
 import { cosine, pool } from './pooling.ts'
-import { checkText, checkTexts, type Task } from './task.ts'
+import { type Context, checkText, checkTexts, type Sequence, type Task } from './task.ts'
 
 export interface SimilarityInput {
   readonly sourceSentence: string
   readonly sentences: readonly string[]
 }
 
-/** What a folder without modules.json gets, as in sentence-transformers. */
+/** What a folder without modules.json gets, as in sentence-transformers, and a model that is given loaded, which has no folder. */
 const DEFAULT_MODES = ['mean'] as const
+
+function* encodeAll(context: Context<BertModel>, texts: readonly string[]): Generator<Sequence> {
+  for (const text of texts) {
+    const { inputIds, tokenTypeIds } = encodeForEmbedding(context, text)
+    yield { inputIds, tokenTypeIds }
+  }
+}
 
 export const sentenceSimilarity: Task<BertModel, SimilarityInput, object, Float32Array, number[]> = {
   name: 'sentence-similarity',
@@ -27,22 +34,28 @@ export const sentenceSimilarity: Task<BertModel, SimilarityInput, object, Float3
     const { sourceSentence, sentences } = input
     if (!Array.isArray(sentences))
       throw new ArgumentError(`Expected sentences to be a list of texts but received ${kindOf(sentences)}`)
-    const texts: string[] = [sourceSentence, ...sentences]
-    const sequences = texts.map((text, i) => {
-      checkText(text, `sentences[${i - 1}] to be a text`)
-      const { inputIds, tokenTypeIds } = encodeForEmbedding(context, text)
-      return { inputIds, tokenTypeIds }
-    })
-    const modes = folderPooling(context)?.modes ?? DEFAULT_MODES
-    const width = context.model.config.hiddenSize
+    for (const [i, text] of sentences.entries()) checkText(text, `sentences[${i}] to be a text`)
     return {
-      sequences,
-      finish(rows) {
-        const [source, ...others] = rows.map((each) => pool(each, width, modes))
-        return others.map((other) => cosine(source, other))
+      sequences: encodeAll(context, [sourceSentence, ...sentences]),
+      async finish([source, ...others], pause) {
+        const cosines: number[] = []
+        for (const other of others) {
+          await pause()
+          cosines.push(cosine(source, other))
+        }
+        return cosines
       },
     }
   },
 
-  compute: featureExtraction.compute,
+  // pooled here: the vectors of all tokens of all sentences would take too much memory
+  async compute(context, sequences, signal, pause) {
+    const modes = folderPooling(context)?.modes ?? DEFAULT_MODES
+    const vectors: Float32Array[] = []
+    for (const rows of await featureExtraction.compute(context, sequences, signal, pause)) {
+      await pause()
+      vectors.push(pool(rows, context.model.config.hiddenSize, modes))
+    }
+    return vectors
+  },
 }

@@ -1,5 +1,5 @@
 // What a task is: how an input becomes sequences of tokens, and what their outputs say about it.
-import { type Check, oneOf } from '../data/tokenizer/options.ts'
+import { atLeast, type Check, oneOf } from '../data/tokenizer/options.ts'
 import type { BertTokenizer, EncodeOptions, Encoding } from '../data/tokenizer/tokenizer.ts'
 import { ArgumentError } from '../errors.ts'
 import type { SentenceTransformerInfo } from '../formats/sentence-transformers.ts'
@@ -24,14 +24,25 @@ export interface Context<Model> {
 export interface Sequence {
   readonly inputIds: number[]
   readonly tokenTypeIds: number[]
+  /** Places of the tokens whose outputs are wanted; undefined: all. */
+  readonly wanted?: readonly number[]
 }
+
+/**
+ * Await what it returns between small pieces of work: the next turn of the event loop, when one is due. Throws AbortedError, or rejects
+ * with it, once the call's signal has fired.
+ */
+export type Pause = () => Promise<void> | undefined
 
 /** An input on its way. */
 export interface Job<Rows, Output> {
-  /** None of them depends on another one: each may go to the model in any batch. */
-  readonly sequences: readonly Sequence[]
+  /**
+   * None of them depends on another one: each may go to the model in any batch. Read once, one when it is needed, so that those of a long
+   * input need neither be in memory at once nor be made in one piece. An ArgumentError is about the input.
+   */
+  readonly sequences: Iterable<Sequence>
   /** `rows`: what the model gave for each of the sequences. */
-  finish(rows: readonly Rows[]): Output
+  finish(rows: readonly Rows[], pause: Pause): Output | Promise<Output>
 }
 
 /** What a task asks of a model. */
@@ -50,10 +61,16 @@ export interface Task<Model, Input, Options, Rows, Output> extends ModelNeeds<Mo
   readonly checks: Checks<Options>
   /** Rejects options that do not go together, with an ArgumentError. */
   readonly check?: (options: Options, context: Context<Model>) => void
-  /** Tokenises an input. Throws ArgumentError; the caller says which input it is. */
+  /** Checks and tokenises an input. Throws ArgumentError; the caller says which input it is. */
   start(input: Input, options: Options, context: Context<Model>): Job<Rows, Output>
-  compute(model: Model, sequences: readonly Sequence[], signal: AbortSignal | undefined): Promise<Rows[]>
-  /** The most tokens to compute at once where an output is wide; a sequence may be longer. */
+  /** What the model gives for each of the sequences, as small as `finish` can do with: that of a whole input is kept. */
+  compute(
+    context: Context<Model>,
+    sequences: readonly Sequence[],
+    signal: AbortSignal | undefined,
+    pause: Pause,
+  ): Promise<Rows[]>
+  /** The most wanted tokens to compute at once where an output is wide; a sequence may have more. */
   readonly maxTokens?: (context: Context<Model>) => number
   /** The inputs that a call gives, where that is not plain: undefined for a single one. */
   readonly listOf?: (given: unknown, options: Options) => readonly Input[] | undefined
@@ -69,23 +86,32 @@ export type TaskModelClass<Model> = (new (
 /** How texts are tokenised, where that is up to the caller. */
 export type TextOptions = Pick<EncodeOptions, 'truncation' | 'maxLength'>
 
-/** A model's forward pass without dropout, whatever its mode, which stays as it is: a call notes the mode before it returns. */
+/**
+ * A model's forward pass without dropout, whatever its mode, which stays as it is: a call notes the mode before it returns. `labels`: of
+ * each token of each sequence, where outputs are wanted of those with a label alone.
+ */
 export function infer<Output>(
   model: {
     readonly training: boolean
     train(): unknown
     eval(): unknown
-    forward(inputs: ModelInputs, options: { signal?: AbortSignal }): Promise<Output>
+    forward(
+      inputs: ModelInputs & { labels?: number[][] },
+      options: { signal?: AbortSignal; labelledOnly?: boolean },
+    ): Promise<Output>
   },
   sequences: readonly Sequence[],
   signal: AbortSignal | undefined,
+  labels?: number[][],
 ): Promise<Output> {
   const { training } = model
   model.eval()
   try {
     const inputIds = sequences.map((sequence) => sequence.inputIds)
     const tokenTypeIds = sequences.map((sequence) => sequence.tokenTypeIds)
-    return model.forward({ inputIds, tokenTypeIds }, { signal })
+    return labels
+      ? model.forward({ inputIds, tokenTypeIds, labels }, { signal, labelledOnly: true })
+      : model.forward({ inputIds, tokenTypeIds }, { signal })
   } finally {
     if (training) model.train()
   }
@@ -95,12 +121,12 @@ export function infer<Output>(
 export const rowsOf = ({ data, shape: [rows, width] }: Tensor): Float32Array[] =>
   Array.from({ length: rows }, (_, row) => data.subarray(row * width, (row + 1) * width))
 
-/** The rows of each sequence in a tensor [tokens, width] or [tokens]. */
+/** The rows of each sequence in a tensor [tokens, width] or [tokens] of its wanted tokens. */
 export function tokenRowsOf({ data, shape: [, width = 1] }: Tensor, sequences: readonly Sequence[]): Float32Array[] {
   let at = 0
-  return sequences.map(({ inputIds }) => {
+  return sequences.map(({ inputIds, wanted = inputIds }) => {
     const start = at
-    at += inputIds.length * width
+    at += wanted.length * width
     return data.subarray(start, at)
   })
 }
@@ -120,27 +146,30 @@ export function checkTexts(value: unknown, names: readonly string[], optional: r
     throw new ArgumentError(`Expected { ${known.join(', ')} } but received one with '${unknown}'`)
 }
 
-/** Tokenises a text or a pair. Throws ArgumentError where it is longer than the model takes and nobody asked to cut it. */
+/**
+ * Tokenises a text or a pair: cut where the caller asks for it, by `truncation` or, as in Transformers, by `maxLength` alone. Throws
+ * ArgumentError where it is longer than the model takes.
+ */
 export function encodeWhole(
-  { model, tokenizer, maxLength }: Context<{ readonly config: { readonly maxPositionEmbeddings: number } }>,
+  { model, tokenizer, maxLength: limit }: Context<{ readonly config: { readonly maxPositionEmbeddings: number } }>,
   text: string,
   textPair: string | undefined,
-  { truncation = false, ...options }: TextOptions & EncodeOptions,
+  { maxLength, truncation = maxLength !== undefined }: TextOptions,
 ): Encoding {
   const most = model.config.maxPositionEmbeddings
-  if (options.maxLength !== undefined && options.maxLength > most)
-    throw new ArgumentError(`Expected maxLength to be at most ${most}, the model's, but received ${options.maxLength}`)
-  const limit = truncation === false ? {} : { maxLength: options.maxLength ?? maxLength }
-  const encoding = tokenizer.encode(text, textPair, { ...options, truncation, ...limit })
+  if (maxLength !== undefined && maxLength > most)
+    throw new ArgumentError(`Expected maxLength to be at most ${most}, the model's, but received ${maxLength}`)
+  const encoding = tokenizer.encode(text, textPair, { truncation, maxLength: maxLength ?? limit })
   const { length } = encoding.inputIds
   if (length > most)
     throw new ArgumentError(`Expected at most ${most} tokens but received ${length}; truncation: true cuts them`)
   return encoding
 }
 
-const TRUNCATION = oneOf(true, false, 'longest_first', 'only_first', 'only_second')
-const LENGTH: Check = ['an integer of at least 1', (value) => Number.isInteger(value) && (value as number) >= 1]
-export const TEXT_CHECKS: Checks<TextOptions> = { truncation: TRUNCATION, maxLength: LENGTH }
+export const TEXT_CHECKS: Checks<TextOptions> = {
+  truncation: oneOf(true, false, 'longest_first', 'only_first', 'only_second'),
+  maxLength: atLeast(1),
+}
 
 /** Options inside an option. */
 export const textOptions: Check = [
@@ -148,8 +177,7 @@ export const textOptions: Check = [
   (value) =>
     isJsonObject(value) &&
     Object.entries(value).every(
-      ([name, inner]) => Object.hasOwn(TEXT_CHECKS, name) && TEXT_CHECKS[name as keyof TextOptions][1](inner),
+      ([name, inner]) =>
+        Object.hasOwn(TEXT_CHECKS, name) && (inner === undefined || TEXT_CHECKS[name as keyof TextOptions][1](inner)),
     ),
 ]
-
-export const POSITIVE = LENGTH

@@ -1,19 +1,9 @@
 // The class of a text or a pair: transformers/pipelines/text_classification.py.
-import { oneOf } from '../data/tokenizer/options.ts'
+import { atLeast, oneOf } from '../data/tokenizer/options.ts'
 import type { BertConfig } from '../model/config.ts'
 import { argmax, sigmoid, softmax } from '../scores.ts'
 import { BertForSequenceClassification } from '../session/models.ts'
-import {
-  checkText,
-  checkTexts,
-  encodeWhole,
-  infer,
-  POSITIVE,
-  rowsOf,
-  type Task,
-  TEXT_CHECKS,
-  type TextOptions,
-} from './task.ts'
+import { checkText, checkTexts, encodeWhole, infer, rowsOf, type Task, TEXT_CHECKS, type TextOptions } from './task.ts'
 
 export interface TextClassificationOptions extends TextOptions {
   /** How many labels, best first; null: all of them. Left out: the best one, not in a list. */
@@ -48,7 +38,7 @@ export const textClassification: Task<
   architectures: ['BertForSequenceClassification'],
   checks: {
     ...TEXT_CHECKS,
-    topK: [`${POSITIVE[0]}, or null`, (value) => value === null || POSITIVE[1](value)],
+    topK: [`${atLeast(1)[0]}, or null`, (value) => value === null || atLeast(1)[1](value)],
     functionToApply: oneOf('sigmoid', 'softmax', 'none'),
   },
 
@@ -70,7 +60,7 @@ export const textClassification: Task<
     }
   },
 
-  async compute(model, sequences, signal) {
+  async compute({ model }, sequences, signal) {
     const { logits } = await infer(model, sequences, signal)
     return rowsOf(logits)
   },

@@ -1,6 +1,7 @@
 // Labels of tokens and entities: transformers/pipelines/token_classification.py.
-import { BOOLEAN, oneOf } from '../data/tokenizer/options.ts'
-import type { Encoding } from '../data/tokenizer/tokenizer.ts'
+import { atLeast, BOOLEAN, oneOf } from '../data/tokenizer/options.ts'
+import type { BertTokenizer, Encoding } from '../data/tokenizer/tokenizer.ts'
+import { cut, type Window } from '../data/tokenizer/truncation.ts'
 import { ArgumentError } from '../errors.ts'
 import { kindOf } from '../json.ts'
 import { softmax } from '../scores.ts'
@@ -15,7 +16,7 @@ import {
   withoutOverlaps,
 } from './entities.ts'
 import { codePointLength, OFFSET_UNIT, type OffsetUnit, offsetConverter } from './offsets.ts'
-import { type Context, checkText, infer, type Task, tokenRowsOf } from './task.ts'
+import { type Context, checkText, infer, type Sequence, type Task, tokenRowsOf } from './task.ts'
 
 export interface TokenClassificationOptions {
   /**
@@ -29,7 +30,7 @@ export interface TokenClassificationOptions {
   readonly stride?: number
   /** Inputs are lists of words, not texts. */
   readonly isSplitIntoWords?: boolean
-  /** What is between words in the text that offsets refer to; default a space. */
+  /** With isSplitIntoWords: what is between words in the text that offsets refer to; default a space. */
   readonly delimiter?: string
   /** What start and end count; default utf16, as JavaScript's strings. */
   readonly offsetUnit?: OffsetUnit
@@ -49,32 +50,45 @@ function textOf(input: TextOrWords, delimiter: string): { text: string; starts: 
   return { text: input.join(delimiter), starts }
 }
 
-/** The tokens of an encoding but the special ones, with the probabilities of their labels. */
+/** The tokens of a window, with the probabilities of their labels. `logits`: [tokens, labels], those of [CLS] and [SEP] around included. */
 function scoreTokens(
-  encoding: Encoding,
+  { inputIds, offsets = [], wordIds }: Encoding,
+  { from, to }: Window,
   logits: Float32Array,
   { text, starts }: { text: string; starts: readonly number[] },
   { tokenizer, model }: Context<BertForTokenClassification>,
 ): ScoredToken[] {
-  const { inputIds, specialTokensMask, offsets = [], wordIds } = encoding
   const { numLabels } = model.config
-  const names = tokenizer.convertIdsToTokens(inputIds)
-  return inputIds.flatMap((id, index) => {
-    if (specialTokensMask[index] === 1) return []
-    const shift = starts[wordIds[index] ?? 0] ?? 0
-    const [start, end] = offsets[index].map((offset) => offset + shift)
+  const ids = inputIds.slice(from, to)
+  const names = tokenizer.convertIdsToTokens(ids)
+  return ids.map((id, i) => {
+    const index = i + 1
+    const shift = starts[wordIds[from + i] ?? 0] ?? 0
+    const [start, end] = offsets[from + i].map((offset) => offset + shift)
     const written = text.slice(start, end)
     const isUnknown = id === tokenizer.unkTokenId
     return {
-      word: isUnknown ? written : names[index],
+      word: isUnknown ? written : names[i],
       scores: softmax(logits.subarray(index * numLabels, (index + 1) * numLabels)),
       index,
       start,
       end,
       // its ## makes a token longer than its text
-      isSubword: !isUnknown && codePointLength(names[index]) !== codePointLength(written),
+      isSubword: !isUnknown && codePointLength(names[i]) !== codePointLength(written),
     }
   })
+}
+
+/** `[CLS] window [SEP]` of each window. */
+function* sequencesOf(
+  { inputIds }: Encoding,
+  windows: readonly Window[],
+  { clsTokenId, sepTokenId }: BertTokenizer,
+): Generator<Sequence> {
+  for (const { from, to } of windows) {
+    const ids = [clsTokenId, ...inputIds.slice(from, to), sepTokenId]
+    yield { inputIds: ids, tokenTypeIds: ids.map(() => 0) }
+  }
 }
 
 function checkInput(input: unknown, words: boolean): asserts input is TextOrWords {
@@ -99,12 +113,15 @@ export const tokenClassification: Task<
       'a list of labels',
       (value) => Array.isArray(value) && value.every((label) => typeof label === 'string'),
     ],
-    stride: ['an integer of at least 0', (value) => Number.isInteger(value) && (value as number) >= 0],
+    stride: atLeast(0),
     isSplitIntoWords: BOOLEAN,
     delimiter: ['a text', (value) => typeof value === 'string'],
     offsetUnit: OFFSET_UNIT,
   },
-  check({ stride, aggregationStrategy = 'none' }, { maxLength }) {
+  check({ stride, aggregationStrategy = 'none', isSplitIntoWords, delimiter }, { maxLength }) {
+    // false may be a call's, before a delimiter that is the pipeline's
+    if (delimiter !== undefined && isSplitIntoWords === undefined)
+      throw new ArgumentError('Expected isSplitIntoWords beside delimiter, which is what stands between words')
     if (stride === undefined) return
     if (aggregationStrategy === 'none')
       throw new ArgumentError('Expected an aggregationStrategy other than none beside stride')
@@ -117,35 +134,35 @@ export const tokenClassification: Task<
     const { delimiter = ' ', offsetUnit = 'utf16' } = options
     checkInput(input, isSplitIntoWords)
     const { tokenizer, model, maxLength } = context
-    const windows = stride === undefined ? {} : { stride, returnOverflowingTokens: true }
-    const encoding = tokenizer.encode(input, { truncation: true, maxLength, returnOffsets: true, ...windows })
-    const encodings = [encoding, ...(encoding.overflowing ?? [])]
-    const given = textOf(input, delimiter)
+    const room = maxLength - 2
+    const limit = stride === undefined ? { truncation: true, maxLength: room } : { truncation: false }
+    const encoding = tokenizer.encode(input, { addSpecialTokens: false, returnOffsets: true, ...limit })
+    const windows = cut(encoding.inputIds.length, room, stride ?? 0)
+    const written = textOf(input, delimiter)
     const { labels } = model.config
     const join = (words: readonly string[]) => tokenizer.convertTokensToString(words)
     return {
-      sequences: encodings.map(({ inputIds, tokenTypeIds }) => ({ inputIds, tokenTypeIds })),
-      finish(logits) {
-        const tokens = encodings.map((each, i) => scoreTokens(each, logits[i], given, context))
-        const convert = offsetConverter(given.text, offsetUnit)
-        const placed = <Found extends { start: number; end: number }>(found: Found): Found => ({
-          ...found,
-          start: convert(found.start),
-          end: convert(found.end),
-        })
-        if (aggregationStrategy === 'none') {
-          const found = tokens.flatMap((each) => labelTokens(each, labels))
-          return found.filter(({ entity }) => !ignoreLabels.includes(entity)).map(placed)
+      sequences: sequencesOf(encoding, windows, tokenizer),
+      async finish(logits, pause) {
+        const found: (TokenEntity | EntityGroup)[] = []
+        for (const [i, window] of windows.entries()) {
+          await pause()
+          const tokens = scoreTokens(encoding, window, logits[i], written, context)
+          if (aggregationStrategy === 'none')
+            found.push(...labelTokens(tokens, labels).filter(({ entity }) => !ignoreLabels.includes(entity)))
+          else {
+            const groups = aggregate(tokens, labels, aggregationStrategy, join)
+            found.push(...groups.filter(({ entityGroup }) => !ignoreLabels.includes(entityGroup)))
+          }
         }
-        const groups = tokens
-          .flatMap((each) => aggregate(each, labels, aggregationStrategy, join))
-          .filter(({ entityGroup }) => !ignoreLabels.includes(entityGroup))
-        return (tokens.length > 1 ? withoutOverlaps(groups) : groups).map(placed)
+        const convert = offsetConverter(written.text, offsetUnit)
+        const kept = windows.length > 1 ? withoutOverlaps(found) : found
+        return kept.map((each) => ({ ...each, start: convert(each.start), end: convert(each.end) }))
       },
     }
   },
 
-  async compute(model, sequences, signal) {
+  async compute({ model }, sequences, signal) {
     const { logits } = await infer(model, sequences, signal)
     return tokenRowsOf(logits, sequences)
   },

@@ -4,12 +4,12 @@ import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
 import { softmax } from '../scores.ts'
 import { BertForSequenceClassification } from '../session/models.ts'
-import { type Context, checkText, encodeWhole, infer, rowsOf, type Sequence, type Task } from './task.ts'
+import { type Context, checkText, infer, rowsOf, type Sequence, type Task } from './task.ts'
 
 export interface ZeroShotClassificationOptions {
   /** Labels to choose among, also as one text with commas between. */
   readonly candidateLabels?: string | readonly string[]
-  /** The hypothesis that a label makes, which takes the place of {}; default 'This example is {}.'. */
+  /** The hypothesis that a label makes, which takes the place of the one {}; default 'This example is {}.'. */
   readonly hypothesisTemplate?: string
   /** Whether several labels may hold: each score is then entailment against contradiction, on its own. Default false. */
   readonly multiLabel?: boolean
@@ -32,13 +32,29 @@ function labelsOf(labels: string | readonly string[] | undefined): readonly stri
   throw new ArgumentError(`Expected candidateLabels to be one or more labels but received ${quote(labels)}`)
 }
 
-/** A premise too short to be cut stays whole, as in Transformers; the model then says no. */
-function encodePair(context: Context<BertForSequenceClassification>, text: string, hypothesis: string): Sequence {
-  const whole = context.tokenizer.encode(text, hypothesis)
-  const surplus = whole.inputIds.length - context.maxLength
-  const premise = whole.sequenceIds.filter((id) => id === 0).length
-  const truncation = surplus > 0 && surplus < premise ? 'only_first' : false
-  return surplus > 0 ? encodeWhole(context, text, hypothesis, { truncation }) : whole
+/** The text with each hypothesis, cut where both are too long; a text too short for that stays whole, as in Transformers. */
+function* encodePairs(
+  { model, tokenizer, maxLength }: Context<BertForSequenceClassification>,
+  text: string,
+  hypotheses: Iterable<string>,
+): Generator<Sequence> {
+  const encode = (part: string) => tokenizer.encode(part, { addSpecialTokens: false }).inputIds
+  const { clsTokenId, sepTokenId } = tokenizer
+  const most = model.config.maxPositionEmbeddings
+  const premise = encode(text)
+  for (const hypothesis of hypotheses) {
+    const hypothesisIds = encode(hypothesis)
+    const length = premise.length + hypothesisIds.length + 3
+    const surplus = Math.max(length - maxLength, 0)
+    const isCut = surplus < premise.length
+    if (!isCut && length > most)
+      throw new ArgumentError(
+        `Expected at most ${most} tokens but received ${length}: the hypothesis ${quote(hypothesis)} leaves the text no room`,
+      )
+    const premiseIds = isCut ? premise.slice(0, premise.length - surplus) : premise
+    const inputIds = [clsTokenId, ...premiseIds, sepTokenId, ...hypothesisIds, sepTokenId]
+    yield { inputIds, tokenTypeIds: inputIds.map((_, i) => (i < premiseIds.length + 2 ? 0 : 1)) }
+  }
 }
 
 export const zeroShotClassification: Task<
@@ -54,8 +70,8 @@ export const zeroShotClassification: Task<
   checks: {
     candidateLabels: ['a text or a list of texts', (value) => typeof value === 'string' || isLabelList(value)],
     hypothesisTemplate: [
-      'a text with {} in the place of the label',
-      (value) => typeof value === 'string' && value.includes('{}'),
+      'a text with one {}, the place of the label,',
+      (value) => typeof value === 'string' && value.split('{}').length === 2,
     ],
     multiLabel: BOOLEAN,
   },
@@ -65,17 +81,17 @@ export const zeroShotClassification: Task<
     checkText(text)
     if (text === '') throw new ArgumentError('Expected a text but received an empty one')
     const labels = labelsOf(candidateLabels)
-    const sequences = labels.map((label) => {
-      const hypothesis = hypothesisTemplate.replace('{}', () => label)
-      const { inputIds, tokenTypeIds } = encodePair(context, text, hypothesis)
-      return { inputIds, tokenTypeIds }
-    })
     const { config } = context.model
     const found = config.labels.findIndex((name) => name.toLowerCase().startsWith('entail'))
     const entailment = found < 0 ? config.numLabels - 1 : found // without such a label the last one, as in Transformers
     const contradiction = found === 0 ? config.numLabels - 1 : 0
+    const [before, after] = hypothesisTemplate.split('{}')
     return {
-      sequences,
+      sequences: encodePairs(
+        context,
+        text,
+        labels.map((label) => `${before}${label}${after}`),
+      ),
       finish(logits) {
         const scores =
           multiLabel || labels.length === 1
@@ -92,7 +108,7 @@ export const zeroShotClassification: Task<
     }
   },
 
-  async compute(model, sequences, signal) {
+  async compute({ model }, sequences, signal) {
     const { logits } = await infer(model, sequences, signal)
     return rowsOf(logits)
   },

@@ -56,15 +56,7 @@ describe('readSentenceTransformer', () => {
     })
     await json('sentence_bert_config.json', { max_seq_length: 128, do_lower_case: false })
     expect(await readSentenceTransformer(new FolderFiles(folder))).toEqual({
-      modules: [
-        { type: 'Transformer', path: '' },
-        { type: 'Pooling', path: '1_Pooling' },
-        { type: 'Dense', path: '2_Dense' },
-        { type: 'Normalize', path: '3_Normalize' },
-      ],
-      transformer: join(folder),
       pooling: ['cls', 'mean'],
-      includePrompt: false,
       normalize: true,
       maxSeqLength: 128,
       others: ['Dense'],
@@ -141,7 +133,6 @@ describe('readSentenceTransformer', () => {
       pooling: ['mean'],
       normalize: true,
       maxSeqLength: 256,
-      includePrompt: true,
       others: [],
     })
   })

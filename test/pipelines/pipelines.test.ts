@@ -240,13 +240,13 @@ describe('errors', () => {
     await expect(choose('good')).rejects.toThrow('Expected candidateLabels to be one or more labels')
     await expect(choose('good', { candidateLabels: ' ,' })).rejects.toThrow('one or more labels but received " ,"')
     await expect(choose('good', { candidateLabels: 'a', hypothesisTemplate: 'no place' })).rejects.toThrow(
-      'Expected hypothesisTemplate to be a text with {}',
+      'Expected hypothesisTemplate to be a text with one {}',
     )
     await expect(choose('', { candidateLabels: 'a' })).rejects.toThrow('Expected a text but received an empty one')
     using answer = await pipeline('question-answering', folder('answers'))
     const input = { question: 'who is it?', context: LONG }
     await expect(answer(input, { maxSeqLen: 65 })).rejects.toThrow('Expected maxSeqLen to be at most 64')
-    await expect(answer(input, { maxSeqLen: 20, docStride: 15 })).rejects.toThrow('The input: Expected stride below')
+    await expect(answer(input, { maxSeqLen: 20, docStride: 15 })).rejects.toThrow('The input: Expected docStride below')
   })
 
   test('a signal stops a call, and what was disposed stays so', async () => {

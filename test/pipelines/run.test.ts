@@ -49,6 +49,87 @@ describe('runAll', () => {
     expect(batches).toEqual([[3], [3]])
   })
 
+  test('counts the tokens that are wanted', async () => {
+    const batches: number[][] = []
+    const start: Work<string, string, string>['start'] = (word) => ({
+      sequences: [...word].map((letter) => ({
+        inputIds: Array(5).fill(letter.charCodeAt(0)),
+        tokenTypeIds: [],
+        wanted: [1],
+      })),
+      finish: (letters) => letters.join(''),
+    })
+    expect(await outputsOf(runAll(['abc'], work(batches, { start, maxTokens: 2 })))).toEqual(['abc'])
+    expect(batches).toEqual([[5, 5], [5]])
+  })
+
+  test('has sequences made one by one, between batches', async () => {
+    const order: string[] = []
+    const start = (word: string) => ({
+      *sequences() {
+        for (const letter of word) {
+          order.push(letter)
+          yield { inputIds: [letter.charCodeAt(0)], tokenTypeIds: [] }
+        }
+      },
+    })
+    const { compute } = work([])
+    const options: Partial<Work<string, string, string>> = {
+      start: (word) => ({ sequences: start(word).sequences(), finish: (letters) => letters.join('') }),
+      compute: (sequences, pause) => {
+        order.push(`${sequences.length}`)
+        return compute(sequences, pause)
+      },
+      batchSize: 2,
+    }
+    expect(await outputsOf(runAll(['abc', 'd'], work([], options)))).toEqual(['abc', 'd'])
+    expect(order.join(' ')).toBe('a b c 2 d 2')
+  })
+
+  test('names the input whose sequences cannot all be made, after the outputs before it', async () => {
+    const { start } = work([])
+    function* broken() {
+      yield { inputIds: [120], tokenTypeIds: [] }
+      throw new ArgumentError('Expected more')
+    }
+    const batches: number[][] = []
+    const outputs = runAll(
+      ['a', 'x'],
+      work(batches, { start: (word) => (word === 'x' ? { ...start(word), sequences: broken() } : start(word)) }),
+    )
+    expect((await outputs.next()).value).toBe('a')
+    await expect(outputs.next()).rejects.toThrow(new ArgumentError('inputs[1]: Expected more'))
+    expect(batches).toEqual([[1]])
+  })
+
+  test('gives the event loop its turns where an output takes long', async () => {
+    let turned = false
+    const start: Work<string, string, string>['start'] = () => ({
+      sequences: [],
+      async finish(_, pause) {
+        setImmediate(() => {
+          turned = true
+        })
+        while (!turned) await pause()
+        return 'done'
+      },
+    })
+    expect(await outputsOf(runAll(['a'], work([], { start })))).toEqual(['done'])
+  })
+
+  test('stops what takes long when its signal says so', async () => {
+    const controller = new AbortController()
+    const start: Work<string, string, string>['start'] = () => ({
+      sequences: [],
+      async finish(_, pause) {
+        setImmediate(() => controller.abort())
+        for (;;) await pause()
+      },
+    })
+    const outputs = runAll(['a'], work([], { start, signal: controller.signal }))
+    await expect(outputs.next()).rejects.toThrow(AbortedError)
+  })
+
   test('says which input an ArgumentError is about', async () => {
     const start = () => {
       throw new ArgumentError('Expected more')
@@ -138,6 +219,34 @@ describe('a stream', () => {
     const outputs = runAll(source(), work([]))
     expect((await outputs.next()).value).toBe('a')
     await expect(outputs.next()).rejects.toThrow(new RangeError('the source broke'))
+  })
+
+  test('that fails does so after them also where it is not asynchronous', async () => {
+    function* source() {
+      yield 'a'
+      yield 'bcde'
+      throw new RangeError('the source broke')
+    }
+    const outputs = runAll(source(), work([], { batchSize: 9 }))
+    expect((await outputs.next()).value).toBe('a')
+    expect((await outputs.next()).value).toBe('bcde')
+    await expect(outputs.next()).rejects.toThrow(new RangeError('the source broke'))
+  })
+
+  test('that is not asynchronous is told when nobody wants more of it', async () => {
+    let told = false
+    function* source() {
+      try {
+        for (;;) yield 'abc'
+      } finally {
+        told = true
+      }
+    }
+    for await (const output of runAll(source(), work([]))) {
+      expect(output).toBe('abc')
+      break
+    }
+    expect(told).toBe(true)
   })
 
   test('that never comes is left when the signal says so', async () => {
