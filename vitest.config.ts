@@ -7,6 +7,7 @@ const alone = ['test/lifecycle/**/*.test.ts']
 export default defineConfig({
   test: {
     testTimeout: 120_000,
+    hookTimeout: 60_000,
     pool: 'forks',
     // what an entry of the package does, for tests that import what is below it
     setupFiles: ['src/platform-node.ts'],

@@ -13,9 +13,25 @@ export function kindOf(value: unknown): string {
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`
 }
 
-/** Quotes a value from a file for an error message, cut so that a message never echoes a file. */
+/** A number that JSON has no word for, as JavaScript writes it. */
+const wordOf = (value: unknown): unknown => {
+  if (typeof value === 'bigint') return `${value}n`
+  return typeof value === 'number' && !Number.isFinite(value) ? String(value) : value
+}
+
+/**
+ * Shows any value in an error message, cut so that a message never echoes a file. Never throws: a message about a wrong value must
+ * not fail at it.
+ */
 export function quote(value: unknown, limit = 80): string {
-  const text = JSON.stringify(value) ?? String(value)
+  let text: string
+  try {
+    if (typeof value === 'bigint' || typeof value === 'number') text = String(wordOf(value))
+    else text = JSON.stringify(value, (_, inner) => wordOf(inner)) ?? String(value)
+  } catch {
+    // a cycle, a getter or toJSON that throws, a nesting too deep
+    text = typeof value === 'object' ? 'an object' : `a ${typeof value}`
+  }
   return text.length <= limit ? text : `${text.slice(0, limit)}...`
 }
 

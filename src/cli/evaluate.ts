@@ -14,6 +14,7 @@ import {
   addTaskOptions,
   checkDataOptions,
   type DataOptions,
+  flagError,
   integerOption,
   type ModelOptions,
   parseTask,
@@ -34,7 +35,7 @@ async function evaluate(options: EvaluateOptions, io: Io): Promise<void> {
   checkDataOptions(options, [options.evalFile])
   const { model, task, tokenizer } = await openModel(options.model, options.task, options, options, io)
   using _ = model
-  const maxLength = maxLengthOf(options, model.config)
+  const maxLength = maxLengthOf(options, model.config, task)
   const progress = createProgress(io, { quiet: options.json === true })
   try {
     const data = await readTaskData(task.name, options.evalFile, {
@@ -48,7 +49,13 @@ async function evaluate(options: EvaluateOptions, io: Io): Promise<void> {
       signal: io.signal,
       onProgress: showing(progress),
     })
-    const { collator, data: examples, evaluation } = await data.encode(tokenizer, { maxLength })
+    const {
+      collator,
+      data: examples,
+      evaluation,
+    } = await data.encode(tokenizer, { maxLength }).catch((error) => {
+      throw flagError(error)
+    })
     if (isStreamed(examples)) throw new UsageError('Expected data that fits in memory')
     const metrics = await evaluateAll(model, examples, {
       batchSize: options.perDeviceEvalBatchSize,

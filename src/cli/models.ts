@@ -1,7 +1,8 @@
 // From what a command line names to a model and its tokenizer.
+import { vocabularyTokens } from '../data/tokenizer/files.ts'
 import { BertTokenizer, type TokenizerOptions } from '../data/tokenizer/tokenizer.ts'
 import { ArgumentError, ConfigError, DataError, UsageError, WeightsError } from '../errors.ts'
-import { readText } from '../formats/files.ts'
+import { readBytes, readText } from '../formats/files.ts'
 import { resolveModelFolder } from '../formats/hub.ts'
 import { parseJson } from '../json.ts'
 import { BertConfig } from '../model/config.ts'
@@ -34,7 +35,7 @@ export function checkModelSource({ config, model, vocab }: ModelSource): void {
 /** vocab.txt, or the folder of a tokenizer. */
 export async function readVocabulary(file: string, options: TokenizerOptions = {}): Promise<BertTokenizer> {
   if (!/\.txt$/i.test(file)) return BertTokenizer.fromPretrained(file, options)
-  const tokens = (await readText(file)).replace(/\r?\n$/, '').split(/\r?\n/)
+  const tokens = vocabularyTokens(await readBytes(file), file)
   try {
     return BertTokenizer.fromVocab(tokens, options)
   } catch (error) {
@@ -142,6 +143,8 @@ export async function openModel(
   checkTaskOptions(name, taskOptions)
   const task = createTask(name, taskOptions)
   const fields = name === 'causal-lm' ? { isDecoder: true } : {}
+  // before the model, whose memory nobody would give back if its tokenizer cannot be read
+  const tokenizer = await BertTokenizer.fromPretrained(nameOrFolder, hub)
   const model = await task.model.fromPretrained(nameOrFolder, { ...fields, ...hub, backend, dtype, threads })
   const { missing = [] } = model.loadReport ?? {}
   if (missing.length > 0) {
@@ -150,11 +153,20 @@ export async function openModel(
       `${nameOrFolder}: expected a fine-tuned ${task.model.name} but it has no ${missing[0]}: train one with bertkit train --task ${name} --model ${nameOrFolder}`,
     )
   }
-  return { model, task, tokenizer: await BertTokenizer.fromPretrained(nameOrFolder, hub) }
+  return { model, task, tokenizer }
 }
 
-/** The longest sequence to feed to a model, in tokens. Throws UsageError where more is asked for than it has positions. */
-export function maxLengthOf({ maxLength }: DataOptions, { maxPositionEmbeddings }: BertConfig): number {
+/**
+ * The longest sequence to feed to a model, in tokens. Throws UsageError where more is asked for than it has positions, or less than
+ * `leastLength`, the least that the task can use.
+ */
+export function maxLengthOf(
+  { maxLength }: DataOptions,
+  { maxPositionEmbeddings }: BertConfig,
+  { leastLength = 0 }: Pick<Task, 'leastLength'> = {},
+): number {
+  if (maxLength !== undefined && maxLength < leastLength)
+    throw new UsageError(`Expected --max-length to be an integer of at least ${leastLength} but received ${maxLength}`)
   if (maxLength === undefined || maxLength <= maxPositionEmbeddings) return maxLength ?? maxPositionEmbeddings
   throw new UsageError(
     `Expected --max-length to be at most ${maxPositionEmbeddings}, the model's, but received ${maxLength}`,

@@ -4,6 +4,7 @@ import type { Command } from 'commander'
 import { openData } from '../data/readers/bytes.ts'
 import { blocksOf } from '../data/readers/lines.ts'
 import { formatOfName } from '../data/readers/rows.ts'
+import { textRows } from '../data/readers/text.ts'
 import { AbortedError, UsageError } from '../errors.ts'
 import { guarded, writeAtomic } from '../formats/files.ts'
 import type { Task, TaskName, TaskOptions, TaskRow } from '../train/tasks/task.ts'
@@ -16,6 +17,7 @@ import {
   addTaskOptions,
   checkDataOptions,
   type DataOptions,
+  flagOf,
   integerOption,
   type ModelOptions,
   parseTask,
@@ -46,6 +48,16 @@ async function* linesInBlocks(
   }
 }
 
+/** A text in each paragraph, as --text-layout says. */
+async function* paragraphs(
+  bytes: AsyncIterable<Uint8Array>,
+  file: string,
+  rowOf: (text: string, line: number) => TaskRow,
+): AsyncGenerator<TaskRow[]> {
+  for await (const rows of textRows(bytes, 'paragraphs', file))
+    yield Array.from(rows, ({ fields, line }) => rowOf(String(fields.text), line))
+}
+
 async function* groups(rows: AsyncIterable<TaskRow>, size: number): AsyncGenerator<TaskRow[]> {
   let group: TaskRow[] = []
   for await (const row of rows) {
@@ -56,22 +68,35 @@ async function* groups(rows: AsyncIterable<TaskRow>, size: number): AsyncGenerat
   if (group.length > 0) yield group
 }
 
-/** The inputs, in pieces of any size: lines of text from standard input and .txt files, else rows of a file of the task. */
+const STDIN = 'standard input'
+
+const inputFormat = ({ fileFormat, inputFile }: PredictOptions): string =>
+  fileFormat ?? (inputFile === undefined ? 'txt' : formatOfName(inputFile))
+
+/** Throws UsageError for options about columns where the input is plain text, in which they would mean nothing. */
+function checkColumns(options: PredictOptions): void {
+  if (inputFormat(options) !== 'txt') return
+  const given = (['columns', 'textColumn', 'textPairColumn'] as const).find((name) => options[name] !== undefined)
+  if (given === undefined) return
+  throw new UsageError(
+    `Expected ${flagOf(given)} with a file of columns but ${options.inputFile ?? STDIN} is lines of text`,
+  )
+}
+
+/**
+ * The inputs, in pieces of any size: lines or paragraphs of text from standard input and .txt files, else rows of a file of the task.
+ */
 async function* readInputs(task: Task, options: PredictOptions, io: Io): AsyncGenerator<TaskRow[]> {
-  const { fileFormat, inputFile, perDeviceEvalBatchSize: size } = options
-  const source = inputFile ?? { bytes: standardInput(io), name: 'standard input' }
-  const format = fileFormat ?? (inputFile === undefined ? 'txt' : formatOfName(inputFile))
-  if (format !== 'txt') return yield* groups(task.rows(source, readSettings(options), 'predict'), size)
-  if (options.columns !== undefined)
-    throw new UsageError(
-      `Expected --columns with a file of columns but ${inputFile ?? 'standard input'} is lines of text`,
-    )
+  const { inputFile, perDeviceEvalBatchSize: size, textLayout } = options
+  const source = inputFile ?? { bytes: standardInput(io), name: STDIN }
+  if (inputFormat(options) !== 'txt') return yield* groups(task.rows(source, readSettings(options), 'predict'), size)
   if (task.rowOf === undefined)
     throw new UsageError(
       `Expected --input-file of ${task.files}, because ${task.name} needs more than a text, but received ${inputFile ?? 'lines of standard input (--file-format jsonl reads rows from there)'}`,
     )
   const bytes = typeof source === 'string' ? openData(source) : source.bytes
-  yield* linesInBlocks(bytes, inputFile ?? 'standard input', task.rowOf)
+  const read = textLayout === 'paragraphs' ? paragraphs : linesInBlocks
+  yield* read(bytes, inputFile ?? STDIN, task.rowOf)
 }
 
 /** A JSON line for every input, in their order; the lines of a batch together. */
@@ -81,7 +106,7 @@ async function* predictions(opened: Opened, options: PredictOptions, io: Io): As
     throw new UsageError(
       `Expected a model that predicts but ${task.name} has nothing to predict; its parts have, with --task masked-lm or next-sentence`,
     )
-  const maxLength = maxLengthOf(options, model.config)
+  const maxLength = maxLengthOf(options, model.config, task)
   model.eval()
   const size = options.perDeviceEvalBatchSize
   for await (const inputs of readInputs(task, options, io)) {
@@ -125,6 +150,7 @@ async function writeLines(file: string, lines: AsyncIterable<string>): Promise<v
 
 async function predict(options: PredictOptions, io: Io): Promise<void> {
   checkDataOptions(options, [options.inputFile])
+  checkColumns(options)
   await checkFiles(options)
   const opened = await openModel(options.model, options.task, options, options, io)
   using _ = opened.model
@@ -143,7 +169,7 @@ export function addPredict(program: Command, io: Io): void {
     .requiredOption('--model <name>', 'model folder or Hub id')
     .option(
       '--input-file <file>',
-      'inputs: .txt with a text on each line, or a format of the task (default: lines of standard input)',
+      'inputs: .txt with a text on each line (or in paragraphs: --text-layout), or a format of the task (default: lines of standard input)',
     )
     .option('--output-file <file>', 'where to write (default: standard output)')
     .option(`${batchFlag} <integer>`, 'sequences in a batch', integerOption(batchFlag, 1), 32)

@@ -170,7 +170,7 @@ export async function train(options: TrainOptions, io: Io, blueprint?: () => Pro
   for (const message of doubts(data)) warn(message, json, io)
   const { model, tokenizer } = await createModel(task, options, data.modelFields, args.seed, io, blueprint)
   using _ = model
-  const maxLength = maxLengthOf(options, model.config)
+  const maxLength = maxLengthOf(options, model.config, task)
   const encode = (each: TaskData): Promise<TaskDataset> =>
     each.encode(tokenizer, { maxLength }).catch((error) => {
       throw flagError(error)

@@ -48,6 +48,9 @@ export const fileBytes = async (file: string): Promise<number> =>
 
 export const readText = (file: string): Promise<string> => guarded('read', file, () => fs.readFile(file, 'utf8'))
 
+/** The bytes of a file, or of what comes out of a pipe. */
+export const readBytes = (file: string): Promise<Uint8Array> => guarded('read', file, () => fs.readFile(file))
+
 /** The bytes of a file of a model folder: of a regular file, as `openFile` opens it. */
 export async function readModelBytes(file: string): Promise<Uint8Array> {
   const handle = await openFile(file)

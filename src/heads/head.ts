@@ -4,8 +4,8 @@ import type { BertConfig } from '../model/config.ts'
 import type { ParameterScope } from '../model/parameters.ts'
 import type { Tensor } from '../tensor.ts'
 
-/** Labels as users give them: one or several numbers per sequence, or one per token. */
-export type Labels = readonly number[] | readonly (readonly number[])[] | Tensor<ArrayLike<number>>
+/** Labels as users give them: one or several numbers per sequence, or one per token; in a tensor 64-bit integers, too. */
+export type Labels = readonly number[] | readonly (readonly number[])[] | Tensor<ArrayLike<number | bigint>>
 
 /** Inputs that are labels, by the names of Transformers in camelCase; each class knows its own. */
 export interface LabelInputs {

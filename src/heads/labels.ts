@@ -8,8 +8,11 @@ import type { GivenShape, Labels, LabelTerm } from './head.ts'
 /** A row with this label is left out of the loss: torch.nn.CrossEntropyLoss's ignore_index. */
 export const IGNORE_INDEX = -100
 
-/** A number that JSON cannot say, such as NaN or 1n, is shown as it is. */
-const show = (value: unknown): string => (/number|bigint/.test(typeof value) ? String(value) : quote(value))
+/**
+ * 64-bit integers, which the tokenizers and readers of others give, are BigInts. What is too large for a number is no class either, and
+ * is refused as one.
+ */
+const toNumber = (value: number | bigint): number => (typeof value === 'bigint' ? Number(value) : value)
 
 /** A number, or the numbers of its columns. */
 export type LabelRow = number | readonly number[]
@@ -22,28 +25,27 @@ export function labelRows(name: string, labels: Labels, count: number, what: str
   return rows
 }
 
-const oneNumber = (row: LabelRow): number => (typeof row === 'number' ? row : row.length === 1 ? row[0] : Number.NaN)
+/** The number of a row that has just one, else NaN. */
+export const oneNumber = (row: LabelRow): number =>
+  typeof row === 'number' ? row : row.length === 1 ? row[0] : Number.NaN
 
 function rowsOf(name: string, labels: Labels): readonly LabelRow[] {
-  if (Array.isArray(labels)) {
-    labels.forEach((row: unknown, i) => {
-      if (typeof row !== 'number' && !Array.isArray(row) && !ArrayBuffer.isView(row))
-        throw new ArgumentError(
-          `Expected ${name}[${i}] to be a number or an array of numbers but received ${show(row)}`,
-        )
+  if (Array.isArray(labels))
+    return Array.from(labels, (row: unknown, i) => {
+      if (typeof row === 'number' || typeof row === 'bigint') return toNumber(row)
+      if (Array.isArray(row) || ArrayBuffer.isView(row)) return Array.from(row as ArrayLike<number | bigint>, toNumber)
+      throw new ArgumentError(`Expected ${name}[${i}] to be a number or an array of numbers but received ${quote(row)}`)
     })
-    return labels
-  }
   const { data, shape } = tensor(name, labels)
   if (data.length === 0) return []
   const count = shape[0] ?? 1
   const width = elementsOf(shape.slice(1))
   return Array.from({ length: count }, (_, i) =>
-    shape.length < 2 ? data[i] : Array.from({ length: width }, (_, j) => data[i * width + j]),
+    shape.length < 2 ? toNumber(data[i]) : Array.from({ length: width }, (_, j) => toNumber(data[i * width + j])),
   )
 }
 
-function tensor(name: string, labels: Labels): { data: ArrayLike<number>; shape: readonly number[] } {
+function tensor(name: string, labels: Labels): { data: ArrayLike<number | bigint>; shape: readonly number[] } {
   if (!isTensor(labels)) throw new ArgumentError(`Expected ${name} to be an array or a tensor { data, shape }`)
   const { data, shape } = labels
   const count = elementsOf(shape)
@@ -65,7 +67,7 @@ export function oneEach(name: string, labels: Labels, count: number, what: strin
   return labelRows(name, labels, count, what).map((row, i) => {
     const value = oneNumber(row)
     if (!Number.isInteger(value))
-      throw new ArgumentError(`Expected ${name}[${i}] to be an integer but received ${show(row)}`)
+      throw new ArgumentError(`Expected ${name}[${i}] to be an integer but received ${quote(row)}`)
     return value
   })
 }
@@ -79,7 +81,7 @@ export function classLabels(
   return Int32Array.from(labelRows(name, labels, count, what), (row, i) => {
     const label = oneNumber(row)
     if (!isClass(label, classes))
-      throw new ArgumentError(`Expected ${name}[${i}] to be ${expectedClass(classes)} but received ${show(row)}`)
+      throw new ArgumentError(`Expected ${name}[${i}] to be ${expectedClass(classes)} but received ${quote(row)}`)
     return label
   })
 }
@@ -88,10 +90,11 @@ export function classLabels(
 export function tokenLabels(name: string, labels: Labels, shape: GivenShape, classes: number): Int32Array {
   const { sequences, starts, padded } = shape
   const flat = new Int32Array(starts[sequences])
-  const put = (b: number, t: number, label: number) => {
+  const put = (b: number, t: number, given: number | bigint) => {
+    const label = toNumber(given)
     if (!isClass(label, classes))
       throw new ArgumentError(
-        `Expected ${name}[${b}][${t}] to be ${expectedClass(classes)} but received ${show(label)}`,
+        `Expected ${name}[${b}][${t}] to be ${expectedClass(classes)} but received ${quote(label)}`,
       )
     flat[starts[b] + t] = label
   }
@@ -109,8 +112,8 @@ export function tokenLabels(name: string, labels: Labels, shape: GivenShape, cla
   labels.forEach((row: unknown, b) => {
     const length = starts[b + 1] - starts[b]
     if (!Array.isArray(row) && !ArrayBuffer.isView(row))
-      throw new ArgumentError(`Expected ${name}[${b}] to be an array of ${length} classes but received ${show(row)}`)
-    const values = row as ArrayLike<number>
+      throw new ArgumentError(`Expected ${name}[${b}] to be an array of ${length} classes but received ${quote(row)}`)
+    const values = row as ArrayLike<number | bigint>
     if (values.length !== length)
       throw new ArgumentError(
         `Expected ${name}[${b}] to have ${length} elements, as inputIds[${b}], but received ${values.length}`,

@@ -8,7 +8,7 @@ import type { ParameterScope } from '../model/parameters.ts'
 import { dropout } from '../ops/dropout.ts'
 import { Loss } from '../ops/loss.ts'
 import type { GivenShape, Head, HeadValues, LabelInputs, LabelValues, PreparedLabels } from './head.ts'
-import { classLabels, countLabelled, type LabelRow, labelRows, sequenceTerm } from './labels.ts'
+import { classLabels, countLabelled, type LabelRow, labelRows, oneNumber, sequenceTerm } from './labels.ts'
 
 /**
  * BertForSequenceClassification: dropout and a linear layer on the pooled output; cross-entropy, mean squared error or binary
@@ -44,7 +44,7 @@ export class SequenceClassificationHead implements Head {
   private problemOf(rows: readonly LabelRow[]): ProblemType {
     const { config } = this
     if (config.problemType) return config.problemType
-    const oneInteger = rows.every((row) => typeof row === 'number' && Number.isInteger(row))
+    const oneInteger = rows.every((row) => Number.isInteger(oneNumber(row)))
     if (config.numLabels === 1) return 'regression'
     return oneInteger ? 'single_label_classification' : 'multi_label_classification'
   }

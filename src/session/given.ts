@@ -5,11 +5,11 @@ import { quote } from '../json.ts'
 import { elementsOf } from '../model/parameters.ts'
 import { isTensor, type Tensor } from '../tensor.ts'
 
-/** Integers per token: one array per sequence (ragged), or a padded tensor of shape [batch, length]. */
-export type TokenInput = readonly (readonly number[])[] | Tensor<ArrayLike<number>>
+/** Integers per token: one array per sequence (ragged), or a padded tensor of shape [batch, length], of 64-bit integers too. */
+export type TokenInput = readonly (readonly number[])[] | Tensor<ArrayLike<number | bigint>>
 
 /** Integers per token of each choice: one array per example, choice and token, or a tensor of shape [batch, choices, length]. */
-export type ChoiceInput = readonly (readonly (readonly number[])[])[] | Tensor<ArrayLike<number>>
+export type ChoiceInput = readonly (readonly (readonly number[])[])[] | Tensor<ArrayLike<number | bigint>>
 
 /** What a model takes beside labels. */
 export interface ModelInputs<Tokens = TokenInput> {
@@ -20,7 +20,7 @@ export interface ModelInputs<Tokens = TokenInput> {
   readonly positionIds?: Tokens
 }
 
-const isPadded = (input: TokenInput): input is Tensor<ArrayLike<number>> => !Array.isArray(input)
+const isPadded = (input: TokenInput): input is Tensor<ArrayLike<number | bigint>> => !Array.isArray(input)
 const isArray = (value: unknown): boolean => Array.isArray(value) || ArrayBuffer.isView(value)
 
 /** Where each of several runs of rows starts, and where the last one ends: [counts + 1]. */
@@ -37,6 +37,8 @@ export class Rows {
     private readonly input: TokenInput,
     /** Lengths that this field must have; undefined for the first field. */
     expected?: Rows,
+    /** Of multiple choice, whose rows are the choices of all examples: borders of each example's, [examples + 1]. */
+    private readonly cuChoices?: Int32Array,
   ) {
     if (isPadded(input)) this.checkTensor(input)
     else if (!input.every(isArray))
@@ -49,11 +51,11 @@ export class Rows {
     for (let b = 0; b < this.count; b++)
       if (this.length(b) !== expected.length(b))
         throw new ArgumentError(
-          `Expected ${name}[${b}] to have ${expected.length(b)} elements, as inputIds[${b}], but received ${this.length(b)}`,
+          `Expected ${this.place(b)} to have ${expected.length(b)} elements, as ${expected.place(b)}, but received ${this.length(b)}`,
         )
   }
 
-  private checkTensor(input: Tensor<ArrayLike<number>>): void {
+  private checkTensor(input: Tensor<ArrayLike<number | bigint>>): void {
     const { name } = this
     if (!isTensor(input)) throw new ArgumentError(`Expected ${name} to be number[][] or a tensor { data, shape }`)
     if (input.shape.length !== 2 || elementsOf(input.shape) !== input.data.length)
@@ -74,7 +76,15 @@ export class Rows {
     return isPadded(this.input) ? this.input.shape[1] : this.input[b].length
   }
 
-  /** The value as given; it may be anything that JavaScript puts into an array. */
+  /** What the caller calls row b: `inputIds[2]`, or of multiple choice `inputIds[0][2]`. */
+  place(b: number): string {
+    const { cuChoices, name } = this
+    if (!cuChoices) return `${name}[${b}]`
+    const example = cuChoices.findIndex((start, i) => start <= b && b < cuChoices[i + 1])
+    return `${name}[${example}][${b - cuChoices[example]}]`
+  }
+
+  /** The value as given, a 64-bit integer as a number; it may be anything that JavaScript puts into an array. */
   at(b: number, t: number): number {
     const value: unknown = isPadded(this.input) ? this.input.data[b * this.input.shape[1] + t] : this.input[b][t]
     return (typeof value === 'bigint' ? Number(value) : value) as number
@@ -85,7 +95,7 @@ export class Rows {
     const value = this.at(b, t)
     if (!Number.isInteger(value) || value < 0 || value >= end)
       throw new ArgumentError(
-        `${this.name}[${b}][${t}] is ${typeof value === 'string' ? quote(value) : value}, expected an integer from 0 to ${end - 1} (${limit} ${end})`,
+        `${this.place(b)}[${t}] is ${quote(value)}, expected an integer from 0 to ${end - 1} (${limit} ${end})`,
       )
     return value
   }
@@ -120,17 +130,18 @@ export function readFields(
   const flat = choices
     ? withoutChoices(inputs as ModelInputs<ChoiceInput>)
     : { inputs: inputs as ModelInputs, cuChoices: undefined }
-  const ids = new Rows('inputIds', flat.inputs.inputIds)
-  const field = (name: string, input: TokenInput | undefined) => (input ? new Rows(name, input, ids) : undefined)
+  const ids = new Rows('inputIds', flat.inputs.inputIds, undefined, flat.cuChoices)
+  const field = (name: string, input: TokenInput | undefined) =>
+    input ? new Rows(name, input, ids, flat.cuChoices) : undefined
   const sequences = ids.count
   if (sequences === 0) throw new ArgumentError('Expected at least one sequence in inputIds but received none')
   const starts = new Int32Array(sequences + 1)
   for (let b = 0; b < sequences; b++) {
     const length = ids.length(b)
-    if (length === 0) throw new ArgumentError(`inputIds[${b}] is empty; a sequence has at least one token`)
+    if (length === 0) throw new ArgumentError(`${ids.place(b)} is empty; a sequence has at least one token`)
     if (length > maxLength)
       throw new ArgumentError(
-        `inputIds[${b}] has ${length} tokens, but the model takes at most ${maxLength} (max_position_embeddings); truncate it`,
+        `${ids.place(b)} has ${length} tokens, but the model takes at most ${maxLength} (max_position_embeddings); truncate it`,
       )
     starts[b + 1] = starts[b] + length
   }

@@ -99,7 +99,8 @@ export function chooseAnswer(
     if (scores.length === nBestSize && nullScore > scores[nBestSize - 1]) scores.pop()
     scores.push(nullScore)
   }
-  const max = Math.max(...scores)
+  // not Math.max(...scores): there may be more of them than a call takes arguments
+  const max = scores.reduce((most, score) => Math.max(most, score), Number.NEGATIVE_INFINITY)
   const total = scores.reduce((sum, score) => sum + Math.exp(score - max), 0)
   const probability = (score: number): number => Math.exp(score - max) / total
   const isNull = versionTwoWithNegative && (!best || nullScore - best.score > nullScoreDiffThreshold)

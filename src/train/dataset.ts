@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
+import { slices } from '../turns.ts'
 import type { Example, ModelBatch, StreamedDataset } from './types.ts'
 
 /** Inputs of an example, and those of them that are labels. */
@@ -10,8 +11,11 @@ const LABEL_FIELDS = ['labels', 'nextSentenceLabel', 'startPositions', 'endPosit
 export const isStreamed = (dataset: readonly Example[] | StreamedDataset): dataset is StreamedDataset =>
   !Array.isArray(dataset)
 
-/** Throws ArgumentError, naming the row, where the examples do not agree on having labels and token types. */
-export function checkExamples(name: string, examples: readonly Example[]): void {
+/** Examples that are checked between two looks at the clock. */
+const EXAMPLES_AT_A_TIME = 256
+
+/** Checks the examples, and yields after some of them. */
+function* checks(name: string, examples: readonly Example[]): Generator<void> {
   const first = examples[0]
   if (first === undefined) throw new ArgumentError(`Expected ${name} to hold at least one example but it is empty`)
   const expected = FIELDS.map((field) => first?.[field] !== undefined)
@@ -26,7 +30,19 @@ export function checkExamples(name: string, examples: readonly Example[]): void 
         `Expected every or no example of ${name} to have ${FIELDS[f]} but example ${having} has them and example ${lacking} does not`,
       )
     }
+    if (row % EXAMPLES_AT_A_TIME === EXAMPLES_AT_A_TIME - 1) yield
   }
+}
+
+/** Throws ArgumentError, naming the row, where the examples do not agree on having labels and token types. */
+export function checkExamplesAtOnce(name: string, examples: readonly Example[]): void {
+  for (const _ of checks(name, examples));
+}
+
+/** As `checkExamplesAtOnce`, giving the event loop its turns. */
+export async function checkExamples(name: string, examples: readonly Example[]): Promise<void> {
+  const turn = slices()
+  for (const _ of checks(name, examples)) await turn()
 }
 
 export const hasLabels = (example: Example | undefined): boolean =>

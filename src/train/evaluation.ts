@@ -104,12 +104,16 @@ class Gathered {
   }
 }
 
-/** Runs the model on all examples without dropout. Throws AbortedError when `signal` fires. */
+/**
+ * Runs the model on all examples without dropout. Throws ArgumentError where the examples do not agree on their fields, AbortedError when
+ * `signal` fires.
+ */
 export async function predictAll(
   model: TrainableModel,
   examples: readonly Example[],
   settings: EvaluationSettings,
 ): Promise<Predictions> {
+  await checkExamples('the dataset', examples)
   const gathered = new Gathered()
   const pass = await forwardAll(model, examples, settings, (_, outputs) => gathered.add(outputs))
   return { ...gathered.all(), labels: labelsOf(examples), ...pass }
@@ -157,7 +161,7 @@ export async function evaluateAll(
   settings: MetricsSettings,
 ): Promise<LogRecord> {
   const { collator, computeMetrics, prefix = 'eval' } = settings
-  checkExamples('evalDataset', examples)
+  await checkExamples('evalDataset', examples)
   // a collator may make the labels
   if (collator === undefined && !hasLabels(examples[0]))
     throw new ArgumentError('Expected evalDataset to have labels but it has none')

@@ -3,7 +3,7 @@ import { kindOf } from '../json.ts'
 import type { TrainingArguments } from './argument-rules.ts'
 import type { TrainingArgumentsInput } from './arguments.ts'
 import { EarlyStoppingCallback, type TrainerCallback } from './callbacks.ts'
-import { checkExamples, collate, hasLabels, isStreamed } from './dataset.ts'
+import { checkExamplesAtOnce, collate, hasLabels, isStreamed } from './dataset.ts'
 import { TensorBoardCallback } from './tensorboard-callback.ts'
 import type {
   ComputeMetrics,
@@ -113,19 +113,25 @@ export interface OpenDataset {
   readonly settings: string
 }
 
-/** A dataset with its collator. Throws ArgumentError where examples in memory do not agree on their fields. */
+/** A dataset with its collator. Throws ArgumentError for what is none; the examples in it are not looked at. */
 export function openDataset(name: string, dataset: Dataset, collator: DataCollator | undefined): OpenDataset {
   if (typeof dataset !== 'object' || dataset === null)
     throw new ArgumentError(`Expected ${name} to be a dataset but received ${kindOf(dataset)}`)
   const { data, ...own }: TaskDataset = isTaskDataset(dataset) ? dataset : { data: dataset }
   if (typeof data !== 'object' || data === null)
     throw new ArgumentError(`Expected ${name}.data to be examples but received ${kindOf(data)}`)
-  if (!isStreamed(data)) checkExamples(name, data)
-  else if (typeof data.examples !== 'function')
+  if (isStreamed(data) && typeof data.examples !== 'function')
     throw new ArgumentError(`Expected ${name} to be an array of examples or a streamed dataset with a method examples`)
   const chosen = collator ?? own.collator
   const { evaluation, settings = '' } = own
   return { data, collator: chosen ?? collate, collates: chosen !== undefined, evaluation, settings }
+}
+
+/** As `openDataset`. Throws ArgumentError where examples in memory do not agree on their fields, too. */
+export function openChecked(...given: Parameters<typeof openDataset>): OpenDataset {
+  const opened = openDataset(...given)
+  if (!isStreamed(opened.data)) checkExamplesAtOnce(given[0], opened.data)
+  return opened
 }
 
 /** Throws ArgumentError for data that cannot be trained on with these arguments. */

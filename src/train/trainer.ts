@@ -27,6 +27,7 @@ import {
   type Dataset,
   examplesOf,
   type OpenDataset,
+  openChecked,
   openDataset,
   type TrainerOptions,
 } from './trainer-options.ts'
@@ -57,12 +58,12 @@ export class Trainer {
     this.#callbacks = callbacksOf(options.callbacks, this.args)
     const { evalDataset, trainDataset } = options
     if (trainDataset !== undefined) {
-      const opened = this.#open('trainDataset', trainDataset)
+      const opened = openChecked('trainDataset', trainDataset, options.dataCollator)
       checkTraining(opened, this.args)
       const source = new TrainingSource(opened)
       this.#train = { source, plan: planTraining(this.args, source.size) }
     }
-    if (evalDataset !== undefined) this.#eval = this.#open('evalDataset', evalDataset)
+    if (evalDataset !== undefined) this.#eval = openChecked('evalDataset', evalDataset, options.dataCollator)
     if (this.#eval !== undefined) examplesOf(this.#eval)
     else if (this.args.evalStrategy !== 'no') {
       throw new ArgumentError(

@@ -3,7 +3,7 @@ import type { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { AbortedError, ArgumentError } from '../errors.ts'
 import type { PreTrainedModel } from '../session/pretrained.ts'
 import { slices } from '../turns.ts'
-import { isStreamed } from './dataset.ts'
+import { checkExamples, isStreamed } from './dataset.ts'
 import { type Dataset, type OpenDataset, openDataset } from './trainer-options.ts'
 
 const BIAS = 'cls.predictions.bias'
@@ -57,6 +57,7 @@ export async function initializeUnigramBias(
     throw new ArgumentError(`Expected a model with ${BIAS} but received ${model.constructor.name}`)
   const { shape, size } = parameter
   const opened = openDataset('the dataset', dataset, undefined)
+  if (!isStreamed(opened.data)) await checkExamples('the dataset', opened.data)
   const counts = await countTokens(opened.data, tokenizer, size, signal)
   const average = counts.reduce((sum, count) => sum + count + SMOOTHING, 0) / size
   const data = Float32Array.from(counts, (count) => Math.log((count + SMOOTHING) / average))

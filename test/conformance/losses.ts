@@ -222,7 +222,12 @@ export function losses(open: Open): void {
           attributes: { ...shared(3), smooth: false },
         })
         const gradient = reference.crossEntropyBackward({ ...one, rows: 1, C: 3, denominator: 1 }).dlogits
-        expectWithin(`dlogits of row ${r}`, dlogits, gradient, (c) => 4 * u * (top - one.logits[c] + 4) * Math.abs(gradient[c]))
+        expectWithin(
+          `dlogits of row ${r}`,
+          dlogits,
+          gradient,
+          (c) => 4 * u * (top - one.logits[c] + 4) * Math.abs(gradient[c]),
+        )
       }
     })
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { bertNormalizer, bertPreTokenizer, Tokenizer } from 'tokenizers'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { BertTokenizer, type TokenizerTrainingProgress } from '../../src/data/tokenizer/tokenizer.ts'
 import type { TrainTokenizerOptions } from '../../src/data/tokenizer/training-options.ts'
 import { WordCounter } from '../../src/data/tokenizer/word-counter.ts'
@@ -253,6 +253,19 @@ describe('progress', () => {
       unknownWords: 2,
       tokens: tokenizer.vocabSize,
     })
+  })
+
+  test('is told a few times in every second, however often the event loop has its turn', async () => {
+    let now = 0
+    // each look at the clock finds it 3 ms later: a turn is due all the time
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => (now += 3))
+    let told = 0
+    await BertTokenizer.train(Array(2000).fill('ab abc'), { onProgress: () => told++ }).finally(() =>
+      clock.mockRestore(),
+    )
+    expect(now).toBeGreaterThan(4000)
+    expect(told).toBeGreaterThan(2)
+    expect(told).toBeLessThanOrEqual(2 + now / 250)
   })
 
   test('an aborted training ends with an AbortedError', async () => {

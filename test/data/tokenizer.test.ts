@@ -213,9 +213,28 @@ describe('tokens and ids', () => {
     ['a lone surrogate', () => BertTokenizer.fromVocab([...TOKENS, '\ud800'])],
     ['an unknown option', () => BertTokenizer.fromVocab(TOKENS, { lowercase: true } as TokenizerOptions)],
     ['a wrong option', () => BertTokenizer.fromVocab(TOKENS, { modelMaxLength: -1 })],
+    ['a token that is no string', () => BertTokenizer.fromVocab([1n] as unknown as string[])],
+    ['a BigInt for an option', () => tokenizer.encode('x', { maxLength: 10n as unknown as number })],
   ])('%s is an ArgumentError', (_, call) => {
     expect(call).toThrow(ArgumentError)
   })
+})
+
+test.each([
+  [() => tokenizer.decode(5 as never), 'Expected ids to be a list of token ids but received a number'],
+  [() => tokenizer.decode(undefined as never), 'Expected ids to be a list of token ids but received nothing'],
+  [() => tokenizer.decode('5' as never), 'Expected ids to be a list of token ids but received a string'],
+  [() => tokenizer.decode([5n] as never), 'Expected token ids to be integers but received 5n'],
+  [() => tokenizer.convertIdsToTokens(5 as never), 'Expected ids to be a list of token ids but received a number'],
+  [() => tokenizer.convertTokensToIds('fox' as never), 'Expected tokens to be a list of strings but received a string'],
+  [() => tokenizer.convertTokensToIds(['fox', 1] as never), 'Expected tokens[1] to be a string but received a number'],
+  [
+    () => tokenizer.convertTokensToString('fox' as never),
+    'Expected tokens to be a list of strings but received a string',
+  ],
+  [() => tokenizer.convertTokensToString([1] as never), 'Expected tokens[0] to be a string but received a number'],
+])('%s is an ArgumentError that says so', (call, message) => {
+  expect(call).toThrow(new ArgumentError(message))
 })
 
 const json = (vocab: object, rest: object = {}) => JSON.stringify({ model: { type: 'WordPiece', vocab }, ...rest })
@@ -303,6 +322,14 @@ describe('files', () => {
       { 'tokenizer.json': json(vocabulary, { added_tokens: [{ id: 30, content: 'x', lstrip: 1 }] }) },
       /added_tokens\[0\]\.lstrip .*true or false/,
     ],
+    ...['abc', '', '1.5', '-5', '99999999999', '0x20'].map((key): [string, Record<string, string>, RegExp] => [
+      `an added token whose id is ${JSON.stringify(key)}`,
+      {
+        'vocab.txt': TOKENS.join('\n'),
+        'tokenizer_config.json': JSON.stringify({ added_tokens_decoder: { [key]: { content: 'x' } } }),
+      },
+      new RegExp(`tokenizer_config\\.json: .*key of added_tokens_decoder to be an integer .* received "${key}"`),
+    ]),
     [
       'a wrong setting',
       { 'vocab.txt': TOKENS.join('\n'), 'tokenizer_config.json': '{"do_lower_case": "yes"}' },

@@ -81,6 +81,16 @@ describe('bestAnswer', () => {
     })
   })
 
+  test('are found among more candidates than a call takes arguments', () => {
+    const count = 400
+    const spans = Array.from({ length: count }, (_, i): [number, number] => [i, i + 1])
+    const logits = Array.from({ length: count }, (_, i) => (i === 7 ? 90 : 0))
+    const window = { startLogits: logits, endLogits: logits, offsets: spans }
+    const options = { nBestSize: 200_000, maxAnswerLength: 500 }
+    const found = bestAnswer('x'.repeat(count), [window, window], options)
+    expect(found).toMatchObject({ start: 7, end: 8, score: expect.closeTo(0.5, 10) })
+  })
+
   test('counts UTF-16 units', () => {
     const offsets: AnswerWindow['offsets'] = [null, [0, 2], [3, 5]]
     const got = bestAnswer('😀 𠀀', [{ startLogits: [0, 0, 1], endLogits: [0, 0, 1], offsets }])

@@ -40,6 +40,36 @@ describe('token classification', () => {
     ])
   })
 
+  test('a long text goes through the model a few windows at a time, and every word gets its own scores', async () => {
+    const labels = ['New', 'York', 'in', 'May']
+    const batches: number[] = []
+    /** Of each token, its own word; how sure it is tells the place of the window. */
+    const model = {
+      config: { labels },
+      async forward({ inputIds }: { inputIds: number[][] }) {
+        const first = batches.reduce((sum, size) => sum + size, 0)
+        batches.push(inputIds.length)
+        const rows = inputIds.flatMap((ids, window) =>
+          tokenizer
+            .convertIdsToTokens(ids)
+            .map((token) => labels.map((label) => (label === token ? first + window + 3 : 0))),
+        )
+        return { logits: { data: Float32Array.from(rows.flat()), shape: [rows.length, labels.length] } }
+      },
+    } as unknown as TaskModel
+    const sentences = [['May'], Array.from({ length: 101 }, (_, i) => WORDS[(i * i) % 4]), ['New', 'York']]
+    const rows = sentences.map((tokens, i) => ({ tokens, line: i + 1 }))
+    const predict = createTask('token-classification').predict
+    const predicted = await predict?.(model, rows, { tokenizer, maxLength: 6 })
+    expect(predicted).toMatchObject(sentences.map((tokens) => ({ tokens, tags: tokens })))
+    // [CLS] four words [SEP], of which neighbouring windows share one
+    expect(batches).toEqual([16, 16, 4])
+    // a batch of rows is still one of the model
+    batches.length = 0
+    await predict?.(model, Array(20).fill(rows[0]), { tokenizer, maxLength: 6 })
+    expect(batches).toEqual([20])
+  })
+
   test.each(['train', 'evaluate'] as const)('counts the sentences that are cut to %s', async (purpose) => {
     const file = await put('.conll', 'New B\nYork I\n\nin O\nMay O\nNew B\n\nin O\n')
     const data = await readTaskData('token-classification', file, { purpose })
@@ -64,6 +94,33 @@ describe('question answering', () => {
     expect([...data.faults]).toEqual([['questions share an id with another', 1]])
     expect((await data.encode(tokenizer, { maxLength: 16 })).data).toHaveLength(2)
   })
+})
+
+test('question answering: a long context goes through the model a few windows at a time', async () => {
+  const batches: number[] = []
+  /** Points to the word May. */
+  const model = {
+    async forward({ inputIds, tokenTypeIds }: { inputIds: number[][]; tokenTypeIds: number[][] }) {
+      batches.push(inputIds.length)
+      expect(tokenTypeIds.map(({ length }) => length)).toEqual(inputIds.map(({ length }) => length))
+      const tokens = tokenizer.convertIdsToTokens(inputIds.flat())
+      const scores = { data: Float32Array.from(tokens, (token) => (token === 'May' ? 9 : 0)), shape: [tokens.length] }
+      return { startLogits: scores, endLogits: scores }
+    },
+  } as unknown as TaskModel
+  const context = `${'in '.repeat(60)}May ${'in '.repeat(20)}`
+  const rows = [{ id: 'a', question: 'York', context, line: 1 }]
+  const task = createTask('question-answering', { docStride: 0 })
+  expect(await task.predict?.(model, rows, { tokenizer, maxLength: 8 })).toMatchObject([
+    { id: 'a', answer: 'May', start: 180, end: 183 },
+  ])
+  expect(batches).toEqual([16, 5])
+})
+
+test('causal-lm refuses a model that cannot go on, rather than to predict nothing', async () => {
+  const rows = [{ text: 'in', line: 1, document: 1 }]
+  const predicting = createTask('causal-lm').predict?.({} as TaskModel, rows, { tokenizer, maxLength: 8 })
+  await expect(predicting).rejects.toThrow('Expected a BertLMHeadModel but received a Object')
 })
 
 describe('several files', () => {

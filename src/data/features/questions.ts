@@ -51,6 +51,9 @@ function positionsOf({ offsets, first }: ContextPart, start: number, end: number
   return [first + from, first + to]
 }
 
+/** The least `maxLength`: three special tokens, one of the question, and one of the context. */
+export const LEAST_WINDOW = 5
+
 /** run_qa.py's. */
 const DOC_STRIDE = 128
 
@@ -78,7 +81,7 @@ export function encodeQuestion(
   tokenizer: BertTokenizer,
   options: QuestionOptions,
 ): QuestionWindow[] {
-  checkAtLeast('maxLength', options.maxLength, 5)
+  checkAtLeast('maxLength', options.maxLength, LEAST_WINDOW)
   checkAtLeast('docStride', options.docStride ?? DOC_STRIDE, 0)
   checkAtLeast('maxQuestionLength', options.maxQuestionLength ?? 64, 1)
   const whole = { addSpecialTokens: false, truncation: false, returnOffsets: true }

@@ -45,6 +45,10 @@ const SPECIAL_KEYS = {
 
 /** Ids beyond this are a broken file rather than a vocabulary. */
 const MAX_ID = 2 ** 24
+const AN_ID = `an integer from 0 to ${MAX_ID - 1}`
+const isId = (value: unknown): value is number =>
+  Number.isInteger(value) && Number(value) >= 0 && Number(value) < MAX_ID
+
 /** Transformers writes 1e30 for "no limit". */
 const UNLIMITED = 1e20
 
@@ -87,9 +91,7 @@ class Fields {
 
   id(key: string): number {
     const id = this.values[key]
-    if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= MAX_ID) {
-      throw this.fail(key, `an integer from 0 to ${MAX_ID - 1}`)
-    }
+    if (!isId(id)) throw this.fail(key, AN_ID)
     return id
   }
 
@@ -178,12 +180,19 @@ function readConfig(config: Fields, folder: TokenizerFolder): void {
   }
   const decoder = config.object('added_tokens_decoder')
   for (const key of Object.keys(decoder?.values ?? {})) {
+    // digits alone: Number() reads '', ' 7', '7.0' and '0x7' as integers, too
+    const id = /^\d+$/.test(key) ? Number(key) : Number.NaN
+    if (!isId(id))
+      throw new DataError(
+        `Expected each key of added_tokens_decoder to be ${AN_ID} but received ${quote(key)}`,
+        config.file,
+      )
     const fields = decoder?.object(key)
     if (!fields) continue
     const token = addedToken(fields, false)
     if (folder.addedTokens.some((each) => each.content === token.content)) continue
     folder.addedTokens.push(token)
-    folder.addedIds.set(token.content, Number(key))
+    folder.addedIds.set(token.content, id)
   }
   for (const content of furtherTokens(config)) {
     if (!folder.addedTokens.some((each) => each.content === content)) folder.addedTokens.push(specialToken(content))
@@ -204,8 +213,11 @@ function furtherTokens(config: Fields): string[] {
   })
 }
 
-/** One token a line. Only "\n" and "\r\n" end a line, and nothing is trimmed: U+2028 is a token of bert-base-chinese. */
-function readVocabulary(bytes: Uint8Array, file: string): Map<string, number> {
+/**
+ * The lines of vocab.txt, one token each. Only "\n" and "\r\n" end a line, and nothing is trimmed: U+2028 is a token of
+ * bert-base-chinese. @throws DataError with the line that is no UTF-8.
+ */
+export function vocabularyTokens(bytes: Uint8Array, file: string): string[] {
   const decoder = new TextDecoder('utf-8', { fatal: true })
   let text: string
   try {
@@ -215,7 +227,7 @@ function readVocabulary(bytes: Uint8Array, file: string): Map<string, number> {
   }
   const lines = text.split('\n')
   if (lines.at(-1) === '') lines.pop()
-  return new Map(lines.map((line, id) => [line.endsWith('\r') ? line.slice(0, -1) : line, id]))
+  return lines.map((line) => (line.endsWith('\r') ? line.slice(0, -1) : line))
 }
 
 /** The 1-based number of the first line that is no UTF-8. */
@@ -255,7 +267,8 @@ export async function readTokenizerFolder(root: ModelFiles): Promise<TokenizerFo
   const file = folder.pathOf(json === null ? 'vocab.txt' : 'tokenizer.json')
   const found: TokenizerFolder = { vocabulary: new Map(), file, addedTokens: [], addedIds: new Map(), special: {} }
   if (json !== null) readTokenizerJson(json, found)
-  else if (vocabulary !== undefined) found.vocabulary = readVocabulary(vocabulary, file)
+  else if (vocabulary !== undefined)
+    found.vocabulary = new Map(vocabularyTokens(vocabulary, file).map((token, id) => [token, id]))
   for (const name of ['special_tokens_map.json', 'tokenizer_config.json']) {
     const config = await readFields(folder, name)
     if (config !== null) readConfig(config, found)

@@ -208,8 +208,12 @@ export class BertTokenizer implements SpecialTokens {
     return this.convertIdsToTokens(ids.subarray(0, length))
   }
 
-  /** The text of token ids, as far as tokens tell; ids that no token has are skipped, as in Transformers. */
+  /**
+   * The text of token ids, as far as tokens tell; ids that no token has are skipped, as in Transformers.
+   * @throws ArgumentError for what is no list of integers, and for unknown options.
+   */
   decode(ids: Iterable<number>, options: DecodeOptions = {}): string {
+    checkIds(ids)
     const { skipSpecialTokens, cleanUp } = resolveDecodeOptions(options)
     const tokens: string[] = []
     for (const id of ids) {
@@ -220,13 +224,15 @@ export class BertTokenizer implements SpecialTokens {
     return decodeTokens(tokens, this.#spec.continuingSubwordPrefix, cleanUp)
   }
 
-  /** Ids of tokens; `unkTokenId` for a string that is no token. */
+  /** Ids of tokens; `unkTokenId` for a string that is no token. @throws ArgumentError for what is no list of strings. */
   convertTokensToIds(tokens: readonly string[]): number[] {
+    checkTokens(tokens)
     return tokens.map((token) => this.#ids.get(token) ?? this.unkTokenId)
   }
 
-  /** Tokens of ids. @throws ArgumentError for an id that no token has. */
+  /** Tokens of ids. @throws ArgumentError for what is no list, and for an id that no token has. */
   convertIdsToTokens(ids: Iterable<number>): string[] {
+    checkIds(ids)
     return Array.from(ids, (id) => {
       const token = this.#tokens.get(id)
       if (token === undefined) throw new ArgumentError(`Expected ids of the vocabulary but received ${quote(id)}`)
@@ -234,8 +240,9 @@ export class BertTokenizer implements SpecialTokens {
     })
   }
 
-  /** The text of tokens, as `decode` puts it together. */
+  /** The text of tokens, as `decode` puts it together. @throws ArgumentError for what is no list of strings. */
   convertTokensToString(tokens: readonly string[]): string {
+    checkTokens(tokens)
     return decodeTokens(tokens, this.#spec.continuingSubwordPrefix, true)
   }
 
@@ -273,6 +280,25 @@ export class BertTokenizer implements SpecialTokens {
 const isIterable = (value: unknown): boolean =>
   typeof value === 'object' && value !== null && (Symbol.iterator in value || Symbol.asyncIterator in value)
 
+/** A string is iterable, too, but no list of ids. */
+function checkIds(ids: unknown): void {
+  if (typeof ids === 'object' && ids !== null && Symbol.iterator in ids) return
+  throw new ArgumentError(`Expected ids to be a list of token ids but received ${kindOf(ids)}`)
+}
+
+function checkTokens(tokens: unknown): void {
+  if (!Array.isArray(tokens))
+    throw new ArgumentError(`Expected tokens to be a list of strings but received ${kindOf(tokens)}`)
+  checkStrings('tokens', tokens)
+}
+
+function checkStrings(name: string, list: readonly unknown[]): void {
+  list.forEach((each, i) => {
+    if (typeof each !== 'string')
+      throw new ArgumentError(`Expected ${name}[${i}] to be a string but received ${kindOf(each)}`)
+  })
+}
+
 const isText = (value: unknown): value is TextInput => typeof value === 'string' || Array.isArray(value)
 
 /** Tells `encode(text, options)` from `encode(text, pair, options)`. */
@@ -292,11 +318,7 @@ function checkText(text: unknown, name: string, words: boolean | undefined): ass
   if (!isText(text) || (words !== undefined && words !== isList)) {
     throw new ArgumentError(`Expected ${name} to be ${kind} but received ${kindOf(text)}`)
   }
-  if (typeof text === 'string') return
-  text.forEach((word: unknown, i) => {
-    if (typeof word !== 'string')
-      throw new ArgumentError(`Expected ${name}[${i}] to be a string but received ${kindOf(word)}`)
-  })
+  if (typeof text !== 'string') checkStrings(name, text)
 }
 
 /** Turns offsets of the tokens from `first` on from UTF-16 units of `text` into code points. */

@@ -36,6 +36,9 @@ export interface WordPieceTrainerOptions {
   readonly signal?: AbortSignal
 }
 
+/** Milliseconds between two reports of progress within a stage: turns of the event loop come far more often. */
+const REPORT_INTERVAL = 250
+
 /** Marks a piece that is not the first of its word. */
 const PREFIX = '##'
 
@@ -53,6 +56,7 @@ class Training {
   }
   readonly #options: WordPieceTrainerOptions
   readonly #turn = slices()
+  #nextReport = performance.now() + REPORT_INTERVAL
 
   constructor(options: WordPieceTrainerOptions) {
     this.#options = options
@@ -60,11 +64,12 @@ class Training {
 
   readonly pause = (): Promise<void> | undefined =>
     this.#turn()?.then(() => {
-      this.report()
+      if (performance.now() >= this.#nextReport) this.report()
       this.check()
     })
 
   report(): void {
+    this.#nextReport = performance.now() + REPORT_INTERVAL
     this.#options.onProgress?.({ ...this.progress })
   }
 

@@ -1,7 +1,17 @@
 // How often each word of a text occurs, in bounded memory.
 import { NormalizedText, Normalizer, type NormalizerOptions } from './normalizer.ts'
 import { wordEnd } from './pre-tokenizer.ts'
-import { DROPPED, IDEOGRAPH, PUNCTUATION, unicodeData, WHITESPACE } from './unicode.ts'
+import {
+  characterAt,
+  characterLength,
+  DECOMPOSES,
+  DROPPED,
+  IDEOGRAPH,
+  PUNCTUATION,
+  RANK,
+  unicodeData,
+  WHITESPACE,
+} from './unicode.ts'
 
 /** Different words that are kept before rare ones go: about 150 MB. */
 const MAX_WORDS = 2 ** 20
@@ -21,6 +31,9 @@ export class WordCounter {
   readonly counts = new Map<string, number>()
   /** All words, repeated ones and those that are not kept included. */
   words = 0
+  /** The word that the span before has not ended: its characters, as long as it can be kept, and how many it has. */
+  #word = ''
+  #length = 0
   readonly #normalizer: Normalizer
   readonly #normalized = new NormalizedText()
   readonly #kinds = unicodeData().kinds
@@ -45,6 +58,7 @@ export class WordCounter {
       this.#normalizer.normalize(text, at, end, this.#normalized)
       this.#countWords()
       at = end
+      if (at === text.length) this.#endWord()
       if (this.counts.size > this.#maxWords) await this.#forgetRareWords(pause)
       const due = pause()
       if (due !== undefined) await due
@@ -52,26 +66,45 @@ export class WordCounter {
     this.#normalized.clear()
   }
 
-  /** Somewhere after `from`, behind a character that ends a word whatever follows: the words are those of the whole text. */
+  /**
+   * Where a span from `from` on ends, so that spans have the characters of the whole text: behind one that ends a word; if none comes
+   * soon, before one that marks are not moved across. Only a run of nothing but marks has no end in between.
+   */
   #spanEnd(text: string, from: number): number {
     for (let at = from + SPAN; at < text.length; at++) {
       const kind = this.#kinds[text.charCodeAt(at)]
       if ((kind & this.#border) !== 0 && (kind & this.#noBorder) === 0) return at + 1
+      if (at >= from + 2 * SPAN && this.#isBase(text, at)) return at
     }
     return text.length
   }
 
+  /** Whether a character starts at `at` that stays where it is, together with all that follows it. */
+  #isBase(text: string, at: number): boolean {
+    // the second half of a pair reads as U+FFFD, which is dropped
+    const kind = this.#kinds[characterAt(text, at, characterLength(text, at))]
+    return kind >>> RANK === 0 && (kind & (DROPPED | DECOMPOSES)) === 0
+  }
+
+  /** Counts the words of a span; one that goes on behind it is kept for the next. */
   #countWords(): void {
     const { codes, length } = this.#normalized
     for (let at = 0, end = 0; at < length; at = Math.max(end, at + 1)) {
+      const isBorder = (this.#kinds[codes[at]] & (WHITESPACE | PUNCTUATION)) !== 0
+      if (isBorder) this.#endWord()
       end = wordEnd(this.#kinds, codes, at, length)
-      if (end === at) continue
-      this.words++
-      if (end - at > MAX_WORD_LENGTH) continue
-      let word = ''
-      for (let i = at; i < end; i++) word += String.fromCodePoint(codes[i])
-      this.counts.set(word, (this.counts.get(word) ?? 0) + 1)
+      this.#length += end - at
+      if (this.#length <= MAX_WORD_LENGTH) for (let i = at; i < end; i++) this.#word += String.fromCodePoint(codes[i])
+      if (isBorder || end < length) this.#endWord()
     }
+  }
+
+  #endWord(): void {
+    if (this.#length === 0) return
+    this.words++
+    if (this.#length <= MAX_WORD_LENGTH) this.counts.set(this.#word, (this.counts.get(this.#word) ?? 0) + 1)
+    this.#word = ''
+    this.#length = 0
   }
 
   async #forgetRareWords(pause: Pause): Promise<void> {

@@ -3,6 +3,7 @@ import { labelNextTokens } from '../../data/collators/causal-lm.ts'
 import { NO_LABEL } from '../../data/features/example.ts'
 import { passageBlocks } from '../../data/features/passages.ts'
 import { type Passage, passageRows } from '../../data/passages.ts'
+import { ArgumentError, DataError } from '../../errors.ts'
 import { argmax, softmax } from '../../scores.ts'
 import { BertForMaskedLM, BertLMHeadModel } from '../../session/models.ts'
 import type { Tensor } from '../../tensor.ts'
@@ -65,13 +66,20 @@ export function causalLM(options: TaskOptions): Task<Passage> {
     },
     evaluation: () => new LanguageModelEvaluation({ causal: true }),
     async predict(model, rows, { maxLength, signal, tokenizer }) {
-      if (!(model instanceof BertLMHeadModel)) return []
-      // the prompt ends without [SEP]: it is to be continued
-      const inputIds = rows.map(({ text }) =>
-        tokenizer.encode(text, { truncation: true, maxLength }).inputIds.slice(0, -1),
-      )
+      if (!(model instanceof BertLMHeadModel))
+        throw new ArgumentError(`Expected a BertLMHeadModel but received a ${model.constructor.name}`)
+      const inputIds = rows.map(({ line, text }) => {
+        // the prompt ends without [SEP]: it is to be continued
+        const prompt = tokenizer.encode(text, { truncation: false }).inputIds.slice(0, -1)
+        // as generate of Transformers and of the command line: a continuation of something else would look like one of the prompt
+        if (prompt.length < maxLength) return prompt
+        throw new DataError(
+          `line ${line}: expected a prompt of at most ${maxLength - 1} tokens, which leaves room for a new one, but received ${prompt.length}`,
+        )
+      })
       const { sequences } = await model.generate({ inputIds }, { eosTokenId: tokenizer.sepTokenId, signal })
-      return sequences.map((ids) => ({ text: tokenizer.decode(ids, { skipSpecialTokens: true }) }))
+      // the most probable tokens are the same ones however many follow: what is too long is cut, prompt by prompt
+      return sequences.map((ids) => ({ text: tokenizer.decode(ids.slice(0, maxLength), { skipSpecialTokens: true }) }))
     },
   }
 }

@@ -1,11 +1,15 @@
-import { encodeQuestion, type QuestionOptions, type QuestionWindow } from '../../data/features/questions.ts'
+import {
+  encodeQuestion,
+  LEAST_WINDOW,
+  type QuestionOptions,
+  type QuestionWindow,
+} from '../../data/features/questions.ts'
 import { type QuestionExample, type QuestionFault, questionRows } from '../../data/question-answering.ts'
 import { BertForQuestionAnswering } from '../../session/models.ts'
-import type { Tensor } from '../../tensor.ts'
-import { slices } from '../../turns.ts'
 import { type AnswerOptions, type AnswerWindow, bestAnswer } from '../answers.ts'
 import { QuestionAnsweringEvaluation } from '../metrics/question-answering.ts'
 import type { Example } from '../types.ts'
+import { windowOutputs } from './shared.ts'
 import type { Task, TaskOptions } from './task.ts'
 
 /** A window, and the question that it belongs to: what an evaluation puts together again. */
@@ -38,6 +42,7 @@ export function questionAnswering(options: TaskOptions): Task<QuestionExample> {
     files: '.json (SQuAD), .jsonl or .parquet',
     bestMetric: 'f1',
     metrics: ['exact_match', 'f1', 'HasAns_exact', 'HasAns_f1', 'NoAns_exact', 'NoAns_f1'],
+    leastLength: LEAST_WINDOW,
     rowsAreExamples: false,
     async *rows(source, settings, purpose) {
       const onFault = ({ kind }: QuestionFault): void => settings.onFault?.(FAULTS[kind])
@@ -73,28 +78,15 @@ export function questionAnswering(options: TaskOptions): Task<QuestionExample> {
     },
     async predict(model, rows, { maxLength, signal, tokenizer }) {
       const answered: object[] = []
-      const turn = slices()
       for (const [i, row] of rows.entries()) {
         const windows = encodeQuestion({ ...row, answers: undefined }, i, tokenizer, windowOptions(maxLength))
         const found: AnswerWindow[] = []
-        // a long context has many windows; a few at a time
-        for (let start = 0; start < windows.length; start += WINDOWS_AT_ONCE) {
-          const some = windows.slice(start, start + WINDOWS_AT_ONCE)
-          const inputIds = some.map(({ inputs }) => inputs.inputIds)
-          const tokenTypeIds = some.map(({ inputs }) => inputs.tokenTypeIds ?? [])
-          const output = await model.forward({ inputIds, tokenTypeIds }, { signal })
-          const { endLogits, startLogits } = output as { startLogits: Tensor; endLogits: Tensor }
-          let from = 0
-          for (const { inputs, offsets } of some) {
-            const to = from + inputs.inputIds.length
-            found.push({
-              startLogits: startLogits.data.slice(from, to),
-              endLogits: endLogits.data.slice(from, to),
-              offsets,
-            })
-            from = to
-          }
-          await turn()
+        const inputs = windows.map(({ inputs, offsets }) => ({ ...inputs, offsets }))
+        for await (const { end, first, outputs, window } of windowOutputs(model, inputs, { signal })) {
+          const [startLogits, endLogits] = [outputs.startLogits, outputs.endLogits].map(({ data }) =>
+            data.slice(first, end),
+          )
+          found.push({ startLogits, endLogits, offsets: window.offsets })
         }
         const { end, score, start, text } = bestAnswer(row.context, found, answerOptions(false))
         answered.push({ id: row.id, answer: text, score, start, end })
@@ -103,5 +95,3 @@ export function questionAnswering(options: TaskOptions): Task<QuestionExample> {
     },
   }
 }
-
-const WINDOWS_AT_ONCE = 16

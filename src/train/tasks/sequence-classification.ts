@@ -6,6 +6,8 @@ import {
   labelCollector,
   labelEncoder,
 } from '../../data/classification.ts'
+import { ConfigError } from '../../errors.ts'
+import { quote } from '../../json.ts'
 import type { BertConfig } from '../../model/config.ts'
 import { argmax, sigmoid, softmax } from '../../scores.ts'
 import { BertForSequenceClassification } from '../../session/models.ts'
@@ -17,6 +19,23 @@ import type { Task, TaskOptions } from './task.ts'
 /** What the labels of a saved model mean, also where its config does not say. */
 export const problemTypeOf = ({ numLabels, problemType }: BertConfig): ClassificationProblem =>
   problemType ?? (numLabels === 1 ? 'regression' : 'single_label_classification')
+
+/**
+ * The names of a model's labels. Throws ConfigError where two are the same: a score by name could not say which of them it is of, nor a
+ * labelled file which is meant, and only the probabilities of classes that exclude one another could be added up.
+ */
+function distinctLabels({ labels }: BertConfig): string[] {
+  const ids = new Map<string, number>()
+  for (const [id, name] of labels.entries()) {
+    const first = ids.get(name)
+    if (first !== undefined)
+      throw new ConfigError(
+        `Expected the labels in id2label of the model's config to have names of their own but ${first} and ${id} are both called ${quote(name)}`,
+      )
+    ids.set(name, id)
+  }
+  return labels
+}
 
 /** The first is the one that says which evaluation is best. */
 const METRICS: Readonly<Record<ClassificationProblem, readonly [string, ...string[]]>> = {
@@ -39,7 +58,7 @@ export function sequenceClassification({ problemType: given }: TaskOptions): Tas
     rows: (source, settings, purpose) =>
       classificationRows(source, { ...settings, problemType, labels: labelsFor(purpose) }),
     collectLabels: () => labelCollector(problemType),
-    labelsOf: (config) => ({ names: config.labels, problemType: problemTypeOf(config) }),
+    labelsOf: (config) => ({ names: distinctLabels(config), problemType: problemTypeOf(config) }),
     modelFields: (labels) => ({
       ...(labels && { numLabels: labels.names.length, id2label: { ...labels.names } }),
       problemType: problem(labels),
@@ -54,6 +73,7 @@ export function sequenceClassification({ problemType: given }: TaskOptions): Tas
     evaluation: (_, { labels }) => new SequenceClassificationEvaluation(problem(labels)),
     rowOf: (text, line) => ({ text, line }),
     async predict(model, rows, settings) {
+      distinctLabels(model.config)
       const logits = await logitsOfPairs(model, rows, settings)
       return rows.map((_, row) => predictionOf(logits, row, model.config))
     },

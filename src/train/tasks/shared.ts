@@ -3,6 +3,7 @@ import { createMasking } from '../../data/collators/masked-lm.ts'
 import type { SequenceExample } from '../../data/features/example.ts'
 import type { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
 import type { Tensor } from '../../tensor.ts'
+import { slices } from '../../turns.ts'
 import { collate } from '../dataset.ts'
 import type { DataCollator } from '../types.ts'
 import type { PredictSettings, Purpose, TaskModel, TaskOptions } from './task.ts'
@@ -25,6 +26,45 @@ export async function logitsOfPairs(
   const tokenTypeIds = encodings.map((encoding) => encoding.tokenTypeIds)
   const { logits } = (await model.forward({ inputIds, tokenTypeIds }, { signal })) as { logits: Tensor }
   return logits
+}
+
+/** Windows of one forward pass: a long text has many, whose activations together would fill the memory. */
+const WINDOWS_AT_ONCE = 16
+
+/** What the model gives for one window. */
+interface WindowOutput<Window> {
+  readonly window: Window
+  /** By name, of several windows: a row for each of their tokens. */
+  readonly outputs: Readonly<Record<string, Tensor>>
+  /** The rows of this window are [first, end). */
+  readonly first: number
+  readonly end: number
+}
+
+/**
+ * Runs the model over windows, as many at a time as there are `rows` in a batch, or 16, and gives what it says of each, in their order.
+ * Take from the outputs what is needed: the next windows have others.
+ */
+export async function* windowOutputs<Window extends Pick<SequenceExample, 'inputIds' | 'tokenTypeIds'>>(
+  model: TaskModel,
+  windows: readonly Window[],
+  { rows = 1, signal }: { readonly rows?: number; readonly signal?: AbortSignal },
+): AsyncGenerator<WindowOutput<Window>> {
+  const turn = slices()
+  const atOnce = Math.max(rows, WINDOWS_AT_ONCE)
+  for (let start = 0; start < windows.length; start += atOnce) {
+    const some = windows.slice(start, start + atOnce)
+    const inputIds = some.map((window) => window.inputIds)
+    const tokenTypeIds = some[0].tokenTypeIds && some.map((window) => window.tokenTypeIds ?? [])
+    const outputs = (await model.forward({ inputIds, tokenTypeIds }, { signal })) as Record<string, Tensor>
+    let first = 0
+    for (const window of some) {
+      const end = first + window.inputIds.length
+      yield { window, outputs, first, end }
+      first = end
+    }
+    await turn()
+  }
 }
 
 /** Masks words anew in every batch. */

@@ -122,6 +122,8 @@ export interface Task<Row extends TaskRow = TaskRow> {
   readonly bestMetric: string
   /** Names of what is measured, without eval_ and the loss. */
   readonly metrics: readonly string[]
+  /** The least `maxLength` that it can use, where that is more than a token between [CLS] and [SEP]. */
+  readonly leastLength?: number
   /** Each row is one example: rows can be counted instead of examples, and shuffled before they are tokenised. */
   readonly rowsAreExamples: boolean
   /** Examples are made by chance: others, and not as many, in each epoch. */

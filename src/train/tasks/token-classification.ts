@@ -6,10 +6,9 @@ import { DataError } from '../../errors.ts'
 import { quote } from '../../json.ts'
 import { argmax, softmax } from '../../scores.ts'
 import { BertForTokenClassification } from '../../session/models.ts'
-import type { Tensor } from '../../tensor.ts'
 import { entitiesOf, joinWords, type WordsOfText } from '../entities.ts'
 import { TokenClassificationEvaluation } from '../metrics/token-classification.ts'
-import { labelsFor, rowOf } from './shared.ts'
+import { labelsFor, rowOf, windowOutputs } from './shared.ts'
 import type { Task } from './task.ts'
 
 /** Tokens that neighbouring windows of a long sentence share in prediction. */
@@ -18,6 +17,19 @@ const STRIDE = 32
 /** A sentence to predict; `text` where it was given as one. */
 interface Sentence extends TokenExample {
   readonly text?: string
+}
+
+/** A word of a row whose first piece is a token of a window. */
+interface PlacedWord {
+  readonly row: number
+  readonly word: number
+  readonly token: number
+}
+
+interface ScoredWord {
+  readonly offset: readonly [number, number]
+  readonly tag: string
+  readonly score: number
 }
 
 /** A tag for each word: names, parts of speech, … */
@@ -66,29 +78,33 @@ export function tokenClassification(): Task<Sentence> {
       const encoded = sentences.map(({ words }) =>
         encodeWords(words, tokenizer, { maxLength, stride: Math.min(STRIDE, Math.floor((maxLength - 2) / 4)) }),
       )
-      const inputIds = encoded.flatMap(({ windows }) => windows.map((window) => window.inputIds))
-      const { logits } = (await model.forward({ inputIds }, { signal })) as { logits: Tensor }
-      const starts = [0]
-      for (const { length } of inputIds) starts.push(starts[starts.length - 1] + length)
+      const windows = encoded.flatMap((sentence) =>
+        sentence.windows.map(({ inputIds }) => ({ inputIds, words: [] as PlacedWord[] })),
+      )
       let firstWindow = 0
-      return encoded.map(({ windows, words: places }, i) => {
-        const { place, words } = sentences[i]
-        const scored = places.map((at, word) => {
-          // a word that the tokenizer drops has no piece to be scored
-          if (at === null) return undefined
-          const scores = softmax(rowOf(logits, starts[firstWindow + at.window] + at.token))
+      for (const [row, sentence] of encoded.entries()) {
+        // a word that the tokenizer drops has no piece to be scored
+        for (const [word, at] of sentence.words.entries())
+          if (at !== null) windows[firstWindow + at.window].words.push({ row, word, token: at.token })
+        firstWindow += sentence.windows.length
+      }
+      const { labels } = model.config
+      const scored = sentences.map(({ words }) => new Array<ScoredWord | undefined>(words.length).fill(undefined))
+      for await (const { first, outputs, window } of windowOutputs(model, windows, { rows: rows.length, signal }))
+        for (const { row, token, word } of window.words) {
+          const scores = softmax(rowOf(outputs.logits, first + token))
           const best = argmax(scores)
-          return { offset: place.offsets[word], tag: model.config.labels[best], score: scores[best] }
-        })
-        firstWindow += windows.length
+          scored[row][word] = { offset: sentences[row].place.offsets[word], tag: labels[best], score: scores[best] }
+        }
+      return sentences.map(({ place, words }, row) => {
         // a word without a piece does not end an entity either
-        const seen = scored.filter((word) => word !== undefined)
+        const seen = scored[row].filter((word) => word !== undefined)
         const entities = entitiesOf(
           { text: place.text, offsets: seen.map(({ offset }) => offset) },
           seen.map(({ tag }) => tag),
           seen.map(({ score }) => score),
         )
-        return { entities, tokens: words, tags: scored.map((word) => word?.tag ?? outside(model.config.labels)) }
+        return { entities, tokens: words, tags: scored[row].map((word) => word?.tag ?? outside(labels)) }
       })
     },
   }
