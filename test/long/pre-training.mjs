@@ -15,7 +15,7 @@ import { gunzipSync } from 'node:zlib'
 /** One article and one chapter in so many is held out. */
 const HELD_OUT = 20
 /** Updates that are timed. */
-const TIMED_STEPS = 100
+const TIMED_STEPS = 400
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..', '..')
 const reference = process.env.BERTKIT_REFERENCE_DIR
 if (reference === undefined) {
@@ -82,8 +82,8 @@ function pretrain(outputDir, steps, flags, stdout = 'inherit') {
       ...['--train-file', learnt, '--text-layout', 'paragraphs', '--output-dir', outputDir],
       ...['--vocab-size', '8000', '--hidden-size', '256', '--num-hidden-layers', '4', '--dtype', values.dtype],
       ...['--hidden-dropout-prob', '0', '--attention-probs-dropout-prob', '0', '--mlm-probability', '0.3'],
-      ...['--max-length', '64', '--per-device-train-batch-size', '16', '--max-steps', String(steps)],
-      ...['--learning-rate', '1e-3', '--warmup-steps', '0.1', '--adam-beta2', '0.98', '--weight-decay', '0.01'],
+      ...['--max-length', '64', '--per-device-train-batch-size', '4', '--max-steps', String(steps)],
+      ...['--learning-rate', '5e-4', '--warmup-steps', '0.1', '--weight-decay', '0.01'],
       ...flags,
     ],
     { stdio: ['ignore', stdout, 'inherit'], encoding: 'utf8' },
