@@ -215,7 +215,7 @@ describe('maxPredictions', () => {
 
 test.each<[MaskingOptions, string]>([
   [{ mlmProbability: 1.5 }, 'Expected mlmProbability to be from 0 to 1 but received 1.5'],
-  [{ randomReplaceProb: Number.NaN }, 'Expected randomReplaceProb to be from 0 to 1 but received null'],
+  [{ randomReplaceProb: Number.NaN }, 'Expected randomReplaceProb to be from 0 to 1 but received NaN'],
   [{ randomReplaceProb: 0.5 }, 'Expected maskReplaceProb and randomReplaceProb to sum to at most 1 but received 1.3'],
   [{ maxPredictions: 0 }, 'Expected maxPredictions to be an integer of at least 1 but received 0'],
 ])('refuses %j', (options, message) => {
