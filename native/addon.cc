@@ -282,7 +282,7 @@ void tell(Napi::Env env, Napi::Function, Instance* own, Job* job) {
   }
 }
 
-/** On the engine's thread, which must not throw, so nothing is allocated: hand the job to its environment. */
+/** On the engine's thread, which must not throw, so nothing of ours is allocated: hand the job to its environment. */
 void job_ended(void* user, int error, const char* message) {
   Job* job = (Job*)user;
   Instance* own = job->instance;

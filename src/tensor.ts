@@ -1,6 +1,12 @@
 /** A dense row-major array handed to or received from a model. Plain data: it owns no native memory. */
-export interface Tensor<Data extends ArrayLike<number | bigint> = Float32Array> {
+export interface Tensor<Data extends ArrayLike<number> = Float32Array> {
   readonly data: Data
+  readonly shape: readonly number[]
+}
+
+/** Whole numbers that a model is handed: of 64 bits too, as other libraries' tokenizers have them. */
+export interface IntegerTensor {
+  readonly data: ArrayLike<number | bigint>
   readonly shape: readonly number[]
 }
 

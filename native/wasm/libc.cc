@@ -73,9 +73,9 @@ double log1p(double x) {
 
 /** e^x - 1: what rounding e^x has lost is the same in its logarithm (Kahan's, in Higham, "Accuracy and Stability", 2002, 1.14.1). */
 double expm1(double x) {
+  if (x < -40) return -1;  // and where e^x has few digits, so has its logarithm
   const double u = exp(x);
-  if (u == 1) return x;
-  return u == 0 || u > 1.7976931348623157e308 ? u - 1 : (u - 1) * (x / log(u));
+  return u == 1 ? x : u > 1.7976931348623157e308 ? u : (u - 1) * (x / log(u));
 }
 
 }  // extern "C"

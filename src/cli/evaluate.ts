@@ -14,12 +14,12 @@ import {
   addTaskOptions,
   checkDataOptions,
   type DataOptions,
-  flagError,
   integerOption,
   type ModelOptions,
   parseTask,
   readSettings,
   taskOptions,
+  withFlagErrors,
 } from './options.ts'
 import { createProgress } from './progress.ts'
 
@@ -49,13 +49,7 @@ async function evaluate(options: EvaluateOptions, io: Io): Promise<void> {
       signal: io.signal,
       onProgress: showing(progress),
     })
-    const {
-      collator,
-      data: examples,
-      evaluation,
-    } = await data.encode(tokenizer, { maxLength }).catch((error) => {
-      throw flagError(error)
-    })
+    const { collator, data: examples, evaluation } = await withFlagErrors(data.encode(tokenizer, { maxLength }))
     if (isStreamed(examples)) throw new UsageError('Expected data that fits in memory')
     const metrics = await evaluateAll(model, examples, {
       batchSize: options.perDeviceEvalBatchSize,

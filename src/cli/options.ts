@@ -333,6 +333,12 @@ export function givenArguments(options: Readonly<Record<string, unknown>>): Trai
 export const flagError = (error: unknown): unknown =>
   error instanceof ArgumentError ? new UsageError(withFlags(error.message), { cause: error }) : error
 
+/** A call of the API whose errors about options are about their flags. */
+export const withFlagErrors = <Result>(call: Promise<Result>): Promise<Result> =>
+  call.catch((error) => {
+    throw flagError(error)
+  })
+
 /** Throws ArgumentError for options that the schedule does not take. How many steps there are to be says nothing of them. */
 function checkSchedule({ learningRate: lr, lrSchedulerKwargs, lrSchedulerType }: TrainingArguments): void {
   const steps = { numWarmupSteps: 0, numTrainingSteps: 1 }

@@ -79,7 +79,7 @@ function checkColumns(options: PredictOptions): void {
   const given = (['columns', 'textColumn', 'textPairColumn'] as const).find((name) => options[name] !== undefined)
   if (given === undefined) return
   throw new UsageError(
-    `Expected ${flagOf(given)} with a file of columns but ${options.inputFile ?? STDIN} is lines of text`,
+    `Expected ${flagOf(given)} with a file of columns but ${options.inputFile ?? STDIN} is plain text`,
   )
 }
 

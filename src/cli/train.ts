@@ -27,6 +27,7 @@ import {
   parseTask,
   readSettings,
   taskOptions,
+  withFlagErrors,
 } from './options.ts'
 import { createProgress, type Progress } from './progress.ts'
 import { CurveRecorder } from './report-data.ts'
@@ -171,10 +172,7 @@ export async function train(options: TrainOptions, io: Io, blueprint?: () => Pro
   const { model, tokenizer } = await createModel(task, options, data.modelFields, args.seed, io, blueprint)
   using _ = model
   const maxLength = maxLengthOf(options, model.config, task)
-  const encode = (each: TaskData): Promise<TaskDataset> =>
-    each.encode(tokenizer, { maxLength }).catch((error) => {
-      throw flagError(error)
-    })
+  const encode = (each: TaskData): Promise<TaskDataset> => withFlagErrors(each.encode(tokenizer, { maxLength }))
   const trainDataset = await encode(data)
   const evalDataset = evaluation && (await encode(evaluation))
   progress.stop()

@@ -65,7 +65,7 @@ type WindowOptions = Pick<QuestionAnsweringOptions, 'docStride' | 'maxQuestionLe
 
 /**
  * Only the context is cut. Where the defaults leave it no windows that progress, Transformers fails; here a question is cut to at most
- * half of a window, and windows share at most half of what is left to them, as when questions are learned.
+ * half of a window, and windows share at most half of what is left to them. (Questions that are learned leave a quarter at least.)
  */
 function encode(
   { question, context }: QuestionInput,

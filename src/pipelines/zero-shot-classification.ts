@@ -80,7 +80,7 @@ export const zeroShotClassification: Task<
   start(text, { candidateLabels, hypothesisTemplate = 'This example is {}.', multiLabel = false }, context) {
     checkText(text)
     if (text === '') throw new ArgumentError('Expected a text but received an empty one')
-    const labels = labelsOf(candidateLabels)
+    const labels = [...labelsOf(candidateLabels)] // the caller's list may change meanwhile
     const { config } = context.model
     const found = config.labels.findIndex((name) => name.toLowerCase().startsWith('entail'))
     const entailment = found < 0 ? config.numLabels - 1 : found // without such a label the last one, as in Transformers

@@ -2,10 +2,9 @@ import { ArgumentError } from '../errors.ts'
 import { roundUp } from '../graph/graph.ts'
 import { Arena } from '../graph/op-table.ts'
 import { quote } from '../json.ts'
-import { elementsOf } from '../model/parameters.ts'
 import type { UpdateRange } from '../ops/optimizer.ts'
 import { defaultParamGroups, type ParamGroup } from '../optim/param-groups.ts'
-import type { Tensor } from '../tensor.ts'
+import { isTensor, type Tensor } from '../tensor.ts'
 import { slices } from '../turns.ts'
 import { refuseInt8 } from './int8-weights.ts'
 import { isTrainable } from './layout.ts'
@@ -14,7 +13,7 @@ import { checkCall, checkNames, type LossOptions } from './options.ts'
 import type { StepInputs } from './prepare.ts'
 import { PreTrainedModel } from './pretrained.ts'
 import type { Accumulation } from './runs.ts'
-import { checkState } from './state-dict.ts'
+import { checkNumbers, mapOf, valuesOf } from './state-dict.ts'
 
 export interface AdamWOptions {
   /** 1e-3 */
@@ -44,6 +43,12 @@ interface Groups {
   readonly of: ReadonlyMap<string, number>
   readonly rates: readonly { readonly lr: number; readonly weightDecay: number }[]
 }
+
+/** Where AdamW's state lies, and how its tensors' names end. */
+const MOMENTS = [
+  { arena: Arena.expAvg, suffix: 'exp_avg' },
+  { arena: Arena.expAvgSq, suffix: 'exp_avg_sq' },
+] as const
 
 const MAX_GROUPS = 64
 /** No rate or decay is anywhere near; float32 still computes with it. */
@@ -144,12 +149,10 @@ export class AdamW {
       const state = new Map<string, Tensor>([['step', { data: Float32Array.of(steps), shape: [] }]])
       for (const [name, place] of runtime.layout.tensors) {
         if (!isTrainable(place)) continue
-        const moment = async (arena: Arena): Promise<Tensor> => {
+        for (const { arena, suffix } of MOMENTS) {
           const data = steps === 0 ? new Float32Array(place.elements) : await runtime.readLike(arena, place)
-          return { data, shape: [...place.shape] }
+          state.set(`${name}.${suffix}`, { data, shape: [...place.shape] })
         }
-        state.set(`${name}.exp_avg`, await moment(Arena.expAvg))
-        state.set(`${name}.exp_avg_sq`, await moment(Arena.expAvgSq))
         const own = steps === 0 ? 0 : (this.#model.parameterSteps.get(name) ?? 0)
         if (own !== steps) state.set(`${name}.step`, { data: Float32Array.of(own), shape: [] })
         await due()
@@ -161,36 +164,31 @@ export class AdamW {
   /** Continues from a saved state; an ArgumentError names the first tensor that is missing or has another shape. */
   async loadStateDict(state: ReadonlyMap<string, Tensor<ArrayLike<number>>>): Promise<void> {
     const { runtime } = this.#model
-    checkState(state)
+    const given = mapOf(state)
     runtime.requireIdle('loadStateDict()')
     const count = (name: string): number => {
-      const steps = state.get(name)?.data[0]
-      if (steps === undefined || !Number.isInteger(steps) || steps < 0)
+      const tensor = given.get(name)
+      const steps: unknown = isTensor(tensor) ? tensor.data[0] : undefined
+      if (typeof steps !== 'number' || !Number.isInteger(steps) || steps < 0)
         throw new ArgumentError(
-          `Expected ${name}, an integer of at least 0, in the optimizer's state but received ${steps}`,
+          `loadStateDict: expected ${name}, an integer of at least 0, but received ${quote(steps)}`,
         )
       return steps
     }
     const step = count('step')
-    const find = (name: string, shape: readonly number[]) => {
-      const tensor = state.get(name)
-      if (!tensor || String(tensor.shape) !== String(shape) || tensor.data.length !== elementsOf(shape))
-        throw new ArgumentError(
-          `Expected ${name} of shape [${shape}] in the optimizer's state but found ${tensor ? `[${tensor.shape}]` : 'none'}`,
-        )
-      return tensor.data
-    }
     const trainable = [...runtime.layout.tensors.values()].filter(isTrainable)
-    for (const { name, shape } of trainable)
-      for (const moment of ['exp_avg', 'exp_avg_sq']) find(`${name}.${moment}`, shape)
-    const steps = new Map(trainable.map(({ name }) => [name, state.has(`${name}.step`) ? count(`${name}.step`) : step]))
+    const loads = trainable.flatMap((place) =>
+      MOMENTS.map(({ arena, suffix }) => {
+        const name = `${place.name}.${suffix}`
+        return { arena, place, name, values: valuesOf(given, name, place.shape) }
+      }),
+    )
+    const steps = new Map(trainable.map(({ name }) => [name, given.has(`${name}.step`) ? count(`${name}.step`) : step]))
     await runtime.exclusive(async () => {
+      for (const { name, values } of loads) await checkNumbers(name, values)
       this.#takeOver()
-      for (const place of trainable) {
-        await runtime.writeMoment(Arena.expAvg, place, find(`${place.name}.exp_avg`, place.shape))
-        await runtime.writeMoment(Arena.expAvgSq, place, find(`${place.name}.exp_avg_sq`, place.shape))
-        await runtime.settle()
-      }
+      for (const { arena, place, values } of loads) await runtime.writeMoment(arena, place, values)
+      await runtime.settle()
       this.#model.optimizerSteps = step
       for (const [name, own] of steps) this.#model.parameterSteps.set(name, own)
     })

@@ -111,9 +111,13 @@ export class ModelMemory {
   async writePieces(place: TensorPlace, pieces: AsyncIterable<Piece>): Promise<void> {
     for await (const { start, values } of pieces) {
       await this.writeTensor(place, values, start)
-      this.#underway += values.length
-      if (this.#underway >= MOST_UNDERWAY) await this.settle()
+      await this.#sent(values)
     }
+  }
+
+  async #sent({ length }: Float32Array): Promise<void> {
+    this.#underway += length
+    if (this.#underway >= MOST_UNDERWAY) await this.settle()
   }
 
   /** Waits until all that was written has arrived; the error of a write or a reservation comes out here. */
@@ -142,6 +146,7 @@ export class ModelMemory {
   /** Moments of zero, as a new optimiser has them. */
   clearMoments(): void {
     this.#carried.clear()
+    this.momentsUsed = false
     for (const arena of MOMENTS) this.mapped().release(arena) // new memory is zero
   }
 
@@ -162,8 +167,10 @@ export class ModelMemory {
   }
 
   async #writeLike(arena: Arena, { gradients }: TrainablePlace, values: ArrayLike<number>): Promise<void> {
-    for await (const { start, values: piece } of piecesOf(values))
+    for await (const { start, values: piece } of piecesOf(values)) {
       this.mapped().write(arena, gradients + start * 4, piece)
+      await this.#sent(piece)
+    }
   }
 
   /** The first `elements` of a kept value of the last run. */
@@ -190,8 +197,8 @@ export class ModelMemory {
         for (const { name, gradients, elements } of [...old.tensors.values()].filter(isTrainable))
           moments.set(name, await this.#read(arena, gradients, elements))
         this.#carried.set(arena, moments)
-        memory.release(arena)
       }
+      memory.release(arena)
       for (const name of moments.keys()) if (!isTrainable(layout.tensors.get(name)!)) moments.delete(name)
     }
   }
@@ -199,16 +206,24 @@ export class ModelMemory {
   /** Moments that have left their places get new ones. Where there is no memory for both, they are kept for the next call. */
   protected async placeMoments(): Promise<void> {
     if (this.#carried.size === 0) return
-    for (const arena of this.#carried.keys()) this.mapped().reserve(arena, this.current.gradientBytes)
-    for (const [arena, moments] of this.#carried)
-      for (const [name, values] of moments)
-        await this.#writeLike(arena, this.current.tensors.get(name) as TrainablePlace, values)
+    const memory = this.mapped()
+    try {
+      for (const arena of this.#carried.keys()) memory.reserve(arena, this.current.gradientBytes)
+      for (const [arena, moments] of this.#carried)
+        for (const [name, values] of moments)
+          await this.#writeLike(arena, this.current.tensors.get(name) as TrainablePlace, values)
+      await this.settle() // a backend in a worker says only now whether it had the memory
+    } catch (error) {
+      for (const arena of this.#carried.keys()) memory.release(arena) // what has arrived would be there for others
+      throw error
+    }
     this.#carried.clear()
   }
 
   /** Frees the memory and what was opened for this model alone. */
   protected free(): void {
     this.disposed = true
+    this.#carried.clear()
     this.memory?.dispose()
     this.#backend?.close()
   }

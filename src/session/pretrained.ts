@@ -33,7 +33,7 @@ import { readOutputs } from './outputs.ts'
 import { type PreparedStep, prepareSteps, type StepInputs, type Wanted } from './prepare.ts'
 import type { Accumulation } from './runs.ts'
 import { ModelRuntime } from './runtime.ts'
-import { checkState, piecesOf, tensorsAt } from './state-dict.ts'
+import { checkNumbers, mapOf, piecesOf, tensorsAt, valuesOf } from './state-dict.ts'
 
 /**
  * A BERT model on a backend: the head inside decides what it computes; this class loads, runs, saves and disposes.
@@ -296,26 +296,19 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     state: ReadonlyMap<string, Tensor<ArrayLike<number>>>,
     { strict = true }: { strict?: boolean } = {},
   ): Promise<{ missing: string[]; unexpected: string[] }> {
-    checkState(state)
+    const given = mapOf(state)
     this.runtime.requireIdle('loadStateDict()')
     const { tensors } = this.runtime.layout
-    const missing = [...tensors.keys()].filter((name) => !state.has(name))
+    const missing = [...tensors.keys()].filter((name) => !given.has(name))
     const unexpected = [...state.keys()].filter((name) => !tensors.has(name))
     if (strict && (missing.length || unexpected.length))
       throw new ArgumentError(`loadStateDict: missing [${missing.join(', ')}], unexpected [${unexpected.join(', ')}]`)
-    for (const [name, { data, shape }] of state) {
-      const place = tensors.get(name)
-      if (place && (String(shape) !== String(place.shape) || data.length !== place.elements))
-        throw new ArgumentError(
-          `loadStateDict: expected ${name} of shape [${place.shape}] but received [${shape}] with ${data.length} values`,
-        )
-    }
-    this.weightsGiven = true
+    const places = [...tensors.values()].filter(({ name }) => given.has(name))
+    const loads = places.map((place) => ({ place, values: valuesOf(given, place.name, place.shape) }))
     await this.runtime.exclusive(async () => {
-      for (const [name, { data }] of state) {
-        const place = tensors.get(name)
-        if (place) await this.runtime.writePieces(place, piecesOf(data))
-      }
+      for (const { place, values } of loads) await checkNumbers(place.name, values)
+      this.weightsGiven = true
+      for (const { place, values } of loads) await this.runtime.writePieces(place, piecesOf(values))
       await this.runtime.settle()
     })
     return { missing, unexpected }

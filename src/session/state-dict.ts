@@ -1,6 +1,8 @@
 // Tensors by name, as callers have them: read, checked and cut into pieces, with the event loop free in between.
 import { ArgumentError } from '../errors.ts'
 import type { Piece } from '../formats/tensors.ts'
+import { quote } from '../json.ts'
+import { elementsOf } from '../model/parameters.ts'
 import { isTensor, type Tensor } from '../tensor.ts'
 import { slices } from '../turns.ts'
 import type { TensorPlace } from './layout.ts'
@@ -22,11 +24,45 @@ export async function tensorsAt<Place extends TensorPlace>(
   return tensors
 }
 
+/**
+ * The values of a caller's tensor, which must have this shape. An ArgumentError else, and for what is no Map. They stay the caller's:
+ * what becomes of the Map later is another matter.
+ */
+export function valuesOf(state: unknown, name: string, shape: readonly number[]): ArrayLike<number> {
+  const tensor: unknown = mapOf(state).get(name)
+  const expected = `loadStateDict: expected ${name} of shape [${shape}] but received`
+  if (tensor === undefined) throw new ArgumentError(`${expected} none`)
+  if (!isTensor(tensor) || tensor.data instanceof BigInt64Array || tensor.data instanceof BigUint64Array)
+    throw new ArgumentError(`${expected} no tensor { data, shape } of numbers`)
+  const { data } = tensor
+  if (String(tensor.shape) !== String(shape) || data.length !== elementsOf(shape))
+    throw new ArgumentError(`${expected} [${tensor.shape}] with ${data.length} values`)
+  return data
+}
+
+export function mapOf(state: unknown): ReadonlyMap<unknown, unknown> {
+  if (state instanceof Map) return state
+  throw new ArgumentError('loadStateDict: expected a Map of names and tensors')
+}
+
+/** An ArgumentError where a list holds what is no number. Arrays of numbers cannot. */
+export async function checkNumbers(name: string, values: ArrayLike<unknown>): Promise<void> {
+  if (ArrayBuffer.isView(values)) return
+  const due = slices()
+  for (let i = 0; i < values.length; i++) {
+    if (typeof values[i] !== 'number')
+      throw new ArgumentError(`loadStateDict: expected ${name} to hold numbers but received ${quote(values[i])}`)
+    if (i % PIECE_ELEMENTS === PIECE_ELEMENTS - 1) await due()
+  }
+}
+
 /** A caller's values as float32, in order. */
 export async function* piecesOf(values: ArrayLike<number>): AsyncGenerator<Piece> {
   const due = slices()
-  for (let start = 0; start < values.length; start += PIECE_ELEMENTS) {
-    const length = Math.min(values.length - start, PIECE_ELEMENTS)
+  const elements = values.length
+  for (let start = 0; start < elements; start += PIECE_ELEMENTS) {
+    if (values.length !== elements) throw new ArgumentError('A tensor was given another length while it was loaded')
+    const length = Math.min(elements - start, PIECE_ELEMENTS)
     if (values instanceof Float32Array) yield { start, values: values.subarray(start, start + length) }
     else {
       const piece = new Float32Array(length)
@@ -47,17 +83,3 @@ export async function firstNonFinite(values: Float32Array): Promise<number> {
   }
   return -1
 }
-
-/** An ArgumentError when `state` is no Map of tensors, all of numbers. */
-export function checkState(state: unknown): asserts state is ReadonlyMap<string, Tensor<ArrayLike<number>>> {
-  if (!(state instanceof Map)) throw new ArgumentError('loadStateDict: expected a Map of names and tensors')
-  for (const [name, tensor] of state as ReadonlyMap<unknown, unknown>) {
-    const isNumeric = isTensor(tensor) && (isNumbers(tensor.data) || Array.from(tensor.data).every(isNumber))
-    if (!isNumeric)
-      throw new ArgumentError(`loadStateDict: expected ${String(name)} to be a tensor { data, shape } of numbers`)
-  }
-}
-
-const isNumber = (value: unknown): boolean => typeof value === 'number'
-const isNumbers = (data: ArrayLike<unknown>): boolean =>
-  ArrayBuffer.isView(data) && !(data instanceof BigInt64Array || data instanceof BigUint64Array)

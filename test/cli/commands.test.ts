@@ -228,7 +228,7 @@ describe('formats and problem types', () => {
     const [first] = jsonLines((await bertkit(flags)).stdout)
     expect(Object.keys(first.scores as object)).toEqual(['other', 'same'])
     const refused = await bertkit(['predict', '--model', at('pairs'), ...columns], { stdin: 'red car\n' })
-    expect(refused.stderr).toMatch(/Expected --columns with a file of columns but standard input is lines of text/)
+    expect(refused.stderr).toMatch(/Expected --columns with a file of columns but standard input is plain text/)
     expect(refused.code).toBe(2)
   })
 

@@ -71,10 +71,10 @@ describe('plain text', () => {
     ['--text-pair-column', ['--text-pair-column', 'other']],
   ])('has no columns: %s is refused before a model is opened', async (flag, flags) => {
     const { code, stderr } = await predict('nowhere', ...flags)
-    expect(stderr).toContain(`Expected ${flag} with a file of columns but standard input is lines of text`)
+    expect(stderr).toContain(`Expected ${flag} with a file of columns but standard input is plain text`)
     expect(code).toBe(2)
     const named = await predict('nowhere', '--input-file', at('text.txt'), ...flags.slice(-2))
-    expect(named.stderr).toMatch(/Expected --\S+ with .*text\.txt is (lines of text|txt)/)
+    expect(named.stderr).toMatch(/Expected --\S+ with .*text\.txt is (plain text|txt)/)
     expect(named.code).toBe(2)
   })
 })

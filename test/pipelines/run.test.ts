@@ -110,8 +110,8 @@ describe('runAll', () => {
         setImmediate(() => {
           turned = true
         })
-        while (!turned) await pause()
-        return 'done'
+        for (let pauses = 0; !turned && pauses < 1e6; pauses++) await pause()
+        return turned ? 'done' : 'no turn came'
       },
     })
     expect(await outputsOf(runAll(['a'], work([], { start })))).toEqual(['done'])

@@ -1,11 +1,13 @@
 // A call computes with what it was given, and one that cannot be computed starts nothing.
-import { describe, expect, it, vi } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import { openBackend } from '../../src/backend/open.ts'
 import { ArgumentError } from '../../src/errors.ts'
 import { getScheduler } from '../../src/optim/schedules.ts'
 import { AdamW, type AdamWOptions } from '../../src/session/adamw.ts'
 import { BertLMHeadModel, BertModel } from '../../src/session/models.ts'
 import { sameBits, sequences, tinyClassifier, tinyConfig } from './tiny.ts'
+
+afterEach(() => void vi.unstubAllEnvs())
 
 const batch = { inputIds: sequences([3, 5]), labels: [0, 2] }
 
@@ -83,6 +85,5 @@ describe('options that are none', () => {
   it.each(['-1', ' ', 'two', '257', '1.5'])('BERTKIT_THREADS=%j', async (threads) => {
     vi.stubEnv('BERTKIT_THREADS', threads)
     await expect(openBackend()).rejects.toThrow(/BERTKIT_THREADS/)
-    vi.unstubAllEnvs()
   })
 })

@@ -49,22 +49,36 @@ describe('loadStateDict', () => {
   })
 })
 
+it('what no strict load asks for may be anything', async () => {
+  using model = tinyClassifier()
+  const state = new Map(await model.stateDict()).set('position_ids', {
+    data: new BigInt64Array(3),
+    shape: [3],
+  } as never)
+  expect(await model.loadStateDict(state, { strict: false })).toEqual({ missing: [], unexpected: ['position_ids'] })
+})
+
+it('a Map that changes while it is loaded does not change what is loaded', async () => {
+  using model = tinyClassifier()
+  const state = await model.stateDict()
+  const before = await model.stateDict()
+  const loading = model.loadStateDict(state)
+  for (const name of state.keys()) state.set(name, { data: new Float32Array(1e6).fill(7), shape: [1e6] })
+  await loading
+  for (const [name, { data }] of await model.stateDict())
+    expect(sameBits(data, before.get(name)!.data), name).toBe(true)
+})
+
 describe('the event loop has its turns', () => {
-  /** How many come while `body` runs, where every look at the clock finds that one is due. */
+  /** How many it is given while `body` runs, where every look at the clock finds that one is due. */
   async function turnsIn(body: () => Promise<unknown>): Promise<number> {
     let now = 0
     vi.spyOn(performance, 'now').mockImplementation(() => (now += 100))
-    let turns = 0
-    let running = true
-    const count = () => {
-      turns++
-      if (running) setImmediate(count)
-    }
-    setImmediate(count)
+    const turns = vi.spyOn(globalThis, 'setImmediate')
     await body()
-    running = false
+    const { length } = turns.mock.calls
     vi.restoreAllMocks()
-    return turns
+    return length
   }
 
   it('between the pieces of what is copied or looked at', async () => {
