@@ -6,7 +6,8 @@ const alone = ['test/lifecycle/**/*.test.ts']
 
 export default defineConfig({
   test: {
-    testTimeout: 120_000,
+    // the slowest, a part of CUDA's emulation, takes a minute on a core of 2017
+    testTimeout: 300_000,
     hookTimeout: 60_000,
     pool: 'forks',
     // what an entry of the package does, for tests that import what is below it
