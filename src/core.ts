@@ -68,4 +68,4 @@ export type {
   ParameterInfo,
 } from './session/options.ts'
 export type { StepInputs } from './session/prepare.ts'
-export type { IntegerTensor, Tensor } from './tensor.ts'
+export type { InputTensor, Tensor } from './tensor.ts'

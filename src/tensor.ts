@@ -4,8 +4,8 @@ export interface Tensor<Data extends ArrayLike<number> = Float32Array> {
   readonly shape: readonly number[]
 }
 
-/** Whole numbers that a model is handed: of 64 bits too, as other libraries' tokenizers have them. */
-export interface IntegerTensor {
+/** What a model is handed: numbers, or 64-bit integers, as other libraries' tokenizers and readers have them. */
+export interface InputTensor {
   readonly data: ArrayLike<number | bigint>
   readonly shape: readonly number[]
 }

@@ -34,6 +34,7 @@ const layers: Readonly<Record<string, readonly string[]>> = {
 const leaves = [
   'bfloat16.ts',
   'errors.ts',
+  'heap.ts',
   'int8.ts',
   'json.ts',
   'platform.ts',

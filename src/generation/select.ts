@@ -1,31 +1,17 @@
+import { Heap } from '../heap.ts'
+
 /**
  * Indices of the `count` largest values, largest first; of equal values the lower index first. (torch.topk leaves the order of equal
  * values open.) `count` is at most the number of values, of which none is NaN.
  */
 export function topIndices(values: Float32Array | readonly number[], count: number): number[] {
-  // a heap whose root is the worst of those kept: worse is smaller, or of equal ones the higher index
-  const worse = (a: number, b: number) => values[a] < values[b] || (values[a] === values[b] && a > b)
-  const heap = Array.from({ length: count }, (_, i) => i)
-  const sink = (from: number) => {
-    let at = from
-    for (;;) {
-      let child = 2 * at + 1
-      if (child >= count) return
-      if (child + 1 < count && worse(heap[child + 1], heap[child])) child++
-      if (!worse(heap[child], heap[at])) return
-      const moved = heap[at]
-      heap[at] = heap[child]
-      heap[child] = moved
-      at = child
-    }
+  // the worst of those kept is on top: worse is smaller, or of equal ones the higher index
+  const heap = new Heap<number>((a, b) => values[a] < values[b] || (values[a] === values[b] && a > b))
+  for (let i = 0; i < values.length; i++) {
+    if (heap.size < count) heap.push(i)
+    else if (values[i] > values[heap.top!]) heap.replaceTop(i)
   }
-  for (let at = (count >> 1) - 1; at >= 0; at--) sink(at)
-  for (let i = count; i < values.length; i++) {
-    if (values[i] <= values[heap[0]]) continue
-    heap[0] = i
-    sink(0)
-  }
-  return heap.sort((a, b) => (worse(a, b) ? 1 : -1))
+  return Array.from({ length: count }, () => heap.pop()!).reverse()
 }
 
 /** Largest value and the sum of exp(value - largest), in float64. Loops by index: an iterator takes several times as long. */

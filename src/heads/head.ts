@@ -2,10 +2,10 @@ import type { Graph, Value } from '../graph/graph.ts'
 import type { BatchValues, Observed } from '../model/batch.ts'
 import type { BertConfig } from '../model/config.ts'
 import type { ParameterScope } from '../model/parameters.ts'
-import type { IntegerTensor } from '../tensor.ts'
+import type { InputTensor } from '../tensor.ts'
 
 /** Labels as users give them: one or several numbers per sequence, or one per token; in a tensor 64-bit integers, too. */
-export type Labels = readonly number[] | readonly (readonly number[])[] | IntegerTensor
+export type Labels = readonly number[] | readonly (readonly number[])[] | InputTensor
 
 /** Inputs that are labels, by the names of Transformers in camelCase; each class knows its own. */
 export interface LabelInputs {

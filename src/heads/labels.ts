@@ -2,7 +2,7 @@
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
 import { elementsOf } from '../model/parameters.ts'
-import { type IntegerTensor, isTensor } from '../tensor.ts'
+import { type InputTensor, isTensor } from '../tensor.ts'
 import type { GivenShape, Labels, LabelTerm } from './head.ts'
 
 /** A row with this label is left out of the loss: torch.nn.CrossEntropyLoss's ignore_index. */
@@ -45,7 +45,7 @@ function rowsOf(name: string, labels: Labels): readonly LabelRow[] {
   )
 }
 
-function tensor(name: string, labels: Labels): IntegerTensor {
+function tensor(name: string, labels: Labels): InputTensor {
   if (!isTensor(labels)) throw new ArgumentError(`Expected ${name} to be an array or a tensor { data, shape }`)
   const { data, shape } = labels
   const count = elementsOf(shape)

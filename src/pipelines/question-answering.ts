@@ -1,4 +1,5 @@
 // The answer to a question in a text, by the rules of Transformers 4's question_answering.py, which version 5.3 took out.
+import { pairOf } from '../data/features/pair.ts'
 import { atLeast, BOOLEAN } from '../data/tokenizer/options.ts'
 import type { BertTokenizer, Encoding } from '../data/tokenizer/tokenizer.ts'
 import { cut, type Window } from '../data/tokenizer/truncation.ts'
@@ -95,14 +96,8 @@ function encode(
 }
 
 /** `[CLS] question [SEP] window [SEP]` of each window. */
-function* sequencesOf(
-  { question, context, windows }: Encoded,
-  { clsTokenId, sepTokenId }: BertTokenizer,
-): Generator<Sequence> {
-  for (const { from, to } of windows) {
-    const inputIds = [clsTokenId, ...question, sepTokenId, ...context.inputIds.slice(from, to), sepTokenId]
-    yield { inputIds, tokenTypeIds: inputIds.map((_, i) => (i < question.length + 2 ? 0 : 1)) }
-  }
+function* sequencesOf({ question, context, windows }: Encoded, tokenizer: BertTokenizer): Generator<Sequence> {
+  for (const { from, to } of windows) yield pairOf(question, context.inputIds.slice(from, to), tokenizer)
 }
 
 interface Search {

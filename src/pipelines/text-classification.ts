@@ -26,6 +26,8 @@ function defaultFunction({ problemType, numLabels }: BertConfig): keyof typeof F
   return problemType === 'multi_label_classification' || numLabels === 1 ? 'sigmoid' : 'softmax'
 }
 
+const POSITIVE = atLeast(1)
+
 export const textClassification: Task<
   BertForSequenceClassification,
   TextOrPair,
@@ -38,7 +40,7 @@ export const textClassification: Task<
   architectures: ['BertForSequenceClassification'],
   checks: {
     ...TEXT_CHECKS,
-    topK: [`${atLeast(1)[0]}, or null`, (value) => value === null || atLeast(1)[1](value)],
+    topK: [`${POSITIVE[0]}, or null`, (value) => value === null || POSITIVE[1](value)],
     functionToApply: oneOf('sigmoid', 'softmax', 'none'),
   },
 

@@ -1,4 +1,5 @@
 // Any labels, by a model of natural language inference: transformers/pipelines/zero_shot_classification.py.
+import { pairOf } from '../data/features/pair.ts'
 import { BOOLEAN } from '../data/tokenizer/options.ts'
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
@@ -39,7 +40,6 @@ function* encodePairs(
   hypotheses: Iterable<string>,
 ): Generator<Sequence> {
   const encode = (part: string) => tokenizer.encode(part, { addSpecialTokens: false }).inputIds
-  const { clsTokenId, sepTokenId } = tokenizer
   const most = model.config.maxPositionEmbeddings
   const premise = encode(text)
   for (const hypothesis of hypotheses) {
@@ -51,9 +51,7 @@ function* encodePairs(
       throw new ArgumentError(
         `Expected at most ${most} tokens but received ${length}: the hypothesis ${quote(hypothesis)} leaves the text no room`,
       )
-    const premiseIds = isCut ? premise.slice(0, premise.length - surplus) : premise
-    const inputIds = [clsTokenId, ...premiseIds, sepTokenId, ...hypothesisIds, sepTokenId]
-    yield { inputIds, tokenTypeIds: inputIds.map((_, i) => (i < premiseIds.length + 2 ? 0 : 1)) }
+    yield pairOf(isCut ? premise.slice(0, premise.length - surplus) : premise, hypothesisIds, tokenizer)
   }
 }
 

@@ -3,13 +3,13 @@ import { ArgumentError } from '../errors.ts'
 import type { GivenShape } from '../heads/head.ts'
 import { quote } from '../json.ts'
 import { elementsOf } from '../model/parameters.ts'
-import { type IntegerTensor, isTensor } from '../tensor.ts'
+import { type InputTensor, isTensor } from '../tensor.ts'
 
 /** Integers per token: one array per sequence (ragged), or a padded tensor of shape [batch, length], of 64-bit integers too. */
-export type TokenInput = readonly (readonly number[])[] | IntegerTensor
+export type TokenInput = readonly (readonly number[])[] | InputTensor
 
 /** Integers per token of each choice: one array per example, choice and token, or a tensor of shape [batch, choices, length]. */
-export type ChoiceInput = readonly (readonly (readonly number[])[])[] | IntegerTensor
+export type ChoiceInput = readonly (readonly (readonly number[])[])[] | InputTensor
 
 /** What a model takes beside labels. */
 export interface ModelInputs<Tokens = TokenInput> {
@@ -20,7 +20,7 @@ export interface ModelInputs<Tokens = TokenInput> {
   readonly positionIds?: Tokens
 }
 
-const isPadded = (input: TokenInput): input is IntegerTensor => !Array.isArray(input)
+const isPadded = (input: TokenInput): input is InputTensor => !Array.isArray(input)
 const isArray = (value: unknown): boolean => Array.isArray(value) || ArrayBuffer.isView(value)
 
 /** Where each of several runs of rows starts, and where the last one ends: [counts + 1]. */
@@ -55,7 +55,7 @@ export class Rows {
         )
   }
 
-  private checkTensor(input: IntegerTensor): void {
+  private checkTensor(input: InputTensor): void {
     const { name } = this
     if (!isTensor(input)) throw new ArgumentError(`Expected ${name} to be number[][] or a tensor { data, shape }`)
     if (input.shape.length !== 2 || elementsOf(input.shape) !== input.data.length)

@@ -2,7 +2,7 @@ import { NonFiniteError } from '../errors.ts'
 import { Arena } from '../graph/op-table.ts'
 import { isTrainable, type TensorPlace } from './layout.ts'
 import type { ModelRuntime } from './runtime.ts'
-import { firstNonFinite } from './state-dict.ts'
+import { areFinite } from './state-dict.ts'
 
 /** Finds the first tensor that is not finite: a weight, else a gradient, else the loss alone. */
 export async function nonFiniteError(runtime: ModelRuntime, step: number, loss: number): Promise<NonFiniteError> {
@@ -12,7 +12,7 @@ export async function nonFiniteError(runtime: ModelRuntime, step: number, loss: 
     what: string,
     read: (place: Place) => Promise<Float32Array>,
   ) => {
-    for (const place of among) if ((await firstNonFinite(await read(place))) >= 0) return `${what} ${place.name}`
+    for (const place of among) if (!(await areFinite(await read(place)))) return `${what} ${place.name}`
     return undefined
   }
   const tensor =

@@ -24,12 +24,18 @@ export async function tensorsAt<Place extends TensorPlace>(
   return tensors
 }
 
-/**
- * The values of a caller's tensor, which must have this shape. An ArgumentError else, and for what is no Map. They stay the caller's:
- * what becomes of the Map later is another matter.
- */
-export function valuesOf(state: unknown, name: string, shape: readonly number[]): ArrayLike<number> {
-  const tensor: unknown = mapOf(state).get(name)
+export function mapOf(state: unknown): ReadonlyMap<unknown, unknown> {
+  if (state instanceof Map) return state
+  throw new ArgumentError('loadStateDict: expected a Map of names and tensors')
+}
+
+/** The values of a caller's tensor, which must have this shape; an ArgumentError else. */
+export function valuesOf(
+  state: ReadonlyMap<unknown, unknown>,
+  name: string,
+  shape: readonly number[],
+): ArrayLike<number> {
+  const tensor = state.get(name)
   const expected = `loadStateDict: expected ${name} of shape [${shape}] but received`
   if (tensor === undefined) throw new ArgumentError(`${expected} none`)
   if (!isTensor(tensor) || tensor.data instanceof BigInt64Array || tensor.data instanceof BigUint64Array)
@@ -38,11 +44,6 @@ export function valuesOf(state: unknown, name: string, shape: readonly number[])
   if (String(tensor.shape) !== String(shape) || data.length !== elementsOf(shape))
     throw new ArgumentError(`${expected} [${tensor.shape}] with ${data.length} values`)
   return data
-}
-
-export function mapOf(state: unknown): ReadonlyMap<unknown, unknown> {
-  if (state instanceof Map) return state
-  throw new ArgumentError('loadStateDict: expected a Map of names and tensors')
 }
 
 /** An ArgumentError where a list holds what is no number. Arrays of numbers cannot. */
@@ -73,13 +74,13 @@ export async function* piecesOf(values: ArrayLike<number>): AsyncGenerator<Piece
   }
 }
 
-/** The index of the first value that is NaN or infinite; -1 where there is none. */
-export async function firstNonFinite(values: Float32Array): Promise<number> {
+/** Whether none is NaN or infinite. */
+export async function areFinite(values: Float32Array): Promise<boolean> {
   const due = slices()
   for (let start = 0; start < values.length; start += PIECE_ELEMENTS) {
     const end = Math.min(values.length, start + PIECE_ELEMENTS)
-    for (let i = start; i < end; i++) if (!Number.isFinite(values[i])) return i
+    for (let i = start; i < end; i++) if (!Number.isFinite(values[i])) return false
     await due()
   }
-  return -1
+  return true
 }

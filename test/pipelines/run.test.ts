@@ -194,16 +194,33 @@ describe('a stream', () => {
     await outputs.return(undefined)
   })
 
-  test('is told when nobody wants more of it', async () => {
+  test.each<[string, (onEnd: () => void) => Iterable<string> | AsyncIterable<string>]>([
+    [
+      'asynchronous',
+      async function* (onEnd) {
+        try {
+          for (;;) yield 'abc'
+        } finally {
+          onEnd()
+        }
+      },
+    ],
+    [
+      'synchronous',
+      function* (onEnd) {
+        try {
+          for (;;) yield 'abc'
+        } finally {
+          onEnd()
+        }
+      },
+    ],
+  ])('%s, is told when nobody wants more of it', async (_, endless) => {
     let told = false
-    async function* source() {
-      try {
-        for (;;) yield 'abc'
-      } finally {
-        told = true
-      }
-    }
-    for await (const output of runAll(source(), work([]))) {
+    const source = endless(() => {
+      told = true
+    })
+    for await (const output of runAll(source, work([]))) {
       expect(output).toBe('abc')
       break
     }
@@ -231,22 +248,6 @@ describe('a stream', () => {
     expect((await outputs.next()).value).toBe('a')
     expect((await outputs.next()).value).toBe('bcde')
     await expect(outputs.next()).rejects.toThrow(new RangeError('the source broke'))
-  })
-
-  test('that is not asynchronous is told when nobody wants more of it', async () => {
-    let told = false
-    function* source() {
-      try {
-        for (;;) yield 'abc'
-      } finally {
-        told = true
-      }
-    }
-    for await (const output of runAll(source(), work([]))) {
-      expect(output).toBe('abc')
-      break
-    }
-    expect(told).toBe(true)
   })
 
   test('that never comes is left when the signal says so', async () => {

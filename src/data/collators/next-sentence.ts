@@ -1,8 +1,10 @@
 // Pairs of texts for next-sentence prediction. Google's create_pretraining_data.py (github.com/google-research/bert):
 // create_instances_from_document and truncate_seq_pair.
+
 import type { RandomStream } from '../../random.ts'
 import { slices } from '../../turns.ts'
 import { checkAtLeast, checkProbability, type SequenceExample } from '../features/example.ts'
+import { pairOf } from '../features/pair.ts'
 import type { Source, TokenizedDocument } from '../features/passages.ts'
 import type { BertTokenizer } from '../tokenizer/tokenizer.ts'
 import { sentencesOf } from './sentences.ts'
@@ -54,18 +56,13 @@ export async function* nextSentencePairs(
   checkProbability('shortSeqProb', shortSeqProb)
   if (reservoirTokens !== Number.POSITIVE_INFINITY) checkAtLeast('reservoirTokens', reservoirTokens, 1)
   const room = maxLength - 3
-  const { clsTokenId, sepTokenId } = tokenizer
   const turn = slices()
   for await (const neighbours of reservoir(sentencesOf(documents, tokenizer, Math.floor(room / 2)), reservoirTokens)) {
     const target = random.uniform() < shortSeqProb ? 2 + random.below(room - 1) : room
     for (const { first, second, label } of pairsOf(neighbours, target, random)) {
       await turn()
       const [a, b] = truncate(first, second, room, random)
-      yield {
-        inputIds: [clsTokenId, ...a, sepTokenId, ...b, sepTokenId],
-        tokenTypeIds: [...new Array<number>(a.length + 2).fill(0), ...new Array<number>(b.length + 1).fill(1)],
-        nextSentenceLabel: label,
-      }
+      yield { ...pairOf(a, b, tokenizer), nextSentenceLabel: label }
     }
   }
 }

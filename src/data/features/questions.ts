@@ -1,7 +1,9 @@
 // Questions and contexts as windows of tokens. Transformers' examples/pytorch/question-answering/run_qa.py: prepare_train_features.
+
 import type { BertTokenizer } from '../tokenizer/tokenizer.ts'
 import { cut } from '../tokenizer/truncation.ts'
 import { checkAtLeast, type SequenceExample } from './example.ts'
+import { pairOf } from './pair.ts'
 
 /** A question about a context; `answerStart` counts UTF-16 units. */
 export interface QuestionInput {
@@ -88,15 +90,14 @@ export function encodeQuestion(
   const { inputIds: questionIds } = tokenizer.encode(question, { ...whole, returnOffsets: false })
   const { inputIds: contextIds, offsets = [] } = tokenizer.encode(context, whole)
   const { kept, stride } = splitRoom(questionIds.length, contextIds.length, options)
-  const before = [tokenizer.clsTokenId, ...questionIds.slice(0, kept), tokenizer.sepTokenId]
+  const asked = questionIds.slice(0, kept)
+  const first = kept + 2
   const windows = cut(contextIds.length, options.maxLength - kept - 3, stride)
   return windows.map(({ from, to }) => {
-    const part = { offsets: offsets.slice(from, to), first: before.length }
-    const inputIds = [...before, ...contextIds.slice(from, to), tokenizer.sepTokenId]
-    const tokenTypeIds = inputIds.map((_, i) => (i < before.length ? 0 : 1))
+    const part = { offsets: offsets.slice(from, to), first }
     return {
-      inputs: { inputIds, tokenTypeIds, ...labelsOf(part, answers) },
-      offsets: [...before.map(() => null), ...part.offsets, null],
+      inputs: { ...pairOf(asked, contextIds.slice(from, to), tokenizer), ...labelsOf(part, answers) },
+      offsets: [...new Array<null>(first).fill(null), ...part.offsets, null],
       example,
     }
   })
