@@ -2,15 +2,17 @@
 // Seven rounds pass all of BigCrush (their table 2); ten, their default, leave a margin. The same bits on every backend; nothing is stored,
 // every mask is computed again where it is needed.
 //
-// Element (row, column) of dropout site `site`: key = (seed, site), counter = (group, row, step, micro-step). The columns are taken in
-// blocks of 64, and a group has of each eight in a block the columns 2q and 2q + 1: group = (column / 64) * 4 + (column % 8) / 2. So a
-// counter is for 16 elements: the rounds are what dropout takes time for. With w the four outputs, i = (column % 64) / 16,
-// y = w[(i + 1) % 4] ^ w[(i + 2) % 4], and byte b = (column / 8 % 2) * 2 + column % 2, of which 0 is the lowest, the draw u has 15 bits:
-// above, the lower seven of byte b of w[i]; below, byte b of y.
-// The element is kept when u >= floor(p * 2^15): p counts in steps of 2^-15, and less drops nothing. What is kept is divided by 1 - p.
+// Element (row, column) of dropout site `site`: key = (seed, site), counter = (group, row, step, micro-step). The columns are taken in blocks
+// of 128, and a group has of each eight in a block the columns 2q and 2q + 1: group = (column / 128) * 4 + (column % 8) / 2. So a counter is
+// for 32 elements, each of which has a bit of the four outputs w: bit 8 * ((column / 8 % 2) * 2 + column % 2) + column % 128 / 16. Its draw u has
+// seven bits: those of w[3], w[2], w[1] and w[0], the highest first, then those of y[2], y[1] and y[0], where y[k] = w[k] turned left by 9 ^
+// w[k + 1] turned left by 20. It is kept when u >= p * 128, and divided by 1 - p then. So 32 elements are compared at a time, a bit of all
+// their draws in one instruction, and the rounds of a counter and all that comes after them are 50 instructions.
 //
-// The upper seven bits are an element's own. The eight below come of other elements' bytes, and decide only where the seven are those of
-// the threshold. Any two elements are independent, exactly: the 30 bits of their draws are linearly independent over GF(2) in those of w.
+// p * 128 is rounded up or down for a row: up where a sequence that fills [0, 1) evenly, from row to row and from step to step (Weyl's,
+// with multiples of the golden ratio), is below what p * 128 has behind the point. So an element is dropped with a probability of p, over the
+// rows and steps, and not of the next multiple of 1 / 128. Any two elements of a row are independent, exactly: the 14 bits of their draws
+// are linearly independent over GF(2) in those of w.
 #pragma once
 #include <stdint.h>
 
@@ -20,7 +22,21 @@ constexpr uint32_t kPhiloxMultiplier0 = 0xD2511F53u, kPhiloxMultiplier1 = 0xCD9E
 constexpr uint32_t kPhiloxWeyl0 = 0x9E3779B9u, kPhiloxWeyl1 = 0xBB67AE85u;
 constexpr int kPhiloxRounds = 7;
 
-/** Values of a draw, of which floor(p * kDropoutDraws) are dropped. */
-constexpr double kDropoutDraws = 32768;
+#if defined(__CUDACC__)
+#define BK_HOST_DEVICE __host__ __device__
+#else
+#define BK_HOST_DEVICE
+#endif
+
+constexpr int kDropoutBits = 7, kDropoutOwnBits = 4;  // of a draw; of those, bits of w
+constexpr int kDropoutTurns[2] = {9, 20};
+
+/** p * 128 before the point, and what is behind it in units of 2^-32. */
+BK_HOST_DEVICE static inline uint32_t dropout_threshold(float p) { return (uint32_t)(p * (1 << kDropoutBits)); }
+BK_HOST_DEVICE static inline uint32_t dropout_rest(float p) { return (uint32_t)(((double)p * (1 << kDropoutBits) - dropout_threshold(p)) * 4294967296.0); }
+/** Where the sequence of a site begins in this micro-step. */
+BK_HOST_DEVICE static inline uint32_t dropout_phase(uint32_t seed, uint32_t site, uint32_t step, uint32_t micro_step) {
+  return (seed ^ site * 0x85EBCA6Bu) + step * 0xB5297A4Du + micro_step * 0x68E31DA4u;
+}
 
 }  // namespace bk

@@ -2,51 +2,47 @@
 
 /** The random stream of one dropout site in one micro-step, and what to do with its draws. */
 struct Dropout {
-  uint32_t seed, site, step, micro_step;
-  int32_t threshold;
+  uint32_t seed, site, step, micro_step, threshold, rest, phase;
   float scale;
   const int32_t* keep;  // what is kept instead of what the draws say; may be null
 
   static Dropout of(const Run& run, float p, int site, const int32_t* keep) {
-    return {(uint32_t)(int64_t)run.scalars[kScalar_seed],
-            (uint32_t)site,
-            (uint32_t)(int64_t)run.scalars[kScalar_step],
-            (uint32_t)(int64_t)run.scalars[kScalar_micro_step],
-            (int32_t)((double)p * kDropoutDraws),
-            1.0f / (1.0f - p),
-            keep};
+    const uint32_t seed = (uint32_t)(int64_t)run.scalars[kScalar_seed], step = (uint32_t)(int64_t)run.scalars[kScalar_step];
+    const uint32_t micro_step = (uint32_t)(int64_t)run.scalars[kScalar_micro_step];
+    return {
+        seed, (uint32_t)site, step, micro_step, dropout_threshold(p), dropout_rest(p), dropout_phase(seed, (uint32_t)site, step, micro_step), 1.0f / (1.0f - p),
+        keep};
   }
 
-  /** Columns whose draws are made at a time: each lane is a group, and four of them are a block of 64. */
-  static constexpr int COLUMNS = 16 * W;
+  /** Columns that are drawn at a time: each lane is a group, and four of them are a block of 128. */
+  static constexpr int COLUMNS = 32 * W;
 
-  /** Draws of columns `first` .. + COLUMNS of a row; `first` is a multiple of that. */
-  void draws(int64_t row, int64_t first, uint16_t out[COLUMNS]) const {
-    u32 c0 = {}, c1 = set1_u32((uint32_t)row), c2 = set1_u32(step), c3 = set1_u32(micro_step);
-    for (int i = 0; i < W; i++) c0[i] = (uint32_t)i;
-    c0 += (uint32_t)(first / 16);
+  /** Of columns `first` .. + COLUMNS of a row, what is kept of each group; `first` is a multiple of that. */
+  void keeps(int64_t row, int64_t first, uint32_t out[W]) const {
+    u32 w[4] = {{}, set1_u32((uint32_t)row), set1_u32(step), set1_u32(micro_step)};
+    for (int i = 0; i < W; i++) w[0][i] = (uint32_t)i;
+    w[0] += (uint32_t)(first / 32);
     uint32_t k0 = seed, k1 = site;
     for (int r = 0; r < kPhiloxRounds; r++) {
       u32 hi0, lo0, hi1, lo1;
-      mul_wide(c0, kPhiloxMultiplier0, hi0, lo0);
-      mul_wide(c2, kPhiloxMultiplier1, hi1, lo1);
-      c0 = hi1 ^ c1 ^ k0;
-      c1 = lo1;
-      c2 = hi0 ^ c3 ^ k1;
-      c3 = lo0;
+      mul_wide(w[0], kPhiloxMultiplier0, hi0, lo0);
+      mul_wide(w[2], kPhiloxMultiplier1, hi1, lo1);
+      w[0] = hi1 ^ w[1] ^ k0;
+      w[1] = lo1;
+      w[2] = hi0 ^ w[3] ^ k1;
+      w[3] = lo0;
       k0 += kPhiloxWeyl0;
       k1 += kPhiloxWeyl1;
     }
-    const u32 w[4] = {c0, c1, c2, c3};
-    for (int i = 0; i < 4; i++) {
-      // halves of a lane: the draws of its group's even columns of two eights, and of its odd ones; then, of each eight, of both columns
-      const u32 y = w[(i + 1) % 4] ^ w[(i + 2) % 4];
-      const u32 even = (w[i] << 8 & 0x7f007f00) | (y & 0x00ff00ff), odd = (w[i] & 0x7f007f00) | (y >> 8 & 0x00ff00ff);
-      const u32 eights[2] = {(even & 0xffff) | odd << 16, even >> 16 | (odd & 0xffff0000)};
-      for (int b = 0; b < W / 4; b++)
-        for (int j = 0; j < 2; j++) memcpy(out + 64 * b + 16 * i + 8 * j, (const char*)&eights[j] + 16 * b, 16);
-    }
+    // bit by bit, from the lowest: kept where the draw's is set and the threshold's is not, not kept where it is the other way round
+    u32 kept = set1_u32(phase + (uint32_t)row * kPhiloxWeyl0 < rest ? 0 : ~0u);
+    const auto compare = [&](u32 drawn, int bit) { kept = threshold >> bit & 1 ? kept & drawn : kept | drawn; };
+    constexpr int kBelow = kDropoutBits - kDropoutOwnBits;
+    for (int k = 0; k < kBelow; k++) compare(turned_left(w[k], kDropoutTurns[0]) ^ turned_left(w[k + 1], kDropoutTurns[1]), k);
+    for (int k = 0; k < kDropoutOwnBits; k++) compare(w[k], kBelow + k);
+    memcpy(out, &kept, sizeof kept);
   }
+  static u32 turned_left(u32 bits, int n) { return bits << n | bits >> (32 - n); }
 
   /** y[c] = kept[c] ? x[c] * scale : 0 for c < n; y may be x. */
   template <class From, class To>
@@ -63,16 +59,22 @@ struct Dropout {
   template <class From, class To>
   void apply(const From* x, To* y, int64_t row, int64_t n) const {
     if (keep) return apply_given(x, y, keep + row * n, n);
-    const i32 least = set1_i32(threshold);  // taken once: a store to y could be one to *this
-    const f32 factor = set1(scale);
-    uint16_t u[COLUMNS];
+    const f32 factor = set1(scale);  // taken once: a store to y could be one to *this
+    u32 bits[16 / W];                // where the columns of each sixteen have theirs, but for which sixteen of a block it is
+    for (int c = 0; c < 16; c++) bits[c / W][c % W] = 1u << 8 * (c / 8 * 2 + c % 2);
+    uint32_t words[W];
     for (int64_t first = 0; first < n; first += COLUMNS) {
-      draws(row, first, u);
-      const int columns = (int)smaller(COLUMNS, n - first);
-      for (int c = 0; c < columns; c += W) {
-        const int m = (int)smaller(W, columns - c);
-        const i32 keep = (i32)(__builtin_convertvector(*(const u16_unaligned*)(u + c), i32) >= least);
-        store_columns(y + first + c, select(keep, load_columns(x + first + c, m) * factor, f32{}), m);
+      keeps(row, first, words);
+      for (int block = 0; block < W / 4 && first + 128 * block < n; block++) {
+        constexpr int kEight = W < 8 ? 8 / W : 1;
+        u32 of_columns[kEight];  // the words of the columns of each eight
+        for (int c = 0; c < W * kEight; c++) of_columns[c / W][c % W] = words[4 * block + c % 8 / 2];
+        const int64_t begin = first + 128 * block, columns = smaller(128, n - begin);
+        for (int c = 0; c < columns; c += W) {
+          const int m = (int)smaller(W, columns - c);
+          const i32 keep = (i32)((of_columns[c % 8 / W] & bits[c % 16 / W] << c / 16) != 0);
+          store_columns(y + begin + c, select(keep, load_columns(x + begin + c, m) * factor, f32{}), m);
+        }
       }
     }
   }

@@ -260,9 +260,9 @@ struct Head {
     return s.p <= 0 || (keep ? keep[(int64_t)i * L + j] != 0 : drop.keeps((uint32_t)(first_query + i) * s.A + head, j));
   }
 
-  /** What dropout keeps of keys 64 block + 2 t + {0, 1} and those 8, 16, ... 56 from them (Dropout::keeps_group). */
+  /** What dropout keeps of keys 64 block + 2 t + {0, 1} and those 8, 16, ... 56 from them: the bits of Dropout::two_of for j < 8. */
   __device__ uint32_t drawn(const Sequences<T>& s, int i, int block, int t) const {
-    return drop.keeps_group((uint32_t)(first_query + i) * s.A + head, block * 4 + t);
+    return drop.keeps_group((uint32_t)(first_query + i) * s.A + head, block / 2 * 4 + t) >> block % 2 * 4;
   }
   /** The same as `keeps` where it is given, of any query and key. */
   __device__ bool given(int i, int j) const { return i < Lq && j < L && keep[(int64_t)i * L + j] != 0; }

@@ -74,11 +74,11 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, float
       warp_group_wait<kDrops ? 0 : 1>();
       hold(p);
       const int lane = opaque(threadIdx.x) % kWarp, g = lane / 4, t = lane % 4;
-      const float* of_lse = here.statistics(step) + 2 * t;
+      const float4* of_queries = (const float4*)here.statistics(step) + t;
       const auto exponentiate = [&](int j) {
-        const float2 lse = *(const float2*)(of_lse + 8 * j);
+        const float4 of = of_queries[4 * j];
 #pragma unroll
-        for (int i = 0; i < 4; i++) p[4 * j + i] = exp2_fast(fmaf(p[4 * j + i], s.factor, i % 2 ? -lse.y : -lse.x));
+        for (int i = 0; i < 4; i++) p[4 * j + i] = exp2_fast(fmaf(p[4 * j + i], s.factor, i % 2 ? -of.z : -of.x));
       };
       if (!kDrops) {
 #pragma unroll
@@ -86,37 +86,44 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, float
         warp_group_wait<0>();
       }
       hold(ds);
-      const uint32_t* bits = here.bits(step) + (mine + g) * (kSide / 32);
-      char* scores = here.scores(step) + (mine + g) * kSwizzle + 4 * t;
-      const auto place = [&](int k, int i) {  // of 8 queries that k and i are of
-        const int chunk = 2 * k + i / 2;
-        return (uint32_t*)(scores + chunk / 8 * kTile + i % 2 * kSwizzled + ((chunk % 8 ^ g) << 4));
+      const uint32_t* bits = here.bits(step) + g / 2 * M::kBitsPitch + 2 * t;
+      const uint32_t of_keys[2] = {1u << (g % 2 * 8 + warp), 0x10000u << (g % 2 * 8 + warp)};
+      const int line = kDrops ? lane % 16 : g;  // of the warp's rows of dS, the one that this lane writes
+      char* scores = here.scores(step) + (mine + line) * kSwizzle;
+      const auto place = [&](int chunk) {  // of 8 queries
+        return scores + chunk / 8 * kTile + ((chunk % 8 ^ line % 8) << 4);
       };
-      uint32_t p_left[8][4], ds_left[8][4], kept[2] = {};
+      uint32_t p_left[8][4], ds_left[8][4];
       const auto pack = [&](int k) {
 #pragma unroll
         for (int i = 0; i < 4; i++) {
           const int at = 8 * k + 2 * i;
           p_left[k][i] = to_bf16_pair(p[at], p[at + 1]);
           ds_left[k][i] = to_bf16_pair(ds[at], ds[at + 1]);
-          *place(k, i) = ds_left[k][i];
+        }
+        if (kDrops) {  // which has no registers for so many addresses; without, words were faster
+          stmatrix_x4(ds_left[k], place(2 * k + lane / 16));
+        } else {
+#pragma unroll
+          for (int i = 0; i < 4; i++) *(uint32_t*)(place(2 * k + i / 2) + i % 2 * kSwizzled + 4 * t) = ds_left[k][i];
         }
       };
 #pragma unroll
       for (int k = 0; k < 8; k++) {
-        if (kDrops) kept[0] = bits[k / 2] >> 2 * t, kept[1] = bits[8 * (kSide / 32) + k / 2] >> 2 * t;
 #pragma unroll
         for (int j = 2 * k; j < 2 * k + 2; j++) {
           if (kDrops) exponentiate(j);
-          const float2 delta = *(const float2*)(of_lse + kSide + 8 * j);
+          const uint2 kept = kDrops ? *(const uint2*)(bits + 8 * j) : make_uint2(0, 0);
+          const float4 of = of_queries[4 * j];
 #pragma unroll
           for (int i = 0; i < 4; i++) {
             float &x = p[4 * j + i], &d = ds[4 * j + i];
-            const float minus = i % 2 ? -delta.y : -delta.x;
+            const float minus = i % 2 ? -of.w : -of.y;
             if (kDrops) {
-              const bool keeps = kept[i / 2] >> (j % 4 * 8 + i % 2) & 1;
-              d = x * fmaf(keeps ? d : 0.0f, scale, minus);
-              x = keeps ? x : 0.0f;  // dv is scaled when it is whole
+              const bool keeps = ((i % 2 ? kept.y : kept.x) & of_keys[i / 2]) != 0;
+              const float whole = x * minus;
+              x = keeps ? x : 0.0f;  // dq, dk and dv are scaled when they are whole, and delta is divided instead
+              d = fmaf(x, d, whole);
             } else {
               d = x * (d + minus);
             }
@@ -130,13 +137,13 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, float
       }
       // keys beyond the sequence: whatever came out is only in their rows of dv and dk, which nobody reads, once it is not in dq
       if (mine + 16 > count) {
+        __syncwarp();
 #pragma unroll
-        for (int i = 0; i < 4; i++)
-          if (mine + g + i % 2 * 8 >= count)
+        for (int chunk = 0; chunk < 16; chunk++)
 #pragma unroll
-            for (int k = 0; k < 8; k++) *place(k, i) = 0;
+          for (int i = 0; i < (kDrops ? 1 : 2); i++)
+            if (mine + line + 8 * i >= count) *(uint2*)(place(chunk) + i * kSwizzled + (kDrops ? lane / 16 : t % 2) * 8) = make_uint2(0, 0);
       }
-      fence_async();
 
       hold(dv);
       hold(p_left);
@@ -146,6 +153,7 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, float
       warp_group_commit();
 
       barrier_sync(1, kConsumers);  // dS of all keys is there
+      fence_async();                // which costs the less for what has been written long since
       float dq[32] = {};
       const bool last = item.L <= (item.part + 1) * kSide, adds = last && item.L > kSide;
       float4* sums = (float4*)here.sums(group) + opaque(threadIdx.x) % kWarpGroup;
@@ -176,13 +184,12 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, float
       hold(p_left);
       if (last) {
         const int query = block * kSide + mine;
-        save_sums(here.at(M::kPatches + warp * M::kPatch), dq, s.scale, work.dq + (int64_t)(item.first + query) * s.q_stride + item.head * 64, s.q_stride,
-                  item.L - query);
+        save_sums(here.at(M::kPatches + warp * M::kPatch), dq, s.scale * scale, work.dq + (int64_t)(item.first + query) * s.q_stride + item.head * 64,
+                  s.q_stride, item.L - query);
       } else {
         mbarrier_wait(b.free + group, turn);
 #pragma unroll
         for (int i = 0; i < 8; i++) sums[i * kWarpGroup] = make_float4(dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
-        fence_async();
         mbarrier_arrive(b.handed + group);
         turn ^= 1;
       }
@@ -198,7 +205,7 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, float
     const int warp = opaque(threadIdx.x) / kWarp - kWarpGroup / kWarp, mine = 16 * warp;
     const int key = item.part * kSide + mine;
     const int64_t at = (int64_t)(item.first + key) * s.kv_stride + item.head * 64;
-    save_sums(here.at(M::kPatches + warp * M::kPatch), dk, s.scale, work.dk + at, s.kv_stride, item.L - key);
+    save_sums(here.at(M::kPatches + warp * M::kPatch), dk, s.scale * scale, work.dk + at, s.kv_stride, item.L - key);
     save_sums(here.at(M::kPatches + warp * M::kPatch), dv, scale, work.dv + at, s.kv_stride, item.L - key);
     __syncwarp();
     if (threadIdx.x % kWarp == 0) mbarrier_arrive(here.barriers().items_empty + n % 2);

@@ -49,7 +49,7 @@ struct Memory {
   static constexpr int kValues = kTile, kStages = 2 * kTile, kStage = 2 * kTile, kScores = kStages + 2 * kStage, kScoreStage = 2 * kTile;
   static constexpr int kOfSums = kScores + 2 * kScoreStage, kPatches = kOfSums + 2 * kTile, kPatch = 16 * kSwizzle;
   static constexpr int kStatistics = kPatches + kConsumers / kWarp * kPatch, kStatisticsStage = 2 * kSide * 4;
-  static constexpr int kBits = kStatistics + 2 * kStatisticsStage, kBitsStage = kDrops ? kSide * kSide / 8 : 0;
+  static constexpr int kBits = kStatistics + 2 * kStatisticsStage, kBitsPitch = kSide + 8, kBitsStage = kDrops ? 4 * kBitsPitch * 4 : 0;
   static constexpr int kItems = kBits + 2 * kBitsStage, kBarriers = kItems + 2 * (int)sizeof(Item);
   static constexpr int kBytes = kSwizzled + kBarriers + (int)sizeof(Barriers);
 
@@ -60,9 +60,9 @@ struct Memory {
   __device__ Item* items() const { return (Item*)at(kItems); }
   /** Queries, with the gradients behind. */
   __device__ char* stage(int step) const { return at(kStages + step % 2 * kStage); }
-  /** lse in bits of the step's queries, then delta. */
+  /** Of each of the step's queries lse in bits, and delta, (1 - p) times that where there is dropout. */
   __device__ float* statistics(int step) const { return (float*)at(kStatistics + step % 2 * kStatisticsStage); }
-  /** Bit i % 32 of word [key][i / 32]: whether it is kept for query i. */
+  /** Word [g][i], kBitsPitch apart: Dropout::keeps_group of the item's group g of keys for query i. */
   __device__ uint32_t* bits(int step) const { return (uint32_t*)at(kBits + step % 2 * kBitsStage); }
   /** dS of the first 64 queries, then of the others; a row for each key. */
   __device__ char* scores(int step) const { return at(kScores + step % 2 * kScoreStage); }
@@ -179,6 +179,7 @@ __device__ void move_sums(const Sequences<bf16>& s, int group, int* counters, fl
       }
       mbarrier_wait(handed, parity);
       parity ^= 1;
+      fence_async();  // what the warp group has written is there for copies
       if (last) continue;
       if (item.part == 0) {
         bulk_store(sums, place, kTile);
@@ -213,51 +214,35 @@ __device__ void load_statistics(const Sequences<bf16>& s, const Work<bf16>& work
         const int64_t at = (int64_t)(item.first + query) * s.A + item.head;
         const bool real = query < item.L;
         lse[i] = real ? work.lse[at] * kLog2E : INFINITY;
-        delta[i] = real ? work.delta[at] : 0.0f;
+        delta[i] = real ? (kDrops ? (1 - s.p) * work.delta[at] : work.delta[at]) : 0.0f;
       }
       mbarrier_wait(b.empty + step % 2, step / 2 % 2 ^ 1);
-      float* to = memory.statistics(step) + lane;
+      float2* to = (float2*)memory.statistics(step) + lane;
 #pragma unroll
-      for (int i = 0; i < kEach; i++) {
-        to[i * kWarp] = lse[i];
-        to[i * kWarp + kSide] = delta[i];
-      }
+      for (int i = 0; i < kEach; i++) to[i * kWarp] = make_float2(lse[i], delta[i]);
       mbarrier_arrive(b.full + step % 2);
     }
 }
 
-/** Bit i of lane n becomes bit n of lane i. */
-__device__ __forceinline__ uint32_t turned(uint32_t bits) {
-  const int lane = threadIdx.x % kWarp;
-  uint32_t lower = 0x0000ffffu;  // of each 2 m bits
-#pragma unroll
-  for (int m = kWarp / 2; m > 0; m /= 2) {
-    const uint32_t other = __shfl_xor_sync(0xffffffffu, bits, m);
-    bits = lane & m ? (other >> m & lower) | (bits & ~lower) : (bits & lower) | (other << m & ~lower);
-    lower ^= lower << m / 2;
-  }
-  return bits;
-}
-
-/** Warp group 3. A warp takes 32 queries: a lane draws for one of them and 32 keys, and has then the 32 bits of one key. */
+/** Warp group 3, a query each thread. */
 template <bool kDrops>
 __device__ void draw_masks(const Sequences<bf16>& s, const Memory<kDrops>& memory) {
+  constexpr int kPitch = Memory<kDrops>::kBitsPitch;
   Barriers& b = memory.barriers();
   const Dropout drop = Dropout::of(s.state, s.p, s.site);
-  const int lane = threadIdx.x % kWarp, warp = threadIdx.x / kWarp % 4;
-  // of the keys of two groups, that of bit `lane`
-  const int key = lane % 4 * 16 + lane / 16 * 8 + lane / 4 % 2 * 2 + lane / 8 % 2;
+  const int query = threadIdx.x % kWarpGroup;
   int step = 0;
   Item item;
   for (int n = 0; memory.read_item(n, item); n++)
     for (int block = 0; block < item.blocks(); block++, step++) {
-      const uint32_t row = (uint32_t)(item.first + block * kSide + warp * kWarp + lane) * s.A + item.head;
-      uint32_t* bits = memory.bits(step) + warp;
+      const uint32_t row = (uint32_t)(item.first + block * kSide + query) * s.A + item.head, equal = drop.keeps_equal(row);
+      uint32_t* bits = memory.bits(step) + query;
       mbarrier_wait(b.empty + step % 2, step / 2 % 2 ^ 1);
 #pragma unroll 1
-      for (int two = 0; two < kSide / 32; two++) {  // pairs of groups: keys from 64 (two / 2) + 4 (two % 2) on
-        const uint32_t group = item.part * (kSide / 16) + 2 * two, mine = drop.keeps_group(row, group) | drop.keeps_group(row, group + 1) << 4;
-        bits[(two / 2 * 64 + two % 2 * 4 + key) * (kSide / kWarp)] = turned(mine);
+      for (int two = 0; two < 4; two += 2) {
+        const uint32_t group = item.part * 4 + two;
+        bits[two * kPitch] = drop.keeps_group(row, group, equal);
+        bits[(two + 1) * kPitch] = drop.keeps_group(row, group + 1, equal);
       }
       mbarrier_arrive(b.full + step % 2);
     }

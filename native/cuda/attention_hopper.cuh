@@ -18,7 +18,7 @@ struct HeadsConsumer {
 
   const Sequences<bf16>& s;
   const HopperHeadsBlock<Shape> block;
-  const Dropout drop;
+  const float kept_scale;  // what is kept is multiplied by that
   const int group = __shfl_sync(0xffffffffu, threadIdx.x / kWarpGroup, 0) - 1, lane = threadIdx.x % kWarp;
   unsigned tiles = 0, blocks = 0;                                 // of keys, before the present ones
   int left;                                                       // keys from the present block's first on
@@ -123,24 +123,25 @@ struct HeadsConsumer {
     }
   }
 
-  /**
-   * What dropout keeps of the present block's probabilities: of each row of this thread, Dropout::keeps_group of the first 64 keys and, four bits
-   * up, of the others.
-   */
-  __device__ __forceinline__ void draw(uint32_t (&kept)[2], unsigned number) const {
-    const AttentionTile tile = block.tile(number % 2);
-    const uint32_t first = (uint32_t)(tile.first + row(tile)) * s.A + tile.head, group = (uint32_t)(tile.L - left) / 64 * 4 + lane % 4;
+  /** What dropout keeps of the present block's probabilities: all bits of those, where they will be. */
+  __device__ __forceinline__ void read_masks(Probabilities& p) const {
+    const int stage = blocks % Shape::kMaskStages;
+    mbarrier_wait(block.masks_full(group, stage), blocks / Shape::kMaskStages & 1);
+    const uint4* masks = block.masks(group, stage) + threadIdx.x % kWarpGroup;
 #pragma unroll
-    for (int i = 0; i < 2; i++) kept[i] = drop.keeps_group(first + 8 * i * s.A, group) | drop.keeps_group(first + 8 * i * s.A, group + 4) << 4;
+    for (int k = 0; k < Shape::kKeys / 16; k++) {
+      const uint4 four = masks[k * kWarpGroup];
+      p[k][0] = four.x, p[k][1] = four.y, p[k][2] = four.z, p[k][3] = four.w;
+    }
   }
 
   /** The probabilities, without what is not kept. */
-  __device__ __forceinline__ static void pack(Probabilities& p, const Scores& scores, const uint32_t (&kept)[2]) {
+  template <int kBegin, int kEnd>
+  __device__ __forceinline__ static void pack(Probabilities& p, const Scores& scores) {
 #pragma unroll
-    for (int n = 0; n < kScores; n += 2) {
-      uint32_t pair = to_bf16_pair(scores[n], scores[n + 1]);
-      if (Shape::kDropout) pair &= permute_bytes(kept[n / 2 % 2] << (7 - n / 8), 0, n / 4 % 2 ? 0xbbaa : 0x9988);
-      p[n / 8][n / 2 % 4] = pair;
+    for (int n = kBegin; n < kEnd; n += 2) {
+      const uint32_t pair = to_bf16_pair(scores[n], scores[n + 1]);
+      p[n / 8][n / 2 % 4] = Shape::kDropout ? p[n / 8][n / 2 % 4] & pair : pair;
     }
   }
 
@@ -154,7 +155,7 @@ struct HeadsConsumer {
       float total = sum[i];
       total += __shfl_xor_sync(0xffffffffu, total, 1);
       total += __shfl_xor_sync(0xffffffffu, total, 2);
-      scale[i] = total == 0 ? 0.0f : (Shape::kDropout ? drop.scale : 1.0f) / total;
+      scale[i] = total == 0 ? 0.0f : kept_scale / total;
       if (lane % 4 == 0 && 8 * i < rows) lse[at + 8 * i * s.A] = total == 0 ? INFINITY : (top[i] * s.factor + log2f(total)) * kLn2;
       top[i] = -INFINITY;
       sum[i] = 0;
@@ -222,12 +223,13 @@ struct HeadsConsumer {
     const int at_first = sum[0] + sum[1] + (total[0][0] + total[0][1] + (total[1][0] + total[1][1])) < 0;
     end_turn(at_first);
     hold_back(at_first);
+    warp_group_wait<1>();  // the probabilities before these have been multiplied
+    if (Shape::kDropout) read_masks(p);
     exponentiate<Shape::kEarly, kScores>(scores, total);
+    pack<0, Shape::kEarly>(p, scores);
     sum[0] += total[0][0] + total[0][1];
     sum[1] += total[1][0] + total[1][1];
-    uint32_t kept[2] = {};
-    if (Shape::kDropout) draw(kept, last ? tiles - 1 : tiles);
-    hold_back((sum[0] + sum[1] < 0) | (kept[0] & kept[1] & (s.D == 0 ? 1 : 0)));
+    hold_back(sum[0] + sum[1] < 0);
     warp_group_wait<0>();
     hold(sums);
     hold(next);
@@ -239,7 +241,11 @@ struct HeadsConsumer {
 #pragma unroll
       for (int n = 0; n < kSums; n++) sums[n] *= shrink[n / 2 % 2];
     }
-    pack(p, scores, kept);
+    pack<Shape::kEarly, kScores>(p, scores);
+    if (Shape::kDropout) {
+      __syncwarp();  // all lanes have read them
+      release(block.masks_empty(group, blocks % Shape::kMaskStages));
+    }
     if (last) {
       finish(lse);
       __syncwarp();  // all lanes have read what tile it was
@@ -285,14 +291,17 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
   if (threadIdx.x == 0) block.make_barriers();
   __syncthreads();
   if (threadIdx.x < kWarpGroup) {
-    give_registers<40>();
+    give_registers<Shape::kOfOthers>();
     if (threadIdx.x < kWarp)
       produce_heads<Shape>(&map, s, block);
     else if (threadIdx.x < 2 * kWarp)
       sweep_values<Shape>(block);
+  } else if (Shape::kDropout && threadIdx.x >= (1 + Shape::kGroups) * kWarpGroup) {
+    give_registers<Shape::kOfOthers>();
+    draw_masks<Shape>(s, block);
   } else {
-    take_registers<232>();
-    HeadsConsumer<Shape> consumer = {s, block, Shape::kDropout ? Dropout::of(s.state, s.p, s.site) : Dropout()};
+    take_registers<Shape::kOfProducts>();
+    HeadsConsumer<Shape> consumer = {s, block, Shape::kDropout ? 1.0f / (1.0f - s.p) : 1.0f};
     consumer.consume(context, lse);
   }
 #endif

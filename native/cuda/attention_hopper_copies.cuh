@@ -1,13 +1,15 @@
 // What the warp groups of attention_hopper.cuh find in shared memory, and the two warps that see to it.
 //
 // A block stays for as many tiles as there are, a tile being some queries of one head of a sequence. One warp asks for queries, keys and
-// values; two warp groups have 64 queries each, and make, block of keys after block of keys, scores, exponentials and sums of values.
+// values; two warp groups have 64 queries each, and make, block of keys after block of keys, scores, exponentials and sums of values. Where there
+// is dropout, a third one draws what it keeps, for both of them.
 // All meet at barriers in shared memory, whose phases both sides count:
 //   asked[2]   queries, and what tile they are of. Full: what the copies bring. Empty: each warp that multiplies, when it is through with the
-//              tile's exponentials, and the warp that sweeps.
+//              tile's exponentials, the warp that sweeps, and each warp that draws.
 //   keys[]     full: what the copies bring. Empty: each warp that multiplies, when its product with them has been made.
 //   values[]   the same; where keys end before the block does, what is copied is expected at `arrived`, and full is the warp that sweeps, after
 //              it has cleared the rest: rows of another sequence, times probabilities of 0, could be NaN.
+//   masks[]    two of each warp group that multiplies. Full: each warp that draws. Empty: each warp of the group, when it has read them.
 // They are asked for in the order in which they are needed, keys one block before values: queries, keys 0, keys 1, values 0, keys 2, values 1,
 // ..., then the next tile's queries, its keys 0, and the last values. Nobody needs what he has not given back before he waits for what is to
 // come in its place: two stages of each do.
@@ -32,11 +34,14 @@ template <bool kDropout_>
 struct HopperHeads {
   static constexpr bool kDropout = kDropout_;
   static constexpr int kGroups = 2, kKeys = 128, kStages = 4;
-  static constexpr int kQueries = 64 * kGroups, kThreads = (kGroups + 1) * kWarpGroup, kConsumers = 4 * kGroups;  // warps that multiply
-  static constexpr int kScores = kKeys / 2, kEarly = kScores * 3 / 4, kSums = 32;                                 // of a thread
+  static constexpr int kQueries = 64 * kGroups, kThreads = (kGroups + 1 + kDropout) * kWarpGroup, kConsumers = 4 * kGroups;  // warps that multiply
+  static constexpr int kDrawers = kDropout ? 4 : 0, kMaskStages = 2, kMaskBytes = kDropout ? kQueries / kGroups * kKeys * 2 : 0;
+  static constexpr int kOfOthers = kDropout ? 32 : 40, kOfProducts = kDropout ? 224 : 232;          // registers of a thread
+  static constexpr int kScores = kKeys / 2, kEarly = kScores * (kDropout ? 2 : 3) / 4, kSums = 32;  // of a thread
   static constexpr int kQueryBytes = kQueries * kSwizzle, kKeyBytes = kKeys * kSwizzle;
-  static constexpr int kAtKeys = 2 * kQueryBytes, kAtValues = kAtKeys + kStages * kKeyBytes, kAtTiles = kAtValues + kStages * kKeyBytes;
-  static constexpr int kAtBarriers = kAtTiles + 2 * (int)sizeof(AttentionTile), kBytes = kSwizzled + kAtBarriers + (4 + 5 * kStages) * 8;
+  static constexpr int kAtKeys = 2 * kQueryBytes, kAtValues = kAtKeys + kStages * kKeyBytes, kAtMasks = kAtValues + kStages * kKeyBytes;
+  static constexpr int kAtTiles = kAtMasks + kGroups * kMaskStages * kMaskBytes, kAtBarriers = kAtTiles + 2 * (int)sizeof(AttentionTile);
+  static constexpr int kBytes = kSwizzled + kAtBarriers + (4 + 5 * kStages + 2 * kGroups * kMaskStages) * 8;
 };
 
 /** Shared memory of a block. */
@@ -60,11 +65,24 @@ struct HopperHeadsBlock {
   __device__ __forceinline__ Mbarrier* values_empty(int stage) const { return barriers() + 4 + 3 * Shape::kStages + stage; }
   __device__ __forceinline__ Mbarrier* values_arrived(int stage) const { return barriers() + 4 + 4 * Shape::kStages + stage; }
 
+  __device__ __forceinline__ Mbarrier* masks_full(int group, int stage) const {
+    return barriers() + 4 + 5 * Shape::kStages + group * Shape::kMaskStages + stage;
+  }
+  __device__ __forceinline__ Mbarrier* masks_empty(int group, int stage) const { return masks_full(group, stage) + Shape::kGroups * Shape::kMaskStages; }
+  /** Of each thread of a warp group, what its probabilities of a block of keys are to be ANDed with, 8 at a time. */
+  __device__ __forceinline__ uint4* masks(int group, int stage) const {
+    return (uint4*)(start + Shape::kAtMasks + (group * Shape::kMaskStages + stage) * Shape::kMaskBytes);
+  }
+
   /** By one thread. */
   __device__ void make_barriers() const {
     for (int i = 0; i < 2; i++) {
       mbarrier_init(asked_full(i), 1);
-      mbarrier_init(asked_empty(i), Shape::kConsumers + 1);
+      mbarrier_init(asked_empty(i), Shape::kConsumers + 1 + Shape::kDrawers);
+    }
+    for (int i = 0; i < Shape::kGroups * Shape::kMaskStages; i++) {
+      mbarrier_init(masks_full(0, 0) + i, 4);
+      mbarrier_init(masks_empty(0, 0) + i, 4);
     }
     for (int i = 0; i < Shape::kStages; i++) {
       mbarrier_init(keys_full(i), 1);
@@ -197,6 +215,38 @@ __device__ __forceinline__ void sweep_values(const HopperHeadsBlock<Shape>& bloc
     fence_async();
     __syncwarp();
     if (lane == 0) mbarrier_arrive(block.values_full(last));
+  }
+}
+
+/** A warp group: draws what dropout keeps, each thread for those of the same number in the groups that multiply. */
+template <class Shape>
+__device__ __forceinline__ void draw_masks(const Sequences<bf16>& s, const HopperHeadsBlock<Shape>& block) {
+  const Dropout drop = Dropout::of(s.state, s.p, s.site);
+  const int thread = threadIdx.x % kWarpGroup, lane = thread % kWarp;
+  Ring<2> slot;
+  Ring<Shape::kMaskStages> masks;
+  for (;;) {
+    mbarrier_wait(block.asked_full(slot.stage), slot.parity);
+    const AttentionTile tile = block.tile(slot.stage);
+    __syncwarp();
+    if (lane == 0) mbarrier_arrive(block.asked_empty(slot.stage));
+    slot.advance();
+    if (tile.L == 0) return;
+    const uint32_t first = (uint32_t)(tile.first + tile.query + thread / kWarp * 16 + lane / 4) * s.A + tile.head;
+#pragma unroll 1
+    for (int block_of_keys = 0; block_of_keys * Shape::kKeys < tile.L; block_of_keys++, masks.advance())
+#pragma unroll 1
+      for (int group = 0; group < Shape::kGroups; group++) {
+        const uint32_t row = first + group * 64 * s.A, below = row + 8 * s.A, of = block_of_keys * 4 + lane % 4;
+        const uint32_t kept[2] = {drop.keeps_group(row, of), drop.keeps_group(below, of)};
+        const auto both = [&](int k, int i, uint32_t signs) { return permute_bytes(kept[i] << (7 - k), 0, signs); };
+        mbarrier_wait(block.masks_empty(group, masks.stage), masks.parity ^ 1);
+#pragma unroll
+        for (int k = 0; k < Shape::kKeys / 16; k++)
+          block.masks(group, masks.stage)[k * kWarpGroup + thread] = make_uint4(both(k, 0, 0x9988), both(k, 1, 0x9988), both(k, 0, 0xbbaa), both(k, 1, 0xbbaa));
+        __syncwarp();
+        if (lane == 0) mbarrier_arrive(block.masks_full(group, masks.stage));
+      }
   }
 }
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { drawOf, philox4x32, philoxDraw, philoxKeep, type Words4 } from './philox.ts'
+import { drawOf, philox4x32, philoxDraw, philoxKeep, philoxThreshold, type Words4 } from './philox.ts'
 
 describe('philox4x32', () => {
   const ones = 0xffffffff
@@ -21,29 +21,31 @@ describe('philoxDraw', () => {
   const key = { seed: 42, step: 7, microStep: 3, site: 11 }
 
   it.each([
-    [0, 0, 0, 0],
-    [1, 0, 0, 1],
-    [2, 1, 0, 0],
-    [7, 3, 0, 1],
-    [8, 0, 0, 2],
-    [15, 3, 0, 3],
-    [16, 0, 1, 0],
-    [35, 1, 2, 1],
-    [58, 1, 3, 2],
-    [63, 3, 3, 3],
-    [64, 4, 0, 0],
-    [3 * 64 + 45, 12 + 2, 2, 3],
-  ])('column %i is of counter %i, word %i, byte %i', (column, group, i, byte) => {
+    [0, 0, 0],
+    [1, 0, 8],
+    [2, 1, 0],
+    [7, 3, 8],
+    [8, 0, 16],
+    [15, 3, 24],
+    [16, 0, 1],
+    [35, 1, 10],
+    [63, 3, 27],
+    [64, 0, 4],
+    [127, 3, 31],
+    [128, 4, 0],
+    [3 * 128 + 45, 12 + 2, 26],
+  ])('column %i is of counter %i, bit %i', (column, group, bit) => {
     const words = philox4x32([group, 5, 7, 3], [42, 11], 7)
-    const byteOf = (word: number) => (word >>> (8 * byte)) & 0xff
-    const own = byteOf(words[i]) % 128
-    expect(philoxDraw(key, 5, column)).toBe(own * 256 + byteOf(words[(i + 1) % 4] ^ words[(i + 2) % 4]))
+    const own = words.reduce((bits, word, i) => bits | (((word >>> bit) & 1) << i), 0)
+    expect(philoxDraw(key, 5, column) >> 3).toBe(own)
   })
 
   it('is what Python makes of the same mapping', () => {
-    const columns = [0, 1, 8, 13, 16, 35, 58, 63, 64, 200, 1000]
-    const draws = [20177, 13082, 7754, 22302, 20549, 1212, 18141, 500, 14983, 10368, 441]
+    const columns = [0, 1, 8, 13, 16, 35, 58, 63, 64, 127, 128, 200, 1000]
+    const draws = [36, 11, 2, 122, 14, 57, 48, 60, 22, 46, 87, 117, 63]
     expect(columns.map((column) => philoxDraw(key, 5, column))).toEqual(draws)
+    const rows = Array.from({ length: 12 }, (_, row) => philoxThreshold(key, 0.1, row))
+    expect(rows).toEqual([12, 13, 13, 13, 13, 13, 13, 13, 12, 13, 13, 13])
   })
 
   it.each(['seed', 'step', 'microStep', 'site'] as const)('changes with %s', (name) => {
@@ -55,11 +57,11 @@ describe('philoxDraw', () => {
   })
 })
 
-/** The 16 columns of the first group. */
-const GROUP = Array.from({ length: 16 }, (_, i) => (i >> 1) * 8 + (i & 1))
+/** The 32 columns of the first group. */
+const GROUP = Array.from({ length: 32 }, (_, i) => (i >> 1) * 8 + (i & 1))
 const PAIRS = GROUP.flatMap((a, i) => GROUP.slice(i + 1).map((b) => [a, b] as const))
 
-/** The rank over GF(2) of vectors of at most 30 bits. */
+/** The rank over GF(2) of vectors of at most 31 bits. */
 function rank(vectors: readonly number[]): number {
   const basis: number[] = []
   for (let vector of vectors) {
@@ -74,15 +76,33 @@ describe('the draws of a group', () => {
     [0, 1, 2, 3].map((word) => (word === bit >> 5 ? (1 << (bit & 31)) >>> 0 : 0)),
   ) as unknown as Words4[]
 
-  it('have seven bits of each byte for one element alone', () => {
-    const owners = units.map((words) => GROUP.filter((column) => drawOf(words, column) >= 256).length)
-    expect(owners).toEqual(units.map((_, bit) => (bit % 8 === 7 ? 0 : 1)))
+  it('have a bit of each word for one element alone, above those of others', () => {
+    const owners = units.map((words) => GROUP.filter((column) => drawOf(words, column) >= 8).length)
+    expect(owners).toEqual(units.map(() => 1))
   })
 
   // the draws are linear in the words' bits: where those are independent, so are bits of draws that no sum over GF(2) makes 0
   it('are independent in pairs', () => {
     for (const [a, b] of PAIRS)
-      expect(rank(units.map((words) => drawOf(words, a) * 2 ** 15 + drawOf(words, b))), `${a}, ${b}`).toBe(30)
+      expect(rank(units.map((words) => drawOf(words, a) * 2 ** 7 + drawOf(words, b))), `${a}, ${b}`).toBe(14)
+  })
+})
+
+describe('philoxThreshold', () => {
+  const key = { seed: 1, step: 2, microStep: 0, site: 3 }
+  const ROWS = 4096
+
+  it.each([0.004, 0.1, 0.25, 0.3, 0.9])('is p * 128 on the average over rows, steps and sites, at %f', (p) => {
+    const thresholds = (of: (i: number) => number) => Array.from({ length: ROWS }, (_, i) => of(i))
+    for (const of of [
+      (row: number) => philoxThreshold(key, p, row),
+      (step: number) => philoxThreshold({ ...key, step }, p, 5),
+      (site: number) => philoxThreshold({ ...key, site }, p, 5),
+    ]) {
+      const all = thresholds(of)
+      expect(Math.max(...all) - Math.min(...all)).toBeLessThanOrEqual(1)
+      expect(Math.abs(all.reduce((sum, t) => sum + t) / ROWS - Math.fround(p) * 128)).toBeLessThan(0.02)
+    }
   })
 })
 
@@ -93,42 +113,42 @@ describe('philoxKeep', () => {
   const draws = Int32Array.from({ length: N }, (_, i) => philoxDraw(key, Math.floor(i / columns), i % columns))
   const FRACTIONS = [0.004, 0.1, 0.25, 0.3, 0.5, 0.9]
 
-  it('is by the draw', () => {
+  it('is by the draw and its row', () => {
     const keep = philoxKeep(key, 0.3)
-    for (let i = 0; i < N; i += 997) expect(keep(Math.floor(i / columns), i % columns)).toBe(draws[i] >= 9830)
+    for (let i = 0; i < N; i += 997) {
+      const row = Math.floor(i / columns)
+      expect(keep(row, i % columns)).toBe(draws[i] >= philoxThreshold(key, 0.3, row))
+    }
   })
 
   it.each(FRACTIONS)('drops a fraction %f of a million elements', (p) => {
-    const threshold = Math.floor(p * 2 ** 15)
-    const dropped = draws.reduce((count, draw) => count + Number(draw < threshold), 0)
-    const q = threshold / 2 ** 15
+    const thresholds = Array.from({ length: rows }, (_, row) => philoxThreshold(key, p, row))
+    const dropped = draws.reduce((count, draw, i) => count + Number(draw < thresholds[Math.floor(i / columns)]), 0)
     // four standard deviations of a binomial
-    expect(Math.abs(dropped - N * q)).toBeLessThan(4 * Math.sqrt(N * q * (1 - q)))
+    expect(Math.abs(dropped - N * p)).toBeLessThan(4 * Math.sqrt(N * p * (1 - p)))
   })
 
   it.each(FRACTIONS)('at %f, does not tell from one column of a group about another', (p) => {
-    const threshold = Math.floor(p * 2 ** 15)
-    const q = threshold / 2 ** 15
-    const groups = N / 16
+    const threshold = Math.round(p * 128)
+    const q = threshold / 128
+    const groups = N / 32
     let worst = 0
     for (const [a, b] of PAIRS) {
       let covariance = 0
-      for (let first = 0; first < N; first += 64)
+      for (let first = 0; first < N; first += 128)
         for (let at = first; at < first + 8; at += 2)
           covariance += (Number(draws[at + a] < threshold) - q) * (Number(draws[at + b] < threshold) - q)
       worst = Math.max(worst, Math.abs(covariance / groups / (q * (1 - q))))
     }
-    // the largest of 120 correlations, each with a standard error of groups^-1/2
+    // the largest of 496 correlations, each with a standard error of groups^-1/2
     expect(worst).toBeLessThan(5 / Math.sqrt(groups))
   })
 
-  it('keeps an element exactly when its draw reaches the threshold of p as float32', () => {
-    const draw = philoxDraw(key, 4, 70)
-    const at = draw / 2 ** 15
-    expect(philoxKeep(key, at - 2 ** -15)(4, 70)).toBe(true)
+  it('keeps an element exactly when its draw reaches the threshold of its row', () => {
+    const at = philoxDraw(key, 4, 70) / 128
+    expect(philoxKeep(key, at - 2 ** -7)(4, 70)).toBe(true)
     expect(philoxKeep(key, at)(4, 70)).toBe(true)
-    expect(philoxKeep(key, at + 2 ** -16)(4, 70)).toBe(true)
-    expect(philoxKeep(key, at + 2 ** -15)(4, 70)).toBe(false)
+    expect(philoxKeep(key, at + 2 ** -7)(4, 70)).toBe(false)
   })
 
   it('keeps all at p = 0 and none at p = 1', () => {

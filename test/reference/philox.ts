@@ -41,23 +41,33 @@ export interface DropoutKey {
   site: number
 }
 
+const turnedLeft = (word: number, n: number) => (word << n) | (word >>> (32 - n))
+
+/** Which bit of a word is a column's, of those of its group. */
+export const bitOf = (column: number): number => 8 * (((column >>> 3) & 1) * 2 + (column & 1)) + ((column & 127) >>> 4)
+
 /**
- * The 15-bit draw of a column from the words of its group: seven bits of a byte that it has for itself, above the same byte of two other
- * words' sum modulo 2.
+ * The 7-bit draw of a column from the words of its group: a bit of each word that it has for itself, above three sums modulo 2 of bits of
+ * others.
  */
 export function drawOf(words: Words4, column: number): number {
-  const eight = (column & 63) >>> 3
-  const i = eight >>> 1
-  const shift = 8 * ((eight & 1) * 2 + (column & 1))
-  const below = words[(i + 1) & 3] ^ words[(i + 2) & 3]
-  return (((words[i] >>> shift) & 0x7f) << 8) | ((below >>> shift) & 0xff)
+  const low = [0, 1, 2].map((k) => turnedLeft(words[k], 9) ^ turnedLeft(words[k + 1], 20))
+  return [...low, ...words].reduce((draw, word, bit) => draw | (((word >>> bitOf(column)) & 1) << bit), 0)
 }
 
-/** The draw of element (row, column). Columns go by blocks of 64: four groups, each of two neighbours of every eight columns. */
+/** The draw of element (row, column). Columns go by blocks of 128: four groups, each of two neighbours of every eight columns. */
 export function philoxDraw({ seed, step, microStep, site }: DropoutKey, row: number, column: number): number {
-  const group = (column >>> 6) * 4 + ((column & 7) >>> 1)
+  const group = (column >>> 7) * 4 + ((column & 7) >>> 1)
   const counter = [group >>> 0, row >>> 0, step >>> 0, microStep >>> 0] as const
   return drawOf(philox4x32(counter, [seed >>> 0, site >>> 0], DROPOUT_ROUNDS), column)
+}
+
+/** The lowest draw of a row that is kept: p * 128, rounded up where Weyl's sequence is below what that has behind the point. */
+export function philoxThreshold({ seed, step, microStep, site }: DropoutKey, p: number, row: number): number {
+  const exact = Math.fround(p) * 128
+  const steps = Math.imul(step, 0xb5297a4d) + Math.imul(microStep, 0x68e31da4) + Math.imul(row, 0x9e3779b9)
+  const weyl = ((seed ^ Math.imul(site, 0x85ebca6b)) + steps) >>> 0
+  return Math.floor(exact) + (weyl < Math.floor((exact % 1) * 2 ** 32) ? 1 : 0)
 }
 
 /**
@@ -67,6 +77,5 @@ export function philoxDraw({ seed, step, microStep, site }: DropoutKey, row: num
  * p is rounded to float32 first, as a record's attribute is.
  */
 export function philoxKeep(key: DropoutKey, p: number): Keep {
-  const threshold = Math.floor(Math.fround(p) * 2 ** 15)
-  return (row, column) => philoxDraw(key, row, column) >= threshold
+  return (row, column) => philoxDraw(key, row, column) >= philoxThreshold(key, p, row)
 }
