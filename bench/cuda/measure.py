@@ -18,9 +18,16 @@ DATASHEET = 989e12
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def median_seconds(call, runs: int, warm: int = 3) -> float:
+# A device that had nothing to do takes so long to be at its clock.
+WARM_SECONDS = 0.25
+
+
+def median_seconds(call, runs: int, warm: float = WARM_SECONDS) -> float:
     """Of calls that return when the device is done."""
-    for _ in range(warm):
+    start = time.perf_counter()
+    for _ in range(3):
+        call()
+    while time.perf_counter() - start < warm:
         call()
     seconds = []
     for _ in range(runs):
@@ -75,7 +82,10 @@ class Torch:
         except RuntimeError as error:
             print(f"not captured: {str(error).splitlines()[0]}", flush=True)
             self.sync()
-        seconds = []
+        seconds, start = [], time.perf_counter()
+        while time.perf_counter() - start < WARM_SECONDS:
+            replay()
+            self.sync()
         for _ in range(runs):
             begin, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record()

@@ -58,7 +58,7 @@ verify() {
 
 bench() { "$python" bench/cuda/bench.py --library "$library" --json "$results" --seconds "$1" ${QUICK:+--quick} --part "${@:2}"; }
 
-# A tool of compute-sanitizer over some of the recorded runs: it is slow, and finds what it finds in the first run of a kernel.
+# A tool of compute-sanitizer over the recorded runs, or each so many of them for those that are slow.
 sanitize() {
   local tool=$1
   echo "---- $tool"
@@ -87,8 +87,8 @@ for name in $parts; do
     peers) part peers 240 bash -c "bench 200 peers" ;;
     bad_days) log=verify part bad_days 60 "$python" bench/cuda/bad_days.py --library "$library" ;;
     sanitizer)
-      for tool in memcheck racecheck synccheck initcheck; do
-        LINES_SHOWN=3 part sanitizer 45 bash -c "sanitize $tool 40 30"
+      for tool in memcheck:1 racecheck:8 synccheck:1 initcheck:1; do
+        LINES_SHOWN=3 part sanitizer 100 bash -c "sanitize ${tool%:*} ${tool#*:} 80"
       done
       ;;
   esac
