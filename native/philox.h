@@ -9,10 +9,11 @@
 // w[k + 1] turned left by 20. It is kept when u >= p * 128, and divided by 1 - p then. So 32 elements are compared at a time, a bit of all
 // their draws in one instruction, and the rounds of a counter and all that comes after them are 50 instructions.
 //
-// p * 128 is rounded up or down for a row: up where a sequence that fills [0, 1) evenly, from row to row and from step to step (Weyl's,
-// with multiples of the golden ratio), is below what p * 128 has behind the point. So an element is dropped with a probability of p, over the
-// rows and steps, and not of the next multiple of 1 / 128. Any two elements of a row are independent, exactly: the 14 bits of their draws
-// are linearly independent over GF(2) in those of w.
+// p * 128 is rounded up or down for a row: up where a number that goes evenly through [0, 1), from row to row by the golden ratio (Weyl's
+// sequence) and from step to step by another, is below what p * 128 has behind the point. So an element is dropped with a probability of p, over
+// the rows and steps, and not of a multiple of 1 / 128; where p is less than that, whole rows drop nothing. Given a row's rounding, any two
+// elements of a counter are independent, exactly: the 14 bits of their draws are linearly independent over GF(2) in those of w. Three at bits
+// b, b - 9 and b - 20 are not. Over all rows, the correlation of two elements of a row is less than 1 / 128, and 1e-4 at p = 0.1.
 #pragma once
 #include <stdint.h>
 
@@ -31,12 +32,14 @@ constexpr int kPhiloxRounds = 7;
 constexpr int kDropoutBits = 7, kDropoutOwnBits = 4;  // of a draw; of those, bits of w
 constexpr int kDropoutTurns[2] = {9, 20};
 
-/** p * 128 before the point, and what is behind it in units of 2^-32. */
+/** p * 128 before the point, and what is behind it in units of 2^-32. 0 <= p < 1, which plans are held to. */
 BK_HOST_DEVICE static inline uint32_t dropout_threshold(float p) { return (uint32_t)(p * (1 << kDropoutBits)); }
 BK_HOST_DEVICE static inline uint32_t dropout_rest(float p) { return (uint32_t)(((double)p * (1 << kDropoutBits) - dropout_threshold(p)) * 4294967296.0); }
-/** Where the sequence of a site begins in this micro-step. */
+/** Where the sequence of a site begins in this micro-step. The factors are odd, and arbitrary. */
 BK_HOST_DEVICE static inline uint32_t dropout_phase(uint32_t seed, uint32_t site, uint32_t step, uint32_t micro_step) {
-  return (seed ^ site * 0x85EBCA6Bu) + step * 0xB5297A4Du + micro_step * 0x68E31DA4u;
+  return (seed * 0xC2B2AE35u ^ site * 0x85EBCA6Bu) + step * 0xB5297A4Du + micro_step * 0x68E31DA5u;
 }
+/** Whether a draw that equals the threshold is kept in a row: all bits, or none. */
+BK_HOST_DEVICE static inline uint32_t dropout_keeps_equal(uint32_t phase, uint32_t rest, uint32_t row) { return phase + row * kPhiloxWeyl0 < rest ? 0 : ~0u; }
 
 }  // namespace bk

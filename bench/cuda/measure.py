@@ -25,7 +25,7 @@ WARM_SECONDS = 0.25
 def median_seconds(call, runs: int, warm: float = WARM_SECONDS) -> float:
     """Of calls that return when the device is done."""
     start = time.perf_counter()
-    for _ in range(3):
+    for _ in range(3 if warm else 0):
         call()
     while time.perf_counter() - start < warm:
         call()

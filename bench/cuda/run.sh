@@ -5,7 +5,7 @@
 #   bash bench/cuda/run.sh FOLDER          FOLDER: of bench/cuda/prepare.sh
 #
 # Logs and results go to $OUT (out/cuda/device). No part takes longer than its limit, none stops those after it, and what does not fit
-# into LIMIT seconds (540) is left out; the most wanted come first. PARTS names those to do. BUILD=1 builds the library, though one came
+# into LIMIT seconds (540) is left out; the most wanted come first. PARTS names those to do: the sanitizer takes up to 400 alone. BUILD=1 builds the library, though one came
 # along. QUICK=1 takes tiny shapes, to try this out with the emulated library.
 set -u
 cd "$(dirname "$0")/../.."
@@ -58,7 +58,7 @@ verify() {
 
 bench() { "$python" bench/cuda/bench.py --library "$library" --json "$results" --seconds "$1" ${QUICK:+--quick} --part "${@:2}"; }
 
-# A tool of compute-sanitizer over the recorded runs, or each so many of them for those that are slow.
+# A tool of compute-sanitizer over the recorded runs, or every N-th of them for a tool that is slow.
 sanitize() {
   local tool=$1
   echo "---- $tool"

@@ -35,7 +35,7 @@ struct Dropout {
       k1 += kPhiloxWeyl1;
     }
     // bit by bit, from the lowest: kept where the draw's is set and the threshold's is not, not kept where it is the other way round
-    u32 kept = set1_u32(phase + (uint32_t)row * kPhiloxWeyl0 < rest ? 0 : ~0u);
+    u32 kept = set1_u32(dropout_keeps_equal(phase, rest, (uint32_t)row));
     const auto compare = [&](u32 drawn, int bit) { kept = threshold >> bit & 1 ? kept & drawn : kept | drawn; };
     constexpr int kBelow = kDropoutBits - kDropoutOwnBits;
     for (int k = 0; k < kBelow; k++) compare(turned_left(w[k], kDropoutTurns[0]) ^ turned_left(w[k + 1], kDropoutTurns[1]), k);

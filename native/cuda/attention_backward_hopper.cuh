@@ -122,7 +122,7 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, float
             if (kDrops) {
               const bool keeps = ((i % 2 ? kept.y : kept.x) & of_keys[i / 2]) != 0;
               const float whole = x * minus;
-              x = keeps ? x : 0.0f;  // dq, dk and dv are scaled when they are whole, and delta is divided instead
+              x = keeps ? x : 0.0f;  // dq, dk and dv are scaled when they are whole; delta is 1 - p times itself
               d = fmaf(x, d, whole);
             } else {
               d = x * (d + minus);
@@ -152,8 +152,8 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, float
       for (int k = 0; k < 8; k++) warp_group_mma<0>(dv, p_left[k], gradients.advanced(kDown * k));
       warp_group_commit();
 
-      barrier_sync(1, kConsumers);  // dS of all keys is there
-      fence_async();                // which costs the less for what has been written long since
+      fence_async();                // of dS, which has been written for so long that this costs little
+      barrier_sync(1, kConsumers);  // that of all keys is there
       float dq[32] = {};
       const bool last = item.L <= (item.part + 1) * kSide, adds = last && item.L > kSide;
       float4* sums = (float4*)here.sums(group) + opaque(threadIdx.x) % kWarpGroup;
@@ -190,6 +190,7 @@ __device__ void multiply(const Sequences<bf16>& s, const Work<bf16>& work, float
         mbarrier_wait(b.free + group, turn);
 #pragma unroll
         for (int i = 0; i < 8; i++) sums[i * kWarpGroup] = make_float4(dq[4 * i], dq[4 * i + 1], dq[4 * i + 2], dq[4 * i + 3]);
+        fence_async();
         mbarrier_arrive(b.handed + group);
         turn ^= 1;
       }

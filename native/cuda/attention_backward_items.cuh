@@ -179,7 +179,7 @@ __device__ void move_sums(const Sequences<bf16>& s, int group, int* counters, fl
       }
       mbarrier_wait(handed, parity);
       parity ^= 1;
-      fence_async();  // what the warp group has written is there for copies
+      fence_async();  // what the warp group has read may be copied over
       if (last) continue;
       if (item.part == 0) {
         bulk_store(sums, place, kTile);

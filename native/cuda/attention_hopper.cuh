@@ -47,7 +47,7 @@ struct HeadsConsumer {
   /**
    * Waits for the present block's values. There is time until the next step for that; but ptxas, which likes to wait for products before it
    * computes what does not need them, takes nothing from one side of a loop to the other where the loop needs it. `never` is 0, which it
-   * cannot know when that is whether a sum of exponentials is below 0, or whether there is a head of no columns.
+   * cannot know when that is whether a sum of exponentials is below 0.
    */
   __device__ __forceinline__ void hold_back(int never) const { mbarrier_wait(block.values_full(stage(blocks)), parity(blocks) ^ never); }
 
@@ -123,7 +123,7 @@ struct HeadsConsumer {
     }
   }
 
-  /** What dropout keeps of the present block's probabilities: all bits of those, where they will be. */
+  /** What the present block's probabilities are to be ANDed with, into the registers that they will have. */
   __device__ __forceinline__ void read_masks(Probabilities& p) const {
     const int stage = blocks % Shape::kMaskStages;
     mbarrier_wait(block.masks_full(group, stage), blocks / Shape::kMaskStages & 1);
@@ -224,6 +224,7 @@ struct HeadsConsumer {
     end_turn(at_first);
     hold_back(at_first);
     warp_group_wait<1>();  // the probabilities before these have been multiplied
+    hold(p);
     if (Shape::kDropout) read_masks(p);
     exponentiate<Shape::kEarly, kScores>(scores, total);
     pack<0, Shape::kEarly>(p, scores);
@@ -319,7 +320,7 @@ void launch_hopper_heads(Launch& launch, const Sequences<bf16>& s, bf16* context
 /** Whether a batch can go this way, and is to. */
 template <class T>
 bool attends_hopper(const Launch& launch, const Sequences<T>& s) {
-  return s.suits_warp_groups() && chooses_hopper(launch);
+  return s.suits_warp_groups() && chooses_hopper(launch) && HopperHeads<true>::kBytes <= launch.shared_bytes;
 }
 
 }  // namespace heads

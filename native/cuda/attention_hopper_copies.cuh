@@ -1,4 +1,4 @@
-// What the warp groups of attention_hopper.cuh find in shared memory, and the two warps that see to it.
+// What the warp groups of attention_hopper.cuh find in shared memory, and the warps that see to it.
 //
 // A block stays for as many tiles as there are, a tile being some queries of one head of a sequence. One warp asks for queries, keys and
 // values; two warp groups have 64 queries each, and make, block of keys after block of keys, scores, exponentials and sums of values. Where there
@@ -28,7 +28,7 @@ struct AttentionTile {
 
 /**
  * Two warp groups, which take turns with exponentials, so that one computes them while the other multiplies; a turn ends after three quarters
- * of them, as it takes the next a while to begin.
+ * of them, or half with dropout, as it takes the next a while to begin.
  */
 template <bool kDropout_>
 struct HopperHeads {
@@ -218,7 +218,7 @@ __device__ __forceinline__ void sweep_values(const HopperHeadsBlock<Shape>& bloc
   }
 }
 
-/** A warp group: draws what dropout keeps, each thread for those of the same number in the groups that multiply. */
+/** A warp group: draws what dropout keeps. Thread i makes the masks that thread i of each group that multiplies will read. */
 template <class Shape>
 __device__ __forceinline__ void draw_masks(const Sequences<bf16>& s, const HopperHeadsBlock<Shape>& block) {
   const Dropout drop = Dropout::of(s.state, s.p, s.site);

@@ -27,8 +27,7 @@ struct Dropout {
   /** The first column's group: its columns are that one, the next, and those 8, 16, ... 120 from them. */
   __device__ static uint32_t group(uint32_t column) { return column / 128 * 4 + column % 8 / 2; }
 
-  /** Whether a draw that equals the threshold is kept in a row: all bits, or none. */
-  __device__ __forceinline__ uint32_t keeps_equal(uint32_t row) const { return phase + row * kPhiloxWeyl0 < rest ? 0 : ~0u; }
+  __device__ __forceinline__ uint32_t keeps_equal(uint32_t row) const { return dropout_keeps_equal(phase, rest, row); }
 
   /**
    * What is kept of a group: bit j / 2 of each byte is for columns 8 j and 8 j + 1 from its first one on, in bytes 0 and 1 where j is even, in 2
@@ -72,8 +71,8 @@ struct Dropout {
   __device__ bool keeps(uint32_t row, uint32_t column) const { return two_of(keeps_group(row, group(column)), column % 128 / 8) >> column % 2 & 1; }
 
   /**
-   * Which of W columns from `column` on are kept, in the W lowest bits; those above are any. All lanes of the warp take part, and each
-   * 16 / W of them hold 16 columns of one row, one after another. Each four lanes draw the four groups of their block of 128, and tell each other.
+   * Which of W columns from `column` on are kept, in the W lowest bits; those above are any. All lanes of the warp take part; each four, from a
+   * multiple of four on, hold 4 W columns of one row and of one block of 128, one after another. They draw its four groups, and tell each other.
    */
   template <int W>
   __device__ uint32_t keeps_columns(uint32_t row, uint32_t column) const {

@@ -41,6 +41,7 @@ const SHAPES: Shape[] = [
     { lengths: EDGES, A: 1, D, p },
   ]),
   { lengths: [129, 64, 1, 200, 257], A: 2, D: 64, p },
+  { lengths: [150, 300], A: 2, D: 64, p: Math.fround(0.9) },
 ]
 
 const KEY = { seed: 2 ** 32 - 5, step: 12, microStep: 3 }

@@ -205,6 +205,26 @@ export function rows(open: Open): void {
       expectClose('y', y, layerNorm({ x, gamma, beta, rows: count, H, eps: 1e-12 }).y, 2e-6)
     })
 
+    // every bit of the threshold, none of them, and what is behind the point
+    it.each([0.004, 1 / 128, 0.1, 0.3, 0.37, 0.5, 0.66, 0.9, 0.999])(
+      'dropout keeps what its draws say at p = %f',
+      async (probability) => {
+        const p = Math.fround(probability)
+        const [count, H] = [150, 261]
+        const x = new Float64Array(count * H).fill(1)
+        const { y } = await runRecord(backend, {
+          op: 'dropout',
+          operands: { x },
+          attributes: { rows: Row.tokens, H, p, site: 9 },
+          rows: { tokens: count },
+          scalars: KEY,
+        })
+        const keep = philoxKeep({ ...KEY, site: 9 }, p)
+        const differs = y.findIndex((value, i) => (value !== 0) !== keep(Math.floor(i / H), i % H))
+        expect(differs).toBe(-1)
+      },
+    )
+
     it('dropout draws other masks for another seed, step, micro-step and site', async () => {
       const [count, H] = [3, 200]
       const x = new Float64Array(count * H).fill(1)

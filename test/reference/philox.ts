@@ -65,8 +65,8 @@ export function philoxDraw({ seed, step, microStep, site }: DropoutKey, row: num
 /** The lowest draw of a row that is kept: p * 128, rounded up where Weyl's sequence is below what that has behind the point. */
 export function philoxThreshold({ seed, step, microStep, site }: DropoutKey, p: number, row: number): number {
   const exact = Math.fround(p) * 128
-  const steps = Math.imul(step, 0xb5297a4d) + Math.imul(microStep, 0x68e31da4) + Math.imul(row, 0x9e3779b9)
-  const weyl = ((seed ^ Math.imul(site, 0x85ebca6b)) + steps) >>> 0
+  const steps = Math.imul(step, 0xb5297a4d) + Math.imul(microStep, 0x68e31da5) + Math.imul(row, 0x9e3779b9)
+  const weyl = ((Math.imul(seed, 0xc2b2ae35) ^ Math.imul(site, 0x85ebca6b)) + steps) >>> 0
   return Math.floor(exact) + (weyl < Math.floor((exact % 1) * 2 ** 32) ? 1 : 0)
 }
 
