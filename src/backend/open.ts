@@ -1,10 +1,15 @@
 // Chooses a backend and says why another one cannot be had.
 import { ArgumentError, BackendError } from '../errors.ts'
+import { quote } from '../json.ts'
 import { type BackendOffer, platform } from '../platform.ts'
 import type { Backend, BackendChoice, BackendDescription } from './backend.ts'
-import type { WasmOptions } from './wasm/open.ts'
+import { checkNames } from './options.ts'
+import { checkWasmOptions, type WasmOptions } from './wasm/options.ts'
 
 const CHOICES: readonly BackendChoice[] = ['auto', 'cpu', 'cuda', 'wasm']
+
+/** Those of BackendOptions, and of the model that they are passed along with. */
+const KNOWN: readonly string[] = ['backend', 'threads', 'wasm', 'dtype', 'seed']
 
 export interface BackendOptions {
   /** Default: auto, the best that can be opened here. */
@@ -19,21 +24,24 @@ export interface BackendOptions {
 function threadsOf(value: number | undefined): number {
   const text = platform().env('BERTKIT_THREADS')
   if (value === undefined && (!text || text === '0')) return 0
-  const threads = value ?? Number(text)
+  const threads = value === undefined ? Number(text) : value
   if (!Number.isInteger(threads) || threads < 1 || threads > 256)
     throw new ArgumentError(
-      `Expected threads to be an integer from 1 to 256 but received ${value ?? `BERTKIT_THREADS=${text}`}`,
+      `Expected threads to be an integer from 1 to 256 but received ${value === undefined ? `BERTKIT_THREADS=${text}` : quote(value)}`,
     )
   return threads
 }
 
 /**
  * The backend for these options, opened at the first call. Explicit choices never fall back to another one silently; for 'auto' the
- * first that can be opened serves, and one line says what could not.
+ * first that can be opened serves, and one line says what could not. An ArgumentError for an option that is none, or that no backend takes.
  */
-export async function openBackend({ backend = 'auto', threads, wasm }: BackendOptions = {}): Promise<Backend> {
+export async function openBackend(given: BackendOptions = {}): Promise<Backend> {
+  checkNames('The backend', given, KNOWN)
+  const { backend = 'auto', threads, wasm } = given
   if (!CHOICES.includes(backend))
-    throw new ArgumentError(`Expected backend to be one of ${CHOICES.join(', ')} but received ${String(backend)}`)
+    throw new ArgumentError(`Expected backend to be one of ${CHOICES.join(', ')} but received ${quote(backend)}`)
+  if (wasm !== undefined) checkWasmOptions(wasm)
   const { backends, env } = platform()
   const options = { isa: env('BERTKIT_ISA') || undefined, threads: threadsOf(threads), wasm }
   if (backend === 'auto') return openFirst(backends, options)

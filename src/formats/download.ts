@@ -5,9 +5,11 @@ import type { HubOptions } from './hub-options.ts'
 import type { Chunks } from './stream-source.ts'
 
 const IDLE_TIMEOUT = 30_000
+const MAX_REDIRECTS = 8
 
 /** How files are fetched. */
 export interface Transfer extends Pick<HubOptions, 'signal' | 'onDownload' | 'downloadTimeout'> {
+  /** A token: they go to the origin that is asked, and not to where it redirects. */
   readonly headers?: Readonly<Record<string, string>>
   /** The Hub id that the URLs belong to: its failures are HubErrors, others DownloadErrors. */
   readonly id?: string
@@ -125,9 +127,47 @@ class Watch {
   }
 }
 
+/** Where a redirect leads: never from https to http. Undefined for another answer, and a redirect that may not be followed. */
+function redirectOf({ status, headers }: Response, from: URL): URL | undefined {
+  const location = headers.get('location')
+  if (![301, 302, 303, 307, 308].includes(status) || !location) return undefined
+  let next: URL
+  try {
+    next = new URL(location, from)
+  } catch {
+    return undefined
+  }
+  return next.protocol === 'https:' || (next.protocol === 'http:' && from.protocol === 'http:') ? next : undefined
+}
+
+/**
+ * One request with its redirects. Without headers they are left to fetch; with headers they are followed here, because on some
+ * runtimes, such as workerd with an older compatibility date, fetch takes a token along to another host.
+ */
+async function ask(start: URL, transfer: Transfer, watch: Watch): Promise<Response> {
+  const { signal } = watch.controller
+  const send = (url: URL, headers: Transfer['headers'], redirect: 'manual' | 'follow') =>
+    watch.during(() => fetch(url, { headers, redirect, signal }))
+  let { headers } = transfer
+  let url = start
+  for (let hop = 0; headers; hop++) {
+    const response = await send(url, headers, 'manual')
+    // a browser does not say where it leads; it drops a token on the way to another origin by itself
+    if (response.type === 'opaqueredirect') break
+    const next = redirectOf(response, url)
+    if (!next) return response
+    await response.body?.cancel()
+    if (hop === MAX_REDIRECTS)
+      throw failure(nameOf(start), `more than ${MAX_REDIRECTS} redirects`, 'invalid', transfer, response.status)
+    if (next.origin !== url.origin) headers = undefined
+    url = next
+  }
+  return send(url, headers, 'follow')
+}
+
 /** Begins to fetch a file; `file` is its name in the model, for the progress. An Absence where the server has no such file. */
 export async function fetchFile(address: URL, file: string, transfer: Transfer): Promise<Chunks | Absence> {
-  const { signal, onDownload, downloadTimeout = IDLE_TIMEOUT, headers } = transfer
+  const { signal, onDownload, downloadTimeout = IDLE_TIMEOUT } = transfer
   const url = nameOf(address)
   const watch = new Watch(downloadTimeout)
   const { controller } = watch
@@ -142,7 +182,7 @@ export async function fetchFile(address: URL, file: string, transfer: Transfer):
   signal?.addEventListener('abort', abort, { once: true })
   let response: Response
   try {
-    response = await watch.during(() => fetch(address, { headers, signal: controller.signal }))
+    response = await ask(address, transfer, watch)
   } catch (error) {
     throw failed(error)
   } finally {

@@ -4,6 +4,7 @@ import { constants, createReadStream } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import * as path from 'node:path'
 import { BertkitError, FileError } from '../errors.ts'
+import { MAX_SMALL_FILE, tooLarge } from './stream-source.ts'
 
 const errnoOf = (error: unknown): string | undefined =>
   error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
@@ -51,10 +52,11 @@ export const readText = (file: string): Promise<string> => guarded('read', file,
 /** The bytes of a file, or of what comes out of a pipe. */
 export const readBytes = (file: string): Promise<Uint8Array> => guarded('read', file, () => fs.readFile(file))
 
-/** The bytes of a file of a model folder: of a regular file, as `openFile` opens it. */
+/** The bytes of a small file of a model folder: of a regular file, as `openFile` opens it. */
 export async function readModelBytes(file: string): Promise<Uint8Array> {
   const handle = await openFile(file)
   try {
+    if ((await handle.stat()).size > MAX_SMALL_FILE) throw tooLarge(file)
     return await guarded('read', file, () => handle.readFile())
   } finally {
     await handle.close()
@@ -159,8 +161,10 @@ export async function removeStaleTemporaries(folder: string): Promise<void> {
 
 /** The content of a file to be, safe on disk under another name. */
 export interface StagedFile {
-  /** Puts it in the place of the old file, in one step. */
+  /** Puts it in the place of the old file, in one step, and syncs the folder. */
   commit(): Promise<void>
+  /** Whether it is in that place, which it may be though `commit` has failed: then the folder could not be synced. */
+  readonly isCommitted: boolean
   /** Removes it; the old file stays as it was. */
   discard(): Promise<void>
 }
@@ -190,13 +194,25 @@ export async function stageFile(
       await handle.close()
     }
   })
+  let isCommitted = false
   const commit = (): Promise<void> =>
     orDiscard(async () => {
       await fs.rename(temporary, file)
+      isCommitted = true
       await syncFolder(path.dirname(file))
     })
-  return { commit, discard }
+  return {
+    commit,
+    discard,
+    get isCommitted() {
+      return isCommitted
+    },
+  }
 }
+
+/** The same of a text. */
+export const stageText = (file: string, text: string): Promise<StagedFile> =>
+  stageFile(file, [Buffer.from(text, 'utf8')])
 
 /**
  * Replaces `file` atomically: temporary beside it, write, sync, rename, sync the folder.
@@ -213,4 +229,4 @@ export async function writeAtomic(
 /** Removes `file` if it is there. */
 export const removeFile = (file: string): Promise<void> => guarded('remove', file, () => fs.rm(file, { force: true }))
 
-export const writeText = (file: string, text: string): Promise<void> => writeAtomic(file, [Buffer.from(text, 'utf8')])
+export const writeText = async (file: string, text: string): Promise<void> => (await stageText(file, text)).commit()

@@ -87,7 +87,7 @@ export class GivenFiles extends ModelFiles {
     if (content instanceof Uint8Array) return content
     if (content instanceof ArrayBuffer) return new Uint8Array(content)
     if (content instanceof Blob) return new Uint8Array(await content.arrayBuffer())
-    return gather(await this.#chunks(name, content))
+    return gather(await this.#chunks(name, content), name)
   }
 
   protected openFolder(path: string): ModelFiles {

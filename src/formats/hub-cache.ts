@@ -7,9 +7,10 @@
  *     models--org--name/.no_exist/<commit>/<file>     empty: the commit has no such file
  *
  * Whatever appears under its final name is complete: everything is made under a name of its own and renamed. So any number of
- * processes, Python's too, may fill one cache at a time; at worst a file is fetched twice.
+ * processes and threads, Python's too, may fill one cache at a time; at worst a file is fetched twice. What an interrupted download
+ * left is only copied, because its writer may still be there; it is removed once the blob is whole.
  */
-import { createHash } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { constants } from 'node:fs'
 import * as fs from 'node:fs/promises'
 import * as os from 'node:os'
@@ -41,9 +42,17 @@ const ownHost = (): string => {
   host ??= createHash('sha256').update(os.hostname()).digest('hex').slice(0, 8)
   return host
 }
-let counter = 0
-/** Part of a name that no other process of any machine uses, and that says which process of this machine did. */
-const ownName = (): string => `${ownHost()}-${process.pid}-${counter++}`
+/** Part of a name that no other call of any process or thread uses, and that says which process of this machine did. */
+const ownName = (): string => `${ownHost()}-${process.pid}-${randomBytes(4).toString('hex')}`
+
+/** How the name of a blob that is being loaded ends: which machine and process load it. */
+const OWN = /^\.([0-9a-f]{8})-(\d+)-[0-9a-f]+\.incomplete$/
+/** How the name of what a failed download left ends. Nobody writes to it any more. */
+const LEFT = '.bertkit.incomplete'
+/** The same in older versions of huggingface_hub, which append to it under a lock that is not looked at here. */
+const SHARED = '.incomplete'
+/** Milliseconds without a write after which a shared file counts as left: Python gives a silent connection up far earlier. */
+const QUIET = 5 * 60_000
 
 function isRunning(pid: number): boolean {
   try {
@@ -69,6 +78,18 @@ async function putInPlace(target: string, make: (temporary: string) => Promise<v
   })
 }
 
+/** What an interrupted download left, as it was when it was looked at. */
+interface Remains {
+  readonly file: string
+  readonly size: number
+  readonly modified: number
+}
+
+async function remainsAt(file: string): Promise<Remains | undefined> {
+  const stats = await fs.lstat(file).catch(() => undefined)
+  return stats?.isFile() ? { file, size: stats.size, modified: stats.mtimeMs } : undefined
+}
+
 /** A blob that is being loaded. Ends with `finish` or with `abandon`. */
 export class PartialBlob {
   constructor(
@@ -77,6 +98,7 @@ export class PartialBlob {
     private readonly handle: fs.FileHandle,
     /** Bytes that are there. */
     public length: number,
+    private readonly remains: readonly Remains[],
   ) {}
 
   async append(chunk: Uint8Array): Promise<void> {
@@ -98,13 +120,18 @@ export class PartialBlob {
     await this.handle.close()
     await guarded('write', this.blob, () => fs.rename(this.file, this.blob))
     await syncFolder(path.dirname(this.blob))
+    for (const { file, size, modified } of this.remains) {
+      const now = await remainsAt(file)
+      // what has changed since is somebody's who writes it
+      if (now?.size === size && now.modified === modified) await fs.rm(file, { force: true }).catch(() => {})
+    }
   }
 
   /** Leaves what came for the next call, or removes it. */
   async abandon(keep: boolean): Promise<void> {
     await this.handle.close().catch(() => {})
     const remove = () => fs.rm(this.file, { force: true })
-    await (keep && this.length > 0 ? fs.rename(this.file, `${this.blob}.incomplete`).catch(remove) : remove())
+    await (keep && this.length > 0 ? fs.rename(this.file, `${this.blob}${LEFT}`).catch(remove) : remove())
   }
 }
 
@@ -160,7 +187,7 @@ export class HubCache {
   async writeRef(revision: string, commit: string): Promise<void> {
     if (isCommit(revision) || (await this.commitOf(revision)) === commit) return
     const ref = path.join(this.folder, 'refs', ...revision.split('/'))
-    await putInPlace(ref, (temporary) => fs.writeFile(temporary, commit))
+    await putInPlace(ref, (temporary) => fs.writeFile(temporary, commit, { flag: 'wx' }))
   }
 
   #blob(etag: string): string {
@@ -176,28 +203,39 @@ export class HubCache {
   async openPartial(etag: string, resume: boolean): Promise<PartialBlob> {
     await makeFolder(this.#blobs)
     const file = `${this.#blob(etag)}.${ownName()}.incomplete`
-    if (resume) await this.#takeRemains(etag, file)
-    const handle = await guarded('write', file, () => fs.open(file, constants.O_RDWR | constants.O_CREAT))
-    return new PartialBlob(file, this.#blob(etag), handle, (await handle.stat()).size)
-  }
-
-  /** Renames one of the files that an interrupted download left. Of several calls that want the same file, one succeeds. */
-  async #takeRemains(etag: string, file: string): Promise<void> {
-    const isLeft = (name: string): boolean => {
-      if (name === `${etag}.incomplete`) return true
-      if (!name.startsWith(`${etag}.`)) return false
-      // written by a process of this machine that has ended
-      const [, host, pid] = /^\.([0-9a-f]{8})-(\d+)-\d+\.incomplete$/.exec(name.slice(etag.length)) ?? []
-      return host === ownHost() && !isRunning(Number(pid))
-    }
-    for (const name of await fs.readdir(this.#blobs)) {
-      if (!isLeft(name)) continue
+    const openNew = () => guarded('write', file, () => fs.open(file, 'wx+'))
+    let handle = await openNew()
+    const remains = resume ? await this.#remains(etag) : []
+    for (const { file: source } of remains) {
+      const { mode } = await handle.stat()
+      await handle.close()
       try {
-        return await fs.rename(path.join(this.#blobs, name), file)
-      } catch (error) {
-        if (!isErrno(error, 'ENOENT', 'EPERM', 'EACCES', 'EBUSY')) throw error
+        await fs.copyFile(source, file, constants.COPYFILE_FICLONE)
+        await fs.chmod(file, mode) // it is the source's now
+        handle = await fs.open(file, 'r+')
+        break
+      } catch {
+        // not ours to read, gone, or too long for the disk: not worth a failure
+        await guarded('remove', file, () => fs.rm(file, { force: true }))
+        handle = await openNew()
       }
     }
+    return new PartialBlob(file, this.#blob(etag), handle, (await handle.stat()).size, remains)
+  }
+
+  /** What interrupted downloads of a blob left, the longest first. */
+  async #remains(etag: string): Promise<Remains[]> {
+    const found: Remains[] = []
+    for (const name of await fs.readdir(this.#blobs).catch(() => [])) {
+      if (!name.startsWith(`${etag}.`)) continue
+      const end = name.slice(etag.length)
+      const [, host, pid] = OWN.exec(end) ?? []
+      const hasEnded = host === ownHost() && !isRunning(Number(pid))
+      if (end !== LEFT && end !== SHARED && !hasEnded) continue
+      const remains = await remainsAt(path.join(this.#blobs, name))
+      if (remains && (end !== SHARED || Date.now() - remains.modified >= QUIET)) found.push(remains)
+    }
+    return found.sort((a, b) => b.size - a.size)
   }
 
   /** Puts a blob into a snapshot, as a link where the platform has links. */
@@ -211,7 +249,7 @@ export class HubCache {
         // Windows without the right to make links, and file systems that have none
         if (!isErrno(error, 'EPERM', 'EACCES', 'ENOSYS', 'ENOTSUP', 'EOPNOTSUPP', 'EINVAL', 'UNKNOWN')) throw error
       }
-      await fs.copyFile(blob, temporary)
+      await fs.copyFile(blob, temporary, constants.COPYFILE_EXCL)
     })
   }
 }

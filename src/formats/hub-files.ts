@@ -10,30 +10,41 @@ interface Needs {
   readonly oneOf: readonly string[]
 }
 
+const MODULES = 'modules.json'
+const OF_MODULES = ['1_Pooling/config.json', 'sentence_bert_config.json']
+
 const NEEDS: Readonly<Record<ModelPart, Needs>> = {
   config: { ifThere: [], always: ['config.json'], oneOf: [] },
   tokenizer: {
-    ifThere: ['tokenizer_config.json', 'special_tokens_map.json', 'vocab.txt'],
+    ifThere: ['tokenizer_config.json', 'special_tokens_map.json', 'added_tokens.json', 'vocab.txt'],
     always: [],
     oneOf: ['tokenizer.json', 'vocab.txt'],
   },
   model: {
     // what sentence-transformers writes: how token vectors become one, and of how many tokens
-    ifThere: ['modules.json', '1_Pooling/config.json', 'sentence_bert_config.json'],
+    ifThere: [MODULES, ...OF_MODULES],
     always: ['config.json'],
     oneOf: ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json'],
   },
 }
 
-/** A file without which a cached part could mean something else: it says whether a vocabulary is lower-cased. */
-export const DECISIVE: Readonly<Record<ModelPart, readonly string[]>> = {
+/** Files without which a part could mean something else. */
+const DECISIVE: Readonly<Record<ModelPart, readonly string[]>> = {
   config: [],
+  // whether a vocabulary is lower-cased
   tokenizer: ['tokenizer_config.json'],
-  model: [],
+  // how token vectors become one: Python's AutoModel fills a cache without it
+  model: [MODULES],
 }
 
 /** Files that a model may lack. */
 export const optionalFiles = (part: ModelPart): readonly string[] => NEEDS[part].ifThere
+
+/** Files without which a cached part could mean something else; `has` says whether a file is cached. */
+export const decisiveFiles = async (
+  part: ModelPart,
+  has: (file: string) => Promise<boolean>,
+): Promise<readonly string[]> => (part === 'model' && (await has(MODULES)) ? [MODULES, ...OF_MODULES] : DECISIVE[part])
 
 /** A snapshot or a repository. */
 export interface FileList {

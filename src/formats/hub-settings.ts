@@ -53,9 +53,11 @@ function endpointOf(env: Environment): string {
 async function tokenOf({ token }: HubOptions, env: Environment, home: string): Promise<string | undefined> {
   if (token === false) return undefined
   const clean = (text: string) => text.replace(/[\r\n]/g, '').trim() || undefined
-  const given = token ?? env.HF_TOKEN ?? env.HUGGING_FACE_HUB_TOKEN
-  if (given !== undefined) return clean(given)
+  if (token !== undefined) return clean(token)
+  // implicit is what the caller did not give, the environment's token too
   if (isTrue(env.HF_HUB_DISABLE_IMPLICIT_TOKEN)) return undefined
+  const ofEnvironment = clean(env.HF_TOKEN || env.HUGGING_FACE_HUB_TOKEN || '')
+  if (ofEnvironment !== undefined) return ofEnvironment
   try {
     return clean(await readText(expand(env.HF_TOKEN_PATH || path.join(home, 'token'), env)))
   } catch (error) {

@@ -1,10 +1,11 @@
 // A model's name instead of its folder: the one place where bertkit may use the network, and only for such a name.
-import { ArgumentError, HubError } from '../errors.ts'
+import { ArgumentError, HubError, type HubErrorReason } from '../errors.ts'
 import { kindOf, quote } from '../json.ts'
 import type { ModelPart } from '../platform.ts'
 import { readText } from './files.ts'
 import { HubCache, isThere } from './hub-cache.ts'
-import { chooseFiles, DECISIVE, optionalFiles } from './hub-files.ts'
+import type { Listing } from './hub-client.ts'
+import { chooseFiles, decisiveFiles, optionalFiles } from './hub-files.ts'
 import { checkHubOptions, type HubOptions, isHubId } from './hub-options.ts'
 import { type HubSettings, hubSettings } from './hub-settings.ts'
 
@@ -38,14 +39,15 @@ export async function snapshotOf(id: string, part: ModelPart, settings: HubSetti
     const text = `Expected ${quote(id)} to be a folder, or in the Hub's cache because ${offline}`
     throw new HubError(`${text}, but ${cache.folder} lacks ${lacking}`, 'not-cached')
   }
+  if (!isWhole) return download(id, part, settings, cache, commit)
   try {
-    return await download(id, part, settings, cache, commit)
+    await complete(id, part, settings, cache, commit)
   } catch (error) {
-    // As good as offline: what is cached will do.
-    const isAway = error instanceof HubError && ['no-package', 'unreachable', 'server'].includes(error.reason)
-    if (isWhole && isAway) return cache.snapshot(commit)
-    throw error
+    // As good as offline: what is cached will do, also where it may no longer be asked for.
+    const reasons: readonly HubErrorReason[] = ['no-package', 'unreachable', 'server', 'forbidden', 'not-found']
+    if (!(error instanceof HubError && reasons.includes(error.reason))) throw error
   }
+  return cache.snapshot(commit)
 }
 
 /** What a cached commit lacks of a part, in words. */
@@ -59,8 +61,38 @@ async function lacks(cache: HubCache, commit: string, part: ModelPart): Promise<
 
 /** Whether the cache knows all that decides what the part's files mean. */
 async function isCertain(cache: HubCache, commit: string, part: ModelPart): Promise<boolean> {
-  const known = await Promise.all(DECISIVE[part].map((file) => cache.knows(commit, file)))
+  const files = await decisiveFiles(part, (file) => cache.has(commit, file))
+  const known = await Promise.all(files.map((file) => cache.knows(commit, file)))
   return !known.includes(false)
+}
+
+/** What asks the Hub, loaded when it is needed. */
+async function connect(id: string, settings: HubSettings, cache: HubCache) {
+  const [{ HubClient }, { fetchFile }] = await Promise.all([import('./hub-client.ts'), import('./hub-download.ts')])
+  const client = new HubClient(settings, id)
+  const fetched = async (commit: string, file: string): Promise<void> => {
+    if (await cache.has(commit, file)) return
+    await fetchFile(await client.describe(commit, file), client, cache, settings)
+  }
+  return { client, fetched }
+}
+
+async function noteAbsences(cache: HubCache, { commit, files }: Listing, part: ModelPart): Promise<void> {
+  for (const file of optionalFiles(part)) if (!files.has(file)) await cache.noteAbsence(commit, file)
+}
+
+/** Fetches the optional files that a cached commit has and the cache lacks. Weights stay as they are cached, in whichever format. */
+async function complete(
+  id: string,
+  part: ModelPart,
+  settings: HubSettings,
+  cache: HubCache,
+  commit: string,
+): Promise<void> {
+  const { client, fetched } = await connect(id, settings, cache)
+  const listing = await client.lookUp(commit)
+  for (const file of optionalFiles(part)) if (listing.files.has(file)) await fetched(commit, file)
+  await noteAbsences(cache, listing, part)
 }
 
 /** Fetches what the cache lacks: of the commit that the cache has for the revision, so that all parts of a model fit together. */
@@ -71,29 +103,25 @@ async function download(
   cache: HubCache,
   cached: string | undefined,
 ): Promise<string> {
-  const [{ HubClient }, { fetchFile }] = await Promise.all([import('./hub-client.ts'), import('./hub-download.ts')])
+  const { client, fetched } = await connect(id, settings, cache)
   const { revision } = settings
-  const client = new HubClient(settings, id)
-  const { commit, files } = await client.lookUp(cached ?? revision).catch((error: unknown) => {
+  const listing = await client.lookUp(cached ?? revision).catch((error: unknown) => {
     const isGone = error instanceof HubError && error.reason === 'not-found'
     if (cached === undefined || cached === revision || !isGone) throw error
     return client.lookUp(revision) // its history was rewritten
   })
-  const fetched = async (file: string): Promise<void> => {
-    if (await cache.has(commit, file)) return
-    await fetchFile(await client.describe(commit, file), client, cache, settings)
-  }
+  const { commit, files } = listing
   const choice = await chooseFiles(part, {
     has: (file) => files.has(file),
     read: async (file) => {
-      await fetched(file)
+      await fetched(commit, file)
       return readText(cache.file(commit, file))
     },
   })
   if (choice.missing !== undefined)
     throw client.error(`revision ${quote(revision)} has no ${choice.missing}`, 'not-found')
-  for (const file of choice.files) await fetched(file)
-  for (const file of optionalFiles(part)) if (!files.has(file)) await cache.noteAbsence(commit, file)
+  for (const file of choice.files) await fetched(commit, file)
+  await noteAbsences(cache, listing, part)
   await cache.writeRef(revision, commit)
   return cache.snapshot(commit)
 }

@@ -22,7 +22,7 @@ export abstract class ModelFiles {
   protected abstract load(name: string): Promise<Uint8Array | undefined>
   protected abstract openFolder(path: string): ModelFiles
 
-  /** A small file, read once however often it is asked for; undefined where it is not there. */
+  /** A small file, of at most MAX_SMALL_FILE bytes, read once however often it is asked for; undefined where it is not there. */
   read(name: string): Promise<Uint8Array | undefined> {
     let found = this.#read.get(name)
     if (!found) {

@@ -1,4 +1,5 @@
 import { WeightsError } from '../errors.ts'
+import { quote } from '../json.ts'
 
 /** What a folder's tensors are to a model. All but `sources` are for the report of a load. */
 export interface WeightsMatch {
@@ -84,6 +85,6 @@ export function mismatchError(where: string, [first, ...others]: WeightsMatch['m
   const { name, expected, found } = first
   const more = others.length > 0 ? ` (and ${others.length} more)` : ''
   return new WeightsError(
-    `${where}: expected ${name} of shape [${expected}] but found [${found}]${more}; with ignoreMismatchedSizes it is new`,
+    `${where}: expected ${name} of shape ${quote(expected)} but found ${quote(found)}${more}; with ignoreMismatchedSizes it is new`,
   )
 }

@@ -3,7 +3,7 @@ import { quote } from '../json.ts'
 
 // A reader for the part of Python's pickle (Lib/pickletools.py describes all of it) that torch.save writes for a state dict.
 // Nothing is looked up or run by name: a global is a string, which the caller may know or refuse. Every operation takes at least
-// a byte and makes at most one value, so memory and time are linear in the file.
+// a byte and makes at most one value, so memory and time are linear in the file, and in what `call` makes of it.
 
 /** A name such as `collections.OrderedDict`. */
 export class Global {

@@ -4,7 +4,7 @@ import { DTYPE_BITS } from './dtypes.ts'
 import { Global, type PickleRules, Tuple, unpickle } from './pickle.ts'
 import { type ByteSource, readRange } from './source.ts'
 import { extentOf } from './strides.ts'
-import { elementsOf, MAX_NAME_LENGTH, MAX_TENSORS, StoredTensors, type TensorPlace } from './tensors.ts'
+import { elementsOf, MAX_NAME_LENGTH, MAX_RANK, MAX_TENSORS, StoredTensors, type TensorPlace } from './tensors.ts'
 import { readZip, verifyEntry, type ZipEntry } from './zip.ts'
 
 // pytorch_model.bin as torch.save writes a state dict (torch/serialization.py): a zip archive with one pickle and an entry for
@@ -170,13 +170,15 @@ function requireSize(storage: Storage, found: number, fail: Fail): void {
 
 const isSize = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0
 
-/** A tuple of non-negative integers. */
+/** A tuple of non-negative integers, as many as a tensor may have axes. */
 function sizes(value: unknown): readonly number[] | undefined {
-  return value instanceof Tuple && value.items.every(isSize) ? (value.items as readonly number[]) : undefined
+  if (!(value instanceof Tuple) || value.items.length > MAX_RANK) return undefined
+  return value.items.every(isSize) ? (value.items as readonly number[]) : undefined
 }
 
 /** What a state dict's pickle may say. `fields` is the length of a storage's description; `storages` collects them by key. */
 function stateDictRules(fields: 5 | 6, fail: Fail, storages = new Map<string, Storage>()): PickleRules {
+  let copied = 0 // entries of lists that dicts were made of
   const persistent = (id: unknown): Storage => {
     const [kind, type, key, , size, view] = id instanceof Tuple ? id.items : []
     if (!(id instanceof Tuple) || id.items.length !== fields || kind !== 'storage' || !(type instanceof Global))
@@ -207,7 +209,12 @@ function stateDictRules(fields: 5 | 6, fail: Fail, storages = new Map<string, St
   const call = (callable: string, args: readonly unknown[]): unknown => {
     if (callable === REBUILD_TENSOR) return rebuild(args)
     if (callable === REBUILD_PARAMETER && args[0] instanceof TensorReference) return args[0]
-    if (callable === ORDERED_DICT) return orderedDict(args, fail)
+    if (callable === ORDERED_DICT) {
+      // a few bytes can call for copies of one long list, again and again
+      copied += Array.isArray(args[0]) ? args[0].length : 0
+      if (copied > MAX_TENSORS) throw fail(`calls of ${ORDERED_DICT} with more than ${MAX_TENSORS} entries in all`)
+      return orderedDict(args, fail)
+    }
     throw fail(`a call of ${callable} with what it cannot be called with`)
   }
   return { isKnown, call, persistent, fail }

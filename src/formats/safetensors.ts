@@ -5,6 +5,7 @@ import { type ByteSource, readRange } from './source.ts'
 import {
   elementsOf,
   MAX_NAME_LENGTH,
+  MAX_RANK,
   MAX_TENSORS,
   StoredTensors,
   type TensorInfo,
@@ -69,6 +70,7 @@ function parseTensor(name: string, entry: JsonValue, dataStart: number, dataLeng
   if (typeof dtype !== 'string' || !Object.hasOwn(DTYPE_BITS, dtype)) throw failHere(`unknown dtype ${quote(dtype)}`)
   const shape = sizes(own('shape'))
   if (shape === undefined) throw failHere(`expected a shape of whole numbers, but found ${quote(own('shape'))}`)
+  if (shape.length > MAX_RANK) throw failHere(`expected at most ${MAX_RANK} axes, but found ${shape.length}`)
   const offsets = sizes(own('data_offsets'))
   if (offsets === undefined || offsets.length !== 2 || offsets[0] > offsets[1] || offsets[1] > dataLength) {
     throw failHere(

@@ -1,9 +1,17 @@
 // What is written when a model or a tokenizer is saved, and where it goes when that is no folder.
 import { ArgumentError } from '../errors.ts'
-import { kindOf } from '../json.ts'
+import { kindOf, quote } from '../json.ts'
 import { platform } from '../platform.ts'
 import { type EncodedFile, encodeSafetensors, type TensorValues } from './safetensors.ts'
-import { compareNames, type NamedShape, nameShards, parseShardSize, SINGLE_NAME, splitShards } from './shard-names.ts'
+import {
+  compareNames,
+  MAX_SHARDS,
+  type NamedShape,
+  nameShards,
+  parseShardSize,
+  SINGLE_NAME,
+  splitShards,
+} from './shard-names.ts'
 import { elementsOf } from './tensors.ts'
 
 export const INDEX_NAME = `${SINGLE_NAME}.index.json`
@@ -36,11 +44,15 @@ export interface FilesToSave {
 }
 
 /** Tensors in the order and the shards in which Transformers deals them out. */
-export const dealShards = (tensors: readonly NamedShape[], { maxShardSize = '50GB' }: SaveOptions): NamedShape[][] =>
-  splitShards(
-    [...tensors].sort((a, b) => compareNames(a.name, b.name)),
-    parseShardSize(maxShardSize),
-  )
+export function dealShards(tensors: readonly NamedShape[], { maxShardSize = '50GB' }: SaveOptions): NamedShape[][] {
+  const sorted = [...tensors].sort((a, b) => compareNames(a.name, b.name))
+  const shards = splitShards(sorted, parseShardSize(maxShardSize))
+  if (shards.length > MAX_SHARDS)
+    throw new ArgumentError(
+      `maxShardSize ${quote(maxShardSize)} makes ${shards.length} shards; expected at most ${MAX_SHARDS}, which can be loaded`,
+    )
+  return shards
+}
 
 /** The text of model.safetensors.index.json for shards of these names. */
 export function indexText(shards: readonly NamedShape[][], names: readonly string[]): string {

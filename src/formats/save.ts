@@ -6,19 +6,31 @@ import {
   makeFolder,
   removeFiles,
   removeStaleTemporaries,
+  type StagedFile,
+  stageText,
   syncFolder,
-  writeText,
 } from './files.ts'
 import type { TensorValues } from './safetensors.ts'
 import { writeSafetensors } from './safetensors-file.ts'
 import { dealShards, type FilesToSave, INDEX_NAME, indexText, type SaveOptions } from './save-files.ts'
 import { isShardName, type NamedShape, nameShards, SINGLE_NAME } from './shard-names.ts'
 
-/** Writes a model's files into a folder, the weights first. */
+/**
+ * Writes a model's files into a folder. All of the texts are on the disk before the weights take the place of the old ones: what remains
+ * then is to rename them.
+ */
 export async function saveFolder(folder: string, { weights, texts }: FilesToSave): Promise<void> {
   await makeFolder(folder)
-  if (weights) await saveWeights(folder, weights.tensors, weights.data, weights)
-  for (const [name, text] of texts) await writeText(joinPath(folder, name), text)
+  const staged: StagedFile[] = []
+  try {
+    for (const [name, text] of texts) staged.push(await stageText(joinPath(folder, name), text))
+    if (weights) await saveWeights(folder, weights.tensors, weights.data, weights)
+    for (const file of staged) await file.commit()
+  } catch (error) {
+    // the first error is the one to report, also where cleaning up fails too
+    for (const file of staged) await file.discard().catch(() => undefined)
+    throw error
+  }
 }
 
 /**
@@ -68,12 +80,14 @@ async function writeShards(
   const usual = nameShards(shards.length)
   const isTaken = usual.some((name) => before.includes(name))
   const names = isTaken ? nameShards(shards.length, true) : usual
+  let index: StagedFile | undefined
   try {
     for (const [i, shard] of shards.entries()) await write(shard, names[i])
-    await writeIndex(folder, shards, names)
+    index = await stageIndex(folder, shards, names)
+    await index.commit()
   } catch (error) {
-    // the first error is the one to report, also where cleaning up fails too
-    await removeFiles(folder, names).catch(() => undefined)
+    // an index that is in its place names them
+    if (!index?.isCommitted) await removeFiles(folder, names).catch(() => undefined)
     throw error
   }
   await removeFiles(folder, [SINGLE_NAME])
@@ -86,9 +100,9 @@ async function writeShards(
     if (error instanceof FileError) return names
     throw error
   }
-  await writeIndex(folder, shards, usual)
+  await (await stageIndex(folder, shards, usual)).commit()
   return usual
 }
 
-const writeIndex = (folder: string, shards: readonly NamedShape[][], names: readonly string[]): Promise<void> =>
-  writeText(joinPath(folder, INDEX_NAME), indexText(shards, names))
+const stageIndex = (folder: string, shards: readonly NamedShape[][], names: readonly string[]): Promise<StagedFile> =>
+  stageText(joinPath(folder, INDEX_NAME), indexText(shards, names))

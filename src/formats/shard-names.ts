@@ -8,6 +8,8 @@ export interface NamedShape {
 }
 
 export const SINGLE_NAME = 'model.safetensors'
+/** Every shard stays open while a model is read; a process has about a thousand files, and real models have far fewer shards. */
+export const MAX_SHARDS = 512
 const SHARD_NAME = /^model-(?:[0-9a-f]{8}-)?\d{5}-of-\d{5}\.safetensors$/
 const UNITS: Readonly<Record<string, number>> = { KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 }
 

@@ -1,11 +1,9 @@
 import { WeightsError } from '../errors.ts'
 import { isJsonObject, type JsonObject, kindOf, parseJson, quote } from '../json.ts'
 import type { Access, ModelFiles } from './model-files.ts'
+import { MAX_SHARDS } from './shard-names.ts'
 import type { ByteSource } from './source.ts'
 import { MAX_TENSORS, type Piece, type TensorInfo, type TensorSource } from './tensors.ts'
-
-// Every shard stays open; a process has about a thousand files, and real models have far fewer shards.
-const MAX_SHARDS = 512
 
 /** A format of weights: what the names of its files end with, and how one is read. */
 export interface ShardFormat {

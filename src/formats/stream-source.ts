@@ -1,4 +1,4 @@
-import { WeightsError } from '../errors.ts'
+import { FileError, WeightsError } from '../errors.ts'
 import { type ByteSource, endsEarly } from './source.ts'
 
 /** Bytes as they come. */
@@ -67,12 +67,24 @@ export class StreamSource implements ByteSource {
   }
 }
 
-/** All bytes of a stream, in memory once. */
-export async function gather(chunks: Chunks): Promise<Uint8Array> {
+/** What a file of a model may have that is read whole, as a tokenizer or a config is: far more than any has. */
+export const MAX_SMALL_FILE = 64 * 2 ** 20
+
+export const tooLarge = (name: string): FileError =>
+  new FileError(`${name}: expected a file of at most ${MAX_SMALL_FILE} bytes, as it is read whole`, 'EFBIG')
+
+/** All bytes of a stream, in memory once: of a small file of a model. */
+export async function gather(chunks: Chunks, name: string): Promise<Uint8Array> {
   const parts: Uint8Array[] = []
+  let size = 0
   for (;;) {
     const chunk = await chunks.next()
     if (chunk === undefined) break
+    size += chunk.length
+    if (size > MAX_SMALL_FILE) {
+      chunks.cancel()
+      throw tooLarge(name)
+    }
     parts.push(chunk)
   }
   if (parts.length === 1) return parts[0]

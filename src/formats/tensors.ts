@@ -8,6 +8,8 @@ import { isRowMajor, stridedPieces } from './strides.ts'
 // memory unless the caller wants it whole, and the event loop is free in between.
 
 export const MAX_TENSORS = 65_536
+/** Axes that a tensor of a file may have; PyTorch's have at most 64. */
+export const MAX_RANK = 64
 export const MAX_NAME_LENGTH = 4096
 const PIECE_BYTES = 2 ** 20
 

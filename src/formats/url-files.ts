@@ -57,7 +57,7 @@ export class UrlFiles extends ModelFiles {
 
   protected async load(name: string): Promise<Uint8Array | undefined> {
     const chunks = await this.#fetch(name)
-    return chunks && gather(chunks)
+    return chunks && gather(chunks, this.pathOf(name))
   }
 
   protected openFolder(path: string): ModelFiles {

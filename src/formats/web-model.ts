@@ -13,10 +13,19 @@ export const isAddress = (source: string): boolean => /^https?:/i.test(source)
 /** Files below the URL of a folder. Throws ArgumentError for a URL that no folder can have. */
 export function openUrl(source: string | URL, base: string | undefined, options: HubOptions): ModelFiles {
   const text = String(source)
-  const url = URL.canParse(text, base) ? new URL(text, base) : undefined
+  const url = parseUrl(text, base)
   if (url && /^https?:$/.test(url.protocol)) return new UrlFiles(url, options)
   const hint = url ? 'a blob: or data: URL is one file; give an object of files' : 'a relative one needs a page'
   throw new ArgumentError(`Expected the http or https URL of a folder but received ${quote(text)}: ${hint}`)
+}
+
+/** undefined for what is no URL. URL.canParse is newer than browsers that are supported. */
+function parseUrl(text: string, base: string | undefined): URL | undefined {
+  try {
+    return new URL(text, base)
+  } catch {
+    return undefined
+  }
 }
 
 /** A model of the Hub from its server, file by file, without a cache of our own. Throws ArgumentError for what is no Hub id. */
@@ -30,6 +39,7 @@ export function openHub(
     )
   if (cacheDir !== undefined || localFilesOnly)
     throw new ArgumentError(`There is no ${localFilesOnly ? 'localFilesOnly' : 'cacheDir'} here: there are no folders`)
+  // not to the hosts of large files, to which the Hub redirects: fetchFile sees to it
   const headers = token ? { authorization: `Bearer ${token}` } : undefined
   return new UrlFiles(new URL(`${HUB}/${id}/resolve/${encodeURIComponent(revision)}/`), { ...transfer, headers, id })
 }

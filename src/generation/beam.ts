@@ -42,7 +42,7 @@ export class BeamSearch {
   constructor(prompt: Prompt, settings: Settings) {
     this.#prompt = prompt
     this.#settings = settings
-    this.#draws = settings.doSample ? new Draws(settings.seed, prompt.ids, 0) : undefined
+    this.#draws = settings.doSample ? new Draws(settings.seed, prompt.ids, prompt.earlierCopies) : undefined
     const { numBeams } = settings
     const empty = (score: number): Hypothesis => ({ tokens: [], score, finished: false })
     // the beams start alike: only one of them may be continued

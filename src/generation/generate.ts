@@ -11,6 +11,7 @@ import {
   resolvePrompts,
   type Settings,
 } from './options.ts'
+import { earlierCopies } from './random.ts'
 import { type GeneratedToken, type Prompt, roomFor, rowOf, sample } from './sample.ts'
 
 export interface GenerateOutput {
@@ -21,14 +22,15 @@ export interface GenerateOutput {
 }
 
 /**
- * A generation: await it for its sequences, or iterate it for tokens as they come, of all sequences in turn (not with beam search,
+ * A generation: await it for its sequences, or loop over it for tokens as they come, of all sequences in turn (not with beam search,
  * where a token is not final before the end). It starts when either is first asked for, and runs once; leaving the loop early stops it.
+ * After a loop, or beside one, awaiting it gives the sequences of the same run; a second loop is an ArgumentError.
  */
 export class Generation extends Run<GeneratedToken, GenerateOutput> {
   readonly #beams: boolean
 
   constructor(tokens: AsyncGenerator<GeneratedToken, GenerateOutput>, beams: boolean) {
-    super(tokens, 'This generation has no result: it failed, or its loop was left before the end')
+    super(tokens, 'This generation has no result: its loop was left before the end')
     this.#beams = beams
   }
 
@@ -64,9 +66,11 @@ async function* run(
     const settings = resolveOptions(options, vocabSize)
     const inputs = resolvePrompts(inputIds, settings, vocabSize)
     checkRows(inputs.length, settings, vocabSize)
+    const copies = earlierCopies(inputs)
     const prompts = inputs.map((ids, b) => ({
       ids,
       limit: lengthLimit(ids, b, settings, maxLength),
+      earlierCopies: copies[b],
     }))
     const decoder = stoppable(opened, settings.signal)
     if (settings.numBeams > 1) {

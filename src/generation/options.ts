@@ -42,7 +42,10 @@ export interface GenerateOptions {
   readonly padTokenId?: number | null
   /** The prompt where none is given. */
   readonly bosTokenId?: number | null
-  /** Of the draws, 0 to 2^32 - 1: the same seed and prompt give the same sequences, in any batch. By default another at each call. */
+  /**
+   * Of the draws, 0 to 2^32 - 1: the same seed and prompt give the same sequences, in any batch; a prompt given again in one batch has
+   * draws of its own. By default another at each call.
+   */
   readonly seed?: number | null
   /** Stops within a token, with an AbortedError. */
   readonly signal?: AbortSignal | null

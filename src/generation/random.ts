@@ -8,6 +8,16 @@ function hashOf(ids: readonly number[]): number {
   return hash >>> 0
 }
 
+/** Of each prompt: how many before it in the batch are the same. A copy has the draws of sequences that come after theirs. */
+export function earlierCopies(prompts: readonly (readonly number[])[]): number[] {
+  const seen = new Map<string, number>()
+  return prompts.map((ids) => {
+    const count = seen.get(String(ids)) ?? 0
+    seen.set(String(ids), count + 1)
+    return count
+  })
+}
+
 /**
  * The draws of one sequence. They depend on the seed, the prompt, and which of the prompt's sequences it is, where the same prompt given
  * again has later ones; not on the other prompts of the batch, nor on the prompt's place in it.

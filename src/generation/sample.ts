@@ -22,6 +22,8 @@ export interface Prompt {
   readonly ids: readonly number[]
   /** Length at which its sequences end, prompt included. */
   readonly limit: number
+  /** How many of the prompts before it are the same: it draws as if it were their next sequences. */
+  readonly earlierCopies: number
 }
 
 /** One row's logits, checked: a model that overflowed has no next token. */
@@ -59,21 +61,14 @@ export async function* sample(
   settings: Settings,
 ): AsyncGenerator<GeneratedToken, number[][]> {
   const { numReturnSequences, eosTokenIds, signal } = settings
-  // the same prompt a second time is a sequence of its own
-  const seen = new Map<string, number>()
-  const earlier = prompts.map(({ ids }) => {
-    const count = seen.get(String(ids)) ?? 0
-    seen.set(String(ids), count + 1)
-    return count
-  })
-  const rows: Row[] = prompts.flatMap(({ ids, limit }, prompt) =>
+  const rows: Row[] = prompts.flatMap(({ ids, limit, earlierCopies }, prompt) =>
     Array.from({ length: numReturnSequences }, (_, i) => ({
       prompt,
       sequence: prompt * numReturnSequences + i,
       ids: [...ids],
       promptLength: ids.length,
       limit,
-      draws: settings.doSample ? new Draws(settings.seed, ids, earlier[prompt] * numReturnSequences + i) : undefined,
+      draws: settings.doSample ? new Draws(settings.seed, ids, earlierCopies * numReturnSequences + i) : undefined,
     })),
   )
   let active = rows

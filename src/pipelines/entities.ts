@@ -125,7 +125,7 @@ export function withoutOverlaps<Entity extends Pick<EntityGroup, 'start' | 'end'
   entities: readonly Entity[],
 ): Entity[] {
   const kept: Entity[] = []
-  for (const entity of entities.toSorted((a, b) => a.start - b.start)) {
+  for (const entity of [...entities].sort((a, b) => a.start - b.start)) {
     const last = kept.at(-1)
     if (!last || entity.start >= last.end) kept.push(entity)
     else {

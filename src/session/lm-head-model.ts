@@ -26,12 +26,16 @@ export interface CausalLMInputs extends DecoderInputs, Pick<LabelInputs, 'labels
 export interface GenerateInputs extends EncoderInputs {
   /** One prompt each; without any, one that is bosTokenId alone. */
   readonly inputIds?: TokenInput
-  /** 0 leaves a token out: the padding of prompts in one tensor. */
+  /**
+   * 0 leaves a token out: the padding of prompts in one tensor. Without a mask, padTokenId is left out of such a tensor where it is
+   * no eosTokenId; lists have no padding.
+   */
   readonly attentionMask?: TokenInput
 }
 
 /** The next word at each token; labels are the input's own words, shifted by the loss. Transformers' BertLMHeadModel. */
 export class BertLMHeadModel extends PreTrainedModel<CausalLMInputs, CausalLMOutput> {
+  static override readonly architecture: string = 'BertLMHeadModel'
   static override readonly head: HeadConstructor = LMHead
 
   /** All logits; of the new tokens only with pastKeyValues. Dropout is off where a cache is used. */
@@ -47,33 +51,71 @@ export class BertLMHeadModel extends PreTrainedModel<CausalLMInputs, CausalLMOut
    * Continues prompts, ragged and each as if it were alone: greedy search, sampling or beam search. Await the result for the
    * sequences, or iterate it for tokens as they come. Keys and values of what has been read are kept, so that a token costs the
    * work of one row. `encoderHiddenStates`: of one sequence per prompt. Dropout is off whatever the mode.
-   * bosTokenId and eosTokenId are the config's unless given; null: none. Transformers' GenerationMixin.generate.
+   * bosTokenId, eosTokenId and the padTokenId of prompts are the config's unless given; null: none. Transformers'
+   * GenerationMixin.generate.
    */
   generate(inputs: GenerateInputs = {}, options: GenerateOptions = {}): Generation {
     const { config, runtime } = this
     if (!config.isDecoder)
       throw new ConfigError('BertLMHeadModel.generate needs a decoder: a config with is_decoder true')
-    const prompts = inputs?.inputIds === undefined ? undefined : promptsOf(inputs, config)
+    // what is no object is left to generate's own checks
+    const settings = options === null || typeof options !== 'object' ? options : withTokensOf(config, options)
+    const prompts = inputs?.inputIds === undefined ? undefined : promptsOf(inputs, config, paddingOf(config, settings))
     const open = () => {
       for (const name of Object.keys(inputs ?? {}))
         if (!GENERATE_INPUTS.includes(name))
           throw new ArgumentError(`generate: there is no input '${name}'; there are ${GENERATE_INPUTS.join(', ')}`)
+      if (!prompts) checkStart(config, options)
       return new CachedDecoder(runtime, config, prepareEncoder(inputs ?? {}, config, prompts?.length ?? 1))
     }
-    const { bosTokenId, eosTokenId } = config
-    return generate(open, prompts, options && { bosTokenId, eosTokenId, ...options })
+    return generate(open, prompts, settings)
   }
 }
 
 const GENERATE_INPUTS: readonly string[] = ['inputIds', 'attentionMask', 'encoderHiddenStates', 'encoderAttentionMask']
 
-/** Each prompt without what its mask hides. Ragged prompts without a mask are left to generate's own checks. */
-function promptsOf({ inputIds, attentionMask }: GenerateInputs, config: BertConfig): readonly (readonly number[])[] {
+/**
+ * The options, with the config's tokens where none are given. An id of the config beyond the vocabulary is none: such a config is that
+ * of another tokenizer or the rest of a larger vocabulary, the token can never come, and Transformers generates without it.
+ */
+function withTokensOf(config: BertConfig, options: GenerateOptions): GenerateOptions {
+  const known = (ids: number | readonly number[] | null) => [ids ?? []].flat().filter((id) => id < config.vocabSize)
+  const [start = null] = known(config.bosTokenId)
+  const ends = known(config.eosTokenId)
+  const { bosTokenId = start, eosTokenId = ends.length > 0 ? ends : null } = options
+  return { ...options, bosTokenId, eosTokenId }
+}
+
+/** Where nothing but the config's bosTokenId can be the prompt, it has to be a token. */
+function checkStart({ bosTokenId, vocabSize }: BertConfig, options: GenerateOptions): void {
+  if (options?.bosTokenId === undefined && bosTokenId !== null && bosTokenId >= vocabSize)
+    throw new ConfigError(
+      `generate: without inputIds it starts from bos_token_id of config.json, but that is ${bosTokenId} and the vocabulary has the ids 0 to ${vocabSize - 1}; give inputIds or bosTokenId`,
+    )
+}
+
+/**
+ * The id of padding in a tensor without a mask; undefined: none. An end token that serves as padding may be part of a prompt.
+ * GenerationMixin._prepare_attention_mask_for_generation.
+ */
+function paddingOf(config: BertConfig, options: GenerateOptions): number | undefined {
+  const { padTokenId = config.padTokenId, eosTokenId } = options ?? {}
+  return padTokenId === null || [eosTokenId ?? []].flat().includes(padTokenId) ? undefined : padTokenId
+}
+
+/** Each prompt without its padding, which is what its mask hides. Lists without a mask are left to generate's own checks. */
+function promptsOf(
+  { inputIds, attentionMask }: GenerateInputs,
+  config: BertConfig,
+  padding: number | undefined,
+): readonly (readonly number[])[] {
   if (Array.isArray(inputIds) && attentionMask === undefined) return inputIds
   const { ids, mask, shape } = readFields({ inputIds: inputIds!, attentionMask }, config.maxPositionEmbeddings, false)
+  const isShown = (id: number, b: number, t: number): boolean => {
+    if (mask) return mask.integer(b, t, 2, 'a mask is 0 or 1; below') === 1
+    return !ids.padded || id !== padding
+  }
   return Array.from({ length: shape.sequences }, (_, b) =>
-    ids
-      .integers(b, config.vocabSize, 'vocab_size')
-      .filter((_, t) => !mask || mask.integer(b, t, 2, 'a mask is 0 or 1; below') === 1),
+    ids.integers(b, config.vocabSize, 'vocab_size').filter((id, t) => isShown(id, b, t)),
   )
 }

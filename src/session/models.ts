@@ -69,6 +69,7 @@ export interface QuestionAnsweringModelOutput extends Observations, Loss {
 
 /** The BERT encoder with its pooler, without a head. Transformers' BertModel. */
 export class BertModel extends PreTrainedModel<DecoderInputs, BertModelOutput> {
+  static override readonly architecture: string = 'BertModel'
   static override readonly head: HeadConstructor = BaseHead
 
   /** Of the new tokens only with pastKeyValues, of a decoder. Dropout is off where a cache is used. */
@@ -89,16 +90,19 @@ export class BertForPreTraining extends PreTrainedModel<
   WithLabels<'labels' | 'nextSentenceLabel'>,
   BertForPreTrainingOutput
 > {
+  static override readonly architecture: string = 'BertForPreTraining'
   static override readonly head: HeadConstructor = PreTrainingHead
 }
 
 /** The word at each masked token; labels per token, -100 elsewhere. Transformers' BertForMaskedLM. */
 export class BertForMaskedLM extends PreTrainedModel<WithLabels<'labels'>, MaskedLMOutput> {
+  static override readonly architecture: string = 'BertForMaskedLM'
   static override readonly head: HeadConstructor = MaskedLMHead
 }
 
 /** Whether the second segment follows the first: label 0, or is a random one: 1. Transformers' BertForNextSentencePrediction. */
 export class BertForNextSentencePrediction extends PreTrainedModel<WithLabels<'labels'>, NextSentencePredictorOutput> {
+  static override readonly architecture: string = 'BertForNextSentencePrediction'
   static override readonly head: HeadConstructor = NextSentencePredictionHead
 }
 
@@ -107,6 +111,7 @@ export class BertForNextSentencePrediction extends PreTrainedModel<WithLabels<'l
  * per label, see config.problemType. Transformers' BertForSequenceClassification.
  */
 export class BertForSequenceClassification extends PreTrainedModel<WithLabels<'labels'>, SequenceClassifierOutput> {
+  static override readonly architecture: string = 'BertForSequenceClassification'
   static override readonly head: HeadConstructor = SequenceClassificationHead
 }
 
@@ -115,11 +120,13 @@ export class BertForMultipleChoice extends PreTrainedModel<
   WithLabels<'labels', ModelInputs<ChoiceInput>>,
   MultipleChoiceModelOutput
 > {
+  static override readonly architecture: string = 'BertForMultipleChoice'
   static override readonly head: HeadConstructor = MultipleChoiceHead
 }
 
 /** A class for each token; labels per token, -100 where there is none. Transformers' BertForTokenClassification. */
 export class BertForTokenClassification extends PreTrainedModel<WithLabels<'labels'>, TokenClassifierOutput> {
+  static override readonly architecture: string = 'BertForTokenClassification'
   static override readonly head: HeadConstructor = TokenClassificationHead
 }
 
@@ -128,5 +135,6 @@ export class BertForQuestionAnswering extends PreTrainedModel<
   WithLabels<'startPositions' | 'endPositions'>,
   QuestionAnsweringModelOutput
 > {
+  static override readonly architecture: string = 'BertForQuestionAnswering'
   static override readonly head: HeadConstructor = QuestionAnsweringHead
 }

@@ -1,4 +1,5 @@
 import type { BackendOptions } from '../backend/open.ts'
+import { checkNames, checkObject } from '../backend/options.ts'
 import { ArgumentError } from '../errors.ts'
 import { type HubOptions, splitHubOptions } from '../formats/hub-options.ts'
 import type { WeightsMatch } from '../formats/names.ts'
@@ -85,20 +86,7 @@ export function splitLoadOptions(options: FromPretrainedOptions) {
   return { hub, model: { backend, threads, wasm, dtype, seed }, ignoreMismatchedSizes, config }
 }
 
-function checkObject(call: string, options: unknown): void {
-  if (kindOf(options) !== 'an object')
-    throw new ArgumentError(`${call}: expected options to be an object but received ${kindOf(options)}`)
-}
-
-/** An ArgumentError when `options` is no object, or has a name that is not known: a misspelt one would change nothing. */
-export function checkNames(call: string, options: unknown, known: readonly string[]): void {
-  checkObject(call, options)
-  for (const name of Object.keys(options as object))
-    if (!known.includes(name))
-      throw new ArgumentError(`${call}: there is no option '${name}'; there are ${known.join(', ')}`)
-}
-
-/** The same of a call that can be aborted: the signal must be one, or the run would go on without its caller. */
+/** The same as checkNames, of a call that can be aborted: the signal must be one, or the run would go on without its caller. */
 export function checkCall(call: string, options: { readonly signal?: AbortSignal }, known: readonly string[]): void {
   checkNames(call, options, known)
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal))

@@ -1,4 +1,5 @@
 import type { BackendDescription } from '../backend/backend.ts'
+import { checkNames } from '../backend/options.ts'
 import { ArgumentError, ConfigError, type NonFiniteError } from '../errors.ts'
 import type { ModelFiles } from '../formats/model-files.ts'
 import { matchWeights, mismatchError, type WeightsMatch } from '../formats/names.ts'
@@ -17,7 +18,6 @@ import { denominatorsOf, type Reproduction } from './masks.ts'
 import { nonFiniteError } from './non-finite.ts'
 import {
   checkCall,
-  checkNames,
   checkOptions,
   checkSmoothing,
   FORWARD_OPTIONS,
@@ -42,6 +42,8 @@ import { checkNumbers, mapOf, piecesOf, tensorsAt, valuesOf } from './state-dict
 export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Output = unknown> {
   /** What the class computes; one file of src/heads. */
   static readonly head: HeadConstructor
+  /** Its name in config.json, which a minifier leaves alone, and a class derived from it has too. */
+  static readonly architecture: string
   readonly config: BertConfig
   /** After fromPretrained: names that the folder lacked, had too many, or had in another shape. */
   loadReport: LoadReport | undefined
@@ -62,6 +64,11 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   #training = true
   #checkpointing = false
   #stored: ReadonlySet<string> = new Set()
+
+  /** Transformers' name of the class. */
+  get architecture(): string {
+    return (this.constructor as typeof PreTrainedModel).architecture
+  }
 
   /** Notes what is wanted; weights are made at the first awaited call. A ConfigError names a field that cannot be built. */
   constructor(config: BertConfig, options: ModelOptions = {}) {
@@ -324,7 +331,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   async savePretrained(target?: string | FileSink, options: SaveOptions = {}): Promise<unknown> {
     checkNames('savePretrained', options, ['maxShardSize'])
     refuseInt8(this.runtime.int8, 'savePretrained')
-    const config = this.config.with({ architectures: [this.constructor.name], dtype: 'float32' })
+    const config = this.config.with({ architectures: [this.architecture], dtype: 'float32' })
     return this.runtime.exclusive(async () => {
       const { tensors } = this.runtime.layout
       const data = (name: string) => this.runtime.readTensorPieces(tensors.get(name)!)

@@ -57,6 +57,6 @@ export interface TrainOutput {
  */
 export class TrainingRun extends Run<TrainEvent, TrainOutput> {
   constructor(events: AsyncGenerator<TrainEvent, TrainOutput>) {
-    super(events, 'This training run has no result: it failed, or its loop was left before the end')
+    super(events, 'This training run has no result: its loop was left before the end')
   }
 }

@@ -2,7 +2,8 @@
 import { describe, expect, it, vi } from 'vitest'
 import type { Backend, Elements } from '../../src/backend/backend.ts'
 import { openNative } from '../../src/backend/native.ts'
-import { HELLO, RETURN_BYTES, type Reply, type Request } from '../../src/backend/wasm/protocol.ts'
+import { nodeWasm } from '../../src/backend/wasm/node.ts'
+import { HELLO, RETURN_BYTES, RETURNED, type Reply, type Request } from '../../src/backend/wasm/protocol.ts'
 import { openRemote, type WorkerPort } from '../../src/backend/wasm/remote.ts'
 import { Server } from '../../src/backend/wasm/serve.ts'
 import { AbortedError, ArgumentError, BackendError, BusyError, DisposedError, PlanError } from '../../src/errors.ts'
@@ -40,6 +41,7 @@ function wire(open: (settings: unknown) => Promise<Backend>): Wire {
       listen(onReply, onFailed) {
         reply = onReply
         failed = onFailed
+        setImmediate(() => reply({ id: HELLO, answer: undefined })) // the script has begun
       },
       hold: (awaited) => void held.push(awaited),
       terminate: () => void made.terminated++,
@@ -228,7 +230,7 @@ describe('a backend in a worker', () => {
     vi.useFakeTimers()
     try {
       const silent = wire(native)
-      const opening = openRemote({ ...silent.port, post() {} }, {})
+      const opening = openRemote({ ...silent.port, post() {}, listen() {} }, {})
       const failure = expect(opening).rejects.toThrow(/said nothing for 30 seconds.*bertkit\/worker/)
       await vi.advanceTimersByTimeAsync(30_000)
       await failure
@@ -244,6 +246,46 @@ describe('a backend in a worker', () => {
     } finally {
       vi.useRealTimers()
     }
+  })
+
+  it.each([
+    ['a text', 'ready', /sent "ready", which is no answer/],
+    ['nothing', undefined, /sent nothing/],
+    ['a number', 7, /sent a number/],
+    ['a list', [HELLO], /sent a list/],
+    ['an object without an id', { type: 'ready' }, /sent an object/],
+    ['an answer to what was not asked', { id: 41, answer: undefined }, /sent an object/],
+    ['an answer without one', { id: 0 }, /sent an object/],
+    ['an error that is none', { id: 0, error: null }, /sent an object/],
+    ['memory that is none', { id: RETURNED, returned: 'x' }, /sent an object/],
+    ['words that are none', { id: 0, answer: undefined, cancelWords: 'x' }, /sent an object/],
+  ])('ends at a message that is not from its script: %s', async (_, message, words) => {
+    const heard: ((message: unknown) => void)[] = []
+    const made = wire(native)
+    const opening = openRemote({ ...made.port, post() {}, listen: (reply) => void heard.push(reply) }, {})
+    const failure = opening.catch((error: unknown) => error)
+    heard[0]({ id: HELLO, answer: undefined })
+    heard[0](message)
+    heard[0](message) // on its way when the connection ended
+    expect(await failure).toBeInstanceOf(BackendError)
+    await expect(opening).rejects.toThrow(words)
+    await expect(opening).rejects.toThrow(/is its script \(wasm\.worker\) that of bertkit\/worker/)
+    expect(made.terminated).toBeGreaterThan(0)
+  })
+
+  it('takes no answer before the script has said that it has begun', async () => {
+    const heard: ((message: unknown) => void)[] = []
+    const { port } = wire(native)
+    const opening = openRemote({ ...port, post() {}, listen: (reply) => void heard.push(reply) }, {})
+    const failure = expect(opening).rejects.toThrow(/no answer to a question/)
+    heard[0]({ id: 0, answer: {} })
+    await failure
+  })
+
+  it.each(["'ready'", "{ type: 'ready' }"])("refuses a script of one's own that posts %s", async (message) => {
+    const script = `import { parentPort } from 'node:worker_threads'; parentPort.postMessage(${message})`
+    const port = nodeWasm.startWorker!(new URL(`data:text/javascript,${encodeURIComponent(script)}`))
+    await expect(openRemote(port, {})).rejects.toThrow(/that of bertkit\/worker/)
   })
 
   it('lets the process end while nothing is awaited', async () => {

@@ -82,9 +82,14 @@ stdout.write(JSON.stringify({
   hiddenSize: config.hiddenSize,
   trained: trained.tokenize('rose'),
   saving,
+  architectures: Object.values(bertkit).map((each) => each.architecture).filter(Boolean),
   exported: Object.keys(bertkit),
 }))`)
-    const { exported, trained, ...rest } = JSON.parse(output)
+    const { exported, trained, architectures, ...rest } = JSON.parse(output)
+    // the names of classes are the minifier's
+    expect(architectures.toSorted()).toEqual(
+      exported.filter((name: string) => /^Bert(For|Model|LMHead)/.test(name)).sort(),
+    )
     expect(rest).toEqual({
       inputIds: [2, 5, 6, 3],
       again: [2, 5, 6, 3],

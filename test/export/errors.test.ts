@@ -35,6 +35,9 @@ describe('an option that cannot be met is an ArgumentError', () => {
     [{ externalDataThreshold: 2 ** 31 }, /externalDataThreshold .* received 2147483648/],
     [{ architecture: 'BertForPoetry' }, /architecture to be one of BertModel, .* received "BertForPoetry"/],
     [{ architecture: 'toString' }, /architecture to be one of/],
+    [{ opsetVersion: 20 }, /there is no option 'opsetVersion'/],
+    [{ signal: 5 }, /signal to be an AbortSignal/],
+    [{ tokenizer: './model' }, /tokenizer to be a BertTokenizer/],
   ]
   test.each(cases)('%j', async (options, message) => {
     const call = exportOnnx(model, at('refused'), options as ExportOnnxOptions)
@@ -45,6 +48,12 @@ describe('an option that cannot be met is an ArgumentError', () => {
   test('and so is what is neither a model nor a path', async () => {
     await expect(exportOnnx({} as string, at('refused'))).rejects.toThrow(/a model or the path of its folder/)
     await expect(exportOnnx(model, 5 as unknown as string)).rejects.toThrow(/outputDir/)
+  })
+
+  test('and so is a model of int8, whose weights are rounded', async () => {
+    const rounded = await BertModel.fromPretrained(model, { dtype: 'int8' })
+    await expect(exportOnnx(rounded, at('refused'))).rejects.toThrow(/int8/)
+    await rounded.dispose()
   })
 
   test('and nothing was written', () => {

@@ -1,5 +1,4 @@
 // Downloads: what they leave in the cache, who gets the token, and connections that break.
-import { spawn } from 'node:child_process'
 import fs from 'node:fs'
 import http from 'node:http'
 import { describe, expect, test } from 'vitest'
@@ -225,7 +224,7 @@ describe('a connection', () => {
     hub.intercept = onCdn((seen, response, content) => cutAfter(response, seen, content!, 20_000))
     const error = await refuses(get('model'), 'unreachable', /model\.safetensors/)
     expect(error.message).not.toContain('secret')
-    const partial = `${sha256(WEIGHTS)}.incomplete`
+    const partial = `${sha256(WEIGHTS)}.bertkit.incomplete`
     expect(blobs()).toContain(partial)
     const kept = fs.statSync(inCache('blobs', partial)).size
     expect(kept).toBeGreaterThan(0)
@@ -235,70 +234,6 @@ describe('a connection', () => {
     hub.seen.length = 0
     await get('model')
     expect(hub.seen.find(({ server }) => server === 'cdn')?.headers.range).toBe(`bytes=${kept}-`)
-    expectCleanCache()
-  })
-
-  test('is resumed on what a killed process left, not on what a living one writes', async () => {
-    const dead = await new Promise<number>((resolve) => {
-      const child = spawn(process.execPath, ['-e', ''])
-      child.once('exit', () => resolve(child.pid!))
-    })
-    // names of this machine, learnt from a download that is under way
-    let own = ''
-    hub.intercept = onCdn(() => {
-      own = blobs().find((name) => name.startsWith(sha256(WEIGHTS))) ?? ''
-      return false
-    })
-    await get('model')
-    const [, stem, host] = /^(\w{64}\.)(\w{8})-\d+-\d+\.incomplete$/.exec(own)!
-    for (const [pid, range] of [
-      [dead, 'bytes=1000-'],
-      [process.ppid, undefined],
-    ] as const) {
-      fs.rmSync(cacheDir(), { recursive: true })
-      fs.mkdirSync(inCache('blobs'), { recursive: true })
-      const left = inCache('blobs', `${stem}${host}-${pid}-0.incomplete`)
-      fs.writeFileSync(left, WEIGHTS.subarray(0, 1000))
-      hub.seen.length = 0
-      await get('model')
-      expect(hub.seen.find(({ server }) => server === 'cdn')?.headers.range).toBe(range)
-      expect(fs.existsSync(left)).toBe(pid !== dead)
-      expect(fs.readFileSync(snapshot('model.safetensors')).equals(WEIGHTS)).toBe(true)
-    }
-  })
-
-  test.each([
-    ['of other content', Buffer.alloc(1000)],
-    ['that is whole', WEIGHTS],
-    ['that is too long', Buffer.concat([WEIGHTS, WEIGHTS])],
-    ['of the right length and other content', Buffer.alloc(WEIGHTS.length)],
-  ])('makes a whole file of a partial file %s', async (_, left) => {
-    fs.mkdirSync(inCache('blobs'), { recursive: true })
-    fs.writeFileSync(inCache('blobs', `${sha256(WEIGHTS)}.incomplete`), left)
-    await get('model')
-    expect(fs.readFileSync(snapshot('model.safetensors')).equals(WEIGHTS)).toBe(true)
-    expect(hub.requests('cdn').length).toBe(left === WEIGHTS ? 0 : left.length === 1000 ? 2 : 1)
-    expectCleanCache()
-  })
-
-  test.each([
-    ['ignores the range', (response: http.ServerResponse) => response.writeHead(200).end(WEIGHTS)],
-    [
-      'sends another range',
-      (response: http.ServerResponse) =>
-        response.writeHead(206, { 'content-range': `bytes 0-9/${WEIGHTS.length}` }).end(WEIGHTS.subarray(0, 10)),
-    ],
-    ['refuses the range', (response: http.ServerResponse) => response.writeHead(416).end()],
-  ])('to a server that %s starts at the beginning', async (_, answer) => {
-    fs.mkdirSync(inCache('blobs'), { recursive: true })
-    fs.writeFileSync(inCache('blobs', `${sha256(WEIGHTS)}.incomplete`), WEIGHTS.subarray(0, 1000))
-    hub.intercept = onCdn(({ headers }, response) => {
-      if (headers.range === undefined) return false
-      answer(response)
-      return true
-    })
-    await get('model')
-    expect(fs.readFileSync(snapshot('model.safetensors')).equals(WEIGHTS)).toBe(true)
     expectCleanCache()
   })
 
@@ -338,7 +273,7 @@ describe('a connection', () => {
       if (received === 50_000) controller.abort()
     }
     await expect(get('model', { signal: controller.signal, onDownload })).rejects.toThrow(AbortedError)
-    expect(fs.statSync(inCache('blobs', `${sha256(WEIGHTS)}.incomplete`)).size).toBe(50_000)
+    expect(fs.statSync(inCache('blobs', `${sha256(WEIGHTS)}.bertkit.incomplete`)).size).toBe(50_000)
     await expect(get('model', { signal: AbortSignal.abort() })).rejects.toThrow(AbortedError)
     // in a pause between two tries too
     hub.intercept = (_, response) => {

@@ -88,7 +88,7 @@ export async function refuses(attempt: Promise<unknown>, reason: HubErrorReason,
 /** Nothing that is not whole may have a final name, and nothing temporary may stay but what a download can go on with. */
 export function expectCleanCache(): void {
   const names = fs.existsSync(cacheDir()) ? fs.readdirSync(cacheDir(), { recursive: true, encoding: 'utf8' }) : []
-  expect(names.filter((name) => name.endsWith('.tmp') || /-\d+-\d+\.incomplete$/.test(name))).toEqual([])
+  expect(names.filter((name) => name.endsWith('.tmp') || /-\d+-[0-9a-f]{8}\.incomplete$/.test(name))).toEqual([])
   for (const name of blobs())
     if (!name.endsWith('.incomplete')) {
       const bytes = fs.readFileSync(inCache('blobs', name))

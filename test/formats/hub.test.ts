@@ -6,7 +6,7 @@ import { ArgumentError, FileError } from '../../src/errors.ts'
 import { resolveModelFolder } from '../../src/formats/hub.ts'
 import { type HubOptions, isHubId } from '../../src/formats/hub-options.ts'
 import { hubSettings } from '../../src/formats/hub-settings.ts'
-import { COMMIT, FOLDER, get, home, hub, ID, inCache, NEWER, refuses, snapshot } from './hub-fixture.ts'
+import { COMMIT, FILES, FOLDER, get, home, hub, ID, inCache, NEWER, refuses, snapshot, WEIGHTS } from './hub-fixture.ts'
 
 describe('names', () => {
   test.each(['bert-base-uncased', 'org/name', 'a', 'Foo-BAR_foo.bar123', 'google/bert_uncased_L-2_H-128_A-2', '123'])(
@@ -98,7 +98,15 @@ describe('the environment', () => {
     expect((await settings({ ...env, HF_TOKEN: ' hf_env\r\n' })).token).toBe('hf_env')
     expect((await settings({ ...env, HF_TOKEN: 'hf_env' }, { token: 'hf_option' })).token).toBe('hf_option')
     expect((await settings({ ...env, HF_TOKEN: 'hf_env' }, { token: false })).token).toBeUndefined()
+    for (const HF_TOKEN of ['', ' \n']) expect((await settings({ ...env, HF_TOKEN })).token).toBe('hf_file')
+    const old = { ...env, HUGGING_FACE_HUB_TOKEN: 'hf_old' }
+    expect((await settings({ ...old, HF_TOKEN: '' })).token).toBe('hf_old')
+    expect((await settings({ ...old, HF_TOKEN: 'hf_env' })).token).toBe('hf_env')
+    const explicit = { ...old, HF_TOKEN: 'hf_env', HF_HUB_DISABLE_IMPLICIT_TOKEN: '1' }
     expect((await settings({ ...env, HF_HUB_DISABLE_IMPLICIT_TOKEN: '1' })).token).toBeUndefined()
+    expect((await settings(explicit)).token).toBeUndefined()
+    expect((await settings({ ...explicit, HF_TOKEN: '' })).token).toBeUndefined()
+    expect((await settings(explicit, { token: 'hf_option' })).token).toBe('hf_option')
     expect((await settings({ HF_HOME: '/no/such' })).token).toBeUndefined()
     fs.writeFileSync(path.join(home, 'elsewhere'), 'hf_other')
     expect((await settings({ ...env, HF_TOKEN_PATH: path.join(home, 'elsewhere') })).token).toBe('hf_other')
@@ -117,6 +125,86 @@ describe('the environment', () => {
       'file:///x',
     ])
       await expect(settings({ HF_ENDPOINT: endpoint })).rejects.toThrow(ArgumentError)
+  })
+})
+
+describe('a cache that AutoModel of Python filled', () => {
+  const { 'config.json': config, 'pytorch_model.bin': bin } = FILES
+  const fill = (
+    files: Record<string, Uint8Array | string> = { 'config.json': config, 'model.safetensors': WEIGHTS },
+  ) => {
+    fs.mkdirSync(inCache('refs'), { recursive: true })
+    fs.writeFileSync(inCache('refs/main'), COMMIT)
+    fs.mkdirSync(snapshot('1_Pooling'), { recursive: true })
+    for (const [name, content] of Object.entries(files)) fs.writeFileSync(snapshot(name), content)
+  }
+  const asked = () => hub.requests().filter((request) => !request.startsWith('GET /api/'))
+
+  test('gets how vectors are pooled, once, and no weights', async () => {
+    fill()
+    expect(await get('model')).toBe(snapshot())
+    for (const name of ['modules.json', '1_Pooling/config.json'] as const)
+      expect(fs.readFileSync(snapshot(name), 'utf8')).toBe(FILES[name])
+    expect(fs.existsSync(inCache('.no_exist', COMMIT, 'sentence_bert_config.json'))).toBe(true)
+    expect(hub.requests('cdn')).toEqual([])
+    hub.seen.length = 0
+    expect(await get('model')).toBe(snapshot())
+    expect(hub.seen).toEqual([])
+  })
+
+  test('is asked once about a model that has no modules', async () => {
+    hub.models.set(ID, { commit: COMMIT, files: { 'config.json': config, 'model.safetensors': WEIGHTS } })
+    fill()
+    await get('model')
+    expect(hub.seen.length).toBe(1)
+    await get('model')
+    expect(hub.seen.length).toBe(1)
+  })
+
+  test('gets what modules.json stands for where it has that alone', async () => {
+    hub.models.set(ID, { commit: COMMIT, files: { ...FILES, 'sentence_bert_config.json': '{"max_seq_length":9}' } })
+    fill({ 'config.json': config, 'model.safetensors': WEIGHTS, 'modules.json': '[]' })
+    await get('model')
+    expect(fs.readFileSync(snapshot('sentence_bert_config.json'), 'utf8')).toBe('{"max_seq_length":9}')
+    expect(asked().filter((request) => request.startsWith('GET'))).toEqual([
+      `GET /${ID}/resolve/${COMMIT}/1_Pooling/config.json`,
+      `GET /${ID}/resolve/${COMMIT}/sentence_bert_config.json`,
+    ])
+  })
+
+  test('keeps its weights though the Hub has others too', async () => {
+    fill({ 'config.json': config, 'pytorch_model.bin': bin })
+    await get('model')
+    expect(fs.existsSync(snapshot('modules.json'))).toBe(true)
+    expect(fs.existsSync(snapshot('model.safetensors'))).toBe(false)
+    expect(hub.requests('cdn')).toEqual([])
+  })
+
+  test('is good enough offline, and where the Hub does not answer or no longer has it', async () => {
+    fill()
+    expect(await get('model', { env: { HF_HUB_OFFLINE: '1' } })).toBe(snapshot())
+    expect(hub.seen).toEqual([])
+    expect(await get('model', { env: { HF_ENDPOINT: 'http://127.0.0.1:1' } })).toBe(snapshot())
+    for (const [status, kind] of [
+      [401, 'RepoNotFound'],
+      [403, 'GatedRepo'],
+      [404, 'RepoNotFound'],
+      [404, 'RevisionNotFound'],
+      [503, ''],
+    ] as const) {
+      hub.intercept = (_, response) => response.writeHead(status, { 'x-error-code': kind }).end() !== undefined
+      expect(await get('model')).toBe(snapshot())
+    }
+    hub.models.set(ID, { commit: NEWER, files: FILES }) // its history was rewritten
+    hub.intercept = () => false
+    expect(await get('model')).toBe(snapshot())
+    expect(asked().filter((request) => request.includes('/resolve/'))).toEqual([])
+  })
+
+  test('that cannot be completed says so', async () => {
+    fill()
+    fs.writeFileSync(inCache('blobs'), '')
+    await expect(get('model')).rejects.toThrow(FileError)
   })
 })
 

@@ -121,6 +121,23 @@ describe('a hostile pickle', () => {
     ['a persistent id of nothing', [p.proto(), p.none(), p.persistent()], /describe a storage/],
     ['a byte string of no ASCII', [p.proto(), [0x55, 1, 0xe9], p.stop()], /not ASCII/],
     ['a string of no UTF-8', [p.proto(), [0x58, 1, 0, 0, 0, 0xff], p.stop()], /not valid UTF-8/],
+    [
+      'many copies of one long list',
+      [
+        p.proto(),
+        p.global('collections', 'OrderedDict'),
+        p.put(0),
+        [0x5d],
+        p.mark(),
+        ...Array.from({ length: 1000 }, () => [...[0x5d], ...p.mark(), ...p.none(), ...p.none(), 0x65]),
+        [0x65],
+        [0x85],
+        p.put(1),
+        ...Array.from({ length: 100 }, () => [...p.get(0), ...p.get(1), ...p.reduce()]),
+        p.stop(),
+      ],
+      /more than 65536 entries in all/,
+    ],
     ['a module without an end', [p.proto(), [0x63, ...Buffer.alloc(5000, 0x61)]], /a name has no end/],
   ])('%s', async (_, ops, message) => refuses(archiveOf(ops, {}), message))
 

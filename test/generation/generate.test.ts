@@ -74,6 +74,27 @@ describe.each(STRATEGIES)('%s', (_, options) => {
   })
 })
 
+describe.each([
+  ['sampling', { ...SAMPLING, numReturnSequences: 2 }],
+  ['beam sampling', { ...SAMPLING, numBeams: 3, numReturnSequences: 2 }],
+])('%s of a prompt that is in the batch twice', (_, options) => {
+  test('draws anew for the second, wherever it stands, and as ever for the first', async () => {
+    const alone = await sequencesOf([[1, 2, 3]], options)
+    const together = await sequencesOf([[1, 2, 3], [4], [1, 2, 3]], options)
+    expect(together.slice(0, 2)).toEqual(alone)
+    expect(together.slice(4)).not.toEqual(alone)
+    expect(
+      await sequencesOf(
+        [
+          [1, 2, 3],
+          [1, 2, 3],
+        ],
+        options,
+      ),
+    ).toEqual([...alone, ...together.slice(4)])
+  })
+})
+
 describe('length', () => {
   test('is 20 new tokens by default, or fewer where positions end', async () => {
     expect((await sequencesOf([[1, 2]], {})).map(({ length }) => length)).toEqual([22])

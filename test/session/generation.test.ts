@@ -223,6 +223,37 @@ describe('generate()', () => {
     expect((await model.generate({ inputIds, attentionMask }, { maxNewTokens: 6 })).sequences).toEqual(wanted)
   })
 
+  it('leaves the padding out of a tensor without a mask, as Transformers does, and of nothing else', async () => {
+    using model = decoder()
+    const options = { maxNewTokens: 6 }
+    const padded = { data: [0, 0, 5, 6, 7, 8, 0, 9], shape: [2, 4] }
+    const shown = { data: [0, 0, 1, 1, 1, 1, 0, 1], shape: [2, 4] }
+    const all = { data: Array(8).fill(1), shape: [2, 4] }
+    const rows = [
+      [0, 0, 5, 6],
+      [7, 8, 0, 9],
+    ]
+    const of = async (inputs: GenerateInputs, more: GenerateOptions = {}) =>
+      (await model.generate(inputs, { ...options, ...more })).sequences
+    const without = await of({ inputIds: padded, attentionMask: shown })
+    const whole = await of({ inputIds: padded, attentionMask: all })
+    expect(without.map((ids) => ids.slice(0, 3))).toEqual([
+      [5, 6, without[0][2]],
+      [7, 8, 9],
+    ])
+    // else the padding would not be seen to matter
+    expect(whole[0].slice(4)).not.toEqual(without[0].slice(2))
+    expect(await of({ inputIds: padded })).toEqual(without)
+    expect(await of({ inputIds: rows })).toEqual(whole)
+    // an end token is no padding, and null is none
+    const ended = { eosTokenId: [0, 52], minNewTokens: 6 }
+    expect(await of({ inputIds: padded }, ended)).toEqual(await of({ inputIds: padded, attentionMask: all }, ended))
+    expect(await of({ inputIds: padded }, { padTokenId: null })).toEqual(whole)
+    const sevens = { data: [7, 7, 5, 6], shape: [1, 4] }
+    expect(await of({ inputIds: sevens }, { padTokenId: 7 })).toEqual(without.slice(0, 1))
+    expect(await of({ inputIds: sevens })).toEqual(await of({ inputIds: [[7, 7, 5, 6]] }))
+  })
+
   it("ends at the config's eosTokenId, unless told otherwise", async () => {
     using plain = decoder()
     const prompt = { inputIds: [[5, 6]] }
@@ -237,6 +268,52 @@ describe('generate()', () => {
     expect(ended).toEqual(free.slice(0, free.indexOf(end, 2) + 1))
     expect((await model.generate(prompt, { maxNewTokens: 8, eosTokenId: null })).sequences[0]).toEqual(free)
     expect((await model.generate({}, { maxNewTokens: 2 })).sequences[0][0]).toBe(5)
+    // undefined is not given
+    expect((await model.generate(prompt, { maxNewTokens: 8, eosTokenId: undefined })).sequences[0]).toEqual(ended)
+    expect((await model.generate({}, { maxNewTokens: 2, bosTokenId: undefined })).sequences[0][0]).toBe(5)
+    await expect(Promise.resolve(model.generate({}, { bosTokenId: null }))).rejects.toThrow(/or bosTokenId/)
+  })
+
+  it.each<[string, number[] | number]>([
+    ['an empty list', []],
+    ['an id beyond the vocabulary', 53],
+    ['a list of such', [53, 99]],
+  ])("takes %s as the config's eosTokenId for none", async (_name, eosTokenId) => {
+    using plain = decoder()
+    using model = decoder({ eosTokenId })
+    for (const options of [{ maxNewTokens: 8 }, { maxNewTokens: 8, numBeams: 3 }])
+      expect(await model.generate({ inputIds: PROMPTS }, options)).toEqual(
+        await plain.generate({ inputIds: PROMPTS }, options),
+      )
+    await expect(Promise.resolve(model.generate({ inputIds: PROMPTS }, { eosTokenId: [53] }))).rejects.toThrow(
+      /eosTokenId is 53/,
+    )
+  })
+
+  it("ends at those of the config's eosTokenIds that the vocabulary has", async () => {
+    using plain = decoder()
+    const free = (await plain.generate({ inputIds: [[5, 6]] }, { maxNewTokens: 8 })).sequences[0]
+    using model = decoder({ eosTokenId: [99, free[4]] })
+    expect((await model.generate({ inputIds: [[5, 6]] }, { maxNewTokens: 8 })).sequences[0]).toEqual(
+      free.slice(0, free.indexOf(free[4], 2) + 1),
+    )
+  })
+
+  it("needs the config's bosTokenId in the vocabulary only to start from it", async () => {
+    using model = decoder({ bosTokenId: 99 })
+    expect((await model.generate({ inputIds: [[5]] }, { maxNewTokens: 2 })).sequences[0]).toHaveLength(3)
+    expect((await model.generate({}, { maxNewTokens: 2, bosTokenId: 4 })).sequences[0][0]).toBe(4)
+    const refused = Promise.resolve(model.generate())
+    await expect(refused).rejects.toThrow(ConfigError)
+    await expect(refused).rejects.toThrow(/bos_token_id of config.json, but that is 99/)
+  })
+
+  it('refuses options that are none', async () => {
+    using model = decoder()
+    for (const options of [null, 3])
+      await expect(
+        Promise.resolve(model.generate({ inputIds: PROMPTS }, options as unknown as GenerateOptions)),
+      ).rejects.toThrow(/options to be an object/)
   })
 })
 

@@ -30,7 +30,7 @@ function watch(script?: URL | string): WorkerPort {
     ...port,
     listen: (reply, failed) =>
       port.listen((message) => {
-        replies.push(message)
+        replies.push(message as Reply)
         reply(message)
       }, failed),
   }

@@ -1,6 +1,6 @@
 // The WebAssembly backend in the thread that calls it: a run keeps that thread until it has ended. A worker around it is what makes it
 // asynchronous in truth.
-import { AbortedError, ArgumentError, BackendError, BusyError, DisposedError } from '../../errors.ts'
+import { AbortedError, BackendError, BusyError, DisposedError } from '../../errors.ts'
 import { Arena } from '../../graph/op-table.ts'
 import type { Plan } from '../../graph/plan.ts'
 import { nextTurn, slices } from '../../turns.ts'
@@ -16,6 +16,7 @@ import {
 import { backendError, ErrorNumber } from '../errors.ts'
 import { type WasmModule, webAssembly } from './host.ts'
 import { EngineInstance, MOST_BYTES, type WasmThreads } from './instance.ts'
+import { checkMemoryLimit } from './options.ts'
 
 export interface InlineOptions {
   /** Bytes that the engine's linear memory may have; by default what `defaultMemoryLimit` says. */
@@ -27,6 +28,9 @@ export interface InlineOptions {
   /** See bk_tall_strips; by default where they are faster. */
   readonly tallStrips?: boolean
 }
+
+/** iOS refuses shared memories that may become large. Where nobody says how large, less than this is not asked for: models hardly fit. */
+const LEAST_SHARED = 256 * 2 ** 20
 
 /** Of an edge worker of 128 MB, what its program and its data leave. */
 const EDGE_BYTES = 96 * 2 ** 20
@@ -57,15 +61,14 @@ const isTrap = (cause: unknown): boolean =>
 class InlineEngine {
   readonly memories = new Set<InlineMemory>()
   readonly #start: () => EngineInstance
-  readonly memoryLimit: number
   /** Undefined once closed. */
   #current: EngineInstance | undefined
 
-  constructor(module: WasmModule, { memoryLimit = defaultMemoryLimit(), threads, tallStrips }: InlineOptions) {
-    if (!Number.isFinite(memoryLimit) || memoryLimit <= 0)
-      throw new ArgumentError(`Expected memoryLimit to be a number of bytes but received ${memoryLimit}`)
-    this.memoryLimit = Math.min(Math.floor(memoryLimit), MOST_BYTES)
-    this.#start = () => new EngineInstance(module, { memoryLimit: this.memoryLimit, threads, tallStrips })
+  constructor(module: WasmModule, { memoryLimit: asked, threads, tallStrips }: InlineOptions) {
+    checkMemoryLimit(asked)
+    const memoryLimit = Math.min(Math.floor(asked ?? defaultMemoryLimit()), MOST_BYTES)
+    const leastMemory = asked === undefined ? Math.min(memoryLimit, LEAST_SHARED) : memoryLimit
+    this.#start = () => new EngineInstance(module, { memoryLimit, leastMemory, threads, tallStrips })
     this.#current = this.#start()
   }
 
@@ -80,7 +83,8 @@ class InlineEngine {
 
   /** How much memory there is, and may be. */
   get room(): string {
-    return `the linear memory has ${this.current.bytes.length} bytes and may have ${this.memoryLimit} (memoryLimit)`
+    const { bytes, memoryLimit } = this.current
+    return `the linear memory has ${bytes.length} bytes and may have ${memoryLimit} (memoryLimit)`
   }
 
   /** What a call gave, or its typed error. */

@@ -101,37 +101,58 @@ const DESK_BYTES = SCALARS + 8 * SCALARS_ROOM
 export interface InstanceOptions {
   /** Bytes that the linear memory may have. */
   readonly memoryLimit: number
+  /** Where so much shared memory is refused, it may be half as much, and half of that, down to this. By default it may not be less. */
+  readonly leastMemory?: number
   /** Of a binary with threads. */
   readonly threads?: WasmThreads
   /** See bk_tall_strips; by default where they are faster. */
   readonly tallStrips?: boolean
 }
 
+/** A shared memory, and how many bytes it may have. A host may refuse a large one, whose addresses it keeps free from the start. */
+function sharedMemory(memoryLimit: number, leastMemory: number): [memory: WasmMemory, limit: number] {
+  const { Memory } = webAssembly()
+  for (let limit = memoryLimit; ; limit = Math.max(leastMemory, Math.floor(limit / 2)))
+    try {
+      const maximum = Math.max(INITIAL_PAGES, Math.floor(limit / PAGE))
+      return [new Memory({ initial: INITIAL_PAGES, maximum, shared: true }), limit]
+    } catch (cause) {
+      if (!(cause instanceof RangeError) || limit <= leastMemory) throw cause
+    }
+}
+
 export class EngineInstance {
   readonly exports: WasmExports
   readonly engine: number
   readonly description: BackendDescription
+  /** Bytes that the linear memory may have. */
+  readonly memoryLimit: number
   readonly #memory: WasmMemory
   readonly #desk: number
   readonly #threads: { terminate(): void }[] = []
 
   /** A BackendError when the binary is not one of this version of bertkit, or the memory is refused. */
-  constructor(module: WasmModule, { memoryLimit, threads, tallStrips = compilesInOrder() }: InstanceOptions) {
-    const { Instance, Memory, RuntimeError } = webAssembly()
+  constructor(module: WasmModule, options: InstanceOptions) {
+    const { threads, tallStrips = compilesInOrder() } = options
+    let { memoryLimit } = options
+    const { Instance, RuntimeError } = webAssembly()
     const shared = importsMemory(module)
     let own: WasmMemory | undefined
     let instance: WasmInstance
     try {
-      const maximum = Math.max(INITIAL_PAGES, Math.floor(memoryLimit / PAGE))
-      if (shared) own = new Memory({ initial: INITIAL_PAGES, maximum, shared: true })
+      if (shared) [own, memoryLimit] = sharedMemory(memoryLimit, options.leastMemory ?? memoryLimit)
       instance = new Instance(module, imports(own))
     } catch (cause) {
       const reason = cause instanceof Error ? cause.message : String(cause)
       // a RangeError is the host's refusal of memory; what is linked wrongly or traps at once is not ours
       if (cause instanceof RangeError && !(cause instanceof RuntimeError))
-        throw new BackendError(`This runtime refuses the memory of a WebAssembly engine: ${reason}`, { cause })
+        throw new BackendError(`This runtime refuses the memory of a WebAssembly engine: ${reason}`, {
+          cause,
+          reason: 'memory',
+        })
       throw new BackendError(`The WebAssembly binary is not one of bertkit's: ${reason}`, { cause })
     }
+    this.memoryLimit = memoryLimit
     this.exports = instance.exports as WasmExports
     const memory = own ?? (instance.exports as { readonly memory?: WasmMemory }).memory
     if (!memory || [this.exports.bk_ops_hash, this.exports.bk_tall_strips].some((f) => typeof f !== 'function'))

@@ -5,7 +5,6 @@ import { BackendError } from '../../errors.ts'
 import { here } from '../here.ts'
 import { loadBuilt, loadGiven } from './files.ts'
 import { MOST_THREADS, type WasmHost } from './open.ts'
-import type { Reply } from './protocol.ts'
 import type { WorkerPort } from './remote.ts'
 
 /** The compiled script, from src/backend/wasm and from dist/backend/wasm alike. */
@@ -23,7 +22,7 @@ function startWorker(script: URL | string = SCRIPT): WorkerPort {
   return {
     post: (request, transfer) => worker.postMessage(request, transfer as ArrayBuffer[]),
     listen(reply, failed) {
-      worker.on('message', (message: Reply) => reply(message))
+      worker.on('message', reply)
       worker.on('error', (error: Error) => failed(`The worker of the wasm backend failed: ${error.message}`))
       worker.on('exit', (code) => failed(`The worker of the wasm backend ended with code ${code}`))
     },

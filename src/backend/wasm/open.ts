@@ -6,20 +6,10 @@ import { chooseBinary, type WasmBinary } from './features.ts'
 import { importsMemory, type WasmModule } from './host.ts'
 import { openInline } from './inline.ts'
 import type { WasmSource } from './load.ts'
+import type { WasmOptions } from './options.ts'
 import { openRemote, type WorkerPort } from './remote.ts'
 
-/** Model options of the WebAssembly backend. */
-export interface WasmOptions {
-  /**
-   * false: the engine runs in the thread that calls, which waits for it; by default so only where there are no workers. A URL or a path:
-   * where the script of the worker (bertkit/worker, bundled as a script of its own) lies, if not beside the script that is running.
-   */
-  readonly worker?: boolean | URL | string
-  /** Bytes that a model may have in all; default: 96 MiB where there are no workers, as in edge runtimes, else 4 GiB. */
-  readonly memoryLimit?: number
-  /** Bytes, a compiled WebAssembly.Module, a Response, or a URL; default: the best binary for this runtime. */
-  readonly binary?: WasmSource
-}
+export type { WasmOptions } from './options.ts'
 
 /** Threads of a model where nobody says how many, at most: each is a worker of its own. */
 export const MOST_THREADS = 8
@@ -36,18 +26,6 @@ export interface WasmHost {
   readonly sharesMemory: boolean
   /** The module of what the option `binary` names. */
   open(binary: WasmSource): Promise<WasmModule>
-}
-
-function checkOptions(wasm: WasmOptions): void {
-  if (typeof wasm !== 'object' || wasm === null)
-    throw new ArgumentError(`Expected wasm to be an object of options but received ${String(wasm)}`)
-  const known = ['worker', 'memoryLimit', 'binary']
-  const unknown = Object.keys(wasm).find((name) => !known.includes(name))
-  if (unknown !== undefined)
-    throw new ArgumentError(`wasm: there is no option '${unknown}'; expected one of ${known.join(', ')}`)
-  const { worker } = wasm
-  if (worker !== undefined && typeof worker !== 'boolean' && typeof worker !== 'string' && !(worker instanceof URL))
-    throw new ArgumentError(`Expected wasm.worker to be true, false, a URL or a path but received ${String(worker)}`)
 }
 
 const NOT_ISOLATED =
@@ -70,7 +48,6 @@ export async function openWasm(
   host: WasmHost,
   { threads, wasm = {} }: { readonly threads: number; readonly wasm?: WasmOptions },
 ): Promise<Backend> {
-  checkOptions(wasm)
   const { binary, memoryLimit, worker = true } = wasm
   const startWorker = worker === false ? undefined : host.startWorker
   const given = binary === undefined ? undefined : await host.open(binary)
@@ -79,6 +56,15 @@ export async function openWasm(
   if (importsMemory(module) && !host.sharesMemory)
     throw new BackendError(`The binary (wasm.binary) is one with threads. They need shared memory, and ${NOT_ISOLATED}`)
   if (!startWorker) return openInline(module, { memoryLimit })
-  const settings: EngineSettings = { module, memoryLimit, threads: count }
-  return openRemote(startWorker(typeof worker === 'boolean' ? undefined : worker), settings)
+  const openIn = (settings: EngineSettings) =>
+    openRemote(startWorker(typeof worker === 'boolean' ? undefined : worker), settings)
+  try {
+    return await openIn({ module, memoryLimit, threads: count })
+  } catch (error) {
+    const isRefused = error instanceof BackendError && error.reason === 'memory'
+    const isAsked = given !== undefined || memoryLimit !== undefined || threads > 0
+    if (!isRefused || isAsked || !importsMemory(module)) throw error
+  }
+  // even a little shared memory is refused, as where much is in use on iOS; what is not shared grows as it is needed
+  return openIn({ module: await host.load(chooseBinary(false)), threads: 1 })
 }

@@ -9,6 +9,7 @@ import {
   PlanError,
 } from '../../errors.ts'
 import type { Arena } from '../../graph/op-table.ts'
+import { isJsonObject } from '../../json.ts'
 import type { BackendDescription, Elements, Peak } from '../backend.ts'
 
 /** Calls without an answer. `memory` and `program`: numbers that the asking side gives out. */
@@ -80,6 +81,19 @@ export interface CarriedError {
   readonly message: string
   /** Of a BackendError. */
   readonly reason?: BackendError['reason']
+}
+
+/** Also of another realm, as where tests run in a context of their own: `instanceof` would say no. */
+const isA = (name: string, value: unknown): boolean => Object.prototype.toString.call(value) === `[object ${name}]`
+
+/** Whether a message has the form of a reply. Those of a script that is not bertkit's have not. */
+export function isReply(message: unknown): message is Reply {
+  if (!isJsonObject(message)) return false
+  const { id, error, returned, cancelWords } = message as Readonly<Record<string, unknown>>
+  if (typeof id !== 'number' || (cancelWords !== undefined && !isA('Int32Array', cancelWords))) return false
+  if (id === RETURNED || 'returned' in message) return id === RETURNED && isA('ArrayBuffer', returned)
+  if (!('error' in message)) return 'answer' in message
+  return isJsonObject(error) && typeof error.name === 'string' && typeof error.message === 'string'
 }
 
 const ELEMENTS = { Float32Array, Int32Array, Uint16Array }

@@ -1,14 +1,18 @@
 // The asking side: a backend whose work is done by a worker.
 import { AbortedError, BackendError, BusyError, DisposedError } from '../../errors.ts'
 import type { Arena } from '../../graph/op-table.ts'
+import { kindOf, quote } from '../../json.ts'
 import type { Backend, BackendDescription, BackendMemory, Elements, Peak, Program } from '../backend.ts'
 import {
   type Answers,
   type Command,
   copyInto,
   elementsName,
+  HELLO,
+  isReply,
   type Question,
   RETURN_BYTES,
+  RETURNED,
   type Reply,
   type Request,
   runNumber,
@@ -18,8 +22,8 @@ import {
 /** A worker with the `Server` in it, on any platform. */
 export interface WorkerPort {
   post(request: Request, transfer: ArrayBufferLike[]): void
-  /** Called once, before the first message. `failed`: the worker has ended, or never began. */
-  listen(reply: (reply: Reply) => void, failed: (reason: string) => void): void
+  /** Called once, before the first message, which may be any value: the script is the caller's. `failed`: the worker has ended, or never began. */
+  listen(reply: (message: unknown) => void, failed: (reason: string) => void): void
   /** Whether answers are awaited: a process may end while none is. */
   hold(awaited: boolean): void
   terminate(): void
@@ -45,14 +49,16 @@ class Connection {
   #cancelWords: Int32Array | undefined
   readonly #spare: ArrayBuffer[] = []
 
-  /** Until the worker says something, or the connection ends. */
+  /** Until the worker's script has begun, or the connection ends. */
   readonly #silence: ReturnType<typeof setTimeout>
+  /** Whether it has: before that a message is from another script. */
+  #begun = false
 
   constructor(private readonly port: WorkerPort) {
     const reason = `The worker of the wasm backend said nothing for ${PATIENCE} seconds: is its script (wasm.worker) that of bertkit/worker?`
     this.#silence = setTimeout(() => this.end(reason), PATIENCE * 1000)
     port.listen(
-      (reply) => this.#take(reply),
+      (message) => this.#take(message),
       (why) => this.end(why),
     )
   }
@@ -81,7 +87,7 @@ class Connection {
       } catch (cause) {
         // such as a binary that cannot be sent to a worker
         const reason = cause instanceof Error ? cause.message : String(cause)
-        this.#take({ id, error: { name: 'BackendError', message: `The worker cannot be asked: ${reason}` } })
+        this.#settle({ id, error: { name: 'BackendError', message: `The worker cannot be asked: ${reason}` } })
       }
     }).finally(() => signal?.removeEventListener('abort', cancel))
   }
@@ -107,19 +113,36 @@ class Connection {
     this.port.terminate()
   }
 
-  #take(reply: Reply): void {
-    clearTimeout(this.#silence)
-    if (reply.cancelWords) this.#cancelWords = reply.cancelWords
-    if ('returned' in reply) {
-      if (this.#spare.length < MOST_SPARE) this.#spare.push(reply.returned)
+  /** What is thrown here would end the process, and a question whose answer is not understood would wait for ever. */
+  #take(message: unknown): void {
+    if (this.#ended !== undefined) return // it was on its way
+    if (!isReply(message) || !this.#isExpected(message)) {
+      const what = typeof message === 'string' ? quote(message) : kindOf(message)
+      this.end(
+        `The worker of the wasm backend sent ${what}, which is no answer to a question: is its script (wasm.worker) that of bertkit/worker, of the same version?`,
+      )
       return
     }
+    if (message.id === HELLO) {
+      this.#begun = true
+      clearTimeout(this.#silence)
+    } else if ('returned' in message) {
+      if (this.#spare.length < MOST_SPARE) this.#spare.push(message.returned)
+    } else this.#settle(message)
+  }
+
+  #isExpected(reply: Reply): boolean {
+    if (reply.id === HELLO) return true
+    return this.#begun && (reply.id === RETURNED || this.#waiting.has(reply.id))
+  }
+
+  #settle(reply: Exclude<Reply, { returned: ArrayBuffer }>): void {
     const waiting = this.#waiting.get(reply.id)
-    if (!waiting) return
+    if (reply.cancelWords) this.#cancelWords = reply.cancelWords
     this.#waiting.delete(reply.id)
     if (this.#waiting.size === 0) this.port.hold(false)
-    if ('error' in reply) waiting.reject(typedError(reply.error))
-    else waiting.resolve(reply.answer as never)
+    if ('error' in reply) waiting?.reject(typedError(reply.error))
+    else waiting?.resolve(reply.answer as never)
   }
 }
 

@@ -3,14 +3,13 @@ import { BackendError } from '../../errors.ts'
 import type { WasmBinary } from './features.ts'
 import { loadWasm } from './load.ts'
 import { MOST_THREADS, type WasmHost } from './open.ts'
-import type { Reply } from './protocol.ts'
 import type { WorkerPort } from './remote.ts'
 
 /** The part of the web's Worker that is used. */
 interface WebWorker {
   postMessage(message: unknown, transfer: ArrayBufferLike[]): void
   terminate(): void
-  addEventListener(type: 'message', listener: (event: { readonly data: Reply }) => void): void
+  addEventListener(type: 'message', listener: (event: { readonly data: unknown }) => void): void
   addEventListener(type: 'error' | 'messageerror', listener: (event: { readonly message?: string }) => void): void
 }
 type WorkerClass = new (url: URL | string, options: { type: 'module' }) => WebWorker

@@ -59,9 +59,9 @@ function* rowsOf(texts: readonly string[], first: number, name: string): Generat
 
 /** The packages are optional: who reads no Parquet needs neither. */
 function findPackages(name: string): Pick<WorkerInput, 'hyparquet' | 'compressors'> {
-  const { resolve } = createRequire(import.meta.url)
-  const addressOf = (specifier: string): string => pathToFileURL(resolve(specifier)).href
   try {
+    const { resolve } = createRequire(import.meta.url ?? __filename) // a bundle in CommonJS has no import.meta
+    const addressOf = (specifier: string): string => pathToFileURL(resolve(specifier)).href
     return { hyparquet: addressOf('hyparquet'), compressors: addressOf('hyparquet-compressors') }
   } catch (error) {
     throw new DataError(

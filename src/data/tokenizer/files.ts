@@ -1,10 +1,12 @@
-// The files of a tokenizer folder: tokenizer.json, tokenizer_config.json, special_tokens_map.json, vocab.txt.
+// The files of a tokenizer folder: tokenizer.json, vocab.txt, tokenizer_config.json; of older versions of Transformers also
+// special_tokens_map.json and added_tokens.json.
 import { DataError } from '../../errors.ts'
 import type { ModelFiles } from '../../formats/model-files.ts'
 import { modelFolder } from '../../formats/model-folder.ts'
 import type { FilesToSave } from '../../formats/save-files.ts'
-import { isJsonObject, type JsonObject, type JsonValue, kindOf, parseJson, quote } from '../../json.ts'
+import { isJsonObject, type JsonObject, quote } from '../../json.ts'
 import { type AddedToken, specialToken } from './added-tokens.ts'
+import { AN_ID, Fields, isId, readFields } from './json-fields.ts'
 import type { TokenizerSpec } from './pipeline.ts'
 
 /** Names of the five special tokens of BERT. */
@@ -43,74 +45,8 @@ const SPECIAL_KEYS = {
   maskToken: 'mask_token',
 } as const
 
-/** Ids beyond this are a broken file rather than a vocabulary. */
-const MAX_ID = 2 ** 24
-const AN_ID = `an integer from 0 to ${MAX_ID - 1}`
-const isId = (value: unknown): value is number =>
-  Number.isInteger(value) && Number(value) >= 0 && Number(value) < MAX_ID
-
 /** Transformers writes 1e30 for "no limit". */
 const UNLIMITED = 1e20
-
-/** Reads fields of one JSON object of a file; a wrong kind is a DataError that names file and field. */
-class Fields {
-  constructor(
-    readonly values: JsonObject,
-    readonly file: string,
-    readonly path = '',
-  ) {}
-
-  fail(key: string, expected: string): DataError {
-    const value = this.values[key]
-    const what = typeof value === 'object' ? kindOf(value) : quote(value)
-    return new DataError(`Expected ${this.path}${key} to be ${expected} but received ${what}`, this.file)
-  }
-
-  #optional<Value>(key: string, expected: string, accepts: (value: JsonValue) => value is JsonValue & Value) {
-    const value = this.values[key]
-    if (value === undefined) return undefined
-    if (!accepts(value)) throw this.fail(key, expected)
-    return value
-  }
-
-  boolean = (key: string) => this.#optional(key, 'true or false', (value) => typeof value === 'boolean')
-  booleanOrNull = (key: string) =>
-    this.#optional(key, 'true, false or null', (value) => value === null || typeof value === 'boolean')
-  string = (key: string) => this.#optional(key, 'a string', (value) => typeof value === 'string')
-  positive = (key: string) =>
-    this.#optional(key, 'a positive number', (value): value is number => typeof value === 'number' && value > 0)
-  list = (key: string) => this.#optional(key, 'a list', (value) => Array.isArray(value))
-
-  /** The object under `key`, or null if there is none. */
-  object(key: string): Fields | null {
-    const value = this.values[key] ?? null
-    if (value === null) return null
-    if (!isJsonObject(value)) throw this.fail(key, 'an object')
-    return new Fields(value, this.file, `${this.path}${key}.`)
-  }
-
-  id(key: string): number {
-    const id = this.values[key]
-    if (!isId(id)) throw this.fail(key, AN_ID)
-    return id
-  }
-
-  /** The name of a token: a string, or an object with its content; null is none. */
-  token(key: string): string | undefined {
-    const value = this.values[key] ?? undefined
-    if (value === undefined) return undefined
-    return isJsonObject(value) ? this.object(key)?.string('content') : this.string(key)
-  }
-}
-
-async function readFields(files: ModelFiles, name: string): Promise<Fields | null> {
-  const text = await files.readText(name)
-  if (text === undefined) return null
-  const file = files.pathOf(name)
-  const value = parseJson(text, (reason) => new DataError(reason, file))
-  if (!isJsonObject(value)) throw new DataError(`Expected a JSON object but received ${kindOf(value)}`, file)
-  return new Fields(value, file)
-}
 
 /** Reads a token with the fields of tokenizer.json's added_tokens. */
 function addedToken(fields: Fields, special: boolean): Omit<AddedToken, 'id'> {
@@ -165,8 +101,8 @@ function readTokenizerJson(root: Fields, folder: TokenizerFolder): void {
   folder.doLowerCase = normalizer.boolean('lowercase')
 }
 
-/** What tokenizer_config.json (or the older special_tokens_map.json) says goes before tokenizer.json, as in Transformers. */
-function readConfig(config: Fields, folder: TokenizerFolder): void {
+/** What tokenizer_config.json says goes before tokenizer.json; what the older special_tokens_map.json says, before both. */
+function readSettings(config: Fields, folder: TokenizerFolder): void {
   folder.doLowerCase = config.boolean('do_lower_case') ?? folder.doLowerCase
   folder.tokenizeChineseChars = config.boolean('tokenize_chinese_chars') ?? folder.tokenizeChineseChars
   const stripAccents = config.booleanOrNull('strip_accents')
@@ -178,39 +114,99 @@ function readConfig(config: Fields, folder: TokenizerFolder): void {
     const token = config.token(key)
     if (token !== undefined) folder.special[name as keyof SpecialTokens] = token
   }
-  const decoder = config.object('added_tokens_decoder')
-  for (const key of Object.keys(decoder?.values ?? {})) {
+}
+
+/** The added tokens of tokenizer_config.json. */
+function readDecoder(decoder: Fields, folder: TokenizerFolder): void {
+  for (const key of Object.keys(decoder.values)) {
     // digits alone: Number() reads '', ' 7', '7.0' and '0x7' as integers, too
     const id = /^\d+$/.test(key) ? Number(key) : Number.NaN
     if (!isId(id))
       throw new DataError(
         `Expected each key of added_tokens_decoder to be ${AN_ID} but received ${quote(key)}`,
-        config.file,
+        decoder.file,
       )
-    const fields = decoder?.object(key)
+    const fields = decoder.object(key)
     if (!fields) continue
     const token = addedToken(fields, false)
     if (folder.addedTokens.some((each) => each.content === token.content)) continue
     folder.addedTokens.push(token)
     folder.addedIds.set(token.content, id)
   }
-  for (const content of furtherTokens(config)) {
-    if (!folder.addedTokens.some((each) => each.content === content)) folder.addedTokens.push(specialToken(content))
+}
+
+/**
+ * Reads added_tokens.json, token -> id, in which old tokenizers keep what vocab.txt lacks. `special`: the tokens that other files
+ * call special. Transformers takes the ids for an order only, and so renumbers where one is taken or one is left out. Here an id
+ * that is taken is an error, as a model would read another token's row, and one beyond a gap stays, as in the other files.
+ */
+function readAddedTokens({ values, file }: Fields, folder: TokenizerFolder, special: ReadonlySet<string>): void {
+  const encoder = new Fields(values, file, 'the id of ')
+  const owners = new Map(Array.from(folder.vocabulary, ([token, id]) => [id, token]))
+  // tokenizer.json goes before, token by token and id by id
+  const names = new Set(folder.addedTokens.map((each) => each.content))
+  const ids = new Set(folder.addedIds.values())
+  for (const content of Object.keys(values)) {
+    const id = encoder.id(content)
+    if (content === '') throw new DataError('Expected tokens that are not empty', file)
+    if (names.has(content) || ids.has(id)) continue
+    const known = folder.vocabulary.get(content)
+    if (known !== undefined && known !== id) throw encoder.fail(content, `the one in the vocabulary, ${known},`)
+    const owner = owners.get(id)
+    if (owner !== undefined && owner !== content) {
+      throw new DataError(`Expected one token for each id but ${quote(owner)} and ${quote(content)} have ${id}`, file)
+    }
+    owners.set(id, content)
+    const isSpecial = special.has(content)
+    folder.addedTokens.push({ ...specialToken(content), special: isSpecial, normalized: !isSpecial })
+    folder.addedIds.set(content, id)
   }
 }
 
-/** Special tokens beyond BERT's five: a list (v4: additional_special_tokens, v5: extra_special_tokens), or named ones. */
-function furtherTokens(config: Fields): string[] {
-  return ['additional_special_tokens', 'extra_special_tokens'].flatMap((key) => {
-    const value = config.values[key]
-    const values: JsonObject = Array.isArray(value)
-      ? Object.fromEntries(value.entries())
-      : isJsonObject(value)
-        ? value
-        : {}
-    const fields = new Fields(values, config.file, `${key}.`)
-    return Object.keys(values).flatMap((each) => fields.token(each) || [])
-  })
+/** Special tokens beyond BERT's five under a key: a list, or named ones. */
+function furtherTokens(config: Fields | null, key: string): string[] {
+  const value = config?.values[key]
+  const values: JsonObject = Array.isArray(value)
+    ? Object.fromEntries(value.entries())
+    : isJsonObject(value)
+      ? value
+      : {}
+  const fields = new Fields(values, config?.file ?? '', `${key}.`)
+  return Object.keys(values).flatMap((each) => fields.token(each) || [])
+}
+
+/** Whether further special tokens are given as something else than named ones. */
+const listsTokens = (config: Fields | null, key: string): boolean =>
+  config !== null && Object.hasOwn(config.values, key) && !isJsonObject(config.values[key])
+
+/**
+ * Reads the files beside the vocabulary, by Transformers' rule: special_tokens_map.json and added_tokens.json count only if
+ * tokenizer_config.json has no added_tokens_decoder, which newer versions write. So what an earlier save left is not read.
+ */
+async function readSettingsFiles(files: ModelFiles, folder: TokenizerFolder): Promise<void> {
+  const config = await readFields(files, 'tokenizer_config.json')
+  if (config !== null) readSettings(config, folder)
+  const decoder = config?.object('added_tokens_decoder') ?? null
+  if (decoder !== null) readDecoder(decoder, folder)
+  const map = decoder === null ? await readFields(files, 'special_tokens_map.json') : null
+  if (map !== null) readSettings(map, folder)
+
+  // v4 and v5 have a key each; of the map, Transformers takes v4's only where no file lists tokens in another way
+  const [v4, v5] = ['additional_special_tokens', 'extra_special_tokens']
+  const isListed = listsTokens(config, v4) || listsTokens(config, v5) || listsTokens(map, v5)
+  const special = [...furtherTokens(config, v4), ...furtherTokens(config, v5), ...furtherTokens(map, v5)]
+  const mapped = isListed ? [] : furtherTokens(map, v4)
+
+  const added = decoder === null ? await readFields(files, 'added_tokens.json') : null
+  if (added !== null) {
+    const keys = [...Object.values(SPECIAL_KEYS), 'bos_token', 'eos_token']
+    const named = keys.flatMap((key) => map?.token(key) ?? config?.token(key) ?? [])
+    // without `mapped`: what only the map's v4 list calls special is an ordinary token, as in Transformers
+    readAddedTokens(added, folder, new Set([...named, ...special]))
+  }
+  for (const content of [...special, ...mapped]) {
+    if (!folder.addedTokens.some((each) => each.content === content)) folder.addedTokens.push(specialToken(content))
+  }
 }
 
 /**
@@ -269,10 +265,7 @@ export async function readTokenizerFolder(root: ModelFiles): Promise<TokenizerFo
   if (json !== null) readTokenizerJson(json, found)
   else if (vocabulary !== undefined)
     found.vocabulary = new Map(vocabularyTokens(vocabulary, file).map((token, id) => [token, id]))
-  for (const name of ['special_tokens_map.json', 'tokenizer_config.json']) {
-    const config = await readFields(folder, name)
-    if (config !== null) readConfig(config, found)
-  }
+  await readSettingsFiles(folder, found)
   return found
 }
 

@@ -116,9 +116,10 @@ export class BertTokenizer implements SpecialTokens {
   }
 
   /**
-   * Reads a tokenizer of a folder, a Hub id, a URL or given files: tokenizer.json (normaliser options, vocabulary, added tokens), else vocab.txt; then tokenizer_config.json, whose
-   * do_lower_case, strip_accents, tokenize_chinese_chars and special tokens, where it has them, go before tokenizer.json's as
-   * in Transformers. `options` go before all files.
+   * Reads a tokenizer of a folder, a Hub id, a URL or given files: tokenizer.json (normaliser options, vocabulary, added tokens),
+   * else vocab.txt; then tokenizer_config.json, whose do_lower_case, strip_accents, tokenize_chinese_chars and special tokens,
+   * where it has them, go before tokenizer.json's as in Transformers. Only where it has no added_tokens_decoder, the older
+   * special_tokens_map.json and added_tokens.json count, too. `options` go before all files.
    * @throws DataError for a broken file, naming it and the field or line; FileError if one cannot be read; HubError; DownloadError.
    */
   static async fromPretrained(

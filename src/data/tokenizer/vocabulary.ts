@@ -21,9 +21,10 @@ export function buildVocabulary(
 ): { ids: Map<string, number>; addedTokens: AddedToken[]; special: SpecialTokens } {
   const { vocabulary, addedIds } = folder
   const special: SpecialTokens = { ...DEFAULT_SPECIAL, ...defined(folder.special) }
+  const five = new Set<string>(Object.values(special))
   const listed = [...folder.addedTokens]
   const names = new Set(listed.map((each) => each.content))
-  for (const token of Object.values(special)) {
+  for (const token of five) {
     const known = vocabulary.has(token) || (names.has(token) && token !== special.unkToken)
     // A model without masks may do without; for any other one a word is missing that every input has.
     if (!known && token !== special.maskToken) {
@@ -53,7 +54,8 @@ export function buildVocabulary(
       ids.set(token.content, id)
       taken.add(id)
     }
-    return { ...token, id }
+    // one of BERT's five is special whatever a file says of it, as in Transformers
+    return { ...token, id, special: token.special || five.has(token.content) }
   })
   return { ids, addedTokens, special }
 }

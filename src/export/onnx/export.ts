@@ -1,9 +1,10 @@
-import type { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
+import { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
 import { AbortedError, ArgumentError, ConfigError, WeightsError } from '../../errors.ts'
 import { exists, joinPath, makeFolder, removeFile, type StagedFile, stageFile, writeText } from '../../formats/files.ts'
 import { matchWeights } from '../../formats/names.ts'
 import { isJsonObject, kindOf, quote } from '../../json.ts'
 import { BertConfig } from '../../model/config.ts'
+import { checkCall } from '../../session/options.ts'
 import type { PreTrainedModel } from '../../session/pretrained.ts'
 import { ARCHITECTURES, type Architecture, isArchitecture } from './architectures.ts'
 import type { GraphBuilder } from './graph.ts'
@@ -55,7 +56,13 @@ export interface OnnxExport {
   readonly externalData: boolean
 }
 
-function checkOptions({ architecture, opset = MIN_OPSET, externalDataThreshold = MAX_MODEL_BYTES }: ExportOnnxOptions) {
+const OPTIONS = ['architecture', 'opset', 'externalDataThreshold', 'tokenizer', 'signal']
+
+function checkOptions(options: ExportOnnxOptions) {
+  checkCall('exportOnnx', options, OPTIONS)
+  const { architecture, opset = MIN_OPSET, externalDataThreshold = MAX_MODEL_BYTES, tokenizer } = options
+  if (tokenizer !== undefined && !(tokenizer instanceof BertTokenizer))
+    throw new ArgumentError(`Expected tokenizer to be a BertTokenizer but received ${kindOf(tokenizer)}`)
   if (architecture !== undefined && !isArchitecture(architecture))
     throw new ArgumentError(
       `Expected architecture to be one of ${ARCHITECTURES.join(', ')} but received ${quote(architecture)}`,
@@ -86,7 +93,7 @@ function findParameters(graph: GraphBuilder, { config, tensors, where, read }: M
   if (mismatched.length > 0) {
     const [{ name, expected, found }] = mismatched
     throw new WeightsError(
-      `${where}: expected ${name} of shape [${expected}] but found [${found}]${more(mismatched.length)}`,
+      `${where}: expected ${name} of shape ${quote(expected)} but found ${quote(found)}${more(mismatched.length)}`,
     )
   }
   if (missing.length > 0)

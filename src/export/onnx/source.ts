@@ -5,6 +5,7 @@ import { openModelFiles } from '../../formats/pretrained-source.ts'
 import { openWeights } from '../../formats/weights.ts'
 import { kindOf } from '../../json.ts'
 import { BertConfig } from '../../model/config.ts'
+import { refuseInt8 } from '../../session/int8-weights.ts'
 import { PreTrainedModel } from '../../session/pretrained.ts'
 
 /** What is exported, wherever it comes from. */
@@ -46,11 +47,12 @@ async function withFolder<Result>(name: string, use: (source: ModelSource) => Pr
 /** A model's weights do not change while `use` runs: what is asked of the model meanwhile waits. */
 function withModel<Result>(model: PreTrainedModel, use: (source: ModelSource) => Promise<Result>): Promise<Result> {
   const { runtime, config } = model
+  refuseInt8(runtime.int8, 'exportOnnx')
   const { tensors } = runtime.layout
   const source: ModelSource = {
-    where: model.constructor.name,
+    where: model.architecture,
     config,
-    architecture: model.constructor.name,
+    architecture: model.architecture,
     tensors,
     read: async (name) => runtime.readTensor(tensors.get(name)!),
     tokenizer: async () => undefined,

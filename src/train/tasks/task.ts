@@ -109,6 +109,7 @@ export type TaskModel = PreTrainedModel<StepInputs, { readonly loss?: number | n
 /** Such a class. */
 export interface TaskModelClass {
   readonly name: string
+  readonly architecture: string
   new (config: BertConfig, options?: ModelOptions): TaskModel
   fromPretrained(nameOrFolder: string, options?: FromPretrainedOptions): Promise<TaskModel>
 }

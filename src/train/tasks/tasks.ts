@@ -27,4 +27,4 @@ export function createTask(name: TaskName, options: TaskOptions = {}): Task {
 
 /** The task of a model's class; undefined for classes that have none, and names that are no class. */
 export const taskOfClass = (className: string): TaskName | undefined =>
-  TASK_NAMES.find((name) => TASKS[name]({}).model.name === className)
+  TASK_NAMES.find((name) => TASKS[name]({}).model.architecture === className)
