@@ -21,7 +21,7 @@ from attention import attention
 from compare import floats
 from kernels import Kernel, Maker
 from library import BertkitError, Engine, open_engine
-from measure import ROOT, Prepared, Results, Torch, median_seconds, table
+from measure import ROOT, Prepared, Results, Torch, median_seconds, table, warm_up
 from plan import SIZES
 from recording import Recording
 from steps import Session, disagreements, run_session, sessions
@@ -87,6 +87,7 @@ def time_kernel(engine: Engine, kernel: Kernel, torch: Torch | None, peak: dict,
         prepared.run()
         error = check(kernel, prepared, torch) if kernel.reference and torch else None
         ok = error is None or error <= kernel.allowed
+        warm_up(prepared.run)
         seconds = median_seconds(prepared.run, 10) / kernel.copies
         alone = float(np.median(prepared.run(timed=True)))
     finally:

@@ -22,13 +22,16 @@ ROOT = Path(__file__).resolve().parents[2]
 WARM_SECONDS = 0.25
 
 
-def median_seconds(call, runs: int, warm: float = WARM_SECONDS) -> float:
+def warm_up(call):
+    """At least three times a call that returns when the device is done."""
+    start, calls = time.perf_counter(), 0
+    while calls < 3 or time.perf_counter() - start < WARM_SECONDS:
+        call()
+        calls += 1
+
+
+def median_seconds(call, runs: int) -> float:
     """Of calls that return when the device is done."""
-    start = time.perf_counter()
-    for _ in range(3 if warm else 0):
-        call()
-    while time.perf_counter() - start < warm:
-        call()
     seconds = []
     for _ in range(runs):
         start = time.perf_counter()
@@ -67,7 +70,7 @@ class Torch:
             call()
         self.sync()
         if not self.cuda:
-            return median_seconds(call, 3, 0)
+            return median_seconds(call, 3)
         replay = call
         try:
             side = self.torch.cuda.Stream()
@@ -82,10 +85,8 @@ class Torch:
         except RuntimeError as error:
             print(f"not captured: {str(error).splitlines()[0]}", flush=True)
             self.sync()
-        seconds, start = [], time.perf_counter()
-        while time.perf_counter() - start < WARM_SECONDS:
-            replay()
-            self.sync()
+        warm_up(lambda: (replay(), self.sync()))
+        seconds = []
         for _ in range(runs):
             begin, end = (self.torch.cuda.Event(enable_timing=True) for _ in range(2))
             begin.record()

@@ -29,6 +29,8 @@ struct Dropout {
 
   __device__ __forceinline__ uint32_t keeps_equal(uint32_t row) const { return dropout_keeps_equal(phase, rest, row); }
 
+  __device__ __forceinline__ static uint32_t turned_left(uint32_t bits, int n) { return bits << n | bits >> (32 - n); }
+
   /**
    * What is kept of a group: bit j / 2 of each byte is for columns 8 j and 8 j + 1 from its first one on, in bytes 0 and 1 where j is even, in 2
    * and 3 where it is odd. `equal`: the row's keeps_equal.
@@ -58,8 +60,6 @@ struct Dropout {
     return kept;
   }
   __device__ __forceinline__ uint32_t keeps_group(uint32_t row, uint32_t group) const { return keeps_group(row, group, keeps_equal(row)); }
-
-  __device__ __forceinline__ static uint32_t turned_left(uint32_t bits, int n) { return bits << n | bits >> (32 - n); }
 
   /** Of those, columns 8 j and 8 j + 1 in bits 0 and 1. */
   __device__ __forceinline__ static uint32_t two_of(uint32_t kept, int j) {

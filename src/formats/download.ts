@@ -127,17 +127,22 @@ class Watch {
   }
 }
 
+/** undefined for what is no URL. URL.canParse is newer than browsers that are supported. */
+export function parseUrl(text: string, base: string | URL | undefined): URL | undefined {
+  try {
+    return new URL(text, base)
+  } catch {
+    return undefined
+  }
+}
+
 /** Where a redirect leads: never from https to http. Undefined for another answer, and a redirect that may not be followed. */
 function redirectOf({ status, headers }: Response, from: URL): URL | undefined {
   const location = headers.get('location')
   if (![301, 302, 303, 307, 308].includes(status) || !location) return undefined
-  let next: URL
-  try {
-    next = new URL(location, from)
-  } catch {
-    return undefined
-  }
-  return next.protocol === 'https:' || (next.protocol === 'http:' && from.protocol === 'http:') ? next : undefined
+  const next = parseUrl(location, from)
+  const isSafe = next?.protocol === 'https:' || (next?.protocol === 'http:' && from.protocol === 'http:')
+  return isSafe ? next : undefined
 }
 
 /**

@@ -1,6 +1,7 @@
 // A model on the web, by its URL or Hub id.
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
+import { parseUrl } from './download.ts'
 import { type HubOptions, isHubId } from './hub-options.ts'
 import type { ModelFiles } from './model-files.ts'
 import { UrlFiles } from './url-files.ts'
@@ -17,15 +18,6 @@ export function openUrl(source: string | URL, base: string | undefined, options:
   if (url && /^https?:$/.test(url.protocol)) return new UrlFiles(url, options)
   const hint = url ? 'a blob: or data: URL is one file; give an object of files' : 'a relative one needs a page'
   throw new ArgumentError(`Expected the http or https URL of a folder but received ${quote(text)}: ${hint}`)
-}
-
-/** undefined for what is no URL. URL.canParse is newer than browsers that are supported. */
-function parseUrl(text: string, base: string | undefined): URL | undefined {
-  try {
-    return new URL(text, base)
-  } catch {
-    return undefined
-  }
 }
 
 /** A model of the Hub from its server, file by file, without a cache of our own. Throws ArgumentError for what is no Hub id. */

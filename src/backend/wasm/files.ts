@@ -2,8 +2,8 @@
 import fs from 'node:fs/promises'
 import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { ArgumentError, BackendError } from '../../errors.ts'
-import { here } from '../here.ts'
+import { BackendError } from '../../errors.ts'
+import { here, pathOfUrl } from '../here.ts'
 import type { WasmBinary } from './features.ts'
 import type { WasmModule } from './host.ts'
 import { compileOnce, loadWasm, type WasmSource } from './load.ts'
@@ -37,24 +37,14 @@ export function loadBuilt(name: WasmBinary): Promise<WasmModule> {
   })
 }
 
-/** The file that a URL names; an ArgumentError where it names none, such as one of another machine. */
-function fileOf(url: URL | string): string {
-  try {
-    return fileURLToPath(url)
-  } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new ArgumentError(`Expected wasm.binary to be the URL of a local file but received ${url}: ${reason}`, {
-      cause,
-    })
-  }
-}
-
 /** The same of what a program gives: paths and file: URLs too. */
 export async function loadGiven(binary: WasmSource): Promise<WasmModule> {
   const isText = typeof binary === 'string'
   if (!isText && !(binary instanceof URL)) return loadWasm(binary)
   if (!/^file:/i.test(String(binary)) && (!isText || URL.canParse(binary))) return loadWasm(binary)
-  const file = path.resolve(/^file:/i.test(String(binary)) ? fileOf(binary) : String(binary))
+  const file = path.resolve(
+    /^file:/i.test(String(binary)) ? pathOfUrl(binary, 'wasm.binary to be the URL of a local file') : String(binary),
+  )
   return compileOnce(file, async () => {
     const bytes = await fs.readFile(file).catch((cause: Error) => {
       throw new BackendError(`Cannot load the WebAssembly kernels from ${file}: ${cause.message}`, { cause })
