@@ -149,13 +149,19 @@ struct Head {
   Matrix values() const { return {s.v + in_kv(), s.kv_stride, 1, elements}; }
   Matrix values_turned() const { return {s.v + in_kv(), 1, s.kv_stride, elements}; }
 
-  /** Dropout of the probabilities of query i, or of their gradients, in place. A row of the stream is one (query, head). */
-  void drop(float* row, int64_t i) const {
+  /** Draws what dropout keeps of the probabilities of queries q0 .. q0 + m. A row of the stream is one (query, head). */
+  void draw(int64_t q0, int64_t m, uint32_t* kept) const {
+    if (s.p > 0 && !keep) s.drop.draw((first_query + q0) * s.A + head, s.A, m, L, kept);
+  }
+  static int64_t drawn_words(int64_t m, int64_t L) { return m * Dropout::words(L) + W; }
+
+  /** Dropout of row i of these queries, in place. */
+  void drop(float* row, int64_t q0, int64_t i, const uint32_t* kept) const {
     if (s.p <= 0) return;
     if (keep)
-      s.drop.apply_given(row, row, keep + i * keep_stride, L);
+      s.drop.apply_given(row, row, keep + (q0 + i) * keep_stride, L);
     else
-      s.drop.apply(row, row, (first_query + i) * s.A + head, L);
+      s.drop.apply_drawn(row, row, kept + i * Dropout::words(L), L);
   }
 
   /** scores[m x Lp] of queries q0 .. q0 + m, unscaled; `strip` is scratch for the packed queries. */
@@ -184,6 +190,22 @@ struct Head {
   /** row = exp(row - lse) over the padded row; a row that sees nothing has lse = inf and becomes 0. */
   void probabilities(float* row, float lse) const {
     for (int64_t j = 0; j < Lp; j += W) store(row + j, exp_below_88(load(row + j) - lse));
+  }
+
+  /** Of row i of these queries: d = P (dropout(d) - delta) / sqrt(D), P = dropout(P). */
+  void score_gradients(float* P, float* d, float delta, int64_t q0, int64_t i, const uint32_t* kept) const {
+    const f32 factor = set1(s.scale()), enlarged = set1(s.drop.scale);
+    if (s.p > 0 && !keep) {  // beyond L are rows' own places, which nobody reads
+      Dropout::each(kept + i * Dropout::words(L), L, [&](int64_t j, int, i32 kept) {
+        const f32 p = load(P + j);
+        store(d + j, p * (select(kept, load(d + j) * enlarged, f32{}) - delta) * factor);
+        store(P + j, select(kept, p * enlarged, f32{}));
+      });
+      return;
+    }
+    drop(d, q0, i, kept);
+    for (int64_t j = 0; j < Lp; j += W) store(d + j, load(P + j) * (load(d + j) - delta) * factor);
+    drop(P, q0, i, kept);
   }
 };
 
@@ -240,15 +262,17 @@ static Status attend(Run& run, const Sequences<T>& s, T* context, float* lse) {
     auto* values = pieces.take<Packed>(padded<F>(h.L) * round_up(D, F::NR));
     auto* scores = pieces.take<float>(BQ * h.Lp);
     auto* strip = pieces.take<Packed>(BQ * padded<F>(larger(D, h.L)));
+    auto* kept = pieces.take<uint32_t>(h.drawn_words(BQ, h.L));
     pack_b<F>(h.keys_turned(), D, h.L, keys);
     pack_b<F>(h.values(), h.L, D, values);
     for (int64_t q0 = 0; q0 < h.Lq; q0 += BQ) {
       const int64_t m = smaller(BQ, h.Lq - q0);
       h.scores(q0, m, keys, strip, scores);
+      h.draw(q0, m, kept);
       for (int64_t i = 0; i < m; i++) {
         float* row = scores + i * h.Lp;
         lse[h.in_lse() + (q0 + i) * A] = h.mask(row, q0 + i) ? softmax(row, h.Lp) : see_nothing(row, h.Lp);
-        h.drop(row, q0 + i);
+        h.drop(row, q0, i, kept);
       }
       pack_a<F>({scores, h.Lp, 1, h.scratch}, m, h.L, strip);
       multiply_packed<F>(m, D, h.L, strip, values, {context + h.in_context() + q0 * A * D, A * D, s.type}, false);
@@ -261,7 +285,7 @@ static Scratch attend_scratch(ElementType type, int64_t L, int64_t D) {
     typedef typename FormatOf<decltype(element)>::F F;
     constexpr int64_t BQ = kQueries<decltype(element)>, size = sizeof(typename F::Packed);
     const int64_t Lp = round_up(L, F::NR), Dp = round_up(D, F::NR), largest = padded<F>(larger(D, L));
-    return {0, (padded<F>(D) * Lp + padded<F>(L) * Dp + BQ * largest) * size + BQ * Lp * 4 + 4 * 64};
+    return {0, (padded<F>(D) * Lp + padded<F>(L) * Dp + BQ * largest) * size + (BQ * Lp + Head<decltype(element)>::drawn_words(BQ, L)) * 4 + 5 * 64};
   });
 }
 

@@ -47,6 +47,7 @@ static Status attend_backward(Run& run, const Sequences<T>& s, const T* dcontext
     auto* P = pieces.take<float>(BQ * h.Lp);                    //
     auto* dS = pieces.take<float>(BQ * h.Lp);                   //
     auto* strip = pieces.take<Packed>(larger(BQ * padded<F>(larger(D, h.L)), round_up(h.L, F::MR) * padded<F>(BQ)));
+    auto* kept = pieces.take<uint32_t>(h.drawn_words(BQ, h.L));
     auto* sums = pieces.take<float>(sizeof(T) == 4 ? 0 : 2 * h.L * D);
     KeyGradient dk_sums = {}, dv_sums = {};
     if (dk) {
@@ -63,15 +64,13 @@ static Status attend_backward(Run& run, const Sequences<T>& s, const T* dcontext
       h.scores(q0, m, keys_t, strip, P);
       pack_a<F>(gradient, m, D, strip);
       multiply_packed<F>(m, h.Lp, D, strip, values_t, {dS, h.Lp, kFloat32}, false);
+      h.draw(q0, m, kept);
       for (int64_t i = 0; i < m; i++) {
         float *probs = P + i * h.Lp, *d = dS + i * h.Lp;
         h.mask(probs, q0 + i);
         h.probabilities(probs, lse[h.in_lse() + (q0 + i) * A]);
         const float delta = sum_columns(D, [&](int64_t j, int n) { return load_columns(dO + i * H + j, n) * load_columns(O + i * H + j, n); });
-        h.drop(d, q0 + i);
-        const f32 factor = set1(s.scale());
-        for (int64_t j = 0; j < h.Lp; j += W) store(d + j, load(probs + j) * (load(d + j) - delta) * factor);
-        h.drop(probs, q0 + i);
+        h.score_gradients(probs, d, delta, q0, i, kept);
       }
       if (dq) {
         pack_a<F>({dS, h.Lp, 1, h.scratch}, m, h.L, strip);
@@ -98,7 +97,8 @@ static Scratch attend_backward_scratch(ElementType type, int64_t L, int64_t D) {
     const int64_t Lp = round_up(L, F::NR), Dp = round_up(D, F::NR);
     const int64_t strip = larger(BQ * padded<F>(larger(D, L)), round_up(L, F::MR) * padded<F>(BQ));
     const int64_t packed = 2 * padded<F>(D) * Lp + padded<F>(L) * Dp + padded<F>(BQ) * Dp + strip;
-    return {0, packed * size + (2 * BQ * Lp + (type == kFloat32 ? 0 : 2 * L * D)) * 4 + 8 * 64};
+    const int64_t kept = Head<decltype(element)>::drawn_words(BQ, L);
+    return {0, packed * size + (2 * BQ * Lp + kept + (type == kFloat32 ? 0 : 2 * L * D)) * 4 + 9 * 64};
   });
 }
 

@@ -18,15 +18,17 @@ static Status attend_probs(Run& run, const Sequences<T>& s, const float* lse, fl
     auto* keys = pieces.take<Packed>(padded<F>(s.D) * h.Lp);
     auto* scores = pieces.take<float>(BQ * h.Lp);
     auto* strip = pieces.take<Packed>(BQ * padded<F>(s.D));
+    auto* kept = pieces.take<uint32_t>(h.drawn_words(BQ, h.L));
     pack_b<F>(h.keys_turned(), s.D, h.L, keys);
     for (int64_t q0 = 0; q0 < h.Lq; q0 += BQ) {
       const int64_t m = smaller(BQ, h.Lq - q0);
       h.scores(q0, m, keys, strip, scores);
+      h.draw(q0, m, kept);
       for (int64_t i = 0; i < m; i++) {
         float* row = scores + i * h.Lp;
         h.mask(row, q0 + i);
         h.probabilities(row, lse[h.in_lse() + (q0 + i) * A]);
-        h.drop(row, q0 + i);
+        h.drop(row, q0, i, kept);
         memcpy(out + (q0 + i) * h.L, row, (size_t)h.L * 4);
       }
     }
@@ -38,7 +40,7 @@ static Scratch attend_probs_scratch(ElementType type, int64_t L, int64_t D) {
     typedef typename FormatOf<decltype(element)>::F F;
     constexpr int64_t BQ = kQueries<decltype(element)>, size = sizeof(typename F::Packed);
     const int64_t Lp = round_up(L, F::NR);
-    return {0, (padded<F>(D) * Lp + BQ * padded<F>(D)) * size + BQ * Lp * 4 + 3 * 64};
+    return {0, (padded<F>(D) * Lp + BQ * padded<F>(D)) * size + (BQ * Lp + Head<decltype(element)>::drawn_words(BQ, L)) * 4 + 4 * 64};
   });
 }
 

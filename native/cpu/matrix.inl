@@ -24,7 +24,16 @@ typedef uint16_t u16x4 __attribute__((vector_size(8)));
 typedef uint16_t u16x4_unaligned __attribute__((vector_size(8), aligned(2), may_alias));
 
 /** Four float32 as bfloat16, and two as the halves of a word. */
-BK_INLINE u16x4 narrow(f32x4 v) { return __builtin_convertvector(bf16_bits<u32x4>(v), u16x4); }
+BK_INLINE u16x4 narrow(f32x4 v) {
+#if defined(__AVX512BF16__)
+  const __m128bh halves = _mm_cvtneps_pbh((__m128)v);
+  u16x4 four;
+  memcpy(&four, &halves, sizeof four);
+  return four;
+#else
+  return __builtin_convertvector(bf16_bits<u32x4>(v), u16x4);
+#endif
+}
 BK_INLINE uint32_t pair(float low, float high) {
   bf16 halves[2];
   put(halves, low);
@@ -38,7 +47,7 @@ struct Real {
   static float one(const T* p) { return *p; }
   static f32x4 four(const T* p) { return *(const f32x4_unaligned*)p; }
   static u16x4 four_halves(const T* p) { return narrow(four(p)); }
-  static u32 halves(const T* p) { return bf16_bits<u32>(load(p)); }
+  static u32 halves(const T* p) { return __builtin_convertvector(rounded_halves(load(p)), u32); }
 };
 struct Half {
   typedef bf16 T;

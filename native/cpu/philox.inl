@@ -14,14 +14,18 @@ struct Dropout {
         keep};
   }
 
-  /** Columns that are drawn at a time: each lane is a group, and four of them are a block of 128. */
-  static constexpr int COLUMNS = 32 * W;
+  /** Words that say what is kept of a row of n columns: of each block of 128 its four groups. */
+  static int64_t words(int64_t n) { return ceil_div(n, 128) * 4; }
 
-  /** Of columns `first` .. + COLUMNS of a row, what is kept of each group; `first` is a multiple of that. */
-  void keeps(int64_t row, int64_t first, uint32_t out[W]) const {
-    u32 w[4] = {{}, set1_u32((uint32_t)row), set1_u32(step), set1_u32(micro_step)};
-    for (int i = 0; i < W; i++) w[0][i] = (uint32_t)i;
-    w[0] += (uint32_t)(first / 32);
+  static u32 lanes() {
+    u32 v;
+    for (int i = 0; i < W; i++) v[i] = (uint32_t)i;
+    return v;
+  }
+
+  /** Of W counters, what is kept of the elements of each. */
+  u32 keeps(u32 group, u32 row) const {
+    u32 w[4] = {group, row, set1_u32(step), set1_u32(micro_step)};
     uint32_t k0 = seed, k1 = site;
     for (int r = 0; r < kPhiloxRounds; r++) {
       u32 hi0, lo0, hi1, lo1;
@@ -35,14 +39,65 @@ struct Dropout {
       k1 += kPhiloxWeyl1;
     }
     // bit by bit, from the lowest: kept where the draw's is set and the threshold's is not, not kept where it is the other way round
-    u32 kept = set1_u32(dropout_keeps_equal(phase, rest, (uint32_t)row));
+    u32 kept = ~(u32)(phase + row * kPhiloxWeyl0 < rest);  // dropout_keeps_equal
     const auto compare = [&](u32 drawn, int bit) { kept = threshold >> bit & 1 ? kept & drawn : kept | drawn; };
     constexpr int kBelow = kDropoutBits - kDropoutOwnBits;
     for (int k = 0; k < kBelow; k++) compare(turned_left(w[k], kDropoutTurns[0]) ^ turned_left(w[k + 1], kDropoutTurns[1]), k);
     for (int k = 0; k < kDropoutOwnBits; k++) compare(w[k], kBelow + k);
-    memcpy(out, &kept, sizeof kept);
+    return kept;
   }
   static u32 turned_left(u32 bits, int n) { return bits << n | bits >> (32 - n); }
+
+  /**
+   * Draws what is kept of `count` rows of n columns, `distance` apart: words(n) of each, one row after another, and up to W words beyond
+   * the last. Short rows share a vector.
+   */
+  void draw(int64_t row, int64_t distance, int64_t count, int64_t n, uint32_t* out) const {
+    const int64_t groups = words(n);
+    const int shift = groups == 4 ? 2 : 3, together = W >> shift;  // rows of a vector
+    const u32 lane = lanes();
+    if (together > 1 && groups == (int64_t)1 << shift) {
+      const u32 group = lane & (uint32_t)(groups - 1), rows = (uint32_t)row + (lane >> shift) * (uint32_t)distance;
+      for (int64_t i = 0; i < count; i += together, out += W) {
+        const u32 kept = keeps(group, rows + (uint32_t)(i * distance));
+        memcpy(out, &kept, sizeof kept);
+      }
+      return;
+    }
+    for (int64_t i = 0; i < count; i++, out += groups)
+      for (int64_t g = 0; g < groups; g += W) {
+        const u32 kept = keeps(lane + (uint32_t)g, set1_u32((uint32_t)(row + i * distance)));
+        memcpy(out + g, &kept, sizeof kept);
+      }
+  }
+
+  /** f(c, m, keep) for each vector of a row's n columns, m of them from column c on, with what is kept of them by its words. */
+  template <class F>
+  static inline __attribute__((always_inline)) void each(const uint32_t* words, int64_t n, F f) {
+    u32 bits[16 / W];  // where the columns of each sixteen have theirs, but for which sixteen of a block it is
+    for (int c = 0; c < 16; c++) bits[c / W][c % W] = 1u << 8 * (c / 8 * 2 + c % 2);
+    for (int64_t begin = 0; begin < n; begin += 128, words += 4) {
+      constexpr int kEight = W < 8 ? 8 / W : 1;
+      u32 of_columns[kEight];  // the words of the columns of each eight
+      spread(words, of_columns);
+      const int64_t columns = smaller(128, n - begin);
+      for (int c = 0; c < columns; c += W) f(begin + c, (int)smaller(W, columns - c), (i32)((of_columns[c % 8 / W] & bits[c % 16 / W] << c / 16) != 0));
+    }
+  }
+  /** Column c of eight has word c / 2 of four. */
+  template <int N>
+  static void spread(const uint32_t* words, u32 (&of_columns)[N]) {
+    typedef uint32_t u32x4_of_words __attribute__((vector_size(16), aligned(4), may_alias));
+    const auto w = *(const u32x4_of_words*)words;
+    if constexpr (N == 2) {
+      of_columns[0] = __builtin_shufflevector(w, w, 0, 0, 1, 1);
+      of_columns[1] = __builtin_shufflevector(w, w, 2, 2, 3, 3);
+    } else if constexpr (sizeof(u32) / 4 / N == 8) {
+      of_columns[0] = __builtin_shufflevector(w, w, 0, 0, 1, 1, 2, 2, 3, 3);
+    } else {
+      of_columns[0] = __builtin_shufflevector(w, w, 0, 0, 1, 1, 2, 2, 3, 3, 0, 0, 1, 1, 2, 2, 3, 3);
+    }
+  }
 
   /** y[c] = kept[c] ? x[c] * scale : 0 for c < n; y may be x. */
   template <class From, class To>
@@ -55,27 +110,23 @@ struct Dropout {
     }
   }
 
+  /** y[c] = x[c] * scale where its bit in `words` is set, else 0, for c < n; y may be x. */
+  template <class From, class To>
+  void apply_drawn(const From* x, To* y, const uint32_t* words, int64_t n) const {
+    const f32 factor = set1(scale);  // taken once: a store to y could be one to *this
+    each(words, n, [&](int64_t c, int m, i32 keep) { store_columns(y + c, select(keep, load_columns(x + c, m) * factor, f32{}), m); });
+  }
+
   /** y[c] = keep(row, c) ? x[c] * scale : 0 for c < n, the columns of a row; y may be x. */
   template <class From, class To>
   void apply(const From* x, To* y, int64_t row, int64_t n) const {
     if (keep) return apply_given(x, y, keep + row * n, n);
-    const f32 factor = set1(scale);  // taken once: a store to y could be one to *this
-    u32 bits[16 / W];                // where the columns of each sixteen have theirs, but for which sixteen of a block it is
-    for (int c = 0; c < 16; c++) bits[c / W][c % W] = 1u << 8 * (c / 8 * 2 + c % 2);
+    constexpr int64_t kColumns = 32 * W;  // that a vector of counters is for
     uint32_t words[W];
-    for (int64_t first = 0; first < n; first += COLUMNS) {
-      keeps(row, first, words);
-      for (int block = 0; block < W / 4 && first + 128 * block < n; block++) {
-        constexpr int kEight = W < 8 ? 8 / W : 1;
-        u32 of_columns[kEight];  // the words of the columns of each eight
-        for (int c = 0; c < W * kEight; c++) of_columns[c / W][c % W] = words[4 * block + c % 8 / 2];
-        const int64_t begin = first + 128 * block, columns = smaller(128, n - begin);
-        for (int c = 0; c < columns; c += W) {
-          const int m = (int)smaller(W, columns - c);
-          const i32 keep = (i32)((of_columns[c % 8 / W] & bits[c % 16 / W] << c / 16) != 0);
-          store_columns(y + begin + c, select(keep, load_columns(x + begin + c, m) * factor, f32{}), m);
-        }
-      }
+    for (int64_t first = 0; first < n; first += kColumns) {
+      const u32 kept = keeps(lanes() + (uint32_t)(first / 32), set1_u32((uint32_t)row));
+      memcpy(words, &kept, sizeof kept);
+      apply_drawn(x + first, y + first, words, smaller(kColumns, n - first));
     }
   }
 };

@@ -62,8 +62,17 @@ BK_INLINE U bf16_bits(F v) {
   const U bits = (U)v, rounded = (bits + 0x7fff + ((bits >> 16) & 1)) >> 16, nan = (U)(v != v);
   return (rounded & ~nan) | (nan & 0x7fc0);
 }
-BK_INLINE f32 load(const bf16* p) { return (f32)(__builtin_convertvector(*(const u16_unaligned*)p, u32) << 16); }
-BK_INLINE void store(bf16* p, f32 v) { *(u16_unaligned*)p = __builtin_convertvector(bf16_bits<u32>(v), u16); }
+/** W float32 as bfloat16. AVX512-BF16 has an instruction for it, which makes what is below 2^-126 zero, as its products do. */
+BK_INLINE u16 rounded_halves(f32 v) {
+#if defined(__AVX512BF16__)
+  return (u16)_mm512_cvtneps_pbh((__m512)v);
+#else
+  return __builtin_convertvector(bf16_bits<u32>(v), u16);
+#endif
+}
+BK_INLINE f32 of_halves(u16 halves) { return (f32)(__builtin_convertvector(halves, u32) << 16); }
+BK_INLINE f32 load(const bf16* p) { return of_halves(*(const u16_unaligned*)p); }
+BK_INLINE void store(bf16* p, f32 v) { *(u16_unaligned*)p = rounded_halves(v); }
 BK_INLINE float to_float(float x) { return x; }
 BK_INLINE float to_float(bf16 x) {
   const uint32_t bits = (uint32_t)x.bits << 16;
@@ -73,9 +82,14 @@ BK_INLINE float to_float(bf16 x) {
 }
 BK_INLINE void put(float* p, float x) { *p = x; }
 BK_INLINE void put(bf16* p, float x) {
+#if defined(__AVX512BF16__)
+  const __m128bh halves = _mm_cvtneps_pbh(_mm_set_ss(x));
+  memcpy(&p->bits, &halves, 2);
+#else
   uint32_t bits;
   memcpy(&bits, &x, 4);
   p->bits = x == x ? (uint16_t)((bits + 0x7fff + ((bits >> 16) & 1)) >> 16) : 0x7fc0;
+#endif
 }
 
 /** The first n < W elements; the others are `fill`. */
@@ -93,7 +107,7 @@ BK_INLINE void store_n(T* p, f32 v, int n) {
 /** v as it is when stored as a T and loaded again. */
 template <class T>
 BK_INLINE f32 as_stored(f32 v) {
-  return sizeof(T) == 2 ? (f32)(bf16_bits<u32>(v) << 16) : v;
+  return sizeof(T) == 2 ? of_halves(rounded_halves(v)) : v;
 }
 
 #if defined(BK_ISA_AVX512)
@@ -263,21 +277,33 @@ struct Multipliers<N, true> {
 };
 #endif
 
-/** Sums the lanes as a binary tree, the same tree for every element count. */
-BK_INLINE float reduce_add(f32 v) {
-  float t[W];
-  store(t, v);
-  for (int n = W / 2; n > 0; n /= 2)
-    for (int i = 0; i < n; i++) t[i] += t[i + n];
-  return t[0];
+/** Joins lane i with lane i + n / 2, then with i + n / 4, and so on: the same tree for every element count. */
+template <class V, class Join>
+BK_INLINE float join_lanes(V v, Join join) {
+  if constexpr (sizeof v == 64) {
+    return join_lanes(join(__builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7), __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15)), join);
+  } else if constexpr (sizeof v == 32) {
+    return join_lanes(join(__builtin_shufflevector(v, v, 0, 1, 2, 3), __builtin_shufflevector(v, v, 4, 5, 6, 7)), join);
+  } else {
+    v = join(v, __builtin_shufflevector(v, v, 2, 3, 0, 1));
+    return join(v, __builtin_shufflevector(v, v, 1, 0, 3, 2))[0];
+  }
 }
-BK_INLINE float reduce_max(f32 v) {
-  float t[W];
-  store(t, v);
-  for (int n = W / 2; n > 0; n /= 2)
-    for (int i = 0; i < n; i++) t[i] = t[i] > t[i + n] ? t[i] : t[i + n];
-  return t[0];
-}
+struct Sum {
+  template <class V>
+  V operator()(V a, V b) const {
+    return a + b;
+  }
+};
+struct Largest {
+  f32 operator()(f32 a, f32 b) const { return max(a, b); }
+  template <class V>
+  V operator()(V a, V b) const {
+    return a > b ? a : b;
+  }
+};
+BK_INLINE float reduce_add(f32 v) { return join_lanes(v, Sum()); }
+BK_INLINE float reduce_max(f32 v) { return join_lanes(v, Largest()); }
 
 /** Loads and stores of n <= W columns at the end of a row. */
 template <class T>
