@@ -26,14 +26,13 @@ async function generate(given: readonly string[], options: GenerateCommand, io: 
     )
   using model = await BertLMHeadModel.fromPretrained(nameOrFolder, settings)
   const { doSample, maxNewTokens, numBeams, repetitionPenalty, seed, temperature, topK, topP } = options
-  const how = { doSample, maxNewTokens, numBeams, repetitionPenalty, seed, temperature, topK, topP }
+  // where the model does not say what ends a text, it has learnt to end it as its tokenizer does
+  const eosTokenId = model.generationConfig.eosTokenId === null ? tokenizer.sepTokenId : undefined
+  const how = { doSample, eosTokenId, maxNewTokens, numBeams, repetitionPenalty, seed, temperature, topK, topP }
   for await (const text of textsOf(given, io)) {
     // the prompt ends without [SEP]: it is to be continued
     const prompt = tokenizer.encode(text, { truncation: false }).inputIds.slice(0, -1)
-    const { sequences } = await model.generate(
-      { inputIds: [prompt] },
-      { ...how, eosTokenId: tokenizer.sepTokenId, signal: io.signal },
-    )
+    const { sequences } = await model.generate({ inputIds: [prompt] }, { ...how, signal: io.signal })
     const generated = tokenizer.decode(sequences[0], { skipSpecialTokens: true })
     if (options.json) writeJsonLine(io.stdout, { text: generated })
     else io.stdout.write(`${generated}\n`)
@@ -54,7 +53,7 @@ export function addGenerate(program: Command, io: Io): void {
         numberOption(flag, 'a number of at least 0', (value) => value >= 0),
       ),
     )
-  integer('--max-new-tokens', 'most tokens to add (default: 20)')
+  integer('--max-new-tokens', 'most tokens to add (default: as generation_config.json says, or 20)')
   integer('--num-beams', 'sequences that beam search keeps (default: 1, no beam search)')
   command.option('--do-sample', 'draw words by chance')
   number('--temperature', 'with --do-sample: above 1 more daring, below 1 less')

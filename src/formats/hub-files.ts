@@ -11,6 +11,7 @@ interface Needs {
 }
 
 const MODULES = 'modules.json'
+const GENERATION_CONFIG = 'generation_config.json'
 const OF_MODULES = ['1_Pooling/config.json', 'sentence_bert_config.json']
 
 const NEEDS: Readonly<Record<ModelPart, Needs>> = {
@@ -21,8 +22,8 @@ const NEEDS: Readonly<Record<ModelPart, Needs>> = {
     oneOf: ['tokenizer.json', 'vocab.txt'],
   },
   model: {
-    // what sentence-transformers writes: how token vectors become one, and of how many tokens
-    ifThere: [MODULES, ...OF_MODULES],
+    // how a decoder generates; and what sentence-transformers writes: how token vectors become one, and of how many tokens
+    ifThere: [GENERATION_CONFIG, MODULES, ...OF_MODULES],
     always: ['config.json'],
     oneOf: ['model.safetensors', 'model.safetensors.index.json', 'pytorch_model.bin', 'pytorch_model.bin.index.json'],
   },
@@ -33,8 +34,8 @@ const DECISIVE: Readonly<Record<ModelPart, readonly string[]>> = {
   config: [],
   // whether a vocabulary is lower-cased
   tokenizer: ['tokenizer_config.json'],
-  // how token vectors become one: Python's AutoModel fills a cache without it
-  model: [MODULES],
+  // how token vectors become one, and how a decoder generates: Python's AutoModel fills a cache without them
+  model: [MODULES, GENERATION_CONFIG],
 }
 
 /** Files that a model may lack. */

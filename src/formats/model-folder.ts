@@ -3,6 +3,7 @@ import { readModules } from './sentence-transformers.ts'
 
 /** Transformers' name and Google's, in the order in which they are looked for. */
 const CONFIG_NAMES = ['config.json', 'bert_config.json']
+export const GENERATION_CONFIG_NAME = 'generation_config.json'
 
 interface ConfigFile {
   /** As errors name it. */
@@ -34,4 +35,11 @@ export async function readConfigFile(root: ModelFiles): Promise<ConfigFile> {
   const found = await findConfig(files)
   if (found === undefined) throw files.absence(CONFIG_NAMES[0])
   return found
+}
+
+/** generation_config.json beside the config, of a model that has one. */
+export async function readGenerationConfigFile(root: ModelFiles): Promise<ConfigFile | undefined> {
+  const files = await modelFolder(root)
+  const text = await files.readText(GENERATION_CONFIG_NAME)
+  return text === undefined ? undefined : { file: files.pathOf(GENERATION_CONFIG_NAME), text }
 }

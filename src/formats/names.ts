@@ -1,15 +1,22 @@
 import { WeightsError } from '../errors.ts'
 import { quote } from '../json.ts'
 
-/** What a folder's tensors are to a model. All but `sources` are for the report of a load. */
+/** What a folder's tensors are to a model. All but `sources` and `twins` are for the report of a load. */
 export interface WeightsMatch {
   /** The model's name -> the name in the folder, where both have the same shape. */
   sources: Map<string, string>
+  /** Two tensors of the folder that the model has as one, by their names there: the one of `sources`, and an alias. */
+  twins: Twins[]
   /** Names of the model that the folder lacks; they keep their initial values. */
   missing: string[]
   /** Names of the folder that the model has no use for. */
   unexpected: string[]
   mismatched: { name: string; expected: number[]; found: number[] }[]
+}
+
+export interface Twins {
+  readonly stored: string
+  readonly alias: string
 }
 
 export interface MatchOptions {
@@ -18,9 +25,19 @@ export interface MatchOptions {
   /**
    * A name of the model -> other names under which a folder may have the same tensor, as for tied weights:
    * `{ 'bert.embeddings.word_embeddings.weight': ['cls.predictions.decoder.weight'] }`. The model's own name is
-   * preferred; an alias beside it is neither read nor unexpected.
+   * preferred, unless it stands in the list too, which is then by preference. A tensor under another name beside the preferred one is
+   * not unexpected.
    */
   aliases?: Readonly<Record<string, readonly string[]>>
+}
+
+/** A tensor of a folder that may fill a parameter; the least cost does. */
+interface Choice {
+  readonly source: string
+  /** As the model would name it. */
+  readonly name: string
+  readonly rank: number
+  readonly cost: number
 }
 
 /** Buffers of older versions of Transformers: values that follow from the shapes. */
@@ -45,11 +62,14 @@ export function matchWeights(
   for (const parameter of expected.keys()) owners.set(parameter, { parameter, rank: 0 })
   for (const [parameter, others] of Object.entries(aliases)) {
     if (!expected.has(parameter)) continue
-    for (const [i, other] of others.entries()) if (!owners.has(other)) owners.set(other, { parameter, rank: 1 + i })
+    const names = others.includes(parameter) ? others : [parameter, ...others]
+    for (const [rank, name] of names.entries())
+      if (name === parameter || !owners.has(name)) owners.set(name, { parameter, rank })
   }
 
-  const chosen = new Map<string, { source: string; cost: number }>()
+  const chosen = new Map<string, Choice>()
   const unexpected: string[] = []
+  const aliased = new Map<string, string>()
   for (const source of available.keys()) {
     if (isBuffer(source)) continue
     const plain = withoutLegacyNames(source)
@@ -61,21 +81,27 @@ export function matchWeights(
       continue
     }
     // A direct name beats any alias; among names of one rank the least changed wins, whatever the order in the file.
-    const cost = 4 * owner.rank + (name === plain ? 0 : 2) + (plain === source ? 0 : 1)
+    const cost = (name === plain ? 0 : 2) + (plain === source ? 0 : 1)
+    const choice: Choice = { source, name, rank: owner.rank, cost: 4 * owner.rank + cost }
     const rival = chosen.get(owner.parameter)
-    if (rival === undefined || cost < rival.cost) chosen.set(owner.parameter, { source, cost })
-    const loser = rival !== undefined && cost < rival.cost ? rival : { source, cost }
-    if (rival !== undefined && loser.cost < 4) unexpected.push(loser.source)
+    const [winner, loser] = rival === undefined || choice.cost < rival.cost ? [choice, rival] : [rival, choice]
+    chosen.set(owner.parameter, winner)
+    if (loser?.rank === winner.rank) unexpected.push(loser.source)
+    else if (loser && loser.name !== owner.parameter) aliased.set(owner.parameter, loser.source)
   }
 
-  const match: WeightsMatch = { sources: new Map(), missing: [], unexpected, mismatched: [] }
+  const match: WeightsMatch = { sources: new Map(), twins: [], missing: [], unexpected, mismatched: [] }
   for (const [name, shape] of expected) {
     const source = chosen.get(name)?.source
     const found = source === undefined ? undefined : available.get(source)?.shape
     if (source === undefined || found === undefined) match.missing.push(name)
     else if (shape.length !== found.length || shape.some((size, axis) => size !== found[axis])) {
       match.mismatched.push({ name, expected: [...shape], found: [...found] })
-    } else match.sources.set(name, source)
+    } else {
+      match.sources.set(name, source)
+      const alias = aliased.get(name)
+      if (alias !== undefined) match.twins.push({ stored: source, alias })
+    }
   }
   return match
 }

@@ -55,6 +55,11 @@ class Shards implements TensorSource {
     return this.#ownerOf(name).readRaw(name)
   }
 
+  isSame(name: string, other: string): boolean {
+    const owner = this.owners.get(name)
+    return owner !== undefined && owner === this.owners.get(other) && owner.tensors.isSame?.(name, other) === true
+  }
+
   async close(): Promise<void> {
     await closeAll(new Set(this.owners.values()))
   }

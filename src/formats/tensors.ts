@@ -37,6 +37,8 @@ export interface TensorSource {
   pieces(name: string): AsyncIterable<Piece>
   /** A tensor's bytes as they are stored (little-endian), row after row. */
   readRaw(name: string): Promise<Uint8Array>
+  /** Whether two names are of the same values in one place, as far as that is known without reading them. */
+  isSame?(name: string, other: string): boolean
   close(): Promise<void>
 }
 
@@ -106,6 +108,12 @@ export class StoredTensors<Place extends TensorPlace = TensorPlace> implements T
       at += stored.length
     }
     return bytes
+  }
+
+  isSame(name: string, other: string): boolean {
+    const layout = ({ dtype, offset, shape, strides }: Place) => JSON.stringify([dtype, offset, shape, strides])
+    const [a, b] = [this.#place(name), this.#place(other)]
+    return a.source === b.source && layout(a) === layout(b)
   }
 
   async close(): Promise<void> {

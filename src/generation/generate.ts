@@ -7,6 +7,7 @@ import {
   checkRows,
   type GenerateOptions,
   lengthLimit,
+  type Origin,
   resolveOptions,
   resolvePrompts,
   type Settings,
@@ -36,7 +37,7 @@ export class Generation extends Run<GeneratedToken, GenerateOutput> {
 
   override [Symbol.asyncIterator](): AsyncGenerator<GeneratedToken, GenerateOutput> {
     if (this.#beams)
-      throw new ArgumentError('generate: beam search gives no tokens before its end: await it, or leave out numBeams')
+      throw new ArgumentError('generate: beam search gives no tokens before its end: await it, or set numBeams to 1')
     return super[Symbol.asyncIterator]()
   }
 }
@@ -44,26 +45,28 @@ export class Generation extends Run<GeneratedToken, GenerateOutput> {
 /**
  * Continues each prompt by greedy search, sampling or beam search: GenerationMixin.generate of Transformers 5.18. Prompts may have
  * different lengths, and each gets what it gets alone. `open` gives the decoder when the generation starts; `prompts` undefined:
- * one prompt, bosTokenId. Errors: ArgumentError for a wrong option or prompt, AbortedError, NonFiniteError for logits that are not
+ * one prompt, bosTokenId; `origin` for errors about options that are the model's. Errors: ArgumentError for a wrong option or prompt, AbortedError, NonFiniteError for logits that are not
  * finite.
  */
 export function generate(
   open: () => Decoder | Promise<Decoder>,
   prompts: readonly (readonly number[])[] | undefined,
   options: GenerateOptions = {},
+  origin?: Origin,
 ): Generation {
-  return new Generation(run(open, prompts, options), (options?.numBeams ?? 1) > 1)
+  return new Generation(run(open, prompts, options, origin), (options?.numBeams ?? 1) > 1)
 }
 
 async function* run(
   open: () => Decoder | Promise<Decoder>,
   inputIds: readonly (readonly number[])[] | undefined,
   options: GenerateOptions,
+  origin: Origin | undefined,
 ): AsyncGenerator<GeneratedToken, GenerateOutput> {
   const opened = await open()
   try {
     const { vocabSize, maxLength } = opened
-    const settings = resolveOptions(options, vocabSize)
+    const settings = resolveOptions(options, vocabSize, origin)
     const inputs = resolvePrompts(inputIds, settings, vocabSize)
     checkRows(inputs.length, settings, vocabSize)
     const copies = earlierCopies(inputs)

@@ -2,7 +2,8 @@ import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
 
 /**
- * How to generate: names, defaults and meanings of Transformers 5.18's GenerationConfig. `null` is "not given". An option that the
+ * How to generate: names, defaults and meanings of Transformers 5.18's GenerationConfig. What is not given is the model's own
+ * (`generationConfig`), or else the default that is named here; `null` is that default, whatever the model says. An option that the
  * chosen strategy does not read is ignored, as in Transformers: temperature, topK and topP without doSample; lengthPenalty and
  * earlyStopping with one beam.
  */
@@ -38,7 +39,10 @@ export interface GenerateOptions {
   readonly numReturnSequences?: number | null
   /** Token or tokens that end a sequence; it keeps them. None by default. */
   readonly eosTokenId?: number | readonly number[] | null
-  /** Fills all sequences at their ends to the length of the longest. None by default: each ends with its own last token. */
+  /**
+   * Fills all sequences at their ends to the length of the longest. None by default, whatever the model's is, which is of prompts only:
+   * each ends with its own last token.
+   */
   readonly padTokenId?: number | null
   /** The prompt where none is given. */
   readonly bosTokenId?: number | null
@@ -71,7 +75,18 @@ export interface Settings {
   readonly bosTokenId: number | undefined
   readonly seed: number
   readonly signal: AbortSignal | undefined
+  readonly origin: Origin | undefined
 }
+
+/** Which options the call has left to the model, and where that has them from. */
+export interface Origin {
+  readonly where: string
+  readonly names: ReadonlySet<keyof GenerateOptions>
+}
+
+/** For an error about an option that nobody has given in the call. */
+const from = (name: keyof GenerateOptions, origin: Origin | undefined): string =>
+  origin?.names.has(name) ? ` (of ${origin.where})` : ''
 
 const DEFAULT_NEW_TOKENS = 20
 /** A gibibyte of logits: more is a mistake, or belongs into several calls. */
@@ -95,7 +110,8 @@ const number = (expects: string, inRange: (value: number) => boolean): Rule => (
 })
 const token: Rule = { expects: 'a token id', accepts: (value) => isInteger(value, 0) }
 
-const RULES: { readonly [Option in keyof GenerateOptions]-?: Rule } = {
+/** What each option may be. */
+export const RULES: { readonly [Option in keyof GenerateOptions]-?: Rule } = {
   maxNewTokens: integer(1),
   maxLength: integer(1),
   minNewTokens: integer(0),
@@ -126,7 +142,7 @@ const RULES: { readonly [Option in keyof GenerateOptions]-?: Rule } = {
 const list = (ids: number | readonly number[]): readonly number[] => (typeof ids === 'number' ? [ids] : ids)
 
 /** An ArgumentError says which option is unknown, has a wrong value, or does not go with another. */
-export function resolveOptions(options: GenerateOptions, vocabSize: number): Settings {
+export function resolveOptions(options: GenerateOptions, vocabSize: number, origin?: Origin): Settings {
   if (options === null || typeof options !== 'object')
     throw new ArgumentError(`generate: expected options to be an object but received ${quote(options)}`)
   for (const [name, value] of Object.entries(options)) {
@@ -156,6 +172,7 @@ export function resolveOptions(options: GenerateOptions, vocabSize: number): Set
     bosTokenId: options.bosTokenId ?? undefined,
     seed: options.seed ?? Math.floor(Math.random() * 2 ** 32),
     signal: options.signal ?? undefined,
+    origin,
   }
   checkTogether(settings, vocabSize)
   return settings
@@ -166,18 +183,19 @@ const shown = (value: unknown): string => (typeof value === 'number' ? String(va
 
 /** The refusals of GenerationConfig.validate that concern several options, and those that concern the vocabulary. */
 function checkTogether(settings: Settings, vocabSize: number): void {
-  const { doSample, temperature, numBeams, numReturnSequences, eosTokenIds, bosTokenId } = settings
+  const { doSample, temperature, numBeams, numReturnSequences, eosTokenIds, bosTokenId, origin } = settings
+  const several = `numReturnSequences${from('numReturnSequences', origin)}`
   if (doSample && temperature === 0)
     throw new ArgumentError(
-      'generate: expected temperature to be above 0 with doSample but received 0; leave out doSample for the most probable tokens',
+      `generate: expected temperature to be above 0 with doSample${from('doSample', origin)} but received 0${from('temperature', origin)}; doSample false is for the most probable tokens`,
     )
   if (numReturnSequences > 1 && numBeams === 1 && !doSample)
     throw new ArgumentError(
-      `generate: numReturnSequences ${numReturnSequences} needs doSample or numBeams: greedy search finds one sequence`,
+      `generate: ${several} ${numReturnSequences} needs doSample or numBeams: greedy search finds one sequence`,
     )
   if (numBeams > 1 && numReturnSequences > numBeams)
     throw new ArgumentError(
-      `generate: expected numReturnSequences of at most numBeams, ${numBeams}, but received ${numReturnSequences}`,
+      `generate: expected ${several} of at most numBeams${from('numBeams', origin)}, ${numBeams}, but received ${numReturnSequences}`,
     )
   for (const [name, ids] of [
     ['eosTokenId', eosTokenIds],
@@ -188,7 +206,7 @@ function checkTogether(settings: Settings, vocabSize: number): void {
         throw new ArgumentError(`generate: ${name} is ${id}, but the vocabulary has the ids 0 to ${vocabSize - 1}`)
   if (numBeams > 1 && candidatesPerBeam(settings) > vocabSize)
     throw new ArgumentError(
-      `generate: ${eosTokenIds.length} eosTokenIds are too many for beam search in a vocabulary of ${vocabSize}`,
+      `generate: ${eosTokenIds.length} eosTokenIds${from('eosTokenId', origin)} are too many for beam search in a vocabulary of ${vocabSize}`,
     )
 }
 
@@ -235,7 +253,8 @@ export function checkRows(prompts: number, { numBeams, numReturnSequences }: Set
 
 /** The length at which a prompt's sequences end (GenerationMixin._prepare_generated_length), prompt included. */
 export function lengthLimit(prompt: readonly number[], b: number, settings: Settings, longest: number): number {
-  const { maxNewTokens, maxLength } = settings
+  const { maxNewTokens, maxLength, origin } = settings
+  const name = maxNewTokens === undefined ? 'maxLength' : 'maxNewTokens'
   const limit =
     maxNewTokens !== undefined
       ? prompt.length + maxNewTokens
@@ -243,12 +262,12 @@ export function lengthLimit(prompt: readonly number[], b: number, settings: Sett
   if (limit > longest)
     throw new ArgumentError(
       maxNewTokens === undefined
-        ? `generate: maxLength is ${limit}, but the model takes at most ${longest} tokens (max_position_embeddings)`
-        : `generate: inputIds[${b}] has ${prompt.length} tokens, and with maxNewTokens ${maxNewTokens} that is more than the ${longest} that the model takes (max_position_embeddings)`,
+        ? `generate: ${name}${from(name, origin)} is ${limit}, but the model takes at most ${longest} tokens (max_position_embeddings)`
+        : `generate: inputIds[${b}] has ${prompt.length} tokens, and with ${name} ${maxNewTokens}${from(name, origin)} that is more than the ${longest} that the model takes (max_position_embeddings)`,
     )
   if (prompt.length >= limit)
     throw new ArgumentError(
-      `generate: inputIds[${b}] has ${prompt.length} tokens, which leaves no room for a new one: at most ${limit}, prompt included`,
+      `generate: inputIds[${b}] has ${prompt.length} tokens, which leaves no room for a new one: at most ${limit}${from(name, origin)}, prompt included`,
     )
   return limit
 }

@@ -4,10 +4,13 @@ import type { BertConfig } from '../model/config.ts'
 import type { Parameter, ParameterScope } from '../model/parameters.ts'
 import { linear } from '../ops/linear.ts'
 
-/** Names of a tied decoder's tensors in folders that store them twice. */
+/**
+ * Names of a tied decoder's tensors in folders that store them twice. Of two biases, the decoder's is the one that Transformers adds to
+ * scores; of two tables it uses both, so that they must be equal to be one.
+ */
 export const tiedAliases = (prefix: string): Readonly<Record<string, readonly string[]>> => ({
   [`${prefix}embeddings.word_embeddings.weight`]: ['cls.predictions.decoder.weight'],
-  'cls.predictions.bias': ['cls.predictions.decoder.bias'],
+  'cls.predictions.bias': ['cls.predictions.decoder.bias', 'cls.predictions.bias'],
 })
 
 /**

@@ -209,7 +209,8 @@ const DROPPED_KEYS: ReadonlySet<string> = new Set([
   'transformers_version',
   '_name_or_path',
 ])
-const TRANSFORMERS_VERSION = '5.18.0'
+/** What files that are written say they were written by. */
+export const TRANSFORMERS_VERSION = '5.18.0'
 
 /** Whether `name` is a field of BertConfig in camelCase, as `fromPretrained`'s options may carry. */
 export const isConfigField = (name: string): name is keyof BertConfigFields =>

@@ -1,15 +1,21 @@
 import { ArgumentError, ConfigError } from '../errors.ts'
+import type { ModelFiles } from '../formats/model-files.ts'
+import { GENERATION_CONFIG_NAME, readGenerationConfigFile } from '../formats/model-folder.ts'
+import type { FilesToSave } from '../formats/save-files.ts'
 import { type Generation, generate } from '../generation/generate.ts'
+import { GenerationConfig, type GenerationConfigFields } from '../generation/generation-config.ts'
 import type { GenerateOptions } from '../generation/options.ts'
 import type { HeadConstructor, LabelInputs } from '../heads/head.ts'
 import { LMHead } from '../heads/lm-head.ts'
-import type { BertConfig } from '../model/config.ts'
+import { parseJson } from '../json.ts'
+import { type BertConfig, type BertConfigFields, TRANSFORMERS_VERSION } from '../model/config.ts'
 import type { Tensor } from '../tensor.ts'
 import { CachedDecoder } from './cached-decoder.ts'
 import { type DecoderInputs, type DecoderOptions, forwardCached, usesCache, withoutCache } from './cached-forward.ts'
 import { type EncoderInputs, prepareEncoder } from './encoder.ts'
 import { readFields, type TokenInput } from './given.ts'
 import type { KeyValueCache } from './key-value-cache.ts'
+import type { LoadSettings, ModelOptions } from './options.ts'
 import type { CrossObservations, Loss } from './outputs.ts'
 import { PreTrainedModel } from './pretrained.ts'
 
@@ -37,6 +43,28 @@ export interface GenerateInputs extends EncoderInputs {
 export class BertLMHeadModel extends PreTrainedModel<CausalLMInputs, CausalLMOutput> {
   static override readonly architecture: string = 'BertLMHeadModel'
   static override readonly head: HeadConstructor = LMHead
+  #generationConfig: GenerationConfig
+
+  constructor(config: BertConfig, options: ModelOptions = {}) {
+    super(config, options)
+    this.#generationConfig = GenerationConfig.fromModelConfig(config.toJSON())
+  }
+
+  /** @internal GenerationMixin.adjust_generation_fn. */
+  override async readGenerationConfig(files: ModelFiles, { generationConfig, config }: LoadSettings): Promise<void> {
+    const own = generationConfig === undefined ? await fileOf(files, config) : given(generationConfig)
+    if (own) this.#generationConfig = own
+  }
+
+  /** What generate() does where a call does not say; null: nothing is said of it. */
+  get generationConfig(): GenerationConfig {
+    return this.#generationConfig
+  }
+
+  /** @internal */
+  override texts(): FilesToSave['texts'] {
+    return [[GENERATION_CONFIG_NAME, this.#generationConfig.toText(TRANSFORMERS_VERSION)]]
+  }
 
   /** All logits; of the new tokens only with pastKeyValues. Dropout is off where a cache is used. */
   override async forward(inputs: CausalLMInputs, options: DecoderOptions = {}): Promise<CausalLMOutput> {
@@ -51,46 +79,57 @@ export class BertLMHeadModel extends PreTrainedModel<CausalLMInputs, CausalLMOut
    * Continues prompts, ragged and each as if it were alone: greedy search, sampling or beam search. Await the result for the
    * sequences, or iterate it for tokens as they come. Keys and values of what has been read are kept, so that a token costs the
    * work of one row. `encoderHiddenStates`: of one sequence per prompt. Dropout is off whatever the mode.
-   * bosTokenId, eosTokenId and the padTokenId of prompts are the config's unless given; null: none. Transformers'
-   * GenerationMixin.generate.
+   * What the options leave out is the model's `generationConfig`. A ConfigError where that asks for what there is not here.
+   * Transformers' GenerationMixin.generate.
    */
   generate(inputs: GenerateInputs = {}, options: GenerateOptions = {}): Generation {
-    const { config, runtime } = this
+    const { config, generationConfig, runtime } = this
     if (!config.isDecoder)
       throw new ConfigError('BertLMHeadModel.generate needs a decoder: a config with is_decoder true')
     // what is no object is left to generate's own checks
-    const settings = options === null || typeof options !== 'object' ? options : withTokensOf(config, options)
-    const prompts = inputs?.inputIds === undefined ? undefined : promptsOf(inputs, config, paddingOf(config, settings))
+    const isNone = options === null || typeof options !== 'object'
+    const { options: settings, origin } = generationConfig.complete(isNone ? {} : options, config.vocabSize)
+    const padding = paddingOf(
+      options?.padTokenId === undefined ? generationConfig.padTokenId : options.padTokenId,
+      settings,
+    )
+    const prompts = inputs?.inputIds === undefined ? undefined : promptsOf(inputs, config, padding)
     const open = () => {
       for (const name of Object.keys(inputs ?? {}))
         if (!GENERATE_INPUTS.includes(name))
           throw new ArgumentError(`generate: there is no input '${name}'; there are ${GENERATE_INPUTS.join(', ')}`)
-      if (!prompts) checkStart(config, options)
+      if (!prompts && options?.bosTokenId === undefined) checkStart(generationConfig, config)
+      generationConfig.refuseUnsupported(settings)
       return new CachedDecoder(runtime, config, prepareEncoder(inputs ?? {}, config, prompts?.length ?? 1))
     }
-    return generate(open, prompts, settings)
+    return generate(open, prompts, isNone ? options : settings, origin)
   }
 }
 
 const GENERATE_INPUTS: readonly string[] = ['inputIds', 'attentionMask', 'encoderHiddenStates', 'encoderAttentionMask']
 
-/**
- * The options, with the config's tokens where none are given. An id of the config beyond the vocabulary is none: such a config is that
- * of another tokenizer or the rest of a larger vocabulary, the token can never come, and Transformers generates without it.
- */
-function withTokensOf(config: BertConfig, options: GenerateOptions): GenerateOptions {
-  const known = (ids: number | readonly number[] | null) => [ids ?? []].flat().filter((id) => id < config.vocabSize)
-  const [start = null] = known(config.bosTokenId)
-  const ends = known(config.eosTokenId)
-  const { bosTokenId = start, eosTokenId = ends.length > 0 ? ends : null } = options
-  return { ...options, bosTokenId, eosTokenId }
+const given = (fields: GenerationConfigFields): GenerationConfig =>
+  fields instanceof GenerationConfig ? fields : new GenerationConfig(fields, 'The option generationConfig')
+
+/** generation_config.json with the tokens that the caller has set; undefined where there is no such file. */
+async function fileOf(
+  files: ModelFiles,
+  { bosTokenId, eosTokenId, padTokenId }: Partial<BertConfigFields>,
+): Promise<GenerationConfig | undefined> {
+  const found = await readGenerationConfigFile(files)
+  if (!found) return undefined
+  const { file, text } = found
+  const json = parseJson(text, (reason) => new ConfigError(`${file}: ${reason}`))
+  const set = Object.entries({ bosTokenId, eosTokenId, padTokenId }).filter(([, id]) => id !== undefined)
+  const read = GenerationConfig.fromJSON(json, file, text)
+  return set.length === 0 ? read : read.with(Object.fromEntries(set))
 }
 
-/** Where nothing but the config's bosTokenId can be the prompt, it has to be a token. */
-function checkStart({ bosTokenId, vocabSize }: BertConfig, options: GenerateOptions): void {
-  if (options?.bosTokenId === undefined && bosTokenId !== null && bosTokenId >= vocabSize)
+/** Where nothing but the model's own bosTokenId can be the prompt, it has to be a token. */
+function checkStart({ bosTokenId, where }: GenerationConfig, { vocabSize }: BertConfig): void {
+  if (bosTokenId !== null && bosTokenId >= vocabSize)
     throw new ConfigError(
-      `generate: without inputIds it starts from bos_token_id of config.json, but that is ${bosTokenId} and the vocabulary has the ids 0 to ${vocabSize - 1}; give inputIds or bosTokenId`,
+      `generate: without inputIds it starts from bos_token_id of ${where}, but that is ${bosTokenId} and the vocabulary has the ids 0 to ${vocabSize - 1}; give inputIds or bosTokenId`,
     )
 }
 
@@ -98,8 +137,7 @@ function checkStart({ bosTokenId, vocabSize }: BertConfig, options: GenerateOpti
  * The id of padding in a tensor without a mask; undefined: none. An end token that serves as padding may be part of a prompt.
  * GenerationMixin._prepare_attention_mask_for_generation.
  */
-function paddingOf(config: BertConfig, options: GenerateOptions): number | undefined {
-  const { padTokenId = config.padTokenId, eosTokenId } = options ?? {}
+function paddingOf(padTokenId: number | null, { eosTokenId }: GenerateOptions): number | undefined {
   return padTokenId === null || [eosTokenId ?? []].flat().includes(padTokenId) ? undefined : padTokenId
 }
 

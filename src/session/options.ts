@@ -3,6 +3,7 @@ import { checkNames, checkObject } from '../backend/options.ts'
 import { ArgumentError } from '../errors.ts'
 import { type HubOptions, splitHubOptions } from '../formats/hub-options.ts'
 import type { WeightsMatch } from '../formats/names.ts'
+import type { GenerationConfigFields } from '../generation/generation-config.ts'
 import { kindOf, quote } from '../json.ts'
 import { type BertConfigFields, isConfigField } from '../model/config.ts'
 
@@ -22,6 +23,8 @@ export interface ModelOptions extends BackendOptions {
 export interface LoadOptions {
   /** Tensors of another shape than the folder's are new, as those that it lacks; else they are a WeightsError. */
   readonly ignoreMismatchedSizes?: boolean
+  /** How a BertLMHeadModel generates where a call does not say; takes the place of its generation_config.json. */
+  readonly generationConfig?: GenerationConfigFields
 }
 
 export type FromPretrainedOptions = ModelOptions & HubOptions & LoadOptions & Partial<Omit<BertConfigFields, 'dtype'>>
@@ -52,7 +55,7 @@ export interface LossOptions {
 }
 
 /** What became of a folder's tensors in a load. */
-export type LoadReport = Omit<WeightsMatch, 'sources'>
+export type LoadReport = Omit<WeightsMatch, 'sources' | 'twins'>
 
 /** A parameter as `model.parameters()` lists it. */
 export interface ParameterInfo {
@@ -79,11 +82,19 @@ export function checkOptions(options: ModelOptions): number {
 /** The options of fromPretrained by what they are for: the Hub, the model, the weights, the config. An ArgumentError for any other. */
 export function splitLoadOptions(options: FromPretrainedOptions) {
   checkObject('fromPretrained', options)
-  const [hub, { backend, threads, wasm, dtype, seed, ignoreMismatchedSizes = false, ...config }] =
+  const [hub, { backend, threads, wasm, dtype, seed, ignoreMismatchedSizes = false, generationConfig, ...config }] =
     splitHubOptions(options)
   for (const name of Object.keys(config))
     if (!isConfigField(name)) throw new ArgumentError(`fromPretrained: there is no option or config field '${name}'`)
-  return { hub, model: { backend, threads, wasm, dtype, seed }, ignoreMismatchedSizes, config }
+  return { hub, model: { backend, threads, wasm, dtype, seed }, ignoreMismatchedSizes, generationConfig, config }
+}
+
+export type LoadSettings = ReturnType<typeof splitLoadOptions>
+
+/** An ArgumentError where a class that does not generate is told how to. */
+export function refuseGenerationConfig({ generationConfig }: LoadSettings, architecture: string): void {
+  if (generationConfig !== undefined)
+    throw new ArgumentError(`fromPretrained: the option generationConfig is of BertLMHeadModel, not of ${architecture}`)
 }
 
 /** The same as checkNames, of a call that can be aborted: the signal must be one, or the run would go on without its caller. */

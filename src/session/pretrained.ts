@@ -2,9 +2,9 @@ import type { BackendDescription } from '../backend/backend.ts'
 import { checkNames } from '../backend/options.ts'
 import { ArgumentError, ConfigError, type NonFiniteError } from '../errors.ts'
 import type { ModelFiles } from '../formats/model-files.ts'
-import { matchWeights, mismatchError, type WeightsMatch } from '../formats/names.ts'
+import type { WeightsMatch } from '../formats/names.ts'
 import { openModelFiles, type PretrainedSource } from '../formats/pretrained-source.ts'
-import { type FileSink, type SaveOptions, saveFiles } from '../formats/save-files.ts'
+import { type FileSink, type FilesToSave, type SaveOptions, saveFiles } from '../formats/save-files.ts'
 import { openWeights, type WeightsSource } from '../formats/weights.ts'
 import { Arena } from '../graph/op-table.ts'
 import type { Head, HeadConstructor } from '../heads/head.ts'
@@ -14,6 +14,7 @@ import type { Tensor } from '../tensor.ts'
 import { initialValues } from './initialize.ts'
 import { refuseInt8 } from './int8-weights.ts'
 import { isTrainable, layOut, type TensorPlace } from './layout.ts'
+import { loadTensors, matchTensors } from './load-tensors.ts'
 import { denominatorsOf, type Reproduction } from './masks.ts'
 import { nonFiniteError } from './non-finite.ts'
 import {
@@ -24,9 +25,11 @@ import {
   type ForwardOptions,
   type FromPretrainedOptions,
   type LoadReport,
+  type LoadSettings,
   type LossOptions,
   type ModelOptions,
   type ParameterInfo,
+  refuseGenerationConfig,
   splitLoadOptions,
 } from './options.ts'
 import { readOutputs } from './outputs.ts'
@@ -96,15 +99,16 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     from: PretrainedSource | ModelFiles,
     options: FromPretrainedOptions = {},
   ): Promise<Model> {
-    const { hub, model: modelOptions, ignoreMismatchedSizes, config: fields } = splitLoadOptions(options)
-    const files = await openModelFiles(from, 'model', hub)
-    const config = (await BertConfig.fromPretrained(files)).with(fields)
-    const model = new this(config, modelOptions)
+    const settings = splitLoadOptions(options)
+    const files = await openModelFiles(from, 'model', settings.hub)
+    const config = (await BertConfig.fromPretrained(files)).with(settings.config)
+    const model = new this(config, settings.model)
     try {
+      await model.readGenerationConfig(files, settings)
       await model.runtime.openBackend() // what cannot run is found out before weights are fetched
       const source = await openWeights(files)
       try {
-        await model.loadFrom(source, files.where, ignoreMismatchedSizes)
+        await model.loadFrom(source, files.where, settings)
         return model.eval()
       } finally {
         await source.close()
@@ -336,8 +340,18 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
       const { tensors } = this.runtime.layout
       const data = (name: string) => this.runtime.readTensorPieces(tensors.get(name)!)
       const weights = { tensors: [...tensors.values()], data, maxShardSize: options.maxShardSize }
-      return saveFiles(target, { weights, texts: [['config.json', config.toText()]] })
+      return saveFiles(target, { weights, texts: [['config.json', config.toText()], ...this.texts()] })
     })
+  }
+
+  /** @internal Takes what the files or the caller say of generation, which only a class that generates has a use for. */
+  async readGenerationConfig(_files: ModelFiles, settings: LoadSettings): Promise<void> {
+    refuseGenerationConfig(settings, this.architecture)
+  }
+
+  /** @internal What a class has to save besides. */
+  texts(): FilesToSave['texts'] {
+    return []
   }
 
   /** Frees the native memory; every later call is a DisposedError. A BusyError while runs are queued. */
@@ -362,28 +376,16 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   }
 
   /** @internal What stored tensors are to this model. */
-  matchFolder({ tensors }: WeightsSource): WeightsMatch {
-    const shapes = new Map([...this.runtime.layout.tensors].map(([name, { shape }]) => [name, shape]))
-    return matchWeights(shapes, tensors, { aliases: this.#head.aliases })
+  matchFolder(source: WeightsSource): WeightsMatch {
+    return matchTensors(this.runtime.layout, source, this.#head.aliases)
   }
 
   /** @internal Takes weights by their names; what is missing stays to be made. */
-  async loadFrom(source: WeightsSource, where: string, ignoreMismatchedSizes: boolean): Promise<void> {
-    const { tensors } = this.runtime.layout
-    const { sources, ...report } = this.matchFolder(source)
+  async loadFrom(source: WeightsSource, where: string, settings: LoadSettings): Promise<void> {
+    const { sources, twins, ...report } = this.matchFolder(source)
     this.loadReport = report
-    if (report.mismatched.length > 0 && !ignoreMismatchedSizes) throw mismatchError(where, report.mismatched)
     this.#stored = new Set(sources.keys())
-    await this.runtime.exclusive(async () => {
-      const places = new Map<string, TensorPlace>()
-      for (const [name, stored] of sources) places.set(stored, tensors.get(name)!)
-      // in the order of the files: a stream passes once
-      for (const stored of source.tensors.keys()) {
-        const place = places.get(stored)
-        if (place) await this.runtime.writePieces(place, source.pieces(stored))
-      }
-      await this.runtime.settle()
-    })
+    await loadTensors(this.runtime, source, where, { sources, twins, ...report }, settings)
   }
 
   /** First weights for everything that no folder brings. */

@@ -1,5 +1,5 @@
 // What predict, and evaluate beside it, make of inputs and models that are out of the ordinary. The models are as they were made.
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest'
@@ -117,6 +117,33 @@ describe('causal language models', () => {
       expect(words.length).toBeLessThanOrEqual(3)
       expect(texts[i].slice(0, words.length)).toEqual(words)
       expect(texts[i].length).toBeGreaterThan(words.length)
+    }
+  })
+
+  test('go on as their generation_config.json says', async () => {
+    const file = join(at('writer'), 'generation_config.json')
+    const before = readFileSync(file, 'utf8')
+    const generate = async (...flags: string[]) => {
+      const { stdout } = await bertkit(['generate', '--model', at('writer'), ...flags], { stdin: 'red car\nblue\n' })
+      return stdout.trimEnd().split('\n')
+    }
+    const lengths = (texts: readonly (readonly string[])[]) => texts.map(({ length }) => length)
+    try {
+      writeFileSync(file, JSON.stringify({ max_new_tokens: 1 }))
+      expect(lengths((await generated('red car\nblue')).texts)).toEqual([3, 2])
+      expect(lengths((await generate()).map((text) => text.split(' ')))).toEqual([3, 2])
+      expect(lengths((await generate('--max-new-tokens', '2')).map((text) => text.split(' ')))).toEqual([4, 3])
+      // beams would be several rows of one line
+      writeFileSync(file, JSON.stringify({ max_new_tokens: 2, num_beams: 2, num_return_sequences: 2 }))
+      expect((await generated('red car\nblue')).texts).toHaveLength(2)
+      writeFileSync(file, JSON.stringify({ do_sample: true, temperature: 9 }))
+      expect((await generated('red car\nblue')).texts).toEqual((await generated('red car\nblue')).texts)
+      writeFileSync(file, JSON.stringify({ no_repeat_ngram_size: 2 }))
+      const refused = await generated('red car')
+      expect(refused.stderr).toContain('writer/generation_config.json sets no_repeat_ngram_size to 2')
+      expect(refused.code).toBe(1)
+    } finally {
+      writeFileSync(file, before)
     }
   })
 

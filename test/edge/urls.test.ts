@@ -6,13 +6,18 @@ import {
   AbortedError,
   ArgumentError,
   BertConfig,
+  BertLMHeadModel,
+  BertModel,
   BertTokenizer,
   DownloadError,
   pipeline,
   WeightsError,
 } from '../../src/edge.ts'
+import { registerPlatform } from '../../src/platform.ts'
+import { nodePlatform } from '../../src/platform-node.ts'
+import { tinyConfig } from '../session/tiny.ts'
 import { expectSame, failure, load, serve, server, sharded, useModelServer, whole } from './model-server.ts'
-import { FileServer } from './web.ts'
+import { FileServer, testPlatform } from './web.ts'
 
 useModelServer()
 
@@ -25,6 +30,26 @@ describe('the URL of a folder', () => {
     const tokenizer = await BertTokenizer.fromPretrained(new URL(`${server.url}/model${end}`))
     expect(tokenizer.encode('a b').inputIds).toEqual([2, 5, 6, 3])
     expect(server.requests.filter((url) => url.endsWith('/config.json'))).toEqual(['/model/config.json'])
+  })
+
+  it('says how a decoder generates, if it does, to who generates', async () => {
+    registerPlatform(nodePlatform)
+    using writer = new BertLMHeadModel(tinyConfig({ isDecoder: true, eosTokenId: 7 }))
+    const blobs = Object.entries(await writer.savePretrained())
+    serve(Object.fromEntries(await Promise.all(blobs.map(async ([name, blob]) => [name, await blob.bytes()]))))
+    registerPlatform(testPlatform)
+    const asked = () => server.requests.filter((url) => url.endsWith('/generation_config.json')).length
+    server.files.set('model/generation_config.json', new TextEncoder().encode('{"max_new_tokens": 2}'))
+    using model = await BertLMHeadModel.fromPretrained(`${server.url}/model`)
+    expect(model.generationConfig).toMatchObject({ maxNewTokens: 2, eosTokenId: null })
+    expect(model.generationConfig.where).toBe(`${server.url}/model/generation_config.json`)
+    expect(asked()).toBe(1)
+    server.files.delete('model/generation_config.json')
+    using other = await BertLMHeadModel.fromPretrained(`${server.url}/model`)
+    expect(other.generationConfig).toMatchObject({ maxNewTokens: null, eosTokenId: 7 })
+    using base = await BertModel.fromPretrained(`${server.url}/model`)
+    expect(base.config.eosTokenId).toBe(7)
+    expect(asked()).toBe(2)
   })
 
   it('takes its query to every file, and errors leave it out', async () => {

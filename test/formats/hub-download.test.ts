@@ -36,6 +36,16 @@ describe('a download', () => {
     expectCleanCache()
   })
 
+  test('brings how a decoder generates', async () => {
+    const text = '{"num_beams":3}'
+    hub.models.set(ID, { commit: COMMIT, files: { ...FILES, 'generation_config.json': text } })
+    await get('config')
+    await get('tokenizer')
+    expect(fs.existsSync(snapshot('generation_config.json'))).toBe(false)
+    await get('model')
+    expect(fs.readFileSync(snapshot('generation_config.json'), 'utf8')).toBe(text)
+  })
+
   test('happens once; then the cache answers without a connection', async () => {
     await get('model')
     await get('tokenizer')

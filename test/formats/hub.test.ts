@@ -161,6 +161,30 @@ describe('a cache that AutoModel of Python filled', () => {
     expect(hub.seen.length).toBe(1)
   })
 
+  test('gets how a decoder generates, once', async () => {
+    const text = '{"num_beams":3}'
+    hub.models.set(ID, {
+      commit: COMMIT,
+      files: { 'config.json': config, 'model.safetensors': WEIGHTS, 'generation_config.json': text },
+    })
+    fill()
+    await get('model')
+    expect(fs.readFileSync(snapshot('generation_config.json'), 'utf8')).toBe(text)
+    hub.seen.length = 0
+    await get('model')
+    expect(hub.seen).toEqual([])
+  })
+
+  test('that an older version of bertkit has asked about modules is asked once more, about generation', async () => {
+    hub.models.set(ID, { commit: COMMIT, files: { 'config.json': config, 'model.safetensors': WEIGHTS } })
+    fill()
+    fs.mkdirSync(inCache('.no_exist', COMMIT), { recursive: true })
+    fs.writeFileSync(inCache('.no_exist', COMMIT, 'modules.json'), '')
+    for (let i = 0; i < 2; i++) await get('model')
+    expect(hub.seen.length).toBe(1)
+    expect(fs.existsSync(inCache('.no_exist', COMMIT, 'generation_config.json'))).toBe(true)
+  })
+
   test('gets what modules.json stands for where it has that alone', async () => {
     hub.models.set(ID, { commit: COMMIT, files: { ...FILES, 'sentence_bert_config.json': '{"max_seq_length":9}' } })
     fill({ 'config.json': config, 'model.safetensors': WEIGHTS, 'modules.json': '[]' })

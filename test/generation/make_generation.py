@@ -326,4 +326,5 @@ def main(path):
         file.write(f"{lines(processed(BertLMHeadModel(config)))}\n]}}\n")
 
 
-main(sys.argv[1])
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -2,6 +2,7 @@ import { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
 import { AbortedError, ArgumentError, ConfigError, WeightsError } from '../../errors.ts'
 import { exists, joinPath, makeFolder, removeFile, type StagedFile, stageFile, writeText } from '../../formats/files.ts'
 import { matchWeights } from '../../formats/names.ts'
+import { compareTables } from '../../formats/tied-tables.ts'
 import { isJsonObject, kindOf, quote } from '../../json.ts'
 import { BertConfig } from '../../model/config.ts'
 import { checkCall } from '../../session/options.ts'
@@ -87,8 +88,13 @@ function architectureOf({ architecture = 'BertModel', where }: ModelSource): Arc
 }
 
 /** Finds every parameter of the graph among the source's tensors; a WeightsError names the first that is not as it must be. */
-function findParameters(graph: GraphBuilder, { config, tensors, where, read }: ModelSource): ReadParameter {
-  const { sources, missing, mismatched } = matchWeights(graph.parameters, tensors, { aliases: aliasesOf(config) })
+async function findParameters(
+  graph: GraphBuilder,
+  { config, tensors, where, read, stored }: ModelSource,
+): Promise<ReadParameter> {
+  const { sources, twins, missing, mismatched } = matchWeights(graph.parameters, tensors, {
+    aliases: aliasesOf(config),
+  })
   const more = (count: number) => (count > 1 ? ` (and ${count - 1} more)` : '')
   if (mismatched.length > 0) {
     const [{ name, expected, found }] = mismatched
@@ -100,6 +106,8 @@ function findParameters(graph: GraphBuilder, { config, tensors, where, read }: M
     throw new WeightsError(
       `${where}: there is no ${missing[0]}${more(missing.length)}; an export has no weights to put there`,
     )
+  // of a graph that has no output for words, the other table is no part
+  if (stored && graph.parameters.has('cls.predictions.bias')) await compareTables(where, stored, twins)
   return (name) => read(sources.get(name)!)
 }
 
@@ -161,7 +169,7 @@ export async function writeOnnx(
     const config = source.config.with({ architectures: [architecture], dtype: 'float32' }, source.where)
     const pooler = [...source.tensors.keys()].some((name) => /(^|\.)pooler\.dense\.weight$/.test(name))
     const graph = buildGraph(architecture, config, { pooler }, source.where)
-    const stored = findParameters(graph, source)
+    const stored = await findParameters(graph, source)
     const read: ReadParameter = async (name) => {
       if (options.signal?.aborted) throw new AbortedError('The export was stopped; the files are as they were')
       return stored(name)

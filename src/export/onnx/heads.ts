@@ -1,6 +1,7 @@
 // The nine BERT classes of Transformers' modeling_bert.py as ONNX graphs. Inputs, their order, outputs and the names of axes are
 // those of optimum-onnx, so that what reads its exports reads these; where it has no task for a class, Transformers' names stand.
 import { ConfigError } from '../../errors.ts'
+import { tiedAliases } from '../../heads/predictions.ts'
 import type { BertConfig } from '../../model/config.ts'
 import { activate } from './activations.ts'
 import type { Architecture } from './architectures.ts'
@@ -102,13 +103,8 @@ const heads: Readonly<Record<Architecture, Head>> = {
 }
 
 /** Other names under which a folder may have a parameter, for matchWeights: those of tied tensors. */
-export const aliasesOf = ({ tieWordEmbeddings }: BertConfig): Record<string, string[]> =>
-  tieWordEmbeddings
-    ? {
-        [TIED.weight]: ['cls.predictions.decoder.weight'],
-        'cls.predictions.bias': ['cls.predictions.decoder.bias'],
-      }
-    : { 'cls.predictions.decoder.bias': ['cls.predictions.bias'] }
+export const aliasesOf = ({ tieWordEmbeddings }: BertConfig): Readonly<Record<string, readonly string[]>> =>
+  tieWordEmbeddings ? tiedAliases('bert.') : { 'cls.predictions.decoder.bias': ['cls.predictions.bias'] }
 
 /**
  * The graph of a class for any batch and sequence: int64 input_ids, attention_mask and token_type_ids of [batch, sequence]

@@ -2,6 +2,7 @@ import { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
 import { ArgumentError } from '../../errors.ts'
 import type { ModelFiles } from '../../formats/model-files.ts'
 import { openModelFiles } from '../../formats/pretrained-source.ts'
+import type { TensorSource } from '../../formats/tensors.ts'
 import { openWeights } from '../../formats/weights.ts'
 import { kindOf } from '../../json.ts'
 import { BertConfig } from '../../model/config.ts'
@@ -17,6 +18,8 @@ export interface ModelSource {
   readonly architecture: string | undefined
   readonly tensors: ReadonlyMap<string, { readonly shape: readonly number[] }>
   read(name: string): Promise<Float32Array>
+  /** The tensors of a folder; undefined: it is a model, which has no tensor twice. */
+  readonly stored?: TensorSource
   tokenizer(): Promise<BertTokenizer | undefined>
 }
 
@@ -37,6 +40,7 @@ async function withFolder<Result>(name: string, use: (source: ModelSource) => Pr
       architecture: config.architectures?.[0],
       tensors: weights.tensors,
       read: (name) => weights.read(name),
+      stored: weights,
       tokenizer: () => tokenizerOf(files),
     })
   } finally {

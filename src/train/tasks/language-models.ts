@@ -77,7 +77,10 @@ export function causalLM(options: TaskOptions): Task<Passage> {
           `line ${line}: expected a prompt of at most ${maxLength - 1} tokens, which leaves room for a new one, but received ${prompt.length}`,
         )
       })
-      const { sequences } = await model.generate({ inputIds }, { eosTokenId: tokenizer.sepTokenId, signal })
+      const eosTokenId = model.generationConfig.eosTokenId === null ? tokenizer.sepTokenId : undefined
+      // one sequence a row, and where a model draws its tokens, the same ones in every run
+      const options = { eosTokenId, numReturnSequences: 1, seed: model.seed, signal }
+      const { sequences } = await model.generate({ inputIds }, options)
       // the most probable tokens are the same ones however many follow: what is too long is cut, prompt by prompt
       return sequences.map((ids) => ({ text: tokenizer.decode(ids.slice(0, maxLength), { skipSpecialTokens: true }) }))
     },

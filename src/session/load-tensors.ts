@@ -1,0 +1,55 @@
+// From the tensors of a model's files to its memory.
+import { matchWeights, mismatchError, type Twins, type WeightsMatch } from '../formats/names.ts'
+import { TiedTables } from '../formats/tied-tables.ts'
+import type { WeightsSource } from '../formats/weights.ts'
+import type { Layout, TensorPlace } from './layout.ts'
+import type { LoadSettings } from './options.ts'
+import type { ModelRuntime } from './runtime.ts'
+
+/** What stored tensors are to a model of this layout. */
+export function matchTensors(
+  { tensors }: Layout,
+  source: WeightsSource,
+  aliases?: Readonly<Record<string, readonly string[]>>,
+): WeightsMatch {
+  const shapes = new Map([...tensors].map(([name, { shape }]) => [name, shape]))
+  return matchWeights(shapes, source.tensors, { aliases })
+}
+
+/** Tables that must be equal: none where the caller says that they are one, nor where those of another shape are to be left out. */
+function tablesToCompare(
+  { tensors }: WeightsSource,
+  twins: readonly Twins[],
+  { config, ignoreMismatchedSizes }: LoadSettings,
+): readonly Twins[] {
+  if (config.tieWordEmbeddings === true) return []
+  const shapeOf = (name: string): string => String(tensors.get(name)?.shape)
+  return twins.filter(({ stored, alias }) => !ignoreMismatchedSizes || shapeOf(stored) === shapeOf(alias))
+}
+
+/**
+ * Writes stored tensors to their places. A WeightsError, which `where` begins, for a shape that is not the model's, before anything is
+ * written, and for two tables that differ and that the model has as one.
+ */
+export async function loadTensors(
+  runtime: ModelRuntime,
+  source: WeightsSource,
+  where: string,
+  { mismatched, sources, twins }: WeightsMatch,
+  settings: LoadSettings,
+): Promise<void> {
+  if (mismatched.length > 0 && !settings.ignoreMismatchedSizes) throw mismatchError(where, mismatched)
+  const tied = new TiedTables(where, source, tablesToCompare(source, twins, settings))
+  await runtime.exclusive(async () => {
+    const places = new Map<string, TensorPlace>()
+    for (const [name, stored] of sources) places.set(stored, runtime.layout.tensors.get(name)!)
+    // in the order of the files: a stream passes once
+    for (const stored of source.tensors.keys()) {
+      const place = places.get(stored)
+      if (place) await runtime.writePieces(place, tied.pieces(stored))
+      else await tied.read(stored)
+    }
+    await runtime.settle()
+    tied.check()
+  })
+}
