@@ -22,8 +22,11 @@ static void pack_pairs(const typename Source::T* from, int64_t stride, int64_t s
           lines[i] = (const Words::T*)line;
           continue;
         }
-        for (int64_t j = 0; j < count / 4 * 4; j += 4) *(u16x4_unaligned*)((bf16*)halves[i] + j) = Source::four_halves(line + j);
-        for (int64_t j = count / 4 * 4; j < count; j++) put((bf16*)halves[i] + j, Source::one(line + j));
+        bf16* to = (bf16*)halves[i];
+        int64_t j = 0;
+        for (; j + W <= count; j += W) store(to + j, load(line + j));
+        for (; j + 4 <= count; j += 4) *(u16x4_unaligned*)(to + j) = Source::four_halves(line + j);
+        for (; j < count; j++) put(to + j, Source::one(line + j));
         lines[i] = (const Words::T*)halves[i];
       }
       interleave<Words, COUNT>(lines, count / 2, COUNT, (float*)(out + k / 2 * COUNT));
@@ -33,19 +36,19 @@ static void pack_pairs(const typename Source::T* from, int64_t stride, int64_t s
       const T* line = from + k * step;
       word* pairs = out + k / 2 * COUNT;
       if (n == COUNT && stride == 1) {
-        constexpr int lanes = COUNT / W * W, fours = lanes + (COUNT - lanes) / 4 * 4;
+        constexpr int lanes = COUNT / W * W;
 #pragma GCC unroll 8
         for (int i = 0; i < lanes; i += W) {
           const u32 both = Source::halves(line + i) | Source::halves(line + step + i) << 16;
           memcpy(pairs + i, &both, sizeof both);
         }
 #pragma GCC unroll 4
-        for (int i = lanes; i < fours; i += 4) {
-          const u32x4 low = __builtin_convertvector(Source::four_halves(line + i), u32x4);
-          const u32x4 both = low | __builtin_convertvector(Source::four_halves(line + step + i), u32x4) << 16;
-          memcpy(pairs + i, &both, sizeof both);
+        for (int i = lanes; i < COUNT; i += 4) {
+          const int at = four_at<COUNT>(i);
+          const u32x4 low = __builtin_convertvector(Source::four_halves(line + at), u32x4);
+          const u32x4 both = low | __builtin_convertvector(Source::four_halves(line + step + at), u32x4) << 16;
+          memcpy(pairs + at, &both, sizeof both);
         }
-        for (int i = fours; i < COUNT; i++) pairs[i] = pair(Source::one(line + i), Source::one(line + step + i));
       } else {
         for (int i = 0; i < COUNT; i++) pairs[i] = i < n ? pair(Source::one(line + i * stride), Source::one(line + i * stride + step)) : 0;
       }

@@ -76,14 +76,17 @@ struct Words {
   static f32x4 four(const T* p) { return *(const four_words*)p; }
 };
 
+/** Where the four of COUNT elements begin that hold element i: the last four overlap those before them. */
+template <int COUNT>
+constexpr int four_at(int i) {
+  static_assert(COUNT >= 4, "there are no four");
+  return i + 4 <= COUNT ? i : COUNT - 4;
+}
 /** COUNT elements side by side. */
 template <class Source, int COUNT>
 BK_INLINE void copy_line(const typename Source::T* from, float* out) {
-  constexpr int fours = COUNT / 4 * 4;
 #pragma GCC unroll 8
-  for (int i = 0; i < fours; i += 4) *(f32x4_unaligned*)(out + i) = Source::four(from + i);
-#pragma GCC unroll 4
-  for (int i = fours; i < COUNT; i++) out[i] = Source::one(from + i);
+  for (int i = 0; i < COUNT; i += 4) *(f32x4_unaligned*)(out + four_at<COUNT>(i)) = Source::four(from + four_at<COUNT>(i));
 }
 
 /** Calls body(source, data) with what the matrix's elements are as a type. */
