@@ -4,11 +4,17 @@ import { pathOfUrl } from './backend/here.ts'
 import { openSharedNative } from './backend/native.ts'
 import { nodeWasm } from './backend/wasm/node.ts'
 import { openWasm } from './backend/wasm/open.ts'
+import { checkFolder } from './formats/files.ts'
 import { FolderFiles } from './formats/folder-files.ts'
 import { resolveModelFolder } from './formats/hub.ts'
 import { saveFolder } from './formats/save.ts'
 import { isAddress, openUrl } from './formats/web-model.ts'
 import { type Platform, registerPlatform } from './platform.ts'
+
+async function openFolder(folder: string): Promise<FolderFiles> {
+  await checkFolder(folder)
+  return new FolderFiles(folder)
+}
 
 export const nodePlatform: Platform = {
   env: (name) => process.env[name],
@@ -18,9 +24,9 @@ export const nodePlatform: Platform = {
     { name: 'wasm', open: (options) => openWasm(nodeWasm, options) },
   ],
   async openModel(source, part, options) {
-    if (/^file:/i.test(String(source))) return new FolderFiles(pathOfUrl(source, 'the URL of a local folder'))
+    if (/^file:/i.test(String(source))) return openFolder(pathOfUrl(source, 'the URL of a local folder'))
     if (typeof source !== 'string' || isAddress(source)) return openUrl(source, undefined, options)
-    return new FolderFiles(await resolveModelFolder(source, part, options))
+    return openFolder(await resolveModelFolder(source, part, options))
   },
   saveModel: saveFolder,
 }

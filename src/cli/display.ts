@@ -190,6 +190,8 @@ export function summaryOf(event: TrainEvent, width = Number.POSITIVE_INFINITY): 
       const results = resultsOf(event.metrics).map(([name, value]) => `${name} ${short(value)}`)
       return flow([...at, ...results, ...(event.isBest ? ['(best)'] : [])], width)
     }
+    case 'resume':
+      return `resuming from ${event.checkpoint} (step ${grouped(event.step)} of ${grouped(event.maxSteps)})`
     case 'save':
       return [...at, `saved ${event.checkpoint}`].join('  ')
     case 'warning':

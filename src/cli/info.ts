@@ -146,7 +146,9 @@ function modelRows(model: ModelInfo): [string, string][] {
   if (model.problemType !== undefined) rows.push(['problem type', model.problemType])
   if (model.labels !== undefined) rows.push(['labels', some(model.labels, MOST_LABELS)])
   const { tokenizer } = model
-  const kind = tokenizer && `${tokenizer.kind}, ${grouped(tokenizer.vocabulary)} tokens`
+  const other =
+    tokenizer && tokenizer.vocabulary !== model.vocabulary ? ` of the model's ${grouped(model.vocabulary)}` : ''
+  const kind = tokenizer && `${tokenizer.kind}, ${grouped(tokenizer.vocabulary)} tokens${other}`
   rows.push(['tokenizer', tokenizer ? `${kind}, ${tokenizer.lowerCase ? 'lower-cased' : 'cased'}` : 'none'])
   for (const report of ['missing', 'unexpected', 'mismatched'] as const)
     if (model[report]?.length) rows.push([report, some(model[report], MOST_NAMES)])

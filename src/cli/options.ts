@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander'
 import type { ClassificationProblem } from '../data/classification.ts'
 import { COLUMN_FORMATS, formatOfName, NAMED_FORMATS, type RowFormat } from '../data/readers/rows.ts'
 import { TEXT_LAYOUTS, type TextLayout } from '../data/readers/text.ts'
-import { ArgumentError, UsageError } from '../errors.ts'
+import { ArgumentError, type BertkitError, UsageError } from '../errors.ts'
 import { isRevision } from '../formats/hub-options.ts'
 import { getScheduler } from '../optim/schedules.ts'
 import {
@@ -12,6 +12,7 @@ import {
   type TrainingArgumentsInput,
 } from '../train/argument-rules.ts'
 import { resolveTrainingArguments, type TrainingArguments } from '../train/arguments.ts'
+import type { ResumeError } from '../train/resume.ts'
 import { type ReadSettings, TASK_NAMES, type TaskName, type TaskOptions } from '../train/tasks/task.ts'
 
 /** Options that every command which runs a model has. */
@@ -118,7 +119,7 @@ export function addModelOptions(command: Command, { trains = false } = {}): Comm
 export interface DataOptions {
   readonly fileFormat?: RowFormat
   readonly columns?: string
-  readonly header: boolean
+  readonly header?: boolean
   readonly textColumn?: string
   readonly textPairColumn?: string
   readonly labelColumn?: string
@@ -143,6 +144,7 @@ export const addTextOptions = (command: Command, formats = FILE_FORMATS): Comman
       oneOf('--file-format', formats),
     )
     .option('--columns <names>', 'names of the columns, separated by commas; _ skips one')
+    .option('--header', 'the first line is a header, whose names --columns replaces')
     .option('--no-header', 'the first line is data (with --columns)')
     .option('--text-column <name>', "column of the text (default: 'text')")
 
@@ -166,7 +168,7 @@ export function addDataOptions(command: Command, { labels = true } = {}): Comman
 export const readSettings = (options: DataOptions): ReadSettings => ({
   format: options.fileFormat,
   columns: options.columns?.split(',').map((name) => name.trim()),
-  header: options.columns === undefined ? undefined : options.header,
+  header: options.columns === undefined ? undefined : (options.header ?? true),
   textColumn: options.textColumn,
   textPairColumn: options.textPairColumn,
   labelColumn: options.labelColumn,
@@ -258,13 +260,21 @@ export function checkDataOptions(
   { columns, fileFormat, header }: Pick<DataOptions, 'columns' | 'fileFormat' | 'header'>,
   files: readonly (string | undefined)[],
 ): void {
-  if (!header && columns === undefined)
+  if (header === false && columns === undefined)
     throw new UsageError('Expected --columns because of --no-header but received none')
+  if (columns === undefined) return
   const given = files.filter((file) => file !== undefined)
-  if (columns === undefined || given.length === 0) return
   const formats = given.map((file) => fileFormat ?? formatOfName(file))
-  if (formats.some((format) => COLUMN_FORMATS.some((each) => each === format))) return
-  throw new UsageError(`Expected --columns with ${COLUMN_FORMATS.join(' or ')} but ${given[0]} is ${formats[0]}`)
+  // of standard input nothing else is known
+  if (formats.length === 0 && fileFormat !== undefined) formats.push(fileFormat)
+  if (given.length > 0 && !formats.some((format) => COLUMN_FORMATS.some((each) => each === format)))
+    throw new UsageError(`Expected --columns with ${COLUMN_FORMATS.join(' or ')} but ${given[0]} is ${formats[0]}`)
+  // what is taken for a header is not read
+  const table = formats.find((format) => format === 'csv' || format === 'tsv')
+  if (table !== undefined && header === undefined)
+    throw new UsageError(
+      `Expected --no-header or --header beside --columns, because a ${table} file may begin with names or with data, but received neither`,
+    )
 }
 
 export function addProblemType(command: Command): Command {
@@ -291,7 +301,7 @@ function trainingOption(name: string, rule: ArgumentRule<unknown>, ownDefault: s
   const valueMayMiss = isFlag || name === 'resumeFromCheckpoint'
   const placeholder = rule.placeholder ?? 'true|false'
   const fallback = ownDefault ?? (rule.fallback === null || rule.fallback === false ? undefined : String(rule.fallback))
-  const meaning = ownDefault === undefined ? rule.help : rule.help.replace(/ \(default: .*\)$/, '')
+  const meaning = ownDefault === undefined ? rule.help : rule.help.replace(/ \(default\b.*\)$/, '')
   const help = fallback === undefined ? meaning : `${meaning} (default: ${fallback})`
   const option = new Option(`${flag} ${valueMayMiss ? `[${placeholder}]` : `<${placeholder}>`}`, help)
   return option.argParser((text: string) => {
@@ -338,6 +348,27 @@ export const withFlagErrors = <Result>(call: Promise<Result>): Promise<Result> =
   call.catch((error) => {
     throw flagError(error)
   })
+
+/** Flags of what a resumed run has to have as before, where they are not called as the arguments are. */
+const RESUME_FLAGS: Partial<Record<ResumeError['field'], string>> = {
+  dataSeed: '--data-seed (or --seed)',
+  maxSteps: '--max-steps (or --num-train-epochs)',
+  modelSeed: '--seed',
+  trainBatchSize: '--per-device-train-batch-size',
+}
+/** What no flag alone decides. */
+const UNNAMED: readonly ResumeError['field'][] = ['data', 'examples', 'updatesPerEpoch']
+
+/** That a run cannot be resumed with these flags, as a UsageError. */
+export function resumeUsage(error: ResumeError): BertkitError {
+  const { field, folder, found, saved } = error
+  if (UNNAMED.includes(field)) return error
+  const flag = RESUME_FLAGS[field] ?? flagOf(field)
+  return new UsageError(
+    `Expected ${flag} to be ${saved[field]} as in the run that is resumed from ${folder}, but it is ${found[field]}; to train on with other flags, begin a run with --model ${folder}`,
+    { cause: error },
+  )
+}
 
 /** Throws ArgumentError for options that the schedule does not take. How many steps there are to be says nothing of them. */
 function checkSchedule({ learningRate: lr, lrSchedulerKwargs, lrSchedulerType }: TrainingArguments): void {

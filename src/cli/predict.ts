@@ -8,7 +8,7 @@ import { textRows } from '../data/readers/text.ts'
 import { AbortedError, UsageError } from '../errors.ts'
 import { guarded, writeAtomic } from '../formats/files.ts'
 import type { Task, TaskName, TaskOptions, TaskRow } from '../train/tasks/task.ts'
-import { type Io, type Output, writeJsonLine, writeWhenReady } from './io.ts'
+import { grouped, type Io, type Output, writeJsonLine, writeWhenReady } from './io.ts'
 import { maxLengthOf, openModel } from './models.ts'
 import {
   addDataOptions,
@@ -148,6 +148,16 @@ async function writeLines(file: string, lines: AsyncIterable<string>): Promise<v
   }
 }
 
+/** Counts the lines that pass. */
+async function* counted(texts: AsyncIterable<string>, counter: { count: number }): AsyncGenerator<string> {
+  for await (const text of texts) {
+    counter.count += text.split('\n').length - 1
+    yield text
+  }
+}
+
+const predictionsOf = (count: number): string => (count === 1 ? '1 prediction' : `${grouped(count)} predictions`)
+
 async function predict(options: PredictOptions, io: Io): Promise<void> {
   checkDataOptions(options, [options.inputFile])
   checkColumns(options)
@@ -156,8 +166,11 @@ async function predict(options: PredictOptions, io: Io): Promise<void> {
   using _ = opened.model
   const lines = predictions(opened, options, io)
   // Awaited, not returned: the model is disposed at the end of this function.
-  if (options.outputFile !== undefined) await writeLines(options.outputFile, lines)
-  else for await (const text of lines) await writeWhenReady(io.stdout, text, io.signal)
+  if (options.outputFile !== undefined) {
+    const counter = { count: 0 }
+    await writeLines(options.outputFile, counted(lines, counter))
+    if (!options.json) io.stderr.write(`${predictionsOf(counter.count)} written to ${options.outputFile}\n`)
+  } else for await (const text of lines) await writeWhenReady(io.stdout, text, io.signal)
 }
 
 export function addPredict(program: Command, io: Io): void {

@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander'
 import { AbortedError, BertkitError, UsageError } from '../errors.ts'
+import { TrainingAborted } from '../train/run.ts'
 import { addBuildNative } from './build-native.ts'
 import { addDemo } from './demo.ts'
 import { addEvaluate } from './evaluate.ts'
@@ -7,6 +8,7 @@ import { addExport } from './export.ts'
 import { addFillMask } from './fill-mask.ts'
 import { addGenerate } from './generate.ts'
 import { addInfo } from './info.ts'
+import { Interruption } from './interruption.ts'
 import type { Io } from './io.ts'
 import { addPredict } from './predict.ts'
 import { addPretrain } from './pretrain.ts'
@@ -53,14 +55,19 @@ function exitCodeFor(error: unknown, io: Io): number {
     io.stderr.write(`bertkit: internal error, please report it: ${text}\n`)
     return EXIT.failed
   }
-  io.stderr.write(`bertkit: ${error.message}\n`)
+  const reason: unknown = error instanceof AbortedError ? io.signal?.reason : undefined
+  const interruption = reason instanceof Interruption ? reason : undefined
+  // Nobody needs to be told that nobody reads the output, but where a checkpoint is.
+  const isSaid = interruption?.why === undefined || error instanceof TrainingAborted
+  if (isSaid) io.stderr.write(`bertkit: ${error.message}\n`)
   if (error instanceof UsageError) return EXIT.usage
-  return error instanceof AbortedError ? EXIT.interrupted : EXIT.failed
+  if (error instanceof AbortedError) return interruption?.exitCode ?? EXIT.interrupted
+  return EXIT.failed
 }
 
 /**
  * Runs one command, for example `run(['train', '--model', 'dir', …], io)`, and returns the exit code: 0 done, 1 failed, 2 bad usage,
- * 130 interrupted. Errors are written to `io.stderr`, one line each; none is thrown.
+ * 130 stopped by `io.signal`. Errors are written to `io.stderr`, one line each; none is thrown.
  */
 export async function run(argv: readonly string[], io: Io): Promise<number> {
   try {

@@ -28,7 +28,7 @@ interface TokenizerTrainOptions {
   readonly modelMaxLength: number
   readonly fileFormat?: RowFormat
   readonly columns?: string
-  readonly header: boolean
+  readonly header?: boolean
   readonly textColumn?: string
   readonly textLayout?: TextLayout
   readonly json?: boolean

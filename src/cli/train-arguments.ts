@@ -1,7 +1,7 @@
 // The Trainer's arguments that a command line makes.
 import { UsageError } from '../errors.ts'
-import type { TrainingArgumentsInput } from '../train/argument-rules.ts'
-import type { Task } from '../train/tasks/task.ts'
+import { argumentRules, type TrainingArgumentsInput } from '../train/argument-rules.ts'
+import type { Task, TaskOptions } from '../train/tasks/task.ts'
 import { checkArguments, flagOf, givenArguments } from './options.ts'
 
 /** What argumentsOf() makes of arguments that are not given, for the help. */
@@ -32,6 +32,23 @@ function checkSteps(given: TrainingArgumentsInput, what: 'eval' | 'save'): void 
   throw new UsageError(`Expected ${by} steps with ${steps} but received ${by} ${strategy}`)
 }
 
+/** Throws UsageError for a smoothing of labels that no loss of the task reads: of none but one class each. */
+function checkSmoothing(
+  task: Task,
+  { labelSmoothingFactor = 0 }: TrainingArgumentsInput,
+  { problemType }: TaskOptions,
+): void {
+  if (labelSmoothingFactor === 0) return
+  const expected = `Expected ${flagOf('labelSmoothingFactor')} with labels of one class each but`
+  if (task.name === 'question-answering') throw new UsageError(`${expected} the task is ${task.name}`)
+  if (problemType !== undefined && problemType !== 'single_label_classification')
+    throw new UsageError(`${expected} ${flagOf('problemType')} is ${problemType}`)
+}
+
+/** As in Transformers, 0 asks for the number between log lines. */
+const withEvalSteps = (given: TrainingArgumentsInput): TrainingArgumentsInput =>
+  given.evalSteps === 0 ? { ...given, evalSteps: given.loggingSteps ?? argumentRules.loggingSteps.fallback } : given
+
 type Times = Pick<TrainingArgumentsInput, 'evalSteps' | 'saveSteps'> &
   Required<Pick<TrainingArgumentsInput, 'evalStrategy' | 'saveStrategy'>>
 
@@ -58,16 +75,23 @@ function timesOf(given: TrainingArgumentsInput, evalFile: string | undefined): T
   return { evalStrategy, saveStrategy, ...every }
 }
 
+/** Of counts, or of fractions of all steps, which are not kept exactly; a fraction is no multiple of a count. */
+function isMultiple(steps: number, of: number): boolean {
+  const times = steps / of
+  return steps < 1 === of < 1 && Math.round(times) > 0 && Math.abs(times - Math.round(times)) < 1e-9
+}
+
 /** Whether every checkpoint comes with an evaluation, so that the best one has weights. */
 const areTogether = ({ evalSteps, evalStrategy, saveSteps, saveStrategy }: Times): boolean =>
-  evalStrategy === saveStrategy && (!evalSteps || saveSteps === undefined || saveSteps % evalSteps === 0)
+  evalStrategy === saveStrategy && (!evalSteps || saveSteps === undefined || isMultiple(saveSteps, evalSteps))
 
 /**
  * The Trainer's arguments; by default it evaluates and saves each epoch, and keeps the best model. Throws UsageError, before anything is
  * read or written.
  */
-export function argumentsOf(task: Task, options: { readonly evalFile?: string }): TrainingArgumentsInput {
-  const given = givenArguments({ ...options })
+export function argumentsOf(task: Task, options: TaskOptions & { readonly evalFile?: string }): TrainingArgumentsInput {
+  const given = withEvalSteps(givenArguments({ ...options }))
+  checkSmoothing(task, given, options)
   const times = timesOf(given, options.evalFile)
   const { evalStrategy, saveStrategy } = times
   const metrics = given.predictionLossOnly ? ['loss'] : [...task.metrics, 'loss']

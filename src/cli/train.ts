@@ -1,9 +1,12 @@
 import * as path from 'node:path'
 import type { Command } from 'commander'
+import { labelKey } from '../data/classification.ts'
 import { DataError, UsageError } from '../errors.ts'
 import type { TrainingArgumentsInput } from '../train/argument-rules.ts'
 import { isStreamed } from '../train/dataset.ts'
 import type { LogRecord, TrainEvent, TrainOutput } from '../train/events.ts'
+import { ResumeError } from '../train/resume.ts'
+import { TrainingAborted } from '../train/run.ts'
 import type { Task, TaskModel, TaskName, TaskOptions } from '../train/tasks/task.ts'
 import { type DataSettings, readTaskData, type TaskData } from '../train/tasks/task-data.ts'
 import { createTask } from '../train/tasks/tasks.ts'
@@ -11,8 +14,18 @@ import { Trainer, type TrainerOptions } from '../train/trainer.ts'
 import type { TaskDataset } from '../train/trainer-options.ts'
 import { initializeUnigramBias } from '../train/unigram-bias.ts'
 import { showing, warn, warnOfFaults } from './data.ts'
+import { Interruption } from './interruption.ts'
 import { grouped, type Io, metricRows, writeJsonLine, writeTable } from './io.ts'
-import { type Blueprint, checkModelSource, createModel, type ModelSource, maxLengthOf } from './models.ts'
+import {
+  type Blueprint,
+  checkModelSource,
+  createModel,
+  headDoubt,
+  labelsOfSource,
+  type ModelSource,
+  maxLengthOf,
+  vocabularyDoubt,
+} from './models.ts'
 import {
   addDataOptions,
   addModelOptions,
@@ -26,6 +39,7 @@ import {
   flagError,
   parseTask,
   readSettings,
+  resumeUsage,
   taskOptions,
   withFlagErrors,
 } from './options.ts'
@@ -60,6 +74,24 @@ function resultOf({ globalStep, logHistory, metrics, restoredStep }: TrainOutput
   return { ...metrics, ...evaluated, ...(restoredStep === null ? {} : { best_step: restoredStep }) }
 }
 
+/** A path as a word of a shell. */
+const shellWord = (path: string): string =>
+  /^[\w./:@%+,=\\-]+$/.test(path) ? path : `'${path.replaceAll("'", "'\\''")}'`
+
+/** An error of a run, in the words of the command line. */
+function explained(error: unknown, { signal }: Io): unknown {
+  if (error instanceof ResumeError) return resumeUsage(error)
+  if (!(error instanceof TrainingAborted)) return error
+  const { checkpoint, step } = error
+  const why = signal?.reason instanceof Interruption ? signal.reason.why : undefined
+  const where = checkpoint === null ? 'before the first step' : `after step ${step}`
+  const rest =
+    checkpoint === null ? '' : `; to go on, add --resume-from-checkpoint ${shellWord(checkpoint)} to the same command`
+  const stopped = new TrainingAborted(step, checkpoint, error)
+  stopped.message = `Training was stopped ${where}${why === undefined ? '' : ` because ${why}`}${rest}`
+  return stopped
+}
+
 /** Runs the training and shows its events. */
 async function watch(
   trainer: Trainer,
@@ -75,6 +107,8 @@ async function watch(
       if (event.type === 'step') curves.add(event)
       if (json) writeEvent(event, io)
     }
+  } catch (error) {
+    throw explained(error, io)
   } finally {
     progress.stop()
   }
@@ -92,10 +126,10 @@ function trainerOf(options: TrainerOptions): Trainer {
 
 /** Throws DataError where evaluation data has labels that are not trained: its numbers would mean nothing. */
 function checkLabels(train: TaskData, evaluation: TaskData): void {
-  const known = new Set(train.labels?.names)
+  const known = new Set(train.labels?.names.map(labelKey))
   const found = evaluation.task.collectLabels?.()
   for (const row of evaluation.rows ?? []) found?.add(row)
-  const strange = [...(found?.names ?? [])].filter((name) => !known.has(name)).sort()
+  const strange = [...(found?.names ?? [])].filter((name) => !known.has(labelKey(name))).sort()
   if (strange.length === 0) return
   const shown = strange.slice(0, 5).map((name) => `"${name}"`)
   const more = strange.length > 5 ? ` and ${strange.length - 5} more` : ''
@@ -105,7 +139,13 @@ function checkLabels(train: TaskData, evaluation: TaskData): void {
   )
 }
 
-async function readBoth(task: Task, options: TrainOptions, args: TrainingArgumentsInput, progress: Progress, io: Io) {
+async function readBoth(
+  task: Task,
+  options: TrainOptions,
+  args: TrainingArgumentsInput & Pick<DataSettings, 'labelOrder'>,
+  progress: Progress,
+  io: Io,
+) {
   const settings: DataSettings = {
     ...taskOptions(options),
     ...readSettings(options),
@@ -116,6 +156,7 @@ async function readBoth(task: Task, options: TrainOptions, args: TrainingArgumen
   const uncounted = (args.maxSteps ?? -1) > 0
   const train = await readTaskData(task.name, options.trainFile, {
     ...settings,
+    labelOrder: args.labelOrder,
     uncounted,
     streamed: options.streaming,
   })
@@ -167,10 +208,16 @@ export async function train(options: TrainOptions, io: Io, blueprint?: () => Pro
   const args = { ...argumentsOf(task, options), outputDir: options.outputDir }
   const json = options.json === true
   const progress = createProgress(io, { quiet: json })
-  const { evaluation, train: data } = await readBoth(task, options, args, progress, io).finally(() => progress.stop())
+  const labelOrder = await labelsOfSource(task, options, io)
+  const reading = readBoth(task, options, { ...args, labelOrder }, progress, io)
+  const { evaluation, train: data } = await reading.finally(() => progress.stop())
   for (const message of doubts(data)) warn(message, json, io)
   const { model, tokenizer } = await createModel(task, options, data.modelFields, args.seed, io, blueprint)
   using _ = model
+  const doubt = args.resumeFromCheckpoint ? undefined : headDoubt(model, labelOrder, data, options.model)
+  if (doubt !== undefined) warn(doubt, json, io)
+  const oddSize = vocabularyDoubt(tokenizer, model.config, options.model ?? options.vocab)
+  if (oddSize !== undefined) warn(oddSize, json, io)
   const maxLength = maxLengthOf(options, model.config, task)
   const encode = (each: TaskData): Promise<TaskDataset> => withFlagErrors(each.encode(tokenizer, { maxLength }))
   const trainDataset = await encode(data)

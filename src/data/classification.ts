@@ -28,6 +28,8 @@ export interface ClassificationOptions extends Omit<ReadOptions, 'required'> {
   problemType?: ClassificationProblem | null
   /** 'required' (for training and evaluation), or 'ignored' (for prediction). */
   labels?: 'required' | 'ignored'
+  /** Called for a label that may not be meant as it is read; `what` tells why. */
+  onFault?: (what: string) => void
 }
 
 /** The classes of a data set or of a model: names by id. For regression the names stand for columns. */
@@ -57,7 +59,7 @@ export async function* classificationRows(
     if (textPairColumn !== undefined || hasField(row, 'text_pair')) {
       example.textPair = textOf(row, textPairColumn ?? 'text_pair', file)
     }
-    if (labels === 'required') example.label = labelOf(row, labelColumn, problemType, file)
+    if (labels === 'required') example.label = labelOf(row, labelColumn, { ...options, problemType }, file)
     yield example
   }
 }
@@ -68,7 +70,7 @@ const partsOfLabel = (label: string | string[] | number | number[]): readonly (s
 function labelOf(
   row: Row,
   column: string,
-  problemType: ClassificationProblem,
+  { onFault, problemType }: ClassificationOptions & { readonly problemType: ClassificationProblem },
   file: string,
 ): string | string[] | number | number[] {
   const value = fieldOf(row, column, file)
@@ -77,7 +79,7 @@ function labelOf(
     case 'single_label_classification':
       return nameOf(value, quote(column), fail)
     case 'multi_label_classification':
-      return namesOf(value, column, fail)
+      return namesOf(value, column, fail, onFault)
     case 'regression': {
       const numbers = partsOf(value, fail).map((part) => numberOf(part, column, fail))
       if (numbers.length === 0) throw fail(`expected ${quote(column)} to be a number, but it is empty`)
@@ -91,15 +93,61 @@ const FLAGS: readonly (readonly string[])[] = [
   ['0', '1'],
   ['false', 'true'],
 ]
+const INSTEAD_OF_FLAGS = 'write the places of those that apply, e.g. [0], or their names'
+const SPACED_FLAGS = /^[01](?:[\s;|]+[01])+$/
+/** What other programs put between labels; a space alone belongs to a name. */
+const SEPARATED = /[;|]|^\d+(?:\s+\d+)+$/
 
 /** The labels that apply. A list such as [1, 0, 0] has one value for each label instead. */
-function namesOf(value: JsonValue, column: string, fail: Fail): string[] {
-  const names = partsOf(value, fail).map((part) => nameOf(part, quote(column), fail))
-  const flags = FLAGS.find((each) => names.every((name) => each.includes(name)))
-  if (flags === undefined || new Set(names).size === names.length) return names
-  throw fail(
-    `expected ${quote(column)} to be the labels that apply, each once, but found columns of ${flags.join(' and ')}: ${quote(value)}; write the places of those that apply, e.g. [0], or their names`,
-  )
+function namesOf(value: JsonValue, column: string, fail: Fail, onFault?: (what: string) => void): string[] {
+  const parts = partsOf(value, fail)
+  const names = parts.map((part) => nameOf(part, quote(column), fail))
+  const keys = names.map(labelKey)
+  const flags = FLAGS.find((each) => keys.every((key) => each.includes(key)))
+  const isBooleans = names.length > 1 && parts.every((part) => typeof part === 'boolean')
+  if (flags !== undefined && (isBooleans || new Set(keys).size < keys.length))
+    throw fail(
+      `expected ${quote(column)} to be the labels that apply, each once, but found columns of ${flags.join(' and ')}: ${quote(value)}; ${INSTEAD_OF_FLAGS}`,
+    )
+  // names in a list are what they are
+  if (typeof value !== 'string' || value.trimStart().startsWith('[')) return names
+  if (names.some((name) => SPACED_FLAGS.test(name)))
+    throw fail(
+      `expected ${quote(column)} to be the labels that apply, with commas between them, but found columns of 0 and 1: ${quote(value)}; ${INSTEAD_OF_FLAGS}`,
+    )
+  if (names.some((name) => SEPARATED.test(name)))
+    onFault?.(
+      'labels have ";", "|" or spaces between numbers in them and are taken for one name each; between several labels are commas',
+    )
+  return names
+}
+
+/** Tells two columns of flags, [1, 0] and [0, 1], of which each row seems to have both labels. */
+export class FlagPairs {
+  #rows = 0
+  #pairs = 0
+  #falling = 0
+
+  add(label: ClassificationExample['label']): void {
+    this.#rows++
+    if (!Array.isArray(label) || label.length !== 2) return
+    const keys = label.map((part) => labelKey(String(part)))
+    if (!FLAGS.some((each) => each.every((flag) => keys.includes(flag)))) return
+    this.#pairs++
+    if (keys[0] > keys[1]) this.#falling++
+  }
+
+  /** Whether all rows are such pairs; with `falling`, some of which nobody would write as labels in their order. */
+  areAll({ falling = false } = {}): boolean {
+    return this.#rows > 0 && this.#pairs === this.#rows && (!falling || this.#falling > 0)
+  }
+
+  error(file: string): DataError {
+    return new DataError(
+      `expected the labels that apply, but every row has both 0 and 1, or false and true, as two columns would; ${INSTEAD_OF_FLAGS}`,
+      file,
+    )
+  }
 }
 
 function numberOf(value: JsonValue, column: string, fail: Fail): number {
@@ -121,12 +169,49 @@ function partsOf(value: JsonValue, fail: Fail): JsonValue[] {
   return Array.isArray(parsed) ? parsed : [parsed]
 }
 
+const DECIMAL = /^([+-]?)(\d*)(?:\.(\d*))?$/
+
+function withoutZeros(digits: string): string {
+  let end = digits.length
+  while (digits[end - 1] === '0') end--
+  return digits.slice(0, end)
+}
+
+/** The same for "1", "1.0" and "01", which are one number, of any number of digits; other names are their own. */
+export function labelKey(name: string): string {
+  const [, sign, whole = '', decimals = ''] = DECIMAL.exec(name) ?? []
+  if (whole === '' && decimals === '') return name
+  const fraction = withoutZeros(decimals)
+  const digits = `${whole.replace(/^0+/, '') || '0'}${fraction === '' ? '' : `.${fraction}`}`
+  return sign === '-' && digits !== '0' ? `-${digits}` : digits
+}
+
 const isNumeric = (name: string): boolean => name.trim() !== '' && Number.isFinite(Number(name))
 
 /** Names in the order of their ids: by value where all are numbers, else sorted by UTF-16 code units. */
 export function sortLabels(names: Iterable<string>): string[] {
   const sorted = [...new Set(names)].sort()
   return sorted.every(isNumeric) ? sorted.sort((a, b) => Number(a) - Number(b)) : sorted
+}
+
+/**
+ * The same labels in the order of `order`, where that has the same names: a head that is trained on has its rows in that order. Else as
+ * they are.
+ */
+export function inOrder(labels: LabelSet, order: readonly string[]): LabelSet {
+  const keys = new Set(labels.names.map(labelKey))
+  const ordered = new Set(order.map(labelKey))
+  const isSame = order.length === keys.size && ordered.size === keys.size && [...ordered].every((key) => keys.has(key))
+  return isSame ? { ...labels, names: [...order] } : labels
+}
+
+/** The id of a name among `names`: of the same name, else of the same number. */
+export function idsOfLabels(names: readonly string[]): (name: string) => number | undefined {
+  const ids = new Map(names.map((name, id) => [name, id]))
+  const keys = new Map(names.map((name, id) => [labelKey(name), id]))
+  // a model may have learnt "1" and "1.0" as two
+  const areNumbers = keys.size === names.length
+  return (name) => ids.get(name) ?? (areNumbers ? keys.get(labelKey(name)) : undefined)
 }
 
 const columnsOf = (example: ClassificationExample | undefined): number =>
@@ -138,12 +223,13 @@ const columnsOf = (example: ClassificationExample | undefined): number =>
  */
 export function labelEncoder(labels: LabelSet, file: string): (example: ClassificationExample) => EncodedLabel {
   const { names, problemType } = labels
-  const ids = new Map(names.map((name, id) => [name, id]))
+  const idOfName = idsOfLabels(names)
   const acceptsIds = !names.some(isNumeric)
   const idOf = (label: string | number, { file: own = file, line }: ClassificationExample): number => {
     const name = String(label)
+    const key = labelKey(name)
     const id =
-      ids.get(name) ?? (acceptsIds && /^\d{1,9}$/.test(name) && Number(name) < names.length ? Number(name) : undefined)
+      idOfName(name) ?? (acceptsIds && /^\d{1,9}$/.test(key) && Number(key) < names.length ? Number(key) : undefined)
     if (id !== undefined) return id
     const known = names
       .slice(0, 10)
@@ -179,20 +265,38 @@ function numbersOf(example: ClassificationExample, columns: number, file: string
 
 /**
  * Finds the labels of a data set, row by row. Regression has one column for each number of a label, called LABEL_0, LABEL_1, ... as
- * Transformers does. `finish` throws DataError where there are fewer than two classes.
+ * Transformers does. `finish` throws DataError where there are fewer than two classes, or a number is written in two ways.
  */
 export function labelCollector(problemType: ClassificationProblem) {
   const names = new Set<string>()
+  const spellings = new Map<string, string>()
+  const pairs = new FlagPairs()
+  let twice: { name: string; other: string; example: ClassificationExample } | undefined
   let columns = 1
+  const addName = (name: string, example: ClassificationExample): void => {
+    if (names.has(name)) return
+    names.add(name)
+    const other = spellings.get(labelKey(name))
+    if (other === undefined) spellings.set(labelKey(name), name)
+    else twice ??= { name, other, example }
+  }
   return {
     names: names as ReadonlySet<string>,
     add(example: ClassificationExample): void {
       if (problemType === 'regression') columns = Math.max(columns, columnsOf(example))
-      else for (const name of partsOfLabel(example.label ?? [])) names.add(String(name))
+      else for (const name of partsOfLabel(example.label ?? [])) addName(String(name), example)
+      pairs.add(example.label)
     },
     finish(file: string): LabelSet {
       if (problemType === 'regression')
         return { problemType, names: Array.from({ length: columns }, (_, column) => `LABEL_${column}`) }
+      if (twice !== undefined)
+        throw new DataError(
+          `expected each label to be written in one way, but ${quote(twice.name)} here is the same number as ${quote(twice.other)} before`,
+          twice.example.file ?? file,
+          twice.example.line,
+        )
+      if (pairs.areAll()) throw pairs.error(file)
       const sorted = sortLabels(names)
       if (sorted.length < 2) {
         const only = sorted.length === 0 ? 'none' : `only ${quote(sorted[0])}`

@@ -1,6 +1,6 @@
 // What the readers of all tasks ask of a row: a field, and what it has to be. Everything else is a DataError at its line.
 import { DataError } from '../errors.ts'
-import { type JsonValue, kindOf, quote } from '../json.ts'
+import { isJsonObject, type JsonValue, kindOf, quote } from '../json.ts'
 import type { Row } from './readers/rows.ts'
 
 export type Fail = (reason: string) => DataError
@@ -10,13 +10,21 @@ export const failAt =
   (reason) =>
     new DataError(reason, file, line)
 
+/** What a reader gives for bytes that are no text, in an object: only where a text is wanted is it an error. */
+export const NOT_TEXT = 'bytes that are not valid UTF-8'
+
+const kindOfField = (value: JsonValue): string =>
+  isJsonObject(value) && Object.hasOwn(value, NOT_TEXT) ? NOT_TEXT : kindOf(value)
+
 /** Whether a row has a field; null, which JSON and Parquet have for an empty one, is none. */
 export const hasField = ({ fields }: Row, column: string): boolean =>
   fields[column] !== undefined && fields[column] !== null
 
-/** The first of `columns` that a row has, else the first; for fields that go by several names. */
+/** The first of `columns` that a row has, else one that it has empty, else the first; for fields that go by several names. */
 export const columnOf = (row: Row, columns: readonly string[]): string =>
-  columns.find((column) => row.fields[column] !== undefined) ?? columns[0]
+  columns.find((column) => hasField(row, column)) ??
+  columns.find((column) => row.fields[column] !== undefined) ??
+  columns[0]
 
 /** A field that JSON may lack; tables have been checked by their header. `others` are names that would have done too. */
 export function fieldOf(
@@ -47,14 +55,15 @@ export const textOf = (row: Row, column: string, file: string): string =>
 export function textFrom(value: JsonValue, what: string, fail: Fail): string {
   if (typeof value === 'string') return value
   if (typeof value === 'number') return digitsOf(value, what, fail)
-  throw fail(`expected ${what} to be a string, but it is ${kindOf(value)}`)
+  throw fail(`expected ${what} to be a string, but it is ${kindOfField(value)}`)
 }
 
 /** A name, or a number, true or false as a name, without the space around it. `what` says in errors what it is. */
 export function nameOf(value: JsonValue, what: string, fail: Fail): string {
   if (typeof value === 'number') return digitsOf(value, what, fail)
   if (typeof value === 'boolean') return String(value)
-  if (typeof value !== 'string') throw fail(`expected ${what} to be a name or a number, but it is ${kindOf(value)}`)
+  if (typeof value !== 'string')
+    throw fail(`expected ${what} to be a name or a number, but it is ${kindOfField(value)}`)
   const trimmed = value.trim()
   if (trimmed === '') throw fail(`expected ${what} to be a name or a number, but it is empty`)
   return trimmed

@@ -61,7 +61,7 @@ export async function* choiceRows(
 
 function choicesOf(row: Row, file: string, fail: Fail): string[] {
   const list = LISTS.map((name) => row.fields[name]).find((value) => Array.isArray(value))
-  const choices = list === undefined ? numberedChoices(row, file) : listedChoices(list, fail)
+  const choices = list === undefined ? numberedChoices(row, file, fail) : listedChoices(list, fail)
   if (choices.length === 0 && list === undefined) throw fail(withoutChoices(row))
   if (choices.length < 2) throw fail(`expected at least two choices, but found ${choices.length}`)
   return choices
@@ -78,16 +78,30 @@ function withoutChoices(row: Row): string {
 const listedChoices = (choices: readonly JsonValue[], fail: Fail): string[] =>
   choices.map((choice, index) => textFrom(choice, `choice ${index}`, fail))
 
-/** The fields of one name with the numbers that follow each other, from 0 or 1. */
-function numberedChoices(row: Row, file: string): string[] {
-  const start = ['ending0', 'ending1', 'choice0', 'choice1'].find((column) => hasField(row, column))
-  const choices: string[] = []
-  if (start === undefined) return choices
-  const name = start.slice(0, -1)
-  for (let number = Number(start.slice(-1)); hasField(row, `${name}${number}`); number++) {
-    choices.push(textOf(row, `${name}${number}`, file))
+const NUMBERED = /^(ending|choice)(0|[1-9]\d{0,8})$/
+
+/**
+ * The fields of one name with the numbers that follow each other, from 0 or 1. A table has empty cells where a row has fewer choices
+ * than others: after the last choice they are none.
+ */
+function numberedChoices(row: Row, file: string, fail: Fail): string[] {
+  const isThere = (column: string): boolean => hasField(row, column) && String(row.fields[column]).trim() !== ''
+  const numbers: Record<string, number[]> = { ending: [], choice: [] }
+  for (const column of Object.keys(row.fields)) {
+    const [, name, number] = NUMBERED.exec(column) ?? []
+    if (name !== undefined && isThere(column)) numbers[name].push(Number(number))
   }
-  return choices
+  const name = numbers.ending.length > 0 ? 'ending' : 'choice'
+  const found = numbers[name].sort((a, b) => a - b)
+  const first = hasField(row, `${name}0`) ? 0 : 1
+  return found.map((number, i) => {
+    const expected = `${name}${first + i}`
+    if (number === first + i) return textOf(row, expected, file)
+    const state = row.fields[expected] === undefined ? 'missing' : 'empty'
+    throw fail(
+      `expected the choices one after another, but found ${quote(`${name}${number}`)}, and ${quote(expected)} is ${state}`,
+    )
+  })
 }
 
 function indexOf(value: JsonValue, column: string, count: number, fail: Fail): number {

@@ -9,15 +9,37 @@ import { MAX_SMALL_FILE, tooLarge } from './stream-source.ts'
 const errnoOf = (error: unknown): string | undefined =>
   error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 
-/** Runs a file-system call; a failure becomes a FileError that names the action, the path and the errno. */
+const REASONS: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EBUSY: 'it is in use',
+  EDQUOT: 'the quota of disk space is used up',
+  EEXIST: 'there is a file of that name',
+  EFBIG: 'the file is too large for the file system',
+  EIO: 'the device failed',
+  EISDIR: 'it is a folder, not a file',
+  ELOOP: 'its links lead in a circle',
+  EMFILE: 'too many files are open',
+  ENAMETOOLONG: 'the name is too long',
+  ENFILE: 'too many files are open',
+  ENOENT: 'no such file or folder',
+  ENOSPC: 'no space left on device',
+  ENOTDIR: 'it, or a part of its path, is a file, not a folder',
+  ENOTEMPTY: 'the folder is not empty',
+  EPERM: 'the system does not allow it',
+  EROFS: 'the file system is read-only',
+}
+
+/** What the system's name of an error means, such as ENOSPC. One that is rare is given back. */
+export const reasonOf = (errno: string): string => (Object.hasOwn(REASONS, errno) ? REASONS[errno] : errno)
+
+/** Runs a file-system call; a failure becomes a FileError that says the action, the path and why, and has the errno. */
 export async function guarded<Result>(action: string, file: string, call: () => Promise<Result>): Promise<Result> {
   try {
     return await call()
   } catch (error) {
     const errno = errnoOf(error)
     if (errno === undefined || error instanceof BertkitError) throw error
-    const reason = errno === 'ENOENT' ? 'no such file or folder' : errno
-    throw new FileError(`Cannot ${action} ${file}: ${reason}`, errno, { cause: error })
+    throw new FileError(`Cannot ${action} ${file}: ${reasonOf(errno)}`, errno, { cause: error })
   }
 }
 
@@ -31,6 +53,16 @@ export async function exists(file: string): Promise<boolean> {
   } catch {
     return false
   }
+}
+
+/** Throws FileError where there is no such folder, or another thing. */
+export async function checkFolder(folder: string): Promise<void> {
+  const isFolder = await guarded('open', folder, async () => (await fs.stat(folder)).isDirectory()).catch((error) => {
+    if (!(error instanceof FileError && error.errno === 'ENOENT')) throw error
+    throw new FileError(`Cannot open ${folder}: no such folder`, 'ENOENT', { cause: error.cause })
+  })
+  if (!isFolder)
+    throw new FileError(`Cannot open ${folder}: expected the folder of a model, but it is a file`, 'ENOTDIR')
 }
 
 /** The names in a folder; none where there is no such folder. */

@@ -1,5 +1,6 @@
 import { ArgumentError } from '../errors.ts'
 import type { Graph, ParameterSlot, Value } from '../graph/graph.ts'
+import { quote } from '../json.ts'
 
 /** How a new parameter is filled: N(0, initializer_range), 0 or 1 (Transformers' _init_weights), or a number everywhere. */
 export type Initializer = 'normal' | 'zeros' | 'ones' | number
@@ -92,10 +93,15 @@ export function matchingNames(pattern: RegExp | string, names: Iterable<string>)
   } catch (cause) {
     throw new ArgumentError(`Expected a regular expression but received ${String(pattern)}`, { cause })
   }
-  const found = [...names].filter((name) => {
+  const all = [...names]
+  const found = all.filter((name) => {
     expression.lastIndex = 0
     return expression.test(name)
   })
-  if (found.length === 0) throw new ArgumentError(`No parameter has a name that matches ${String(pattern)}`)
+  if (found.length === 0) {
+    const shown = [...new Set([0, all.length >> 1, all.length - 1])].map((i) => all[i]).join(', ')
+    const wanted = typeof pattern === 'string' ? quote(pattern) : String(pattern)
+    throw new ArgumentError(`No parameter has a name that matches ${wanted}; names are such as ${shown}`)
+  }
   return found
 }

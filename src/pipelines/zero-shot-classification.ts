@@ -3,6 +3,7 @@ import { pairOf } from '../data/features/pair.ts'
 import { BOOLEAN } from '../data/tokenizer/options.ts'
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
+import type { BertConfig } from '../model/config.ts'
 import { softmax } from '../scores.ts'
 import { BertForSequenceClassification } from '../session/models.ts'
 import { type Context, checkText, infer, rowsOf, type Sequence, type Task } from './task.ts'
@@ -31,6 +32,22 @@ function labelsOf(labels: string | readonly string[] | undefined): readonly stri
   const given = typeof labels === 'string' ? list.filter((label) => label !== '') : list
   if (given.length > 0) return given
   throw new ArgumentError(`Expected candidateLabels to be one or more labels but received ${quote(labels)}`)
+}
+
+/** The class that says that a hypothesis follows; -1 where none is named so. */
+const entailmentOf = ({ labels }: BertConfig): number =>
+  labels.findIndex((name) => name.toLowerCase().startsWith('entail'))
+
+const warned = new WeakSet<BertForSequenceClassification>()
+
+/** Scores of a model that was trained on something else look like any others: says so once, as Transformers. */
+function warnOfLabels(model: BertForSequenceClassification): void {
+  const { config } = model
+  if (entailmentOf(config) >= 0 || warned.has(model)) return
+  warned.add(model)
+  console.warn(
+    `bertkit: zero-shot-classification takes the last of the model's labels, ${quote(config.labels.at(-1))}, for entailment, because none of ${quote(config.labels)} begins with "entail"; scores mean nothing unless it is, and id2label of its config can say so`,
+  )
 }
 
 /** The text with each hypothesis, cut where both are too long; a text too short for that stays whole, as in Transformers. */
@@ -73,14 +90,17 @@ export const zeroShotClassification: Task<
     ],
     multiLabel: BOOLEAN,
   },
-  check: ({ candidateLabels }) => void labelsOf(candidateLabels),
+  check({ candidateLabels }, { model }) {
+    labelsOf(candidateLabels)
+    warnOfLabels(model)
+  },
 
   start(text, { candidateLabels, hypothesisTemplate = 'This example is {}.', multiLabel = false }, context) {
     checkText(text)
     if (text === '') throw new ArgumentError('Expected a text but received an empty one')
     const labels = [...labelsOf(candidateLabels)] // the caller's list may change meanwhile
     const { config } = context.model
-    const found = config.labels.findIndex((name) => name.toLowerCase().startsWith('entail'))
+    const found = entailmentOf(config)
     const entailment = found < 0 ? config.numLabels - 1 : found // without such a label the last one, as in Transformers
     const contradiction = found === 0 ? config.numLabels - 1 : 0
     const [before, after] = hypothesisTemplate.split('{}')

@@ -36,14 +36,11 @@ const number = (fallback: number, expects: string, help: string, inRange: (value
     parse: toNumber,
   }) satisfies ArgumentRule<number>
 
+const isSteps = (value: unknown): boolean => finite(value) && value > 0 && (value < 1 || Number.isInteger(value))
+
 /** A count of steps, or below 1 a fraction of all steps. */
 const steps = (fallback: number, help: string): ArgumentRule<number> =>
-  number(
-    fallback,
-    'a whole number of steps, or a fraction of all steps between 0 and 1',
-    help,
-    (value) => value > 0 && (value < 1 || Number.isInteger(value)),
-  )
+  number(fallback, 'a whole number of steps, or a fraction of all steps between 0 and 1', help, isSteps)
 
 /** Whose rules and random numbers a run has: its own, Transformers' rules, or PyTorch's random numbers on a CPU as well. */
 export type ParityName = 'none' | 'hf-5.18' | 'pytorch-cpu'
@@ -176,7 +173,10 @@ export const argumentRules = {
   loggingSteps: steps(500, 'updates between log lines'),
   loggingFirstStep: flag('log the first update too'),
   evalStrategy: choice('no', strategies, 'when to evaluate'),
-  evalSteps: optional(steps(500, 'updates between evaluations (default: --logging-steps)')),
+  evalSteps: optional({
+    ...steps(500, 'updates between evaluations (default, and for 0: --logging-steps)'),
+    accepts: (value) => value === 0 || isSteps(value),
+  }),
   evalOnStart: flag('evaluate before the first update'),
   evalDelay: number(
     0,

@@ -7,6 +7,7 @@ import {
   type TrainingArguments,
   type TrainingArgumentsInput,
 } from './argument-rules.ts'
+import { checkMultiples } from './training-plan.ts'
 
 export type { TrainingArguments, TrainingArgumentsInput } from './argument-rules.ts'
 
@@ -23,6 +24,19 @@ function warmupOf(given: TrainingArgumentsInput): number | undefined {
   if (warmupSteps !== undefined) throw new ArgumentError('Expected warmupSteps or warmupRatio but both were given')
   if (finite(warmupRatio) && warmupRatio >= 0 && warmupRatio < 1) return warmupRatio
   throw new ArgumentError(`Expected warmupRatio to be a number from 0 to below 1 but received ${describe(warmupRatio)}`)
+}
+
+/** The options of a schedule may have the names of Transformers, as num_cycles. */
+function inCamelCase(options: Record<string, unknown> | null): Record<string, unknown> | null {
+  if (options === null) return null
+  const renamed: Record<string, unknown> = {}
+  for (const [name, value] of Object.entries(options)) {
+    const own = name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
+    if (Object.hasOwn(renamed, own))
+      throw new ArgumentError(`Expected ${own} of lrSchedulerKwargs once but received it twice`)
+    renamed[own] = value
+  }
+  return renamed
 }
 
 /** PyTorch has no such batches, or draws them in a way that is not repeated here. */
@@ -56,13 +70,10 @@ function checkBestModel(args: TrainingArguments): void {
     )
   }
   const evalSteps = args.evalSteps ?? args.loggingSteps
+  // what fractions come to depends on the data: see checkMultiples
   const isCount = (steps: number): boolean => steps >= 1
-  if (evalStrategy !== 'steps' || !isCount(args.saveSteps) || !isCount(evalSteps)) return
-  if (args.saveSteps % evalSteps !== 0) {
-    throw new ArgumentError(
-      `Expected saveSteps to be a multiple of evalSteps because loadBestModelAtEnd is true but received ${args.saveSteps} and ${evalSteps}`,
-    )
-  }
+  if (evalStrategy === 'steps' && isCount(args.saveSteps) && isCount(evalSteps))
+    checkMultiples(args, { saveSteps: args.saveSteps, evalSteps })
 }
 
 /**
@@ -88,6 +99,9 @@ export function resolveTrainingArguments(given: TrainingArgumentsInput): Trainin
     }
     resolved[name] = value
   }
+  // as in Transformers, none is those between log lines
+  if (resolved.evalSteps === 0) resolved.evalSteps = null
+  resolved.lrSchedulerKwargs = inCamelCase(resolved.lrSchedulerKwargs as TrainingArguments['lrSchedulerKwargs'])
   const args = resolved as TrainingArguments
   if (args.tokensPerBatch !== null && given.perDeviceTrainBatchSize !== undefined)
     throw new ArgumentError('Expected tokensPerBatch or perDeviceTrainBatchSize but received both')

@@ -5,6 +5,7 @@ import { readWeights, stepOf } from './checkpoint.ts'
 import type { LogRecord } from './events.ts'
 import { verifyManifest } from './manifest.ts'
 import { rankingOf } from './ranking.ts'
+import type { Run } from './run.ts'
 import type { TrainerState } from './state.ts'
 import type { TrainableModel } from './types.ts'
 
@@ -28,8 +29,35 @@ export function noteBest(args: TrainingArguments, state: TrainerState, metrics: 
   return true
 }
 
+/**
+ * Ends a run with the weights of its best checkpoint and returns their step; null where it keeps those of the last step. Whatever is
+ * not the best evaluation's is a warning.
+ */
+export async function endWithBest(
+  { loadBestModelAtEnd }: TrainingArguments,
+  model: TrainableModel,
+  run: Pick<Run, 'canSave' | 'state' | 'warnings'>,
+): Promise<number | null> {
+  const { bestGlobalStep: best, bestModelCheckpoint: folder } = run.state
+  if (!loadBestModelAtEnd || best === null) return null
+  const keeps = 'the model keeps the weights of the last step'
+  const unsaved = `The best evaluation, after step ${best}, has no checkpoint`
+  if (folder === null) {
+    run.warnings.push(`${unsaved}; ${keeps}`)
+    return null
+  }
+  run.canSave = false
+  const restored = await restoreBest(model, folder)
+  if (typeof restored === 'string') {
+    run.warnings.push(`${restored}; ${keeps}`)
+    return null
+  }
+  if (restored !== best) run.warnings.push(`${unsaved}; the model has the weights of ${folder}, the best before it`)
+  return restored
+}
+
 /** Loads the weights of the best checkpoint and returns its step; a text says why that cannot be. */
-export async function restoreBest(model: TrainableModel, folder: string): Promise<number | null | string> {
+async function restoreBest(model: TrainableModel, folder: string): Promise<number | null | string> {
   if (!(await exists(folder))) return `The best checkpoint, ${folder}, is gone`
   try {
     await verifyManifest(folder)

@@ -1,5 +1,5 @@
 import { ArgumentError } from '../errors.ts'
-import { isJsonObject } from '../json.ts'
+import { isJsonObject, kindOf } from '../json.ts'
 import type { Scheduler } from '../optim/scheduler.ts'
 import type { TrainingArguments } from './argument-rules.ts'
 import type { LogRecord } from './events.ts'
@@ -76,6 +76,39 @@ export interface TrainerCallback {
 }
 
 export type CallbackEvent = Exclude<keyof TrainerCallback, 'close' | 'saveState' | 'loadState' | 'name'>
+
+const EVENTS = Object.keys({
+  onTrainBegin: true,
+  onTrainEnd: true,
+  onEpochBegin: true,
+  onEpochEnd: true,
+  onStepBegin: true,
+  onStepEnd: true,
+  onEvaluate: true,
+  onSave: true,
+  onLog: true,
+} satisfies Record<CallbackEvent, true>)
+
+/** The names of an object and of its classes. */
+function namesOf(object: object): string[] {
+  const names = new Set<string>()
+  for (let each = object; each !== null && each !== Object.prototype; each = Object.getPrototypeOf(each))
+    for (const name of Object.getOwnPropertyNames(each)) names.add(name)
+  return [...names]
+}
+
+/** Throws ArgumentError for a method that is named as an event but would never be called, and for one that cannot be called. */
+export function checkHooks(callback: TrainerCallback): void {
+  const names = namesOf(callback)
+  const unknown = names.find((name) => /^on(_|[A-Z])/.test(name) && !EVENTS.includes(name))
+  if (unknown !== undefined)
+    throw new ArgumentError(`Expected the events of a callback to be among ${EVENTS.join(', ')} but it has ${unknown}`)
+  for (const name of [...EVENTS, 'close', 'saveState', 'loadState']) {
+    const hook: unknown = (callback as Record<string, unknown>)[name]
+    if (hook !== undefined && typeof hook !== 'function')
+      throw new ArgumentError(`Expected ${name} of a callback to be a function but received ${kindOf(hook)}`)
+  }
+}
 
 /** What a checkpoint remembers of callbacks, by their names. */
 export const statesOf = (callbacks: readonly TrainerCallback[]): Record<string, unknown> =>

@@ -92,9 +92,12 @@ export async function recoverCheckpoints(outputDir: string): Promise<void> {
  * Makes the output folder ready, so that a run does not find out at its first save that it cannot: undoes what a process that died left
  * behind, and writes a file there. Throws FileError.
  */
-export async function prepareOutput({ outputDir, saveStrategy }: TrainingArguments): Promise<void> {
-  await recoverCheckpoints(outputDir)
-  if (saveStrategy === 'no') return
+export async function prepareOutput(args: TrainingArguments): Promise<void> {
+  const { outputDir, resumeFromCheckpoint, saveStrategy } = args
+  const saves = saveStrategy !== 'no'
+  // what others have left in the folder is none of the business of a run that neither saves nor resumes
+  if (saves || resumeFromCheckpoint) await recoverCheckpoints(outputDir)
+  if (!saves) return
   await makeFolder(outputDir)
   const probe = path.join(outputDir, `.${process.pid}.probe`)
   await writeText(probe, '')

@@ -1,18 +1,48 @@
 import { createHash } from 'node:crypto'
+import { NO_LABEL } from '../data/features/example.ts'
 import { ArgumentError } from '../errors.ts'
-import { quote } from '../json.ts'
+import { kindOf, quote } from '../json.ts'
 import { slices } from '../turns.ts'
 import type { Example, ModelBatch, StreamedDataset } from './types.ts'
 
 /** Inputs of an example, and those of them that are labels. */
-const FIELDS = ['inputIds', 'tokenTypeIds', 'labels', 'nextSentenceLabel', 'startPositions', 'endPositions'] as const
+const USUAL_FIELDS = [
+  'inputIds',
+  'tokenTypeIds',
+  'labels',
+  'nextSentenceLabel',
+  'startPositions',
+  'endPositions',
+] as const
+const RARE_FIELDS = ['attentionMask', 'positionIds'] as const
+const FIELDS = [...USUAL_FIELDS, ...RARE_FIELDS] as const
 const LABEL_FIELDS = ['labels', 'nextSentenceLabel', 'startPositions', 'endPositions'] as const
 
 export const isStreamed = (dataset: readonly Example[] | StreamedDataset): dataset is StreamedDataset =>
   !Array.isArray(dataset)
 
+const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+/** What an example may not have, because no batch would: a mask that is left out in silence makes other results. */
+const REFUSED = new Map([
+  ...FIELDS.map((field) => [snakeCase(field), field] as const).filter(([name, field]) => name !== field),
+  ...['encoderHiddenStates', 'encoderAttentionMask'].map((name) => [name, 'a loop of your own (AdamW)'] as const),
+])
+
 /** Examples that are checked between two looks at the clock. */
 const EXAMPLES_AT_A_TIME = 256
+
+/** A mask of another kind would be counted before the model looks at it. */
+function checkLists(name: string, row: number, example: Example): void {
+  const odd = RARE_FIELDS.find((field) => example[field] !== undefined && !Array.isArray(example[field]))
+  if (odd !== undefined)
+    throw new ArgumentError(`Expected ${name}[${row}].${odd} to be a list but received ${kindOf(example[odd])}`)
+}
+
+function checkNames(name: string, example: object): void {
+  const refused = Object.keys(example).find((field) => REFUSED.has(field))
+  if (refused !== undefined)
+    throw new ArgumentError(`Expected ${REFUSED.get(refused)} instead of ${refused} but ${name}[0] has it`)
+}
 
 /** Checks the examples, and yields after some of them. */
 function* checks(name: string, examples: readonly Example[]): Generator<void> {
@@ -23,6 +53,8 @@ function* checks(name: string, examples: readonly Example[]): Generator<void> {
     const example: unknown = examples[row]
     if (typeof example !== 'object' || example === null || !('inputIds' in example) || !Array.isArray(example.inputIds))
       throw new ArgumentError(`Expected ${name}[${row}] to be an example with inputIds but received ${quote(example)}`)
+    if (row === 0) checkNames(name, example)
+    checkLists(name, row, examples[row])
     for (let f = 0; f < FIELDS.length; f++) {
       if ((examples[row][FIELDS[f]] !== undefined) === expected[f]) continue
       const [having, lacking] = expected[f] ? [0, row] : [row, 0]
@@ -48,13 +80,38 @@ export async function checkExamples(name: string, examples: readonly Example[]):
 export const hasLabels = (example: Example | undefined): boolean =>
   LABEL_FIELDS.some((field) => example?.[field] !== undefined)
 
+/** How many examples of a batch have a label that a loss reads: one that is not -100, a place within their tokens. */
+export function countLabelled({
+  endPositions,
+  inputIds,
+  labels,
+  nextSentenceLabel,
+  startPositions,
+}: ModelBatch): number {
+  const isLabel = (label: number | undefined): boolean => label !== undefined && label !== NO_LABEL
+  const isLabelled = (row: number): boolean => {
+    const label = labels?.[row]
+    const isPlace = (place: number | undefined): boolean => place !== undefined && place < inputIds[row].length
+    return (
+      (Array.isArray(label) ? label.some(isLabel) : isLabel(label)) ||
+      isLabel(nextSentenceLabel?.[row]) ||
+      isPlace(startPositions?.[row]) ||
+      isPlace(endPositions?.[row])
+    )
+  }
+  return inputIds.reduce((count: number, _, row) => count + (isLabelled(row) ? 1 : 0), 0)
+}
+
 /** Examples of which a fingerprint is made: enough to tell other data, few enough to take no time. */
 const FINGERPRINT_EXAMPLES = 64
 
 /** A hash of the first examples, where they are in memory, and of how all are made. */
 export function fingerprintOf(data: readonly Example[] | StreamedDataset, settings: string): string {
   const first = isStreamed(data) ? [] : data.slice(0, FINGERPRINT_EXAMPLES)
-  const fields = first.map((example) => FIELDS.map((field) => example[field]))
+  const fields = first.map((example) => [
+    ...USUAL_FIELDS.map((field) => example[field]),
+    ...RARE_FIELDS.filter((field) => example[field] !== undefined).map((field) => [field, example[field]]),
+  ])
   return createHash('sha256')
     .update(JSON.stringify([settings, fields]))
     .digest('hex')
@@ -79,21 +136,30 @@ export const collate = (examples: readonly Example[]): ModelBatch =>
     ]),
   ) as unknown as ModelBatch
 
-const isChoices = (inputIds: number[] | number[][]): inputIds is number[][] => Array.isArray(inputIds[0])
+const isChoices = (field: number[] | number[][]): field is number[][] => Array.isArray(field[0])
 
-const tokensOf = (inputIds: number[] | number[][]): number =>
-  isChoices(inputIds) ? inputIds.reduce((sum, choice) => sum + choice.length, 0) : inputIds.length
+const countSeen = (mask: number[]): number => mask.reduce((sum, seen) => sum + (seen === 0 ? 0 : 1), 0)
+
+/** Tokens of an example that no mask hides. */
+function tokensOf(inputIds: number[] | number[][], attentionMask: number[] | number[][] | undefined): number {
+  const field = attentionMask ?? inputIds
+  const count = attentionMask === undefined ? ({ length }: number[]) => length : countSeen
+  return isChoices(field) ? field.reduce((sum, choice) => sum + count(choice), 0) : count(field)
+}
 
 /** Tokens of each example. */
 export function lengthsOf(examples: readonly Example[]): Uint32Array {
   const lengths = new Uint32Array(examples.length)
-  for (let i = 0; i < lengths.length; i++) lengths[i] = tokensOf(examples[i].inputIds)
+  for (let i = 0; i < lengths.length; i++) lengths[i] = tokensOf(examples[i].inputIds, examples[i].attentionMask)
   return lengths
 }
 
-/** Real tokens of a batch; there is no padding to leave out. */
-export const countTokens = ({ inputIds }: ModelBatch): number =>
-  (inputIds as (number[] | number[][])[]).reduce<number>((sum, entry) => sum + tokensOf(entry), 0)
+/** Real tokens of a batch, without those that a mask hides. */
+export const countTokens = ({ attentionMask, inputIds }: ModelBatch): number =>
+  (inputIds as (number[] | number[][])[]).reduce<number>(
+    (sum, entry, i) => sum + tokensOf(entry, attentionMask?.[i]),
+    0,
+  )
 
 /** Consecutive groups of `size` examples; the last may be shorter. */
 export function* groupsOf(examples: readonly Example[], size: number): Generator<readonly Example[]> {

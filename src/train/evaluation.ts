@@ -1,10 +1,10 @@
 import { ArgumentError } from '../errors.ts'
 import { isJsonObject, kindOf } from '../json.ts'
 import { isTensor, type Tensor } from '../tensor.ts'
-import { checkExamples, collate, groupsOf, hasLabels, labelsOf } from './dataset.ts'
+import { checkExamples, collate, countLabelled, groupsOf, hasLabels, labelsOf } from './dataset.ts'
 import type { LogRecord } from './events.ts'
 import { evaluationRandoms } from './source.ts'
-import type { ComputeMetrics, DataCollator, Evaluation, Example, TrainableModel } from './types.ts'
+import type { ComputeMetrics, DataCollator, Evaluation, Example, ModelBatch, TrainableModel } from './types.ts'
 
 export interface Predictions {
   /** The output called logits: [examples, labels], or [tokens, labels] for the tokens of all examples one after another. */
@@ -12,7 +12,7 @@ export interface Predictions {
   /** Every output by its name; rows of all examples one after another, in their order. */
   readonly outputs: Readonly<Record<string, Tensor>>
   readonly labels?: number[] | number[][]
-  /** Mean loss of the examples, or null without labels. */
+  /** Mean loss of the examples that have labels, or null without any. */
   readonly loss: number | null
   readonly seconds: number
   /** Forward passes. */
@@ -42,6 +42,13 @@ interface Pass {
   readonly steps: number
 }
 
+/** Of `examples` in a batch those that its loss is the mean of: all of regression, of which any number is a label. */
+function weightOf(batch: ModelBatch, { config }: TrainableModel, examples: number): number {
+  // a collator of somebody's may make tensors, as models take them
+  const isRagged = Object.values(batch).every((field) => Array.isArray(field) || ArrayBuffer.isView(field))
+  return config?.problemType === 'regression' || !isRagged ? examples : countLabelled(batch)
+}
+
 /** Runs the model without dropout, handing the outputs of each batch to `take`. */
 async function forwardAll(
   model: TrainableModel,
@@ -59,16 +66,16 @@ async function forwardAll(
     const output = await model.forward(batch, { signal, labelledOnly: weighing.labelledOnly, labelSmoothing })
     const loss = output.loss ?? null
     await take(batch, outputsOf(output), loss)
-    // By default a batch counts as many times as it has examples, as in Transformers' evaluation_loop.
-    const weight = weighing.weigh?.(batch) ?? group.length
-    lossSum = lossSum === null || loss === null ? null : lossSum + loss * weight
+    // By default a batch counts as many times as it has examples, as in Transformers' evaluation_loop, but for those without a label.
+    const weight = weighing.weigh?.(batch) ?? weightOf(batch, model, group.length)
+    lossSum = lossSum === null || loss === null ? null : lossSum + (weight === 0 ? 0 : loss * weight)
     weights += weight
     done += group.length
     steps++
     onProgress?.(done)
   }
   return {
-    loss: lossSum === null ? null : lossSum / Math.max(weights, 1),
+    loss: lossSum === null ? null : lossSum / weights,
     seconds: (performance.now() - started) / 1000,
     steps,
   }
@@ -133,8 +140,8 @@ function gathering(examples: readonly Example[], computeMetrics: ComputeMetrics)
   const gathered = new Gathered()
   return {
     add: (_, outputs) => gathered.add(outputs),
-    finish: () => {
-      const metrics: unknown = computeMetrics({ ...gathered.all(), labels: labelsOf(examples) ?? [] })
+    finish: async () => {
+      const metrics: unknown = await computeMetrics({ ...gathered.all(), labels: labelsOf(examples) ?? [] })
       if (isJsonObject(metrics) && Object.values(metrics).every((value) => typeof value === 'number'))
         return metrics as Record<string, number>
       throw new ArgumentError(`Expected computeMetrics to return an object of numbers but received ${kindOf(metrics)}`)

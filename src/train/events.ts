@@ -5,12 +5,20 @@ export type LogRecord = Record<string, number>
 
 /** What `trainer.train()` yields. Steps count updates from 1; `epoch` is a fraction. */
 export type TrainEvent =
+  /** The first event of a run that goes on from a checkpoint; `step` is done. */
+  | {
+      readonly type: 'resume'
+      readonly step: number
+      readonly maxSteps: number
+      readonly epoch: number
+      readonly checkpoint: string
+    }
   | {
       readonly type: 'step'
       readonly step: number
       readonly maxSteps: number
       readonly epoch: number
-      /** Mean over the micro-batches of this update. */
+      /** Mean over the micro-batches of this update; where nothing in them has a label the mean of the updates before. */
       readonly loss: number
       /** L2 norm of the gradients before clipping. */
       readonly gradNorm: number

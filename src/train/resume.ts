@@ -8,6 +8,21 @@ import { latestCheckpoint, openCheckpoint } from './checkpoint.ts'
 import { initialState, parseState, type RunIdentity, type TrainerState } from './state.ts'
 import type { TrainableModel, TrainableOptimizer } from './types.ts'
 
+/** The run is another one than the one that was saved. */
+export class ResumeError extends ArgumentError {
+  constructor(
+    readonly folder: string,
+    /** In what they differ. */
+    readonly field: keyof RunIdentity,
+    readonly saved: RunIdentity,
+    readonly found: RunIdentity,
+  ) {
+    super(
+      `Expected the run that is resumed from ${folder} to have the same ${field}, ${saved[field]}, but it has ${found[field]}${remedyOf(field, saved, folder)}`,
+    )
+  }
+}
+
 /** Everything that a checkpoint is put back into. */
 export interface Resumed {
   readonly model: TrainableModel
@@ -37,11 +52,7 @@ export async function resumeState(
   const checkpoint = await openCheckpoint(folder)
   const { state, identity: saved, callbacks: states } = parseState(checkpoint.stateText, checkpoint.stateFile)
   for (const field of Object.keys(identity) as (keyof RunIdentity)[]) {
-    if (saved[field] === identity[field]) continue
-    const remedy = remedyOf(field, saved, folder)
-    throw new ArgumentError(
-      `Expected the run that is resumed from ${folder} to have the same ${field}, ${saved[field]}, but it has ${identity[field]}${remedy}`,
-    )
+    if (saved[field] !== identity[field]) throw new ResumeError(folder, field, saved, identity)
   }
   checkConfig(model.config?.toJSON?.(), checkpoint.config, folder)
   await model.loadStateDict(await checkpoint.weights(), { strict: true })

@@ -3,7 +3,7 @@ import { DataError } from '../errors.ts'
 import { isJsonObject, type JsonObject, parseJson, quote } from '../json.ts'
 import type { TrainingArguments } from './argument-rules.ts'
 import type { LogRecord } from './events.ts'
-import type { DataSize, TrainingPlan } from './training-plan.ts'
+import { type DataSize, epochAt, type TrainingPlan } from './training-plan.ts'
 import type { TrainableModel } from './types.ts'
 
 /** Everything that a run has to remember besides weights and optimiser; saved whole, so that a resumed run logs what an unbroken one logs. */
@@ -43,26 +43,37 @@ export interface TrainerState {
 /** Where a run stands among all updates: those made, and those that were skipped with the rest of an epoch. */
 export const positionOf = ({ globalStep, skippedUpdates }: TrainerState): number => globalStep + skippedUpdates
 
-/** Counts an update. */
+/** The mean loss of the updates since the last log line, or of all where those are none. */
+const runningLoss = ({ globalStep, lossSinceLog, stepsSinceLog, totalLoss }: TrainerState): number =>
+  stepsSinceLog > 0 ? lossSinceLog / stepsSinceLog : totalLoss / Math.max(globalStep, 1)
+
+/**
+ * Counts an update, and returns the loss that it counts with: of one without any label the running mean, as Transformers does with a loss
+ * that is no number (logging_nan_inf_filter).
+ */
 export function addStep(
   state: TrainerState,
   step: {
     readonly loss: number
+    /** Whether anything in it has a label. */
+    readonly labelled: boolean
     readonly gradNorm: number
     readonly learningRate: number
     readonly tokens: number
     readonly seconds: number
   },
-): void {
+): number {
+  const loss = step.labelled ? step.loss : runningLoss(state)
   state.globalStep++
   state.inputTokens += step.tokens
-  state.totalLoss += step.loss
-  state.lossSinceLog += step.loss
+  state.totalLoss += loss
+  state.lossSinceLog += loss
   state.stepsSinceLog++
   state.tokensSinceLog += step.tokens
   state.secondsSinceLog += step.seconds
   state.gradNorm = step.gradNorm
   state.learningRate = step.learningRate
+  return loss
 }
 
 /** The log line of the updates since the one before. */
@@ -231,7 +242,7 @@ export function stringifyState(
     best_metric: state.bestMetric,
     best_model_checkpoint: state.bestModelCheckpoint,
     bertkit: sorted(own),
-    epoch: (state.globalStep + state.skippedUpdates) / plan.updatesPerEpoch,
+    epoch: epochAt(plan, positionOf(state)),
     eval_steps: plan.evalSteps,
     global_step: state.globalStep,
     is_hyper_param_search: false,

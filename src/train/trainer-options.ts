@@ -1,8 +1,8 @@
 import { ArgumentError } from '../errors.ts'
-import { kindOf } from '../json.ts'
-import type { TrainingArguments } from './argument-rules.ts'
+import { isJsonObject, kindOf, quote } from '../json.ts'
+import { argumentRules, type TrainingArguments } from './argument-rules.ts'
 import type { TrainingArgumentsInput } from './arguments.ts'
-import { EarlyStoppingCallback, type TrainerCallback } from './callbacks.ts'
+import { checkHooks, EarlyStoppingCallback, type TrainerCallback } from './callbacks.ts'
 import { checkExamplesAtOnce, collate, hasLabels, isStreamed } from './dataset.ts'
 import { TensorBoardCallback } from './tensorboard-callback.ts'
 import type {
@@ -81,6 +81,7 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   checkNames(options)
   if (callbacks !== undefined && !isListOfObjects(callbacks))
     throw new ArgumentError('Expected the option callbacks to be an array of callbacks (objects, not classes)')
+  callbacks?.forEach(checkHooks)
 }
 
 const isListOfObjects = (list: unknown): boolean =>
@@ -142,6 +143,46 @@ export function checkTraining({ collates, data }: OpenDataset, { parity }: Train
     )
   if (!isStreamed(data) && !collates && !hasLabels(data[0]))
     throw new ArgumentError('Expected trainDataset to have labels but it has none')
+}
+
+/** The evaluation data of the options. Throws ArgumentError where it is not in memory, or is needed and missing. */
+export function openEvaluation(
+  { dataCollator, evalDataset }: TrainerOptions,
+  { evalStrategy }: TrainingArguments,
+): OpenDataset | undefined {
+  if (evalDataset !== undefined) {
+    const opened = openChecked('evalDataset', evalDataset, dataCollator)
+    examplesOf(opened)
+    return opened
+  }
+  if (evalStrategy === 'no') return undefined
+  throw new ArgumentError(`Expected evalDataset because evalStrategy is '${evalStrategy}' but received none`)
+}
+
+/** What train() takes. */
+type ResumeOptions = Pick<TrainingArgumentsInput, 'resumeFromCheckpoint'>
+
+/** The arguments of one run. Throws ArgumentError for options that train() does not have. */
+export function argumentsOfRun(args: TrainingArguments, options: ResumeOptions = {}): TrainingArguments {
+  const name = 'resumeFromCheckpoint'
+  const only = `Expected train() to have the option ${name} alone`
+  if (typeof options !== 'object' || options === null)
+    throw new ArgumentError(`${only}, as in train({ ${name}: true }), but received ${kindOf(options)}`)
+  const unknown = Object.keys(options).find((each) => each !== name)
+  if (unknown !== undefined)
+    throw new ArgumentError(`${only} but received '${unknown}'; the others are those of the Trainer, in its args`)
+  const { [name]: given = args[name] } = options
+  const { accepts, expects } = argumentRules[name]
+  if (!accepts(given)) throw new ArgumentError(`Expected ${name} to be ${expects} but received ${quote(given)}`)
+  return { ...args, [name]: given }
+}
+
+/** Throws ArgumentError for arguments after the dataset, which nobody would look at. */
+export function refuseMore(method: 'evaluate' | 'predict', more: readonly unknown[]): void {
+  const [given] = more.filter((each) => each !== undefined)
+  if (given === undefined) return
+  const what = isJsonObject(given) ? `options as well: ${Object.keys(given).join(', ')}` : `also ${quote(given)}`
+  throw new ArgumentError(`Expected ${method}() to have a dataset alone but received ${what}`)
 }
 
 /** The examples to evaluate, which have to be in memory. */

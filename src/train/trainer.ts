@@ -1,7 +1,7 @@
-import { AbortedError, ArgumentError, BertkitError, NonFiniteError } from '../errors.ts'
+import { AbortedError, ArgumentError, NonFiniteError } from '../errors.ts'
 import type { TrainingArguments } from './argument-rules.ts'
-import { resolveTrainingArguments } from './arguments.ts'
-import { noteBest, restoreBest } from './best-model.ts'
+import { resolveTrainingArguments, type TrainingArgumentsInput } from './arguments.ts'
+import { endWithBest, noteBest } from './best-model.ts'
 import {
   type CallbackContext,
   type CallbackEvent,
@@ -11,16 +11,28 @@ import {
   type TrainerCallback,
 } from './callbacks.ts'
 import { checkpointFolder, foreignCheckpoints, prepareOutput, rotateCheckpoints, saveCheckpoint } from './checkpoint.ts'
-import { countTokens } from './dataset.ts'
-import { evaluateAll, type Predictions, predictAll, speedMetrics } from './evaluation.ts'
+import { countLabelled, countTokens } from './dataset.ts'
+import { evaluateAll, type Predictions, predictAll } from './evaluation.ts'
 import { type LogRecord, type TrainEvent, TrainingRun, type TrainOutput } from './events.ts'
 import { createOptimizer, createScheduler, prepareModel } from './optimizer.ts'
 import { Parity } from './parity/parity.ts'
 import { resumeState } from './resume.ts'
-import { abortedError, contextOf, foreignWarning, inStep, type Run, rescuedError } from './run.ts'
+import {
+  contextOf,
+  foreignWarning,
+  inStep,
+  metricsOf,
+  OneRun,
+  type Run,
+  rescuedError,
+  resumption,
+  TrainingAborted,
+  warningOf,
+} from './run.ts'
 import { prefetched, TrainingSource, takeBatches } from './source.ts'
 import { addStep, identityOf, positionOf, stringifyState, takeLog } from './state.ts'
 import {
+  argumentsOfRun,
   callbacksOf,
   checkTrainerOptions,
   checkTraining,
@@ -29,9 +41,11 @@ import {
   type OpenDataset,
   openChecked,
   openDataset,
+  openEvaluation,
+  refuseMore,
   type TrainerOptions,
 } from './trainer-options.ts'
-import { dueAfter, planTraining, type TrainingPlan } from './training-plan.ts'
+import { dueAfter, epochAt, planTraining, type TrainingPlan } from './training-plan.ts'
 import type { ModelBatch, TrainableModel } from './types.ts'
 
 export type { TrainerOptions } from './trainer-options.ts'
@@ -48,6 +62,7 @@ export class Trainer {
   readonly #train: { readonly source: TrainingSource; readonly plan: TrainingPlan } | undefined
   readonly #eval: OpenDataset | undefined
   readonly #callbacks: readonly TrainerCallback[]
+  readonly #runs = new OneRun()
 
   /** Throws ArgumentError for arguments or data that cannot work. */
   constructor(options: TrainerOptions) {
@@ -56,29 +71,28 @@ export class Trainer {
     this.args = resolveTrainingArguments(options.args ?? {})
     this.#options = options
     this.#callbacks = callbacksOf(options.callbacks, this.args)
-    const { evalDataset, trainDataset } = options
+    const { trainDataset } = options
     if (trainDataset !== undefined) {
       const opened = openChecked('trainDataset', trainDataset, options.dataCollator)
       checkTraining(opened, this.args)
       const source = new TrainingSource(opened)
       this.#train = { source, plan: planTraining(this.args, source.size) }
     }
-    if (evalDataset !== undefined) this.#eval = openChecked('evalDataset', evalDataset, options.dataCollator)
-    if (this.#eval !== undefined) examplesOf(this.#eval)
-    else if (this.args.evalStrategy !== 'no') {
-      throw new ArgumentError(
-        `Expected evalDataset because evalStrategy is '${this.args.evalStrategy}' but received none`,
-      )
-    }
+    this.#eval = openEvaluation(options, this.args)
   }
 
-  /** Trains. Iterate the result for its events or await it; see TrainingRun. */
-  train(): TrainingRun {
-    return new TrainingRun(this.#events())
+  /**
+   * Trains; `resumeFromCheckpoint` in place of the argument of that name. Iterate the result for its events or await it; see
+   * TrainingRun. A BusyError while another run of this Trainer is under way.
+   */
+  train(options?: Pick<TrainingArgumentsInput, 'resumeFromCheckpoint'>): TrainingRun {
+    const args = argumentsOfRun(this.args, options)
+    return new TrainingRun(this.#runs.alone(() => this.#events(args)))
   }
 
   /** Loss and metrics of `dataset` (default: evalDataset), names prefixed with eval_. */
-  async evaluate(dataset?: Dataset): Promise<LogRecord> {
+  async evaluate(dataset?: Dataset, ...more: never[]): Promise<LogRecord> {
+    refuseMore('evaluate', more)
     const opened = dataset === undefined ? this.#eval : this.#open('evalDataset', dataset)
     if (opened === undefined)
       throw new ArgumentError('Expected a dataset to evaluate but neither evalDataset nor an argument was given')
@@ -92,7 +106,8 @@ export class Trainer {
   }
 
   /** Outputs of every example, in their order; labels and loss where the examples have labels. */
-  async predict(dataset: Dataset): Promise<Predictions> {
+  async predict(dataset: Dataset, ...more: never[]): Promise<Predictions> {
+    refuseMore('predict', more)
     const opened = this.#open('the dataset', dataset)
     return predictAll(this.model, examplesOf(opened), this.#evaluationSettings(opened))
   }
@@ -107,8 +122,8 @@ export class Trainer {
     return { batchSize, collator: collates ? collator : undefined, labelSmoothing, seed, signal }
   }
 
-  async *#events(): AsyncGenerator<TrainEvent, TrainOutput> {
-    const run = await this.#begin()
+  async *#events(args: TrainingArguments): AsyncGenerator<TrainEvent, TrainOutput> {
+    const run = await this.#begin(args)
     let failed = false
     try {
       return yield* this.#run(run)
@@ -126,6 +141,7 @@ export class Trainer {
   async *#run(run: Run): AsyncGenerator<TrainEvent, TrainOutput> {
     const { control, plan, state } = run
     try {
+      yield* resumption(run)
       await this.#call(run, 'onTrainBegin')
       if (this.args.evalOnStart && state.globalStep === 0) yield* this.#evaluate(run)
       yield* this.#owed(run)
@@ -139,18 +155,17 @@ export class Trainer {
     } catch (error) {
       if (error instanceof AbortedError) {
         if (run.canSave) yield* this.#keep(run)
-        throw abortedError(state.globalStep, run.checkpoint, error)
+        throw new TrainingAborted(state.globalStep, run.checkpoint, error)
       }
       if (state.globalStep > run.firstStep) yield* this.#rescued(run, error)
       throw error
     }
   }
 
-  async #begin(): Promise<Run> {
-    const { args, model } = this
+  async #begin(args: TrainingArguments): Promise<Run> {
+    const { model } = this
     if (this.#train === undefined) throw new ArgumentError('Expected trainDataset but received none')
-    if (this.#options.signal?.aborted)
-      throw new AbortedError('Training was aborted by its signal before the first step')
+    if (this.#options.signal?.aborted) throw new TrainingAborted(0, null)
     const { plan, source } = this.#train
     await prepareOutput(args)
     prepareModel(model, args)
@@ -158,7 +173,8 @@ export class Trainer {
     const parity = Parity.of(args, model, optimizer, source)
     const identity = identityOf(args, plan, source, optimizer.defaults.lr, model)
     const { checkpoint, state } = await resumeState(args, { model, optimizer, identity, callbacks: this.#callbacks })
-    const foreign = await foreignCheckpoints(args.outputDir, state.runId)
+    // a run that saves nothing has nothing to do with those that others have saved
+    const foreign = args.saveStrategy === 'no' ? undefined : await foreignCheckpoints(args.outputDir, state.runId)
     await parity?.begin(state.generator)
     return {
       source,
@@ -170,7 +186,7 @@ export class Trainer {
       state,
       control: initialControl(state.stopped),
       foreign,
-      warnings: foreign.size === 0 ? [] : [foreignWarning(args.outputDir)],
+      warnings: foreign?.size ? [foreignWarning(args.outputDir)] : [],
       firstStep: state.globalStep,
       started: performance.now(),
       savedStep: state.globalStep,
@@ -244,10 +260,11 @@ export class Trainer {
     scheduler.step()
     const seconds = (performance.now() - started) / 1000
     const tokens = microBatches.reduce((sum, batch) => sum + countTokens(batch), 0)
-    addStep(state, { loss, gradNorm, learningRate, tokens, seconds })
-    const { maxSteps, updatesPerEpoch } = plan
-    const [step, epoch] = [state.globalStep, positionOf(state) / updatesPerEpoch]
-    return { type: 'step', step, maxSteps, epoch, loss, gradNorm, learningRate, tokens, seconds }
+    const labelled = loss !== 0 || microBatches.some((batch) => countLabelled(batch) > 0)
+    const counted = addStep(state, { loss, labelled, gradNorm, learningRate, tokens, seconds })
+    const { maxSteps } = plan
+    const [step, epoch] = [state.globalStep, epochAt(plan, positionOf(state))]
+    return { type: 'step', step, maxSteps, epoch, loss: counted, gradNorm, learningRate, tokens, seconds }
   }
 
   /** Logs, evaluates and saves where that is due after the current step and not done yet, or where a callback asks for it. */
@@ -262,7 +279,7 @@ export class Trainer {
     const logsFirst = args.loggingFirstStep && step === 1
     const logs = logsFirst || control.shouldLog || isDue(args.loggingStrategy, plan.loggingSteps)
     if (state.stepsSinceLog > 0 && logs) yield await this.#log(run)
-    const delayed = args.evalDelay > (args.evalStrategy === 'steps' ? step : position / plan.updatesPerEpoch)
+    const delayed = args.evalDelay > (args.evalStrategy === 'steps' ? step : epochAt(plan, position))
     const evaluates =
       state.evaluatedStep !== step && (control.shouldEvaluate || (!delayed && isDue(args.evalStrategy, plan.evalSteps)))
     const isBest = evaluates && (yield* this.#evaluate(run))
@@ -279,7 +296,7 @@ export class Trainer {
   async #log(run: Run): Promise<TrainEvent> {
     const { plan, state } = run
     const step = state.globalStep
-    const epoch = positionOf(state) / plan.updatesPerEpoch
+    const epoch = epochAt(plan, positionOf(state))
     const logs = takeLog(state, epoch)
     state.logHistory.push(logs)
     await this.#call(run, 'onLog', { logs })
@@ -290,7 +307,7 @@ export class Trainer {
   async *#evaluate(run: Run): AsyncGenerator<TrainEvent, boolean> {
     const { plan, state } = run
     const step = state.globalStep
-    const epoch = positionOf(state) / plan.updatesPerEpoch
+    const epoch = epochAt(plan, positionOf(state))
     const metrics = { ...(await this.evaluate()), epoch, step }
     state.logHistory.push(metrics)
     let isBest: boolean
@@ -319,6 +336,7 @@ export class Trainer {
     const checkpoint = checkpointFolder(outputDir, step)
     if (state.bestGlobalStep === step) state.bestModelCheckpoint = checkpoint
     state.generator = run.parity?.save() ?? null
+    run.foreign ??= await foreignCheckpoints(outputDir, state.runId)
     try {
       await saveCheckpoint(checkpoint, {
         model,
@@ -336,14 +354,10 @@ export class Trainer {
     run.foreign.delete(checkpoint)
     if (saveTotalLimit !== null)
       await rotateCheckpoints(outputDir, saveTotalLimit, checkpoint, state.bestModelCheckpoint, run.foreign).catch(
-        (error) => {
-          // the new checkpoint is whole; an old one that cannot be deleted is no reason to stop
-          if (!(error instanceof BertkitError)) throw error
-          run.warnings.push(`An old checkpoint stays: ${error.message}`)
-        },
+        warningOf(run),
       )
     await this.#call(run, 'onSave')
-    return { type: 'save', step, epoch: positionOf(state) / plan.updatesPerEpoch, checkpoint }
+    return { type: 'save', step, epoch: epochAt(plan, positionOf(state)), checkpoint }
   }
 
   /** Saves a whole checkpoint of the present step, where there is none: also with saveOnlyModel whoever stops a run means to go on. */
@@ -368,23 +382,12 @@ export class Trainer {
   }
 
   async *#end(run: Run): AsyncGenerator<TrainEvent, TrainOutput> {
-    const { plan, state } = run
-    const step = state.globalStep
-    const epoch = positionOf(state) / plan.updatesPerEpoch
-    const seconds = (performance.now() - run.started) / 1000
-    const steps = step - run.firstStep
-    const trainingLoss = step === 0 ? 0 : state.totalLoss / step
-    const samples = Math.round((steps / plan.updatesPerEpoch) * run.source.samplesPerEpoch(this.args, plan))
-    const metrics = { ...speedMetrics('train', seconds, samples, steps), train_loss: trainingLoss, epoch, step }
+    const { state } = run
+    const metrics = metricsOf(run, this.args)
+    const { epoch, step, train_loss: trainingLoss } = metrics
     state.logHistory.push(metrics)
     await this.#call(run, 'onLog', { logs: metrics })
-    let restoredStep: number | null = null
-    if (this.args.loadBestModelAtEnd && state.bestModelCheckpoint !== null) {
-      run.canSave = false
-      const restored = await restoreBest(this.model, state.bestModelCheckpoint)
-      if (typeof restored !== 'string') restoredStep = restored
-      else run.warnings.push(`${restored}; the model keeps the weights of the last step`)
-    }
+    const restoredStep = await endWithBest(this.args, this.model, run)
     await this.#call(run, 'onTrainEnd')
     yield* this.#warnings(run)
     const { bestGlobalStep, bestMetric, bestModelCheckpoint, logHistory } = state

@@ -8,6 +8,8 @@ export const wholeSteps = (value: number, total: number): number => (value < 1 ?
 export interface TrainingPlan {
   readonly batchesPerEpoch: number
   readonly updatesPerEpoch: number
+  /** Of an update, but the last of an epoch, which may have fewer. */
+  readonly batchesPerUpdate: number
   readonly maxSteps: number
   readonly warmupSteps: number
   readonly loggingSteps: number
@@ -27,6 +29,15 @@ function batchesByTokens(tokensPerBatch: number, lengths: Uint32Array): number {
     )
   const total = lengths.reduce((sum, length) => sum + length, 0)
   return Math.max(1, Math.min(Math.round(total / tokensPerBatch), Math.floor(total / longest)))
+}
+
+/** The epochs, as a fraction, that so many updates are; within one by batches, as Transformers counts. */
+export function epochAt(
+  { batchesPerEpoch, batchesPerUpdate, updatesPerEpoch }: TrainingPlan,
+  position: number,
+): number {
+  const batches = Math.min((position % updatesPerEpoch) * batchesPerUpdate, batchesPerEpoch)
+  return Math.floor(position / updatesPerEpoch) + batches / batchesPerEpoch
 }
 
 /** Whether something is due after a step, by its strategy and, of 'steps', their number. `stops`: a callback ends the run. */
@@ -90,11 +101,29 @@ function planEndless(args: TrainingArguments): TrainingPlan {
 }
 
 function stepsOf(args: TrainingArguments, maxSteps: number) {
-  return {
+  const counts = {
+    batchesPerUpdate: args.gradientAccumulationSteps,
     maxSteps,
     warmupSteps: wholeSteps(args.warmupSteps, maxSteps),
     loggingSteps: wholeSteps(args.loggingSteps, maxSteps),
     evalSteps: wholeSteps(args.evalSteps ?? args.loggingSteps, maxSteps),
     saveSteps: wholeSteps(args.saveSteps, maxSteps),
   }
+  checkMultiples(args, counts)
+  return counts
+}
+
+/** Throws ArgumentError where the best evaluation may be one after which nothing is saved, in whole steps. */
+export function checkMultiples(
+  args: TrainingArguments,
+  { evalSteps, maxSteps, saveSteps }: Pick<TrainingPlan, 'evalSteps' | 'saveSteps'> & { readonly maxSteps?: number },
+): void {
+  const { evalStrategy, loadBestModelAtEnd, saveStrategy } = args
+  if (!loadBestModelAtEnd || evalStrategy !== 'steps' || saveStrategy !== 'steps') return
+  if (saveSteps % evalSteps === 0) return
+  const given = [args.saveSteps, args.evalSteps ?? args.loggingSteps]
+  const whole = given.some((steps) => steps < 1) ? `, which of ${maxSteps} are ${saveSteps} and ${evalSteps}` : ''
+  throw new ArgumentError(
+    `Expected saveSteps to be a multiple of evalSteps because loadBestModelAtEnd is true but received ${given.join(' and ')}${whole}`,
+  )
 }

@@ -11,6 +11,8 @@ export type { Evaluation } from './metrics/evaluation.ts'
 export interface ModelBatch {
   inputIds: number[][] | number[][][]
   tokenTypeIds?: number[][] | number[][][]
+  attentionMask?: number[][] | number[][][]
+  positionIds?: number[][] | number[][][]
   labels?: number[] | number[][]
   nextSentenceLabel?: number[]
   startPositions?: number[]
@@ -55,7 +57,7 @@ export interface TrainableModel {
   /** Of its dropout; a resumed run must have the same. */
   readonly seed?: number
   /** What it is built by, as savePretrained writes it into config.json; a resumed run must have the same. */
-  readonly config?: { toJSON?(): JsonObject }
+  readonly config?: { readonly problemType?: string | null; toJSON?(): JsonObject }
   train(): unknown
   eval(): unknown
   /** Outputs by their names, such as logits [sequences, labels]; loss is null without labels. Throws AbortedError when `signal` fires. */
@@ -92,4 +94,6 @@ export interface PredictionsForMetrics {
 }
 
 /** Metric names (without the eval_ prefix) and their values. */
-export type ComputeMetrics = (predictions: PredictionsForMetrics) => Record<string, number>
+export type ComputeMetrics = (
+  predictions: PredictionsForMetrics,
+) => Record<string, number> | Promise<Record<string, number>>

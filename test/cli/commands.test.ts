@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { vocabularyDoubt } from '../../src/cli/models.ts'
 import { sentence, warmOrCold, writeFixtures } from './fixtures.ts'
 import { bertkit, jsonLines } from './io.ts'
 
@@ -109,7 +110,9 @@ describe('train, evaluate, predict', () => {
   test('predict reads and writes files, whatever the batch size', async () => {
     const flags = ['predict', '--model', at('plain'), '--input-file', at('data.csv')]
     const whole = await bertkit([...flags, '--output-file', at('answers.jsonl')])
-    expect(whole).toEqual({ code: 0, stdout: '', stderr: '' })
+    expect(whole).toEqual({ code: 0, stdout: '', stderr: `60 predictions written to ${at('answers.jsonl')}\n` })
+    const quiet = await bertkit([...flags, '--output-file', at('answers.jsonl'), '--json'])
+    expect(quiet).toEqual({ code: 0, stdout: '', stderr: '' })
     const one = await bertkit([...flags, '--per-device-eval-batch-size', '1'])
     expect(one.stdout).toBe(readFileSync(at('answers.jsonl'), 'utf8'))
     expect(jsonLines(one.stdout).length).toBe(60)
@@ -299,7 +302,11 @@ describe('interrupting', () => {
     const stopped = await bertkit([...flags, ...output], { signal: controller.signal })
     clearInterval(timer)
     expect(stopped.code).toBe(130)
-    expect(stopped.stderr).toMatch(/^bertkit: Training was aborted .*checkpoint-\d+ can be resumed\n$/)
+    const [, checkpoint] =
+      /^bertkit: Training was stopped after step \d+; to go on, add --resume-from-checkpoint (\S+) to the same command\n$/.exec(
+        stopped.stderr,
+      ) ?? []
+    expect(existsSync(checkpoint)).toBe(true)
     expect(existsSync(at('stopped/model.safetensors'))).toBe(false)
     const resumed = await bertkit([...flags, ...output, '--resume-from-checkpoint'])
     expect(resumed.code).toBe(0)
@@ -382,8 +389,61 @@ describe('bad data exits with 1 and names file, line and what was expected', () 
     expect(trained.stderr).toMatch(/labels, bfloat16/)
     expect(trained.code).toBe(0)
     const resumed = await bertkit([...run, '--num-train-epochs', '1', '--resume-from-checkpoint'])
-    expect(resumed.stderr).toMatch(/the same dtype, bfloat16, but it has float32; load the model with dtype bfloat16/)
-    expect(resumed.code).toBe(1)
+    expect(resumed.stderr).toMatch(
+      /Expected --dtype to be bfloat16 as in the run that is resumed from \S+narrow\/checkpoint-\d+, but it is float32/,
+    )
+    expect(resumed.code).toBe(2)
+  })
+
+  test('a run that is resumed says so; with other flags it is refused by their names', async () => {
+    const flags = ['--train-file', at('data.csv'), '--output-dir', at('resumed'), '--save-steps', '3']
+    const run = ['train', ...scratch(), ...flags, '--max-steps', '6', '--save-total-limit', '5']
+    expect((await bertkit(run)).code).toBe(0)
+    const from = at('resumed/checkpoint-3')
+    const resumed = await bertkit([...run, '--resume-from-checkpoint', from])
+    expect(resumed.stderr).toContain(`\nresuming from ${from} (step 3 of 6)\n`)
+    expect(resumed.code).toBe(0)
+    for (const [flag, value, message] of [
+      [
+        '--max-steps',
+        '9',
+        /Expected --max-steps \(or --num-train-epochs\) to be 6 as in the run .*, but it is 9; to train on/,
+      ],
+      ['--learning-rate', '0.5', /Expected --learning-rate to be \S+ as in the run that is resumed from/],
+      ['--seed', '7', /Expected --seed to be 42 as in/],
+      ['--per-device-train-batch-size', '7', /Expected --per-device-train-batch-size to be \d+ as in .*, but it is 7/],
+    ] as const) {
+      const refused = await bertkit([...run, flag, value, '--resume-from-checkpoint'])
+      expect(refused.stderr).toMatch(message)
+      expect(refused.code).toBe(2)
+    }
+  })
+
+  test('a tokenizer and a model of other sizes make a doubt, a table that was rounded up does not', async () => {
+    const fields = { vocabSize: 15 }
+    expect(vocabularyDoubt(fields, { vocabSize: 16 }, 'bert')).toBeUndefined()
+    expect(vocabularyDoubt(fields, { vocabSize: 142 }, 'bert')).toBeUndefined()
+    const message =
+      'bert: its tokenizer has 15 tokens, but the vocab_size of its config is 14; do they belong together?'
+    expect(vocabularyDoubt(fields, { vocabSize: 14 }, 'bert')).toBe(message)
+    const config = JSON.parse(readFileSync(at('config.json'), 'utf8'))
+    writeFileSync(at('wide.json'), JSON.stringify({ ...config, vocab_size: 600 }))
+    const flags = ['--config', at('wide.json'), '--vocab', at('vocab.txt'), '--train-file', at('data.csv')]
+    const { stderr } = await bertkit(['train', ...flags, '--output-dir', at('wide'), '--max-steps', '1'])
+    expect(stderr).toMatch(
+      /^warning: .*vocab\.txt: its tokenizer has 15 tokens, but the vocab_size of its config is 600/m,
+    )
+  })
+
+  test('--header and --no-header say what the first line is beside --columns', async () => {
+    const flags = ['predict', '--model', at('plain'), '--input-file', at('data.csv'), '--columns', 'text,_']
+    const counts = []
+    for (const flag of ['--header', '--no-header']) {
+      const { code, stdout } = await bertkit([...flags, flag])
+      expect(code).toBe(0)
+      counts.push(jsonLines(stdout).length)
+    }
+    expect(counts).toEqual([60, 61])
   })
 
   test('a vocabulary larger than the model is refused before training', async () => {

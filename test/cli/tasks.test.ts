@@ -238,6 +238,32 @@ test('masked-lm learns the words of a text, and fills masks', async () => {
   expect(stdout).toMatch(/^anna \[MASK\] to rome \.\n {2}0\.\d{3} {2}went\n {2}0\.\d{3} {2}\S+\n$/)
 })
 
+test('masked-lm refuses a text that does not fit, with its line', async () => {
+  write('long.txt', `anna [MASK] to rome .\n${'anna went to rome . '.repeat(8)}[MASK] sleeps .\n`)
+  const { code, stderr, stdout } = await bertkit(['predict', '--model', at('mlm'), '--input-file', at('long.txt')])
+  expect(stderr).toBe(
+    'bertkit: line 2: expected a text of at most 30 tokens, besides [CLS] and [SEP], but received 43\n',
+  )
+  expect([code, stdout]).toEqual([1, ''])
+  write('fits.txt', `${'anna went to rome . '.repeat(5)}anna went to rome [MASK]\n`)
+  expect(await predict('mlm', 'fits.txt')).toMatchObject([{ fills: [{ token: expect.any(String) }] }])
+})
+
+test.each(['masked-lm', 'pretraining'])('%s goes on where chance masks nothing', async (task) => {
+  const rare = ['--num-train-epochs', '2', '--mlm-probability', '0']
+  const lines = await train(task, 'text.txt', 'unmasked', ...rare)
+  const held = lines.filter((line) => 'best' in line)
+  expect(held.map(({ epoch, eval_loss }) => [epoch, eval_loss])).toEqual([
+    [1, null],
+    [2, null],
+  ])
+  expect(held[0]).toMatchObject(
+    task === 'masked-lm' ? { eval_perplexity: null, eval_accuracy: null } : { eval_mlm_loss: null },
+  )
+  const [metrics] = await evaluate('unmasked', 'text.txt', '--mlm-probability', '0')
+  expect(metrics).toMatchObject({ eval_loss: null })
+})
+
 test('causal-lm learns to go on', async () => {
   const lines = await train('causal-lm', 'text.txt', 'clm', '--num-train-epochs', '30', '--line-by-line')
   expect(lines.at(-1)?.eval_accuracy).toBeGreaterThan(0.6)

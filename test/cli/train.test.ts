@@ -36,6 +36,11 @@ describe('when it evaluates and saves', () => {
     [['--save-steps', '3'], [3, 6, 8], [3, 6, 8], true],
     [['--eval-steps', '3'], [3, 6, 8], [3, 6, 8], true],
     [['--eval-steps', '2', '--save-steps', '4'], [2, 4, 6, 8], [4, 8], true],
+    // fractions of the run, of which 0.375 % 0.125 is exact and 0.3 % 0.1 is not
+    [['--eval-steps', '0.125', '--save-steps', '0.375'], [1, 2, 3, 4, 5, 6, 7, 8], [3, 6, 8], true],
+    [['--eval-steps', '0.1', '--save-steps', '0.3'], [1, 2, 3, 4, 5, 6, 7, 8], [3, 6, 8], true],
+    [['--eval-steps', '0.1', '--save-steps', '4'], [1, 2, 3, 4, 5, 6, 7, 8], [4, 8], false],
+    [['--eval-steps', '0', '--logging-steps', '3'], [3, 6, 8], [3, 6, 8], true],
     [['--save-steps', '3', '--logging-steps', '2'], [3, 6, 8], [3, 6, 8], true],
     [['--save-steps', '4', '--logging-steps', '2', '--eval-strategy', 'steps'], [2, 4, 6, 8], [4, 8], true],
     [['--save-steps', '3', '--eval-strategy', 'epoch'], [8], [3, 6, 8], false],
@@ -84,6 +89,25 @@ test('it warns in a JSON line of labels that look like a mistake', async () => {
   expect(first).toEqual({
     warning: `${at('unique.csv')}: 24 different labels in 24 rows; is --label-column the right one?`,
   })
+})
+
+test('it counts labels that are several with other signs between them', async () => {
+  const rows = Array.from({ length: 24 }, (_, i) => `${sentence(i).text},${i % 2 ? 'a|b' : 'c'}`)
+  writeFileSync(at('bars.csv'), ['text,label', ...rows, ''].join('\n'))
+  const lines = await train('bars.csv', '--max-steps', '1', '--problem-type', 'multi_label_classification')
+  const warnings = lines.filter((line) => 'warning' in line)
+  expect(warnings).toEqual([{ warning: expect.stringMatching(/bars\.csv: 12 labels have ";", "\|" or spaces/) }])
+})
+
+test('numbers of the evaluation data may be written as pandas does', async () => {
+  const put = (name: string, labels: string[]): void => {
+    const rows = Array.from({ length: 24 }, (_, i) => `${sentence(i).text},${labels[i % 2]}`)
+    writeFileSync(at(name), ['text,label', ...rows, ''].join('\n'))
+  }
+  put('whole.csv', ['0', '1'])
+  put('floats.csv', ['0.0', '1.0'])
+  const lines = await train('whole.csv', '--eval-file', at('floats.csv'), '--max-steps', '1')
+  expect(evaluated(lines)).toMatchObject([{ eval_samples: 24 }])
 })
 
 test('evaluate and predict refuse options of other tasks, by the task of the model', async () => {

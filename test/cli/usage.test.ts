@@ -41,6 +41,16 @@ describe('bad usage exits with 2 and one line that says what is wrong', () => {
     [['--warmup-ratio', 'abc'], /--warmup-ratio to be a number from 0 to below 1 but received 'abc'/],
     [['--warmup-ratio', ''], /--warmup-ratio to be a number from 0 to below 1 but received ''/],
     [['--lr-scheduler-kwargs', '{"foo":1}'], /Schedule linear: unknown option foo/],
+    [['--lr-scheduler-kwargs', '{"num_cycles":1}'], /Schedule linear: unknown option numCycles/],
+    [
+      ['--label-smoothing-factor', '0.1', '--problem-type', 'regression'],
+      /Expected --label-smoothing-factor with labels of one class each but --problem-type is regression\n/,
+    ],
+    [
+      ['--label-smoothing-factor', '0.1', '--problem-type', 'multi_label_classification'],
+      /each but --problem-type is multi_label_classification\n/,
+    ],
+    [['--label-smoothing-factor', '0.1', '--task', 'question-answering'], /each but the task is question-answering\n/],
     [['--lr-scheduler-type', 'cosine_with_min_lr'], /Schedule cosine_with_min_lr: one of minLr and minLrRate/],
     [
       ['--save-strategy', 'epoch', '--save-steps', '2'],
@@ -94,6 +104,18 @@ describe('bad usage exits with 2 and one line that says what is wrong', () => {
       /--model or --limit-alphabet but received both/,
     ],
     [
+      ['predict', '--model', 'm', '--input-file', 'a.csv', '--columns', 'text'],
+      /Expected --no-header or --header beside --columns, because a csv file may begin with names or with data/,
+    ],
+    [
+      ['predict', '--model', 'm', '--file-format', 'tsv', '--columns', 'text'],
+      /Expected --no-header or --header beside --columns/,
+    ],
+    [
+      ['evaluate', '--model', 'm', '--eval-file', 'a.tsv.gz', '--columns', 'text,label'],
+      /Expected --no-header or --header beside --columns/,
+    ],
+    [
       ['predict', '--model', 'm', '--null-score-diff-threshold', '1'],
       /Expected --version-2-with-negative because of --null-score-diff-threshold but received none/,
     ],
@@ -140,11 +162,16 @@ test('predict neither shows nor takes what is for labels and for making examples
 
 describe('what fails exits with 1 and one line without a stack', () => {
   test.each([
-    [['train', '--model', './no-such-model', '--train-file', 'no-such-file.csv', '--output-dir', 'o'], /no such file/],
-    [['evaluate', '--model', './no-such-model', '--eval-file', 'no-such-file.csv'], /no such file/],
-    [['predict', '--model', './no-such-model'], /no such file/],
-    [['info', '--model', './no-such-model'], /no such file/],
-    [['export', '--format', 'onnx', '--model', './no-such-model', '--output', 'no-such-output'], /no such file/],
+    [['train', '--model', './no-such-model', '--train-file', 'no-such-file.csv', '--output-dir', 'o'], /no such f/],
+    [['evaluate', '--model', './no-such-model', '--eval-file', 'no-such-file.csv'], /no-such-model: no such folder/],
+    [['predict', '--model', './no-such-model'], /Cannot open \.\/no-such-model: no such folder/],
+    [
+      ['predict', '--model', './package.json'],
+      /Cannot open \.\/package\.json: expected the folder of a model, but it is a/,
+    ],
+    [['info', '--model', './no-such-model'], /no-such-model: no such folder/],
+    [['info', '--model', './package.json'], /package\.json: expected the folder of a model, but it is a file/],
+    [['export', '--format', 'onnx', '--model', './no-such-model', '--output', 'no-such-output'], /no such folder/],
   ])('%j', async (argv, message) => {
     const { code, stderr, stdout } = await bertkit(argv)
     expect(stderr).toMatch(/^bertkit: [^\n]*\n$/)

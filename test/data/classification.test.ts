@@ -6,9 +6,11 @@ import {
   type ClassificationExample,
   type ClassificationOptions,
   classificationRows,
+  inOrder,
   type LabelSet,
   labelCollector,
   labelEncoder,
+  labelKey,
   sortLabels,
 } from '../../src/data/classification.ts'
 import { ArgumentError, DataError } from '../../src/errors.ts'
@@ -139,6 +141,40 @@ describe('readClassificationExamples', () => {
     const others = await read('.jsonl', '{"text":"a","label":[1,0]}\n{"text":"b","label":[0]}\n', multi)
     expect(others.examples.map(({ label }) => label)).toEqual([['1', '0'], ['0']])
     expect((await read('.csv', 'text,label\na,"x,x"\n', multi)).examples[0].label).toEqual(['x', 'x'])
+    await refuses(read('.csv', 'text,label\na,"1.0,0.0,1.0"\n', multi), 2, message)
+    await refuses(read('.jsonl', '{"text":"a","label":[true,false]}', multi), 1, /columns of false and true/)
+    expect((await read('.jsonl', '{"text":"a","label":[true]}', multi)).examples[0].label).toEqual(['true'])
+  })
+
+  it.each(['1 0 1', '0;1', '1|0|0', '1  0'])('refuses %j for several labels', async (label) => {
+    const multi = { problemType: 'multi_label_classification' as const }
+    await refuses(
+      read('.csv', `text,label\na,x\nb,${label}\n`, multi),
+      3,
+      /with commas between them, but found columns of 0 and 1: ".*"; write the places of those that apply, e\.g\. \[0\]/,
+    )
+    expect((await read('.csv', `text,label\nb,${label}\n`)).examples[0].label).toBe(label)
+  })
+
+  it('counts labels that may be several', async () => {
+    const faultsOf = async (extension: string, content: string) => {
+      const faults: string[] = []
+      const problemType = 'multi_label_classification'
+      await read(extension, content, { problemType, onFault: (what) => faults.push(what) })
+      return faults
+    }
+    const fault = expect.stringMatching(/^labels have ";", "\|" or spaces between numbers in them .* are commas$/)
+    expect(await faultsOf('.csv', 'text,label\na,x|y\nb,x;z\nc,3 15\nd,"u,v|w"\n')).toEqual([
+      fault,
+      fault,
+      fault,
+      fault,
+    ])
+    const names = 'text,label\na,"in the news,sport"\nb,New York\nc,top 10\nd,"1,0"\ne,\nf,7\n'
+    expect(await faultsOf('.csv', names)).toEqual([])
+    expect(await faultsOf('.jsonl', '{"text":"a","label":["x|y","1 0"]}\n{"text":"b","label":"[\\"x;y\\"]"}')).toEqual(
+      [],
+    )
   })
 })
 
@@ -216,6 +252,55 @@ describe('labels', () => {
       /expected 2 numbers as the label, but found 1/,
     )
   })
+
+  it('of two columns of flags are refused when every row has both', async () => {
+    const multi = { problemType: 'multi_label_classification' as const }
+    const message = /every row has both 0 and 1, or false and true, as two columns would; write the places/
+    for (const [one, other] of [
+      ['"[1,0]"', '"[0,1]"'],
+      ['"0,1"', '"1,0"'],
+      ['"false,true"', '"false,true"'],
+      ['"1.0,0.0"', '"0.0,1.0"'],
+    ]) {
+      const flags = await read('.csv', `text,label\na,${one}\nb,${other}\nc,${one}\n`, multi)
+      await refuses((async () => inferLabels(flags))(), undefined, message)
+    }
+    const others = await read('.csv', 'text,label\na,"1,0"\nb,"0"\nc,"0,1"\n', multi)
+    expect(inferLabels(others).names).toEqual(['0', '1'])
+  })
+
+  it('that are the same number are one label', async () => {
+    const twice = await read('.csv', 'text,label\na,1.0\nb,0.0\nc,1\n')
+    const message = /expected each label to be written in one way, but "1" here is the same number as "1\.0" before/
+    await refuses((async () => inferLabels(twice))(), 4, message)
+    const multi = await read('.csv', 'text,label\na,"2,x"\nb,"x,02"\n', { problemType: 'multi_label_classification' })
+    await refuses((async () => inferLabels(multi))(), 3, /"02" here is the same number as "2" before/)
+    const set = { problemType: 'single_label_classification' as const, names: ['0', '1'] }
+    expect(encodeLabels(twice, set)).toEqual([1, 0, 1])
+    expect(encodeLabels(twice, { ...set, names: ['1.00', '0'] })).toEqual([0, 1, 0])
+    expect(encodeLabels(twice, { ...set, names: ['no', 'yes'] })).toEqual([1, 0, 1])
+    // as a model may have learnt them before
+    expect(encodeLabels(twice, { ...set, names: ['0.0', '1', '1.0'] })).toEqual([2, 0, 1])
+    const other = await read('.csv', 'text,label\na,1.50\n')
+    await refuses((async () => encodeLabels(other, set))(), 2, /label "1.50" is not one of "0", "1"/)
+    expect(inOrder({ ...set, names: ['0.0', '1.0'] }, ['1', '0']).names).toEqual(['1', '0'])
+  })
+
+  it.each([
+    [['1', '1.0', '01', '+1', '1.', '1.00'], '1'],
+    [['0', '-0', '0.0', '.0', '00'], '0'],
+    [['-2.5', '-02.50'], '-2.5'],
+    [['90071992547409931', '90071992547409931.0'], '90071992547409931'],
+  ])('%j are one number', (names, key) => {
+    expect(names.map(labelKey)).toEqual(names.map(() => key))
+  })
+
+  it.each(['90071992547409930', '1e1', '0x1', '1.2.3', '-', '.', 'a1', '1 0', ''])(
+    '%j is a name of its own',
+    (name) => {
+      expect(labelKey(name)).toBe(name)
+    },
+  )
 
   it('must be two at least, and read', async () => {
     const same = await read('.csv', 'text,label\na,x\nb,x\n')

@@ -4,9 +4,10 @@ import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { parse } from 'csv-parse/sync'
 import { describe, expect, it } from 'vitest'
+import { classificationRows } from '../../src/data/classification.ts'
 import { csvRecords } from '../../src/data/readers/csv.ts'
 import { type ReadRowsOptions, type RowFormat, readRows } from '../../src/data/readers/rows.ts'
-import { ArgumentError } from '../../src/errors.ts'
+import { ArgumentError, DataError } from '../../src/errors.ts'
 import { Random } from '../formats/helpers.ts'
 import { listOf, piecesOf, put, refuses as refusesReading } from './reading.ts'
 
@@ -316,6 +317,28 @@ describe('parquet', () => {
       ],
       [2, expect.objectContaining({ large: String(2n ** 60n), score: -1e300, single: null, day: null, nested: null })],
     ])
+  })
+
+  it.each(['blob', 'marked'])('refuses bytes of a text that are no UTF-8: %s', async (textColumn) => {
+    const file = fixture('bytes')
+    const texts: string[] = []
+    const reading = (async () => {
+      for await (const { text } of classificationRows(file, { textColumn })) texts.push(text)
+    })()
+    await expect(reading).rejects.toThrow(
+      `${file}:3: expected "${textColumn}" to be a string, but it is bytes that are not valid UTF-8`,
+    )
+    await expect(reading).rejects.toThrow(DataError)
+    expect(texts).toEqual(['plain', 'na\u00efve'])
+    // bytes of a column that nobody reads do no harm
+    const rows = await listOf(classificationRows(file))
+    expect(rows.map(({ label, text }) => [text, label])).toEqual([
+      ['a', '0'],
+      ['b', '1'],
+      ['c', '0'],
+    ])
+    const labels = listOf(classificationRows(file, { labelColumn: textColumn }))
+    await expect(labels).rejects.toThrow(/to be a name or a number, but it is bytes that are not valid UTF-8/)
   })
 
   it('may be packed or a stream, which is read whole', async () => {

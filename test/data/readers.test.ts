@@ -1,8 +1,8 @@
-import { mkdtemp, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, describe, expect, it, vi } from 'vitest'
 import { linesOf } from '../../src/data/readers/lines.ts'
 import { type ReadOptions, readRows } from '../../src/data/readers/rows.ts'
 import { ArgumentError, DataError, FileError } from '../../src/errors.ts'
@@ -187,6 +187,44 @@ describe('jsonl', () => {
   })
 })
 
+describe('a file of one long line', () => {
+  afterEach(() => {
+    vi.restoreAllMocks()
+  })
+
+  /** The bytes that searches of one byte looked at while `work` ran. */
+  async function searched(work: () => Promise<unknown>): Promise<number> {
+    let total = 0
+    for (const prototype of [Uint8Array.prototype, Buffer.prototype]) {
+      const { indexOf } = prototype
+      vi.spyOn(prototype, 'indexOf').mockImplementation(function (this: Uint8Array, ...args: unknown[]) {
+        const found: number = Reflect.apply(indexOf, this, args)
+        total += (found < 0 ? this.length : found + 1) - Number(args[1] ?? 0)
+        return found
+      })
+    }
+    await work()
+    vi.restoreAllMocks()
+    return total
+  }
+
+  it.each([
+    ['.csv', (count: number) => `text,label\n"${'a ""b"" c '.repeat(count)}",1\n`],
+    [
+      '.json',
+      (count: number) =>
+        JSON.stringify(Array.from({ length: count }, (_, i) => ({ text: 'some text', label: String(i % 2) }))),
+    ],
+  ] as const)('of %s is searched no more often than one of many lines', async (extension, content) => {
+    const text = content(2000)
+    const file = await put(extension, text)
+    const bytes = await searched(async () => {
+      for await (const _ of readRows(file));
+    })
+    expect(bytes).toBeLessThan(8 * text.length)
+  })
+})
+
 describe('columns', () => {
   it('are named from the left, skipping some and ignoring the rest', async () => {
     const columns = ['_', 'label', '_', 'text']
@@ -222,6 +260,19 @@ describe('columns', () => {
     const message = /expected a header line with "text", but found "sentence", "label".*--text-column/
     await refuses('.tsv', 'sentence\tlabel\n', 1, message, { required: ['text', 'label'] })
   })
+})
+
+describe('a folder', () => {
+  it.each(['', '.csv', '.jsonl', '.parquet', '.txt', '.conll', '.csv.gz'])(
+    'called folder%s is no file',
+    async (ending) => {
+      const path = join(folder, `folder${count++}${ending}`)
+      await mkdir(path)
+      const error: unknown = await rowsOf(path).catch((reason) => reason)
+      expect(error).toBeInstanceOf(FileError)
+      expect(error).toMatchObject({ errno: 'EISDIR', message: `Cannot read ${path}: it is a folder, not a file` })
+    },
+  )
 })
 
 describe('files', () => {

@@ -59,6 +59,14 @@ describe('token classification', () => {
     await refuses('.tsv', 'a\tO\n', undefined, /expected a \.conll, \.jsonl, \.json or \.parquet file/)
   })
 
+  it('takes a column that is null for none', async () => {
+    const words = ['a', 'b']
+    expect(await read('.jsonl', jsonl({ tokens: null, words, tags: null, ner_tags: ['O', 'B-X'] }))).toEqual([
+      { tokens: words, tags: ['O', 'B-X'], line: 1 },
+    ])
+    await refuses('.jsonl', jsonl({ words: null, tags: ['O'] }), 1, /expected "words" to be a list, but it is null/)
+  })
+
   it('finds the named columns of conll, and needs no names without them', async () => {
     const text = '1\tEU\tNNP\tB-ORG\n2\tis\tVBZ\tO\n'
     const columns = ['_', 'tokens', '_', 'ner']
@@ -171,6 +179,33 @@ describe('multiple choice', () => {
     expect(await read('.jsonl', jsonl({ sent1: 'a', sent2: null, ...many, ending12: null, label: 11 }))).toEqual([
       { context: 'a', choices: Object.values(many), label: 11, line: 1 },
     ])
+  })
+
+  it('takes empty cells after the last choice for none', async () => {
+    const table = 'sent1,ending0,ending1,ending2,ending3,label\na,x,y,z,w,3\nb,x,y,,,1\nc,x,y,z, ,0\n'
+    expect(await read('.csv', table)).toMatchObject([
+      { choices: ['x', 'y', 'z', 'w'] },
+      { choices: ['x', 'y'] },
+      { choices: ['x', 'y', 'z'] },
+    ])
+    const copa = 'premise\tchoice1\tchoice2\tchoice3\tlabel\na\tx\ty\t\t1\n'
+    expect(await read('.tsv', copa)).toEqual([{ context: 'a', choices: ['x', 'y'], label: 1, line: 2 }])
+    await refuses('.csv', 'sent1,ending0,ending1,ending2,label\na,x,y,z,1\nb,x,y,,2\n', 3, /a choice, from 0 to 1, but/)
+    await refuses('.csv', 'sent1,ending0,ending1,ending2,label\nb,x,,,0\n', 2, /at least two choices, but found 1/)
+    await refuses('.csv', 'sent1,ending0,ending1,label\nb,,,0\n', 2, /expected the choices in a list/)
+  })
+
+  it('refuses gaps between choices', async () => {
+    const expected = 'expected the choices one after another, but found'
+    for (const [content, message] of [
+      ['sent1,ending0,ending1,ending2,label\na,x,,z,1\n', '"ending2", and "ending1" is empty'],
+      ['sent1,ending0,ending1,ending2,label\na,,y,z,1\n', '"ending1", and "ending0" is empty'],
+      ['sent1,ending0,ending1,ending3,label\na,x,y,z,1\n', '"ending3", and "ending2" is missing'],
+      ['sent1,choice2,choice3,label\na,x,y,1\n', '"choice2", and "choice1" is missing'],
+    ])
+      await refuses('.csv', content, 2, new RegExp(`${expected} ${message}$`))
+    const row = { context: 'a', ending0: 'x', ending1: null, ending2: 'z', label: 0 }
+    await refuses('.jsonl', jsonl(row), 1, /found "ending2", and "ending1" is empty$/)
   })
 
   it('names the line of what is wrong', async () => {

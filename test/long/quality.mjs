@@ -5,7 +5,7 @@
 // Of squad, half of whose articles are learnt and half asked about, and of resume_ner_zh, a small model with new weights, PyTorch's results
 // are what finetune_pytorch.py has written to --peer. Its command is printed where there are none.
 // --model FOLDER fine-tunes another model, of which there is nothing to compare with, and with --new-weights one of its shape and vocabulary;
-// --learning-rate is another than the recipe's.
+// --learning-rate is another than the recipe's; --dtype bfloat16 is compared with float32 by running both.
 import { spawn } from 'node:child_process'
 import { createWriteStream, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -150,6 +150,7 @@ const { values } = parseArgs({
     model: { type: 'string', default: data('weights', MINILM) },
     'new-weights': { type: 'boolean', default: false },
     'learning-rate': { type: 'string' },
+    dtype: { type: 'string', default: 'float32' },
     peer: { type: 'string' },
   },
 })
@@ -187,7 +188,7 @@ function commandFor(task, seed, outputDir) {
     ...['--train-file', trainFile, '--eval-file', evalFile, '--output-dir', outputDir, ...flags],
     ...['--num-train-epochs', epochs, '--per-device-train-batch-size', 32, '--per-device-eval-batch-size', 64],
     ...['--learning-rate', learningRate, '--weight-decay', 0.01, '--warmup-ratio', 0.1],
-    ...['--max-length', maxLength, '--seed', seed],
+    ...['--max-length', maxLength, '--seed', seed, '--dtype', values.dtype],
     ...[
       '--logging-steps',
       50,
@@ -207,7 +208,7 @@ function commandFor(task, seed, outputDir) {
 
 /** Runs one training; the JSON lines also go to a log file. Returns the last evaluation and the mean of the rates. */
 async function train(task, seed) {
-  const name = `${task}-${seed}`
+  const name = values.dtype === 'float32' ? `${task}-${seed}` : `${task}-${seed}-${values.dtype}`
   const resultFile = path.join(work, `${name}.json`)
   if (existsSync(resultFile)) return JSON.parse(readFileSync(resultFile, 'utf8'))
   const outputDir = path.join(work, name)
@@ -290,6 +291,7 @@ for (const task of values.tasks.split(',')) {
   rows.push({
     task,
     metric,
+    dtype: values.dtype,
     PyTorch: peer && `${peer.score.toFixed(4)} (${peer.seeds})`,
     'bertkit (median)': Number(ours.toFixed(4)),
     'each seed': runs.map((run) => run.last.toFixed(4)).join(' '),

@@ -2,7 +2,7 @@
 import fs from 'node:fs'
 import os from 'node:os'
 import path from 'node:path'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import * as bertkit from '../../src/index.ts'
 import { ArgumentError, BertModel, BertTokenizer, pipeline } from '../../src/index.ts'
 import { writeModels } from './cases.mjs'
@@ -90,6 +90,23 @@ describe('zero-shot-classification', () => {
       /The input: Expected at most 64 tokens but received \d+: the hypothesis "This example /,
     )
     expect(String(error)).not.toContain('truncation')
+  })
+
+  test('warns once of a model that has no entailment', async () => {
+    const warn = vi.spyOn(console, 'warn').mockImplementation(() => {})
+    try {
+      using known = await pipeline('zero-shot-classification', folder('inference'))
+      await known('a film', { candidateLabels: ['good', 'bad'] })
+      expect(warn).not.toHaveBeenCalled()
+      using choose = await pipeline('zero-shot-classification', folder('classes'))
+      for (const text of ['a film', 'a good film']) await choose(text, { candidateLabels: ['good', 'bad'] })
+      expect(warn).toHaveBeenCalledOnce()
+      expect(warn.mock.lastCall?.[0]).toMatch(
+        /takes the last of the model's labels, "__proto__", for entailment, because none of \["bad","good","so so",/,
+      )
+    } finally {
+      warn.mockRestore()
+    }
   })
 
   test('takes a template with one place for the label', async () => {

@@ -165,7 +165,9 @@ describe('freeze()', () => {
 
   it('refuses a pattern that matches nothing or is none, and a model that runs', async () => {
     using model = make(classification)
-    expect(() => model.freeze('clasifier')).toThrow(/No parameter has a name that matches clasifier/)
+    expect(() => model.freeze('clasifier')).toThrow(
+      /No parameter has a name that matches "clasifier"; names are such as bert\.embeddings\..*, .*, classifier\./,
+    )
     expect(() => model.freeze(/^embeddings/)).toThrow(ArgumentError)
     expect(() => model.unfreeze('nothing')).toThrow(ArgumentError)
     expect(() => model.freeze('(')).toThrow(/Expected a regular expression but received \(/)

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest'
 import { ArgumentError } from '../../src/errors.ts'
 import { resolveTrainingArguments, type TrainingArgumentsInput } from '../../src/train/arguments.ts'
-import { planTraining } from '../../src/train/training-plan.ts'
+import { epochAt, planTraining } from '../../src/train/training-plan.ts'
 
 const resolve = (given: object) => resolveTrainingArguments(given as TrainingArgumentsInput)
 
@@ -38,6 +38,7 @@ test('defaults are those of TrainingArguments 5.18', () => {
 
 describe('bad arguments name what was expected and what came', () => {
   const cases: [object, RegExp][] = [
+    [{ lrSchedulerKwargs: { num_cycles: 1, numCycles: 2 } }, /numCycles of lrSchedulerKwargs once/],
     [{ learnningRate: 1e-5 }, /known training argument but received 'learnningRate'/],
     [{ fp16: true }, /fp16 is not available: .*bfloat16/],
     [{ pushToHub: true }, /pushToHub is not available/],
@@ -68,6 +69,16 @@ describe('bad arguments name what was expected and what came', () => {
   })
 })
 
+test('options of a schedule may have the names of Transformers', () => {
+  const kwargs = (lrSchedulerKwargs: object) => resolve({ lrSchedulerKwargs }).lrSchedulerKwargs
+  expect(kwargs({ num_cycles: 2, lr_end: 1e-6, min_lr_rate: 0.1 })).toEqual({
+    numCycles: 2,
+    lrEnd: 1e-6,
+    minLrRate: 0.1,
+  })
+  expect(kwargs({ numCycles: 2, power: 3 })).toEqual({ numCycles: 2, power: 3 })
+})
+
 describe('the plan', () => {
   const plan = (given: object, examples: number) =>
     planTraining(resolve(given), { examples, lengths: new Uint32Array(examples).fill(1) })
@@ -76,11 +87,48 @@ describe('the plan', () => {
     const counts = plan({ perDeviceTrainBatchSize: 4, gradientAccumulationSteps: 3, numTrainEpochs: 2.5 }, 30)
     // 8 batches: updates of 3, 3 and 2.
     expect(counts).toMatchObject({ batchesPerEpoch: 8, updatesPerEpoch: 3, maxSteps: 8 })
+    // epoch + (batch + 1) / batches of the epoch, after each update
+    expect([0, 1, 2, 3, 4, 5, 6].map((position) => epochAt(counts, position))).toEqual([
+      ...[0, 3 / 8, 6 / 8, 1],
+      ...[1 + 3 / 8, 1 + 6 / 8, 2],
+    ])
   })
 
   test('fractions of steps are rounded up', () => {
     const counts = plan({ perDeviceTrainBatchSize: 1, numTrainEpochs: 1, warmupRatio: 0.1, loggingSteps: 0.25 }, 33)
     expect(counts).toMatchObject({ maxSteps: 33, warmupSteps: 4, loggingSteps: 9, evalSteps: 9 })
+  })
+
+  describe('of a run that ends with its best evaluation', () => {
+    const best = { loadBestModelAtEnd: true, evalStrategy: 'steps', perDeviceTrainBatchSize: 1, numTrainEpochs: 1 }
+
+    test.each([
+      [{ evalSteps: 0.1, saveSteps: 0.3 }, 40],
+      [{ evalSteps: 0.25, saveSteps: 0.25 }, 33],
+      [{ evalSteps: 0.1, saveSteps: 8 }, 40],
+      [{ evalSteps: 3, saveSteps: 0.5 }, 12],
+      [{ loggingSteps: 0.1, saveSteps: 0.2 }, 40],
+    ])('%j of %i steps are multiples', (given, examples) => {
+      const { evalSteps, saveSteps } = plan({ ...best, ...given }, examples)
+      expect(saveSteps % evalSteps).toBe(0)
+    })
+
+    test.each([
+      [{ evalSteps: 0.1, saveSteps: 0.3 }, /received 0.3 and 0.1, which of 33 are 10 and 4$/],
+      [{ evalSteps: 0.1, saveSteps: 10 }, /received 10 and 0.1, which of 33 are 10 and 4$/],
+      [{ loggingSteps: 0.1, saveSteps: 0.3 }, /received 0.3 and 0.1, which of 33 are 10 and 4$/],
+    ])('%j of 33 steps are none', (given, message) => {
+      expect(() => plan({ ...best, ...given }, 33)).toThrow(ArgumentError)
+      expect(() => plan({ ...best, ...given }, 33)).toThrow(/Expected saveSteps to be a multiple of evalSteps/)
+      expect(() => plan({ ...best, ...given }, 33)).toThrow(message)
+      expect(plan({ ...best, ...given, loadBestModelAtEnd: false }, 33)).toMatchObject({ saveSteps: 10, evalSteps: 4 })
+    })
+  })
+
+  test('evalSteps of 0 are loggingSteps, as none are', () => {
+    expect(plan({ evalSteps: 0, loggingSteps: 7 }, 100)).toMatchObject({ evalSteps: 7 })
+    expect(() => plan({ saveSteps: 0 }, 100)).toThrow(/saveSteps to be a whole number of steps/)
+    expect(() => plan({ evalSteps: -1 }, 100)).toThrow(/evalSteps to be a whole number of steps/)
   })
 
   test('maxSteps wins over epochs', () => {

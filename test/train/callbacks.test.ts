@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
@@ -271,7 +271,41 @@ describe('what a run must not forget', () => {
   })
 })
 
+describe('a callback with an event that there is not', () => {
+  class OfPython {
+    on_step_end(): void {}
+  }
+  class Derived extends OfPython {
+    onLog(): void {}
+  }
+  test.each([
+    ['an object', { onStepEnds: () => {} }, 'onStepEnds'],
+    ['a class', new OfPython(), 'on_step_end'],
+    ['a class derived from one', new Derived(), 'on_step_end'],
+    ['an event of Transformers', { onPredictionStep: () => {} }, 'onPredictionStep'],
+  ])('%s', (_, callback, name) => {
+    expect(() => build({}, { callbacks: [callback as TrainerCallback] })).toThrow(
+      `Expected the events of a callback to be among onTrainBegin, onTrainEnd, onEpochBegin, onEpochEnd, onStepBegin, onStepEnd, onEvaluate, onSave, onLog but it has ${name}`,
+    )
+  })
+
+  test('or one that cannot be called', () => {
+    const callback = { onLog: 'print' } as unknown as TrainerCallback
+    expect(() => build({}, { callbacks: [callback] })).toThrow('Expected onLog of a callback to be a function')
+    build({}, { callbacks: [{ onLog: undefined, once: 1, online: true } as TrainerCallback] })
+  })
+})
+
 describe('what is on the disk', () => {
+  test('of other runs does not concern one that saves nothing', async () => {
+    await build({ saveStrategy: 'steps', saveSteps: 1 }).train()
+    renameSync(join(outputDir, 'checkpoint-6'), join(outputDir, 'checkpoint-6.old'))
+    const before = readdirSync(outputDir)
+    const events = await collect(build({}))
+    expect(steps(events, 'warning')).toEqual([])
+    expect(readdirSync(outputDir)).toEqual(before)
+  })
+
   test('checkpoints of another run stay, and a warning says so', async () => {
     const args = { saveStrategy: 'steps', saveSteps: 1, saveTotalLimit: 1 } as const
     await build({ ...args, numTrainEpochs: 3 }).train()
@@ -305,7 +339,7 @@ describe('what is on the disk', () => {
     }
     const callbacks = [{ onStepBegin }]
     const trainer = build({ saveStrategy: 'epoch', outputDir: join(outputDir, 'file', 'below') }, { callbacks })
-    await expect(trainer.train()).rejects.toThrow(/Cannot create .*below: ENOTDIR/)
+    await expect(trainer.train()).rejects.toThrow(/Cannot create .*below: it, or a part of its path, is a file/)
     expect(stepped).toBe(false)
   })
 })

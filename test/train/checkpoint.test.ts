@@ -269,13 +269,13 @@ describe('the best model', () => {
     try {
       const resume = { ...args, outputDir: moved, resumeFromCheckpoint: join(moved, `checkpoint-${STEPS}`) }
       const found = await collect(build(resume).trainer)
-      expect(found.map((event) => event.type)).toEqual(['end'])
+      expect(found.map((event) => event.type)).toEqual(['resume', 'end'])
       const state = JSON.parse(readFileSync(join(moved, `checkpoint-${STEPS}`, 'trainer_state.json'), 'utf8'))
       const name = state.best_model_checkpoint.split('/').at(-1)
       renameSync(join(moved, name), join(moved, 'elsewhere'))
       const resumeFromCheckpoint = join(moved, name === `checkpoint-${STEPS}` ? 'elsewhere' : `checkpoint-${STEPS}`)
       const missed = await collect(build({ ...resume, resumeFromCheckpoint }).trainer)
-      expect(missed.map((event) => event.type)).toEqual(['warning', 'end'])
+      expect(missed.map((event) => event.type)).toEqual(['resume', 'warning', 'end'])
     } finally {
       rmSync(moved, { recursive: true, force: true })
     }

@@ -7,6 +7,9 @@ import type { Example, ModelBatch, StateDict, TrainableModel, TrainableOptimizer
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
 
+/** What a loss is divided by: as the real ones do, no label makes it 0. */
+const countLabels = (labels: readonly number[]): number => Math.max(labels.filter((label) => label !== -100).length, 1)
+
 export class FakeModel implements TrainableModel {
   weights: Float32Array
   training = false
@@ -45,6 +48,7 @@ export class FakeModel implements TrainableModel {
 
   /** Loss of one sequence and the gradient of its logits. */
   lossOf(logits: number[], label: number): { loss: number; gradient: number[] } {
+    if (label === -100) return { loss: 0, gradient: logits.map(() => 0) }
     const total = logits.reduce((sum, z) => sum + Math.exp(z), 0)
     const gradient = logits.map((z, k) => Math.exp(z) / total - (k === label ? 1 : 0))
     return { loss: Math.log(total) - logits[label], gradient }
@@ -57,7 +61,7 @@ export class FakeModel implements TrainableModel {
     const loss =
       labels === undefined
         ? null
-        : rows.reduce((sum, row, i) => sum + this.lossOf(row, labels[i]).loss, 0) / rows.length
+        : rows.reduce((sum, row, i) => sum + this.lossOf(row, labels[i]).loss, 0) / countLabels(labels)
     return { loss, logits: { data: Float32Array.from(rows.flat()), shape: [rows.length, this.labels] } }
   }
 
@@ -104,7 +108,7 @@ export class FakeOptimizer implements TrainableOptimizer {
     this.seen.push(batches)
     this.rates.push(this.paramGroups[0].lr)
     const gradient = new Float64Array(this.model.weights.length)
-    const count = batches.reduce((sum, batch) => sum + batch.inputIds.length, 0)
+    const count = countLabels(batches.flatMap((batch) => batch.labels as number[]))
     let loss = 0
     for (const batch of batches) {
       for (const [row, ids] of (batch.inputIds as number[][]).entries()) {

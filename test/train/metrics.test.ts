@@ -50,6 +50,11 @@ describe('class metrics', () => {
     expect(metrics.matthews(p, y)).toBeCloseTo(0.5492104702344917, DIGITS)
     expect(metrics.matthews(pb, yb)).toBeCloseTo(0.4666666666666667, DIGITS)
     expect(metrics.matthews([0, 1, 1], [1, 1, 1])).toBe(0)
+    // 1 where all is right, and no more
+    for (let n = 2; n < 60; n++) {
+      const labels = Array.from({ length: n }, (_, i) => (i * i + 1) % Math.min(n, 7))
+      expect(metrics.matthews(labels, labels)).toBe(1)
+    }
   })
 
   it('rejects arrays of different lengths, none, and an unknown average', () => {
@@ -63,6 +68,18 @@ describe('series metrics', () => {
   it('pearson, spearman with ties, mean squared error', () => {
     expect(metrics.pearson(u, v)).toBeCloseTo(0.9069114604687261, DIGITS)
     expect(metrics.spearman(u, v)).toBeCloseTo(0.9634146341463415, DIGITS)
+    for (let n = 2; n < 60; n++) {
+      const values = Array.from({ length: n }, (_, i) => Math.sin(i * i))
+      const others = values.map((value) => -Math.exp(value))
+      expect([metrics.spearman(values, values), metrics.spearman(values, others)]).toEqual([1, -1])
+      expect(metrics.pearson(values, values)).toBe(1)
+    }
+    // whose squares are too great, or too small, to be multiplied
+    for (const scale of [1e90, 1e-90]) {
+      const scaled = [1, 2, 4].map((value) => value * scale)
+      expect(metrics.pearson(scaled, [1e90, 2e90, 4e90])).toBeCloseTo(1, DIGITS)
+      expect(metrics.pearson(scaled, [1e-90, 2e-90, 4e-90])).toBeCloseTo(1, DIGITS)
+    }
     expect(metrics.meanSquaredError(u, v)).toBeCloseTo(1.2265625, DIGITS)
   })
 

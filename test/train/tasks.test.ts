@@ -1,6 +1,8 @@
 // What tasks make of rows beside what their readers and their metrics do.
+import { execFileSync } from 'node:child_process'
 import { describe, expect, test } from 'vitest'
 import { BertTokenizer } from '../../src/data/tokenizer/tokenizer.ts'
+import { DataError } from '../../src/errors.ts'
 import type { TaskModel } from '../../src/train/tasks/task.ts'
 import { readTaskData } from '../../src/train/tasks/task-data.ts'
 import { createTask } from '../../src/train/tasks/tasks.ts'
@@ -121,6 +123,71 @@ test('causal-lm refuses a model that cannot go on, rather than to predict nothin
   const rows = [{ text: 'in', line: 1, document: 1 }]
   const predicting = createTask('causal-lm').predict?.({} as TaskModel, rows, { tokenizer, maxLength: 8 })
   await expect(predicting).rejects.toThrow('Expected a BertLMHeadModel but received a Object')
+})
+
+describe('the labels of a model that is trained on', () => {
+  const file = (ending: string): Promise<string> =>
+    put(ending, ending === '.csv' ? 'text,label\nNew,b\nYork,c\nin,a\n' : 'New b\nYork c\nin a\n')
+  test.each([
+    ['sequence-classification', '.csv'],
+    ['token-classification', '.conll'],
+  ] as const)('%s takes their order where the data has the same ones', async (task, ending) => {
+    const read = async (labelOrder?: string[]) => (await readTaskData(task, await file(ending), { labelOrder })).labels
+    expect((await read())?.names).toEqual(['a', 'b', 'c'])
+    expect((await read(['c', 'a', 'b']))?.names).toEqual(['c', 'a', 'b'])
+    for (const other of [['c', 'a', 'd'], ['c', 'a'], ['c', 'a', 'b', 'd'], ['c', 'a', 'b', 'b'], ['c', 'a', 'a'], []])
+      expect((await read(other))?.names).toEqual(['a', 'b', 'c'])
+  })
+
+  test('become the ids of the examples and the names of the new config', async () => {
+    const data = await readTaskData('sequence-classification', await file('.csv'), { labelOrder: ['c', 'a', 'b'] })
+    expect(data.modelFields).toMatchObject({ numLabels: 3, id2label: { 0: 'c', 1: 'a', 2: 'b' } })
+    expect(await data.encode(tokenizer)).toMatchObject({ data: [{ labels: 2 }, { labels: 0 }, { labels: 1 }] })
+  })
+
+  test('are a list of names', async () => {
+    const reading = readTaskData('sequence-classification', await file('.csv'), { labelOrder: { 0: 'a' } as never })
+    await expect(reading).rejects.toThrow('Expected labelOrder to be a list of names but received an object')
+  })
+})
+
+describe('two columns of flags', () => {
+  const evaluated = async (content: string, names = ['calm', 'loud']) => {
+    const labels = { names, problemType: 'multi_label_classification' } as const
+    const settings = { labels, problemType: labels.problemType, purpose: 'evaluate' } as const
+    const data = await readTaskData('sequence-classification', await put('.csv', content), settings)
+    return (await data.encode(tokenizer)).data
+  }
+
+  test('are no ids of a model of two labels', async () => {
+    await expect(evaluated('text,label\nNew,"1,0"\nin,"0,1"\n')).rejects.toThrow(/every row has both 0 and 1/)
+    await expect(evaluated('text,label\nNew,"1,0"\nin,"0,1"\n')).rejects.toThrow(DataError)
+  })
+
+  test('may be ids where they stand in their order, or are of more labels', async () => {
+    expect(await evaluated('text,label\nNew,"0,1"\n')).toMatchObject([{ labels: [1, 1] }])
+    expect(await evaluated('text,label\nNew,"1,0"\nin,1\n')).toMatchObject([{ labels: [1, 1] }, { labels: [0, 1] }])
+    expect(await evaluated('text,label\nNew,"1,0"\n', ['a', 'b', 'c'])).toMatchObject([{ labels: [1, 1, 0] }])
+  })
+})
+
+describe('streamed data', () => {
+  test.skipIf(process.platform === 'win32')('is no pipe, which can be read once', async () => {
+    const pipe = (await put('.csv', '')).replace('.csv', '.pipe.csv')
+    execFileSync('mkfifo', [pipe])
+    const reading = readTaskData('sequence-classification', pipe, { streamed: true })
+    await expect(reading).rejects.toThrow(DataError)
+    await expect(reading).rejects.toThrow(
+      `${pipe}: expected a file on disk, because streamed data (--streaming) is read anew in every epoch, but it is a pipe or a device`,
+    )
+  })
+
+  test('is no folder, nor what is not there', async () => {
+    const folder = (await put('.csv', '')).replace(/[^/\\]*$/, '')
+    const reading = (file: string) => readTaskData('masked-lm', file, { streamed: true, uncounted: true })
+    await expect(reading(folder)).rejects.toThrow(`Cannot read ${folder}: it is a folder, not a file`)
+    await expect(reading(`${folder}none.txt`)).rejects.toThrow('no such file')
+  })
 })
 
 describe('several files', () => {

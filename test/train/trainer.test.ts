@@ -2,12 +2,14 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
-import { ArgumentError } from '../../src/errors.ts'
+import { ArgumentError, BusyError } from '../../src/errors.ts'
 import type { TrainingArgumentsInput } from '../../src/train/arguments.ts'
+import type { CallbackContext } from '../../src/train/callbacks.ts'
+import { countLabelled } from '../../src/train/dataset.ts'
 import type { TrainEvent } from '../../src/train/events.ts'
 import { epochOrder } from '../../src/train/shuffle.ts'
 import { Trainer, type TrainerOptions } from '../../src/train/trainer.ts'
-import type { Example } from '../../src/train/types.ts'
+import type { Example, ModelBatch } from '../../src/train/types.ts'
 import { FakeModel, FakeOptimizer, fakeExamples } from './fake-model.ts'
 
 let outputDir: string
@@ -103,6 +105,15 @@ describe('batches', () => {
 })
 
 describe('schedule and log', () => {
+  test('epochs are counted in batches, where updates have several of them', async () => {
+    // three batches an epoch, the last an update of its own
+    const events = await collect(build({ gradientAccumulationSteps: 2, evalStrategy: 'steps', evalSteps: 1 }).trainer)
+    const epochs = [2 / 3, 1, 1 + 2 / 3, 2]
+    expect(ofType(events, 'step').map(({ epoch }) => epoch)).toEqual(epochs)
+    expect(ofType(events, 'log').map(({ logs }) => logs.epoch)).toEqual(epochs)
+    expect(ofType(events, 'evaluate').map(({ metrics }) => metrics.epoch)).toEqual(epochs)
+  })
+
   test('the rate rises over the warm-up, falls to 0, and is logged as it was used', async () => {
     const { optimizer, trainer } = build({ warmupSteps: 2 })
     const events = await collect(trainer)
@@ -136,6 +147,105 @@ describe('schedule and log', () => {
     const events = await collect(build({ numTrainEpochs: 30 }).trainer)
     const losses = ofType(events, 'step').map((event) => event.loss)
     expect(losses.at(-1)).toBeLessThan(losses[0] / 2)
+  })
+})
+
+describe('what has no label', () => {
+  const ignored = (example: Example): Example => ({ ...example, labels: -100 })
+
+  test('counts with the mean of the steps before', async () => {
+    const [a, b, c, d] = fakeExamples(4)
+    const trainDataset = [a, ignored(b), c, ignored(d)]
+    const order = { perDeviceTrainBatchSize: 1, numTrainEpochs: 1, trainSamplingStrategy: 'sequential' } as const
+    const events = await collect(build({ ...order, loggingSteps: 2 }, { trainDataset }).trainer)
+    const losses = ofType(events, 'step').map(({ loss }) => loss)
+    expect(losses.map((loss) => loss > 0.1)).toEqual([true, true, true, true])
+    expect([losses[1], losses[3]]).toEqual([losses[0], losses[2]])
+    expect(ofType(events, 'log').map(({ logs }) => logs.loss)).toEqual([losses[0], losses[2]])
+    expect(ofType(events, 'end')[0].output.trainingLoss).toBeCloseTo((losses[0] + losses[2]) / 2, 12)
+  })
+
+  test('counts, where it is the first since a log line, with the mean of all steps', async () => {
+    const [a, b, c] = fakeExamples(3)
+    const trainDataset = [a, b, ignored(c)]
+    const order = { perDeviceTrainBatchSize: 1, numTrainEpochs: 1, trainSamplingStrategy: 'sequential' } as const
+    const losses = ofType(await collect(build(order, { trainDataset }).trainer), 'log').map(({ logs }) => logs.loss)
+    expect(losses[2]).toBeCloseTo((losses[0] + losses[1]) / 2, 12)
+  })
+
+  test('weighs nothing in an evaluation', async () => {
+    const examples = fakeExamples(6)
+    const evalDataset = examples.map((example, i) => (i < 3 ? example : ignored(example)))
+    const { trainer } = build({ perDeviceEvalBatchSize: 1 }, { evalDataset })
+    const { eval_loss, eval_samples } = await trainer.evaluate()
+    expect(eval_samples).toBe(6)
+    expect(eval_loss).toBeCloseTo((await trainer.evaluate(examples.slice(0, 3))).eval_loss, 12)
+    expect(eval_loss).toBeGreaterThan(0.5)
+    expect((await trainer.evaluate(examples.map(ignored))).eval_loss).toBeNaN()
+  })
+
+  test.each<[ModelBatch, number]>([
+    [{ inputIds: [[2], [3], [4]], labels: [0, -100, 2] }, 2],
+    [
+      {
+        inputIds: [
+          [2, 3],
+          [4, 5],
+        ],
+        labels: [
+          [-100, -100],
+          [-100, 7],
+        ],
+      },
+      1,
+    ],
+    [{ inputIds: [[2], [3]], labels: [[-100], [-100]], nextSentenceLabel: [1, -100] }, 1],
+    // a place beyond the tokens is none; one before them is the first
+    [{ inputIds: [[2], [3], [4]], startPositions: [0, 1, -1], endPositions: [1, 1, 1] }, 2],
+    [{ inputIds: [[2]] }, 0],
+  ])('%j', (batch, count) => {
+    expect(countLabelled(batch)).toBe(count)
+  })
+})
+
+describe('the best evaluation at the end', () => {
+  /** Accuracies in the order of evaluations, of which the one after step 2 has no checkpoint. */
+  async function run(accuracies: number[], args: TrainingArgumentsInput = {}) {
+    const early = {
+      onStepEnd: ({ control, state }: CallbackContext) => {
+        if (state.globalStep === 2) control.shouldEvaluate = true
+      },
+    }
+    const left = [...accuracies]
+    const computeMetrics = () => ({ accuracy: left.shift() ?? 0 })
+    const strategy = { evalStrategy: 'steps', saveStrategy: 'steps', loadBestModelAtEnd: true } as const
+    const best = { ...strategy, metricForBestModel: 'accuracy', evalSteps: 3, saveSteps: 3, ...args }
+    const { trainer } = build(best, { computeMetrics, callbacks: [early] })
+    const events = await collect(trainer)
+    const { restoredStep } = ofType(events, 'end')[0].output
+    return { restoredStep, warnings: ofType(events, 'warning').map(({ message }) => message) }
+  }
+
+  test('is that of a checkpoint', async () => {
+    expect(await run([0.1, 0.5, 0.4])).toEqual({ restoredStep: 3, warnings: [] })
+  })
+
+  test('may have none, which is a warning', async () => {
+    expect(await run([0.9, 0.5, 0.4])).toEqual({
+      restoredStep: null,
+      warnings: ['The best evaluation, after step 2, has no checkpoint; the model keeps the weights of the last step'],
+    })
+  })
+
+  test('may come after one that has', async () => {
+    // evaluated after each step, saved after 3 and 6
+    const args = { evalSteps: 1, saveSteps: 3 }
+    expect(await run([0.1, 0.2, 0.3, 0.9, 0.4, 0.4], args)).toEqual({
+      restoredStep: 3,
+      warnings: [
+        `The best evaluation, after step 4, has no checkpoint; the model has the weights of ${join(outputDir, 'checkpoint-3')}, the best before it`,
+      ],
+    })
   })
 })
 
@@ -202,6 +312,36 @@ describe('evaluation', () => {
   })
 })
 
+describe('resuming by an option of train()', () => {
+  test('is as by the argument, and the first event says from where', async () => {
+    await build({ saveStrategy: 'steps', saveSteps: 2 }).trainer.train()
+    const checkpoint = join(outputDir, 'checkpoint-2')
+    const { trainer } = build({ resumeFromCheckpoint: join(outputDir, 'checkpoint-4') })
+    const run = trainer.train({ resumeFromCheckpoint: checkpoint })
+    const events: TrainEvent[] = []
+    for await (const event of run) events.push(event)
+    expect(events[0]).toEqual({ type: 'resume', step: 2, maxSteps: 6, epoch: 2 / 3, checkpoint })
+    expect(ofType(events, 'step').map(({ step }) => step)).toEqual([3, 4, 5, 6])
+    const [newest] = ofType(await collect(build({ resumeFromCheckpoint: true }).trainer), 'resume')
+    expect(newest.checkpoint).toBe(join(outputDir, 'checkpoint-6'))
+    const [none] = ofType(events.slice(1), 'resume')
+    expect(none).toBeUndefined()
+    const anew: TrainEvent[] = []
+    for await (const event of trainer.train({ resumeFromCheckpoint: false })) anew.push(event)
+    expect(anew[0].type).toBe('step')
+  })
+
+  test('another option, or something else, is an ArgumentError', () => {
+    const { trainer } = build()
+    const train = trainer.train.bind(trainer) as (given: unknown) => unknown
+    expect(() => train({ resume_from_checkpoint: true })).toThrow(
+      "Expected train() to have the option resumeFromCheckpoint alone but received 'resume_from_checkpoint'",
+    )
+    expect(() => train(true)).toThrow('as in train({ resumeFromCheckpoint: true }), but received')
+    expect(() => train({ resumeFromCheckpoint: 3 })).toThrow(/Expected resumeFromCheckpoint to be true .* received 3/)
+  })
+})
+
 describe('bad use', () => {
   test('the run can be awaited after its loop, and knows when it was left early', async () => {
     const whole = build().trainer.train()
@@ -240,6 +380,41 @@ describe('bad use', () => {
     expect(reasons[0]).toMatch(/^ArgumentError: Expected a dataset/)
     expect(reasons[1]).toMatch(/^ArgumentError: Expected evalDataset to have labels/)
     expect(reasons[2]).toMatch(/^ArgumentError: Expected the dataset to hold/)
+  })
+
+  test('evaluate and predict refuse what nobody would look at', async () => {
+    const { trainer } = build()
+    const evaluate = trainer.evaluate.bind(trainer) as (...given: unknown[]) => Promise<unknown>
+    await expect(evaluate(fakeExamples(2), { metricKeyPrefix: 'test' })).rejects.toThrow(
+      'Expected evaluate() to have a dataset alone but received options as well: metricKeyPrefix',
+    )
+    const predict = trainer.predict.bind(trainer) as (...given: unknown[]) => Promise<unknown>
+    await expect(predict(fakeExamples(2), undefined, 'test')).rejects.toThrow(ArgumentError)
+    expect(await evaluate(undefined, undefined)).toHaveProperty('eval_loss')
+  })
+
+  test('one run at a time; the next one may follow also where one has failed', async () => {
+    const { model, trainer } = build()
+    const first = trainer.train()
+    const both = await Promise.allSettled([first, trainer.train()])
+    expect(both[0].status).toBe('fulfilled')
+    expect(both[1]).toMatchObject({ reason: expect.any(BusyError) })
+    for await (const event of trainer.train()) if (event.type === 'step') break
+    model.beforeWork = () => {
+      throw new RangeError('from the step')
+    }
+    await expect(trainer.train()).rejects.toThrow('from the step')
+    model.beforeWork = () => {}
+    expect((await trainer.train()).globalStep).toBe(6)
+  })
+
+  test('computeMetrics may promise its numbers', async () => {
+    const computeMetrics = async () => ({ share: 0.5 })
+    expect(await build({}, { computeMetrics }).trainer.evaluate()).toMatchObject({ eval_share: 0.5 })
+    const other = (async () => ({ share: 'half' })) as unknown as () => Promise<Record<string, number>>
+    await expect(build({}, { computeMetrics: other }).trainer.evaluate()).rejects.toThrow(
+      'Expected computeMetrics to return an object of numbers',
+    )
   })
 
   test('an unknown option is an ArgumentError', () => {

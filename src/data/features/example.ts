@@ -7,6 +7,9 @@ export interface Example {
   /** number[][]: the choices of a multiple-choice example. */
   readonly inputIds: number[] | number[][]
   readonly tokenTypeIds?: number[] | number[][]
+  /** 0 hides a token, as of padding that an example has. */
+  readonly attentionMask?: number[] | number[][]
+  readonly positionIds?: number[] | number[][]
   /** A class, a number; one number for each column or label; one class for each token (`NO_LABEL` for none). */
   readonly labels?: number | number[]
   /** 0: the second text follows the first; 1: it is a random one. */
@@ -20,6 +23,8 @@ export interface Example {
 export interface SequenceExample extends Example {
   readonly inputIds: number[]
   readonly tokenTypeIds?: number[]
+  readonly attentionMask?: number[]
+  readonly positionIds?: number[]
 }
 
 /** A sequence with a class, or `NO_LABEL`, for each token. */

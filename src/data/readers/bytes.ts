@@ -1,7 +1,7 @@
 import { pipeline, Readable } from 'node:stream'
 import { createGunzip } from 'node:zlib'
-import { DataError } from '../../errors.ts'
-import { streamBytes } from '../../formats/files.ts'
+import { DataError, FileError } from '../../errors.ts'
+import { checkFolder, openFile, reasonOf, streamBytes } from '../../formats/files.ts'
 import { slices } from '../../turns.ts'
 
 export const isGzipped = (file: string): boolean => file.toLowerCase().endsWith('.gz')
@@ -19,6 +19,31 @@ export interface NamedBytes {
 /** Streams a data file, unpacked where its name ends in .gz. A damaged or truncated archive is a DataError. */
 export function openData(file: string): AsyncIterable<Uint8Array> {
   return isGzipped(file) ? gunzip(streamBytes(file), file) : streamBytes(file)
+}
+
+/** Throws FileError for a folder: without that, its name would be looked at for a format. */
+export async function refuseFolder(file: string): Promise<void> {
+  const isFolder = await checkFolder(file).then(
+    () => true,
+    () => false,
+  )
+  if (isFolder) throw new FileError(`Cannot read ${file}: ${reasonOf('EISDIR')}`, 'EISDIR')
+}
+
+/** Throws FileError or DataError for what cannot be read again and again, as a pipe of which all is gone after the first time. */
+export async function checkRereadable(file: string): Promise<void> {
+  await refuseFolder(file)
+  try {
+    await (await openFile(file)).close()
+  } catch (error) {
+    if (!(error instanceof FileError) || error.errno !== undefined) throw error
+    throw new DataError(
+      'expected a file on disk, because streamed data (--streaming) is read anew in every epoch, but it is a pipe or a device',
+      file,
+      undefined,
+      { cause: error },
+    )
+  }
 }
 
 async function* gunzip(bytes: AsyncIterable<Uint8Array>, file: string): AsyncGenerator<Uint8Array> {

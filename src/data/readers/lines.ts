@@ -66,10 +66,12 @@ async function* piecesOf(bytes: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8
     for (let at = 0; at < chunk.length; at += BLOCK_BYTES) yield chunk.subarray(at, at + BLOCK_BYTES)
 }
 
-/** How many lines end in `bytes`. */
+/** How many lines end in `bytes`, from `start` to before `end`. */
 export function countFeeds(bytes: Uint8Array, start = 0, end = bytes.length): number {
+  // What is searched ends there: else each short piece of a long line would be searched to the end of that line.
+  const piece = bytes.subarray(start, end)
   let count = 0
-  for (let at = bytes.indexOf(LINE_FEED, start); at >= 0 && at < end; at = bytes.indexOf(LINE_FEED, at + 1)) count++
+  for (let at = piece.indexOf(LINE_FEED); at >= 0; at = piece.indexOf(LINE_FEED, at + 1)) count++
   return count
 }
 

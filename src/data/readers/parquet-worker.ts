@@ -68,10 +68,20 @@ async function serveParquet(
     (input: Uint8Array, length: number) => (length === 0 ? new Uint8Array() : unpack(input, length)),
   ])
   const compressors = Object.fromEntries(unpackers)
+  // The package's own puts U+FFFD where bytes are no text.
+  const decoder = new TextDecoder('utf-8', { fatal: true })
+  const stringFromBytes = (bytes: Uint8Array | undefined): string | Uint8Array | undefined => {
+    try {
+      return bytes && decoder.decode(bytes)
+    } catch {
+      return bytes
+    }
+  }
   const jsonOf = (_: string, value: unknown): unknown => {
     if (value === undefined) return null
     if (typeof value === 'bigint') return Number.isSafeInteger(Number(value)) ? Number(value) : String(value)
-    if (value instanceof Uint8Array) return null
+    // NOT_TEXT of src/data/fields.ts
+    if (value instanceof Uint8Array) return { 'bytes that are not valid UTF-8': true }
     return ArrayBuffer.isView(value) ? Array.from(value as unknown as ArrayLike<number | bigint>) : value
   }
 
@@ -85,7 +95,8 @@ async function serveParquet(
   let rowStart = 0
   for (const { rows: count } of groups) {
     const rowEnd = rowStart + count
-    const rows = await parquetReadObjects({ file, metadata, rowStart, rowEnd, compressors, geoparquet: false })
+    const wanted = { rowStart, rowEnd, compressors, parsers: { stringFromBytes }, geoparquet: false }
+    const rows = await parquetReadObjects({ file, metadata, ...wanted })
     if (rows.length !== count) throw new Error(`a row group has ${rows.length} rows, not ${count}`)
     let texts: string[] = []
     let chars = 0

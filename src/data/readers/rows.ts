@@ -1,6 +1,6 @@
 import { setImmediate } from 'node:timers/promises'
 import { ArgumentError, DataError } from '../../errors.ts'
-import { extensionOf, type NamedBytes, openData } from './bytes.ts'
+import { extensionOf, type NamedBytes, openData, refuseFolder } from './bytes.ts'
 import { conllRows } from './conll.ts'
 import { csvRecords } from './csv.ts'
 import { jsonRows } from './json.ts'
@@ -79,6 +79,7 @@ function formatOf(name: string, formats: readonly RowFormat[]): RowFormat {
 export async function* readRows(source: string | NamedBytes, options: ReadRowsOptions = {}): AsyncGenerator<Row> {
   const { formats = NAMED_FORMATS } = options
   const name = typeof source === 'string' ? source : source.name
+  if (typeof source === 'string') await refuseFolder(source)
   const format = options.format ?? formatOf(name, formats)
   if (!formats.includes(format)) {
     throw new ArgumentError(`Expected the format of ${name} to be ${listed(formats, '')} but received ${format}`)

@@ -113,7 +113,9 @@ export function matthews(predictions: Numbers, labels: Numbers): number {
   const both = sum(classes.map((one) => one.predicted * one.labelled))
   const predicted = N * N - sum(classes.map((one) => one.predicted ** 2))
   const labelled = N * N - sum(classes.map((one) => one.labelled ** 2))
-  return ratio(hits * N - both, Math.sqrt(predicted) * Math.sqrt(labelled))
+  // a root of the product is exact where all is right: of two roots it may carry 1 past itself
+  const mcc = ratio(hits * N - both, Math.sqrt(predicted * labelled))
+  return Math.min(1, Math.max(-1, mcc))
 }
 
 /**

@@ -20,7 +20,7 @@ export type EvaluatedOutputs = Readonly<Record<string, Tensor>>
 export interface Evaluation {
   /** Outputs of tokens need only have the rows of those with a label. */
   readonly labelledOnly?: boolean
-  /** What the loss of a batch counts for; default: its examples. */
+  /** What the loss of a batch counts for; default: its examples that have a label. One that counts for nothing may have any loss. */
   weigh?(batch: EvaluatedBatch): number
   /** @param loss the batch's mean loss as `forward` gives it, which perplexity is made of. */
   add(batch: EvaluatedBatch, outputs: EvaluatedOutputs, loss: number | null): void | Promise<void>
@@ -83,6 +83,11 @@ export class Hits {
   /** @throws ArgumentError when no row has a label. */
   accuracy(): number {
     if (this.rows === 0) throw new ArgumentError('Expected a label to evaluate with but every label is -100')
+    return this.accuracyOfAny()
+  }
+
+  /** The same of labels that are made by chance, of which there may be none: NaN then. */
+  accuracyOfAny(): number {
     return this.right / this.rows
   }
 }

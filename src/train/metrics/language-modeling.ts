@@ -47,6 +47,8 @@ const shifted = (labels: readonly number[]): number[] => labels.map((_, i) => la
  * Masked and causal language models: perplexity, of the mean loss of all labelled tokens, and accuracy, the fraction of them whose
  * greatest logit is right. `logits` are [tokens, vocabulary] or the rows of labelled tokens alone.
  *
+ * Both are NaN where nothing has a label: the masks of few words may be none.
+ *
  * With `causal`, labels are those of the tokens themselves and a row is scored with the next token's, as in BertLMHeadModel's loss.
  */
 export class LanguageModelEvaluation implements Evaluation {
@@ -75,11 +77,11 @@ export class LanguageModelEvaluation implements Evaluation {
     const before = this.hits.rows
     const targets = this.#targets(batch)
     await countHits(this.hits, outputOf(outputs, 'logits'), targets)
-    this.lossSum += loss * (this.hits.rows - before)
+    if (this.hits.rows > before) this.lossSum += loss * (this.hits.rows - before)
   }
 
   finish(): { perplexity: number; accuracy: number } {
-    const accuracy = this.hits.accuracy()
+    const accuracy = this.hits.accuracyOfAny()
     return { perplexity: perplexity(this.lossSum / this.hits.rows), accuracy }
   }
 }

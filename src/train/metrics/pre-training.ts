@@ -42,7 +42,7 @@ function sumOfLosses({ data }: Tensor, labels: readonly number[]): number {
 /**
  * Pre-training: mlm_accuracy of predictionLogits, [tokens, vocabulary] or the rows of labelled tokens alone, and nsp_accuracy of
  * seqRelationshipLogits [sequences, 2]; and the loss in its two parts, mlm_loss of a hidden token and nsp_loss of a pair. mlm_loss is
- * what nsp_loss leaves of the loss, of smoothed labels where the loss is.
+ * what nsp_loss leaves of the loss, of smoothed labels where the loss is. Those of hidden tokens are NaN where chance hid none.
  */
 export class PreTrainingEvaluation implements Evaluation {
   readonly labelledOnly = true
@@ -65,12 +65,13 @@ export class PreTrainingEvaluation implements Evaluation {
     await countHits(this.words, outputOf(outputs, 'predictionLogits'), tokenLabelsIn(batch).flat())
     const losses = sumOfLosses(relationships, labels)
     this.pairLosses += losses
-    this.wordLosses += (loss - losses / Math.max(this.pairs.rows - pairs, 1)) * (this.words.rows - words)
+    if (this.words.rows > words)
+      this.wordLosses += (loss - losses / Math.max(this.pairs.rows - pairs, 1)) * (this.words.rows - words)
   }
 
   finish(): { mlm_accuracy: number; mlm_loss: number; nsp_accuracy: number; nsp_loss: number } {
     return {
-      mlm_accuracy: this.words.accuracy(),
+      mlm_accuracy: this.words.accuracyOfAny(),
       mlm_loss: this.wordLosses / this.words.rows,
       nsp_accuracy: this.pairs.accuracy(),
       nsp_loss: this.pairLosses / this.pairs.rows,

@@ -23,8 +23,11 @@ export function pearson(x: Numbers, y: Numbers): number {
     xx += dx * dx
     yy += dy * dy
   }
-  // Rounding may carry a perfect correlation past 1.
-  const r = xy / (Math.sqrt(xx) * Math.sqrt(yy))
+  // The root of the product is exact for a perfect correlation, unless the product is too great or too small for a number; rounding may
+  // carry one past 1.
+  const product = xx * yy
+  const isExact = product > Number.MIN_VALUE / Number.EPSILON && product < Number.POSITIVE_INFINITY
+  const r = xy / (isExact ? Math.sqrt(product) : Math.sqrt(xx) * Math.sqrt(yy))
   return Math.min(1, Math.max(-1, r))
 }
 

@@ -20,18 +20,19 @@ const isNested = (rows: Rows | readonly Rows[]): rows is readonly Rows[] => Arra
  * tokens with -100. Choices become [examples, choices, length].
  */
 export function padBatch(
-  { inputIds, labels, tokenTypeIds, ...positions }: ModelBatch,
+  { attentionMask, inputIds, labels, positionIds, tokenTypeIds, ...positions }: ModelBatch,
   padTokenId: number,
   labelsOfTokens: boolean,
 ): StepInputs {
   const shape = isNested(inputIds) ? [inputIds.length, inputIds[0].length] : [inputIds.length]
   const rowsOf = (field: Rows | readonly Rows[]): Rows => (isNested(field) ? field.flat() : field)
   const ids = rowsOf(inputIds)
-  const ones = ids.map((row) => row.map(() => 1))
+  const seen = attentionMask ? rowsOf(attentionMask) : ids.map((row) => row.map(() => 1))
   return {
     ...positions,
     inputIds: pad(ids, padTokenId, shape) as StepInputs['inputIds'],
-    attentionMask: pad(ones, 0, shape) as StepInputs['attentionMask'],
+    attentionMask: pad(seen, 0, shape) as StepInputs['attentionMask'],
+    positionIds: positionIds && (pad(rowsOf(positionIds), 0, shape) as StepInputs['positionIds']),
     tokenTypeIds: tokenTypeIds && (pad(rowsOf(tokenTypeIds), 0, shape) as StepInputs['tokenTypeIds']),
     labels: labels && labelsOfTokens ? pad(labels as Rows, IGNORE_INDEX, shape) : labels,
   }

@@ -32,7 +32,14 @@ export function maskedLM(options: TaskOptions): Task<Passage> {
     collator: ({ tokenizer }) => maskingCollator(tokenizer, options),
     evaluation: () => new LanguageModelEvaluation(),
     async predict(model, rows, { maxLength, signal, tokenizer }) {
-      const inputIds = rows.map(({ text }) => tokenizer.encode(text, { truncation: true, maxLength }).inputIds)
+      const inputIds = rows.map(({ line, text }) => {
+        const { inputIds: ids } = tokenizer.encode(text, { truncation: false })
+        // cut, it would lose masks, and its end
+        if (ids.length <= maxLength) return ids
+        throw new DataError(
+          `line ${line}: expected a text of at most ${maxLength - 2} tokens, besides [CLS] and [SEP], but received ${ids.length - 2}`,
+        )
+      })
       // a label marks the rows of the vocabulary that are wanted
       const labels = inputIds.map((ids) => ids.map((id) => (id === tokenizer.maskTokenId ? id : NO_LABEL)))
       const { logits } = (await model.forward({ inputIds, labels }, { labelledOnly: true, signal })) as {

@@ -2,6 +2,7 @@ import {
   type ClassificationExample,
   type ClassificationProblem,
   classificationRows,
+  FlagPairs,
   type LabelSet,
   labelCollector,
   labelEncoder,
@@ -65,10 +66,15 @@ export function sequenceClassification({ problemType: given }: TaskOptions): Tas
     }),
     async *examples(rows, { file, labels, maxLength, tokenizer }) {
       const encodeLabel = labels && labelEncoder(labels, file)
+      const pairs = new FlagPairs()
       for await (const row of rows) {
+        pairs.add(row.label)
         const { inputIds, tokenTypeIds } = tokenizer.encode(row.text, row.textPair, { truncation: true, maxLength })
         yield { inputIds, tokenTypeIds, ...(encodeLabel && { labels: encodeLabel(row) }) }
       }
+      // of a model of two labels, whose ids such flags may be as well
+      const isOfTwo = labels?.problemType === 'multi_label_classification' && labels.names.length === 2
+      if (isOfTwo && pairs.areAll({ falling: true })) throw pairs.error(file)
     },
     evaluation: (_, { labels }) => new SequenceClassificationEvaluation(problem(labels)),
     rowOf: (text, line) => ({ text, line }),

@@ -1,6 +1,7 @@
-import type { LabelSet } from '../../data/classification.ts'
+import { inOrder, type LabelSet } from '../../data/classification.ts'
 import { MLM_PROBABILITY } from '../../data/collators/masked-lm.ts'
 import { SHORT_SEQ_PROB } from '../../data/collators/next-sentence.ts'
+import { checkRereadable } from '../../data/readers/bytes.ts'
 import type { NamedBytes } from '../../data/readers/rows.ts'
 import { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
 import { AbortedError, ArgumentError, DataError } from '../../errors.ts'
@@ -36,6 +37,11 @@ const STOPPED = 'The preparation of data was stopped'
 export interface DataSettings extends Omit<ReadSettings, 'onFault'>, TaskOptions {
   /** The labels of a model: those of the data have to be among them. Default: those that the data has. */
   readonly labels?: LabelSet
+  /**
+   * Names of the labels of a model that is to learn on, `config.labels`: where the data has the same ones they get the model's ids, so
+   * that its head keeps what it knows. Default: sorted.
+   */
+  readonly labelOrder?: readonly string[]
   /** Default: to train. */
   readonly purpose?: 'train' | 'evaluate'
   /** Read the file anew in every epoch instead of holding it. Default: files of more than 32 MiB (packed ones: 8 MiB). */
@@ -248,6 +254,7 @@ const SETTINGS = Object.keys({
   lineByLine: true,
   shortSeqProb: true,
   labels: true,
+  labelOrder: true,
   purpose: true,
   streamed: true,
   uncounted: true,
@@ -262,6 +269,9 @@ function checkSettings(settings: DataSettings): void {
   const unknown = Object.keys(settings).find((name) => !SETTINGS.includes(name))
   if (unknown !== undefined)
     throw new ArgumentError(`There is no setting '${unknown}'; there are ${SETTINGS.join(', ')}`)
+  const { labelOrder } = settings
+  if (labelOrder !== undefined && !(Array.isArray(labelOrder) && labelOrder.every((name) => typeof name === 'string')))
+    throw new ArgumentError(`Expected labelOrder to be a list of names but received ${kindOf(labelOrder)}`)
 }
 
 /**
@@ -283,6 +293,7 @@ export async function readTaskData(
   const { onProgress, purpose = 'train', signal } = settings
   const rereadable = sources.every((each) => typeof each === 'string')
   const streamed = rereadable && (settings.streamed ?? (await areLarge(sources)))
+  if (streamed) for (const each of sources) if (typeof each === 'string') await checkRereadable(each)
   const collector = settings.labels === undefined ? task.collectLabels?.() : undefined
   const rows: TaskRow[] | undefined = streamed ? undefined : []
   const faults = new Map<string, number>()
@@ -306,6 +317,7 @@ export async function readTaskData(
       `expected at least one example, but there is none: ${[...faults.keys()].join('; ')}`,
       nameOf(sources[0]),
     )
-  const labels = settings.labels ?? collector?.finish(nameOf(sources[0]))
+  const found = collector?.finish(nameOf(sources[0]))
+  const labels = settings.labels ?? (found && inOrder(found, settings.labelOrder ?? []))
   return new TaskData(task, sources, { count, faults, labels, rows }, settings)
 }

@@ -1,4 +1,4 @@
-import { type LabelSet, sortLabels } from '../../data/classification.ts'
+import { idsOfLabels, type LabelSet, sortLabels } from '../../data/classification.ts'
 import { encodeTokens, encodeWords } from '../../data/features/tokens.ts'
 import { type TokenExample, tokenRows } from '../../data/token-classification.ts'
 import type { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
@@ -63,11 +63,11 @@ export function tokenClassification(): Task<Sentence> {
     modelFields: (labels) =>
       labels ? { numLabels: labels.names.length, id2label: { ...labels.names }, problemType: null } : {},
     async *examples(rows, { file, labels, maxLength, onFault, tokenizer }) {
-      const ids = new Map(labels?.names.map((name, id) => [name, id]))
+      const idOf = idsOfLabels(labels?.names ?? [])
       const onCut = (): void =>
         onFault?.(`sentences are longer than ${maxLength} tokens; words beyond are neither learnt nor scored`)
       for await (const { file: own = file, line, tags = [], tokens } of rows) {
-        const labelId = (tag: string): number => ids.get(tag) ?? unknownTag(tag, labels, own, line)
+        const labelId = (tag: string): number => idOf(tag) ?? unknownTag(tag, labels, own, line)
         yield encodeTokens({ tokens, tags }, tokenizer, { maxLength, labelId, onCut })
       }
     },
