@@ -104,7 +104,7 @@ describe('a model that cannot be exported', () => {
     expect(readdirSync(at('late/onnx'))).toEqual([])
   })
 
-  test('because there is none', () => refused(at('nowhere'), 'ERR_IO', /no such file/))
+  test('because there is none', () => refused(at('nowhere'), 'ERR_IO', /no such folder/))
 
   test('because it was disposed', async () => {
     const disposed = new BertModel(smallConfig())
