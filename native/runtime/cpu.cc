@@ -128,8 +128,8 @@ bool cpu_may_use(const KernelTable& table) {
 
 /**
  * By measurement: AMX makes 15 times as many products of bfloat16 as AVX-512 makes of float32 (Intel Xeon, two cores: 6.4 and 0.42
- * Tflop/s); AVX512-BF16 1.85 times on AMD Zen 5 (0.85 and 0.46), and half as many on that Intel. Not measured, and so not chosen: BFDOT.
- * Elsewhere bfloat16 is computed as float32.
+ * Tflop/s); AVX512-BF16 1.85 times on AMD Zen 5 (0.85 and 0.46), twice on Zen 4 (0.467 and 0.232), and half as many on that Intel. Not
+ * measured, and so not chosen: BFDOT. Elsewhere bfloat16 is computed as float32.
  */
 bool cpu_prefers_bfloat16(const KernelTable& table) {
 #if defined(__x86_64__)
