@@ -5,6 +5,9 @@ export type JsonObject = { [key: string]: JsonValue }
 export const isJsonObject = (value: unknown): value is JsonObject =>
   typeof value === 'object' && value !== null && !Array.isArray(value)
 
+/** A field's key in the files of Transformers: maxLength is max_length. */
+export const snakeCase = (field: string): string => field.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+
 /** Names the kind of a JSON value for an error message. */
 export function kindOf(value: unknown): string {
   if (value === null) return 'null'

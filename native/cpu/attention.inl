@@ -153,6 +153,7 @@ struct Head {
   void draw(int64_t q0, int64_t m, uint32_t* kept) const {
     if (s.p > 0 && !keep) s.drop.draw((first_query + q0) * s.A + head, s.A, m, L, kept);
   }
+  /** Room for the words of m queries. */
   static int64_t drawn_words(int64_t m, int64_t L) { return m * Dropout::words(L) + W; }
 
   /** Dropout of row i of these queries, in place. */
@@ -196,7 +197,7 @@ struct Head {
   void score_gradients(float* P, float* d, float delta, int64_t q0, int64_t i, const uint32_t* kept) const {
     const f32 factor = set1(s.scale()), enlarged = set1(s.drop.scale);
     if (s.p > 0 && !keep) {  // beyond L are rows' own places, which nobody reads
-      Dropout::each(kept + i * Dropout::words(L), L, [&](int64_t j, int, i32 kept) {
+      Dropout::for_columns(kept + i * Dropout::words(L), L, [&](int64_t j, int, i32 kept) {
         const f32 p = load(P + j);
         store(d + j, p * (select(kept, load(d + j) * enlarged, f32{}) - delta) * factor);
         store(P + j, select(kept, p * enlarged, f32{}));

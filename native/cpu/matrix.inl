@@ -17,23 +17,7 @@ struct Matrix {
   Matrix from(int64_t i, int64_t j) const { return {(const char*)data + (i * row + j * column) * (elements == kHalf ? 2 : 4), row, column, elements}; }
 };
 
-typedef float f32x4 __attribute__((vector_size(16)));
-typedef float f32x4_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
-typedef uint32_t u32x4 __attribute__((vector_size(16)));
-typedef uint16_t u16x4 __attribute__((vector_size(8)));
-typedef uint16_t u16x4_unaligned __attribute__((vector_size(8), aligned(2), may_alias));
-
-/** Four float32 as bfloat16, and two as the halves of a word. */
-BK_INLINE u16x4 narrow(f32x4 v) {
-#if defined(__AVX512BF16__)
-  const __m128bh halves = _mm_cvtneps_pbh((__m128)v);
-  u16x4 four;
-  memcpy(&four, &halves, sizeof four);
-  return four;
-#else
-  return __builtin_convertvector(bf16_bits<u32x4>(v), u16x4);
-#endif
-}
+/** Two float32 as bfloat16, the halves of a word. */
 BK_INLINE uint32_t pair(float low, float high) {
   bf16 halves[2];
   put(halves, low);

@@ -73,7 +73,7 @@ struct Dropout {
 
   /** f(c, m, keep) for each vector of a row's n columns, m of them from column c on, with what is kept of them by its words. */
   template <class F>
-  static inline __attribute__((always_inline)) void each(const uint32_t* words, int64_t n, F f) {
+  static inline __attribute__((always_inline)) void for_columns(const uint32_t* words, int64_t n, F f) {
     u32 bits[16 / W];  // where the columns of each sixteen have theirs, but for which sixteen of a block it is
     for (int c = 0; c < 16; c++) bits[c / W][c % W] = 1u << 8 * (c / 8 * 2 + c % 2);
     for (int64_t begin = 0; begin < n; begin += 128, words += 4) {
@@ -87,12 +87,11 @@ struct Dropout {
   /** Column c of eight has word c / 2 of four. */
   template <int N>
   static void spread(const uint32_t* words, u32 (&of_columns)[N]) {
-    typedef uint32_t u32x4_of_words __attribute__((vector_size(16), aligned(4), may_alias));
-    const auto w = *(const u32x4_of_words*)words;
+    const u32x4 w = *(const u32x4_unaligned*)words;
     if constexpr (N == 2) {
       of_columns[0] = __builtin_shufflevector(w, w, 0, 0, 1, 1);
       of_columns[1] = __builtin_shufflevector(w, w, 2, 2, 3, 3);
-    } else if constexpr (sizeof(u32) / 4 / N == 8) {
+    } else if constexpr (W == 8) {
       of_columns[0] = __builtin_shufflevector(w, w, 0, 0, 1, 1, 2, 2, 3, 3);
     } else {
       of_columns[0] = __builtin_shufflevector(w, w, 0, 0, 1, 1, 2, 2, 3, 3, 0, 0, 1, 1, 2, 2, 3, 3);
@@ -114,7 +113,7 @@ struct Dropout {
   template <class From, class To>
   void apply_drawn(const From* x, To* y, const uint32_t* words, int64_t n) const {
     const f32 factor = set1(scale);  // taken once: a store to y could be one to *this
-    each(words, n, [&](int64_t c, int m, i32 keep) { store_columns(y + c, select(keep, load_columns(x + c, m) * factor, f32{}), m); });
+    for_columns(words, n, [&](int64_t c, int m, i32 keep) { store_columns(y + c, select(keep, load_columns(x + c, m) * factor, f32{}), m); });
   }
 
   /** y[c] = keep(row, c) ? x[c] * scale : 0 for c < n, the columns of a row; y may be x. */

@@ -34,6 +34,14 @@ typedef int32_t i32_unaligned __attribute__((vector_size(W * 4), aligned(4), may
 typedef uint16_t u16 __attribute__((vector_size(W * 2)));
 typedef uint16_t u16_unaligned __attribute__((vector_size(W * 2), aligned(2), may_alias));
 
+// four elements, whatever W is
+typedef float f32x4 __attribute__((vector_size(16)));
+typedef float f32x4_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
+typedef uint32_t u32x4 __attribute__((vector_size(16)));
+typedef uint32_t u32x4_unaligned __attribute__((vector_size(16), aligned(4), may_alias));
+typedef uint16_t u16x4 __attribute__((vector_size(8)));
+typedef uint16_t u16x4_unaligned __attribute__((vector_size(8), aligned(2), may_alias));
+
 /** bfloat16: the upper half of a float32, with its 8 bits of exponent and 7 of fraction. Kernels compute in float32 and round to it. */
 struct __attribute__((may_alias)) bf16 {
   uint16_t bits;
@@ -68,6 +76,17 @@ BK_INLINE u16 rounded_halves(f32 v) {
   return (u16)_mm512_cvtneps_pbh((__m512)v);
 #else
   return __builtin_convertvector(bf16_bits<u32>(v), u16);
+#endif
+}
+/** Four of them. */
+BK_INLINE u16x4 narrow(f32x4 v) {
+#if defined(__AVX512BF16__)
+  const __m128bh halves = _mm_cvtneps_pbh((__m128)v);
+  u16x4 four;
+  memcpy(&four, &halves, sizeof four);
+  return four;
+#else
+  return __builtin_convertvector(bf16_bits<u32x4>(v), u16x4);
 #endif
 }
 BK_INLINE f32 of_halves(u16 halves) { return (f32)(__builtin_convertvector(halves, u32) << 16); }

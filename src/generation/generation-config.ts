@@ -1,17 +1,16 @@
 // What a model says about its own generation: generation_config.json, or what a config.json says of it.
 import { ConfigError } from '../errors.ts'
-import { isJsonObject, type JsonObject, kindOf, quote } from '../json.ts'
+import { isJsonObject, type JsonObject, kindOf, quote, snakeCase } from '../json.ts'
 import { type GenerateOptions, type Origin, RULES } from './options.ts'
 
 /** The options of generate() that may be a model's own; null is "not set". */
 export type GenerationConfigFields = Omit<GenerateOptions, 'seed' | 'signal'>
 
 type Field = keyof GenerationConfigFields
-const keyOf = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 /** Each field and its key in generation_config.json. */
 const FIELDS: readonly (readonly [field: Field, key: string])[] = Object.keys(RULES)
   .filter((name) => name !== 'seed' && name !== 'signal')
-  .map((name) => [name as Field, keyOf(name)])
+  .map((name) => [name as Field, snakeCase(name)])
 
 type Applies = (value: unknown, options: GenerateOptions) => boolean
 const above =

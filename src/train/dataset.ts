@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { NO_LABEL } from '../data/features/example.ts'
 import { ArgumentError } from '../errors.ts'
-import { kindOf, quote } from '../json.ts'
+import { kindOf, quote, snakeCase } from '../json.ts'
 import { slices } from '../turns.ts'
 import type { Example, ModelBatch, StreamedDataset } from './types.ts'
 
@@ -21,7 +21,6 @@ const LABEL_FIELDS = ['labels', 'nextSentenceLabel', 'startPositions', 'endPosit
 export const isStreamed = (dataset: readonly Example[] | StreamedDataset): dataset is StreamedDataset =>
   !Array.isArray(dataset)
 
-const snakeCase = (name: string): string => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
 /** What an example may not have, because no batch would: a mask that is left out in silence makes other results. */
 const REFUSED = new Map([
   ...FIELDS.map((field) => [snakeCase(field), field] as const).filter(([name, field]) => name !== field),
