@@ -40,6 +40,17 @@ export function resolveLabels(fields: LabelFields, where: string): Labels {
   return { names, ids: ids ?? idsOf(names) }
 }
 
+/** A ConfigError where labels are given in another order than the `learnt` ones, those of a head's rows: each answer would be another's. */
+export function checkOrder(learnt: readonly string[], given: readonly string[], where: string): void {
+  const known = new Set(learnt)
+  if (learnt.length !== given.length || !given.every((name) => known.has(name))) return
+  const moved = learnt.findIndex((name, id) => name !== given[id])
+  if (moved === -1) return
+  throw new ConfigError(
+    `${where}: expected the labels in the order that the model has them: ${moved} is ${quote(learnt[moved])}, but ${quote(given[moved])} is given; read its data with labelOrder, its config's labels`,
+  )
+}
+
 /** No prototype: a label may be called "constructor" or "__proto__". */
 function idsOf(names: readonly string[]): Record<string, number> {
   const ids: Record<string, number> = Object.create(null)

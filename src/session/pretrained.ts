@@ -9,6 +9,7 @@ import { openWeights, type WeightsSource } from '../formats/weights.ts'
 import { Arena } from '../graph/op-table.ts'
 import type { Head, HeadConstructor } from '../heads/head.ts'
 import { BertConfig } from '../model/config.ts'
+import { checkOrder } from '../model/labels.ts'
 import { matchingNames, type Parameter, ParameterScope } from '../model/parameters.ts'
 import type { Tensor } from '../tensor.ts'
 import { initialValues } from './initialize.ts'
@@ -36,7 +37,7 @@ import { readOutputs } from './outputs.ts'
 import { type PreparedStep, prepareSteps, type StepInputs, type Wanted } from './prepare.ts'
 import type { Accumulation } from './runs.ts'
 import { ModelRuntime } from './runtime.ts'
-import { checkNumbers, mapOf, piecesOf, tensorsAt, valuesOf } from './state-dict.ts'
+import { checkNumbers, compareNames, mapOf, piecesOf, tensorsAt, valuesOf } from './state-dict.ts'
 
 /**
  * A BERT model on a backend: the head inside decides what it computes; this class loads, runs, saves and disposes.
@@ -101,14 +102,14 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   ): Promise<Model> {
     const settings = splitLoadOptions(options)
     const files = await openModelFiles(from, 'model', settings.hub)
-    const config = (await BertConfig.fromPretrained(files)).with(settings.config)
-    const model = new this(config, settings.model)
+    const stored = await BertConfig.fromPretrained(files)
+    const model = new this(stored.with(settings.config), settings.model)
     try {
       await model.readGenerationConfig(files, settings)
       await model.runtime.openBackend() // what cannot run is found out before weights are fetched
       const source = await openWeights(files)
       try {
-        await model.loadFrom(source, files.where, settings)
+        await model.loadFrom(source, files.where, settings, stored)
         return model.eval()
       } finally {
         await source.close()
@@ -119,7 +120,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     }
   }
 
-  /** Dropout on. */
+  /** Dropout on: its masks follow from the seed and the updates so far, so a second forward before the next update has the same. */
   train(): this {
     this.#training = true
     return this
@@ -310,10 +311,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     const given = mapOf(state)
     this.runtime.requireIdle('loadStateDict()')
     const { tensors } = this.runtime.layout
-    const missing = [...tensors.keys()].filter((name) => !given.has(name))
-    const unexpected = [...state.keys()].filter((name) => !tensors.has(name))
-    if (strict && (missing.length || unexpected.length))
-      throw new ArgumentError(`loadStateDict: missing [${missing.join(', ')}], unexpected [${unexpected.join(', ')}]`)
+    const { missing, unexpected } = compareNames(given, tensors, strict)
     const places = [...tensors.values()].filter(({ name }) => given.has(name))
     const loads = places.map((place) => ({ place, values: valuesOf(given, place.name, place.shape) }))
     await this.runtime.exclusive(async () => {
@@ -380,9 +378,10 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
     return matchTensors(this.runtime.layout, source, this.#head.aliases)
   }
 
-  /** @internal Takes weights by their names; what is missing stays to be made. */
-  async loadFrom(source: WeightsSource, where: string, settings: LoadSettings): Promise<void> {
+  /** @internal Takes weights by their names, those of a model of the config `stored`; what is missing stays to be made. */
+  async loadFrom(source: WeightsSource, where: string, settings: LoadSettings, stored: BertConfig): Promise<void> {
     const { sources, twins, ...report } = this.matchFolder(source)
+    if (sources.has('classifier.weight')) checkOrder(stored.labels, this.config.labels, where)
     this.loadReport = report
     this.#stored = new Set(sources.keys())
     await loadTensors(this.runtime, source, where, { sources, twins, ...report }, settings)

@@ -24,14 +24,27 @@ export async function tensorsAt<Place extends TensorPlace>(
   return tensors
 }
 
-export function mapOf(state: unknown): ReadonlyMap<unknown, unknown> {
+export function mapOf(state: unknown): ReadonlyMap<string, unknown> {
   if (state instanceof Map) return state
   throw new ArgumentError('loadStateDict: expected a Map of names and tensors')
 }
 
+/** Names that a caller's tensors lack, and those that a model lacks; an ArgumentError where that is `strict`ly forbidden. */
+export function compareNames(
+  given: ReadonlyMap<string, unknown>,
+  tensors: ReadonlyMap<string, unknown>,
+  strict: boolean,
+): { missing: string[]; unexpected: string[] } {
+  const missing = [...tensors.keys()].filter((name) => !given.has(name))
+  const unexpected = [...given.keys()].filter((name) => !tensors.has(name))
+  if (strict && (missing.length || unexpected.length))
+    throw new ArgumentError(`loadStateDict: missing [${missing.join(', ')}], unexpected [${unexpected.join(', ')}]`)
+  return { missing, unexpected }
+}
+
 /** The values of a caller's tensor, which must have this shape; an ArgumentError else. */
 export function valuesOf(
-  state: ReadonlyMap<unknown, unknown>,
+  state: ReadonlyMap<string, unknown>,
   name: string,
   shape: readonly number[],
 ): ArrayLike<number> {

@@ -3,7 +3,7 @@ import * as fs from 'node:fs/promises'
 import * as os from 'node:os'
 import * as path from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { WeightsError } from '../../src/errors.ts'
+import { ConfigError, WeightsError } from '../../src/errors.ts'
 import { openSafetensors, writeSafetensors } from '../../src/formats/safetensors-file.ts'
 import { BertConfig, type BertConfigFields } from '../../src/model/config.ts'
 import {
@@ -234,5 +234,23 @@ describe('a folder', () => {
     await expect(BertForQuestionAnswering.fromPretrained(folder)).rejects.toThrow(/num_labels 2.*3/)
     using qa = await BertForQuestionAnswering.fromPretrained(folder, { numLabels: 2 })
     expect(qa.loadReport!.missing).toEqual(['qa_outputs.weight', 'qa_outputs.bias'])
+  })
+
+  it('of a classifier with the same labels in another order is refused, but not where its head is new', async () => {
+    const folder = path.join(root, 'order')
+    using model = new BertForTokenClassification(tinyConfig({ id2label: { 0: 'c', 1: 'a', 2: 'b' } }))
+    await model.savePretrained(folder)
+    const sorted = { id2label: { 0: 'a', 1: 'b', 2: 'c' } }
+    const loading = BertForTokenClassification.fromPretrained(folder, sorted)
+    await expect(loading).rejects.toThrow(ConfigError)
+    await expect(loading).rejects.toThrow(
+      'order: expected the labels in the order that the model has them: 0 is "c", but "a" is given',
+    )
+    using renamed = await BertForTokenClassification.fromPretrained(folder, { id2label: { 0: 'x', 1: 'y', 2: 'z' } })
+    expect(renamed.config.labels).toEqual(['x', 'y', 'z'])
+    using base = new BertModel(model.config)
+    await base.savePretrained(folder)
+    using fresh = await BertForTokenClassification.fromPretrained(folder, sorted)
+    expect(fresh.config.labels).toEqual(['a', 'b', 'c'])
   })
 })
