@@ -27,13 +27,14 @@ using EngineHandle = std::shared_ptr<bk_engine>;
 using MemoryHandle = std::shared_ptr<bk_memory>;
 using ProgramHandle = std::shared_ptr<bk_program>;
 
+constexpr double kMostBytes = 9e15;  // whole numbers up to here have a double of their own
+
 struct Instance;
 struct Job;
 void tell(Napi::Env env, Napi::Function, Instance* own, Job* job);
 
 /** What one JavaScript environment (the main thread or a worker) owns. */
 struct Instance {
-  Napi::FunctionReference engine, memory, program;
   Napi::TypedThreadSafeFunction<Instance, Job, tell> deliver;
   std::mutex mutex;
   std::condition_variable ended;
@@ -67,15 +68,25 @@ Instance& instance(Napi::Env env) { return *env.GetInstanceData<Instance>(); }
   throw error;
 }
 
+/** The object that a value wraps: by the tag of its class, since a prototype can be given to anything. */
 template <class T>
-T* unwrap(Napi::Env env, const Napi::Value& value, const Napi::FunctionReference& constructor, const char* expected) {
-  if (!value.IsObject() || !value.As<Napi::Object>().InstanceOf(constructor.Value())) raise(env, BK_ARGUMENT, std::string("Expected ") + expected);
+T* unwrap(Napi::Env env, const Napi::Value& value, const char* expected) {
+  if (!value.IsObject() || !value.As<Napi::Object>().CheckTypeTag(&T::kTag)) raise(env, BK_ARGUMENT, std::string("Expected ") + expected);
   return T::Unwrap(value.As<Napi::Object>());
 }
 
 double number(const Napi::CallbackInfo& info, size_t index) {
   if (!info[index].IsNumber()) raise(info.Env(), BK_ARGUMENT, "Expected a number as argument " + std::to_string(index));
   return info[index].As<Napi::Number>().DoubleValue();
+}
+
+/** A number that a cast to an integer keeps: others are undefined behaviour, and 0 on some CPUs. */
+template <class Integer>
+Integer count(const Napi::CallbackInfo& info, size_t index) {
+  const double value = number(info, index), most = sizeof(Integer) == 4 ? INT32_MAX : kMostBytes;
+  if (!(value >= 0 && value <= most))
+    raise(info.Env(), BK_ARGUMENT, "Expected argument " + std::to_string(index) + " to be from 0 to " + std::to_string((int64_t)most));
+  return (Integer)value;
 }
 
 template <class Array>
@@ -87,6 +98,8 @@ Array typed_array(const Napi::CallbackInfo& info, size_t index, napi_typedarray_
 
 class Engine : public Napi::ObjectWrap<Engine> {
  public:
+  static constexpr napi_type_tag kTag = {0x141813c09d2dc87d, 0x47f638baba8cb7c8};
+
   static Napi::Function Init(Napi::Env env) {
     return DefineClass(
         env, "Engine",
@@ -104,9 +117,10 @@ class Engine : public Napi::ObjectWrap<Engine> {
     }
     char message[256];
     bk_engine* engine;
-    if (const int error = library->open(isa.empty() ? nullptr : isa.c_str(), (int)number(info, 1), &engine, message, sizeof message))
+    if (const int error = library->open(isa.empty() ? nullptr : isa.c_str(), count<int>(info, 1), &engine, message, sizeof message))
       raise(info.Env(), error, message);
     handle = EngineHandle(engine, library->close);
+    Value().TypeTag(&kTag);
   }
 
   const Library* library;
@@ -120,7 +134,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
   }
 
   Napi::Value MeasurePeak(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), library->measure_peak(handle.get(), (int)number(info, 0), number(info, 1)));
+    return Napi::Number::New(info.Env(), library->measure_peak(handle.get(), count<int>(info, 0), number(info, 1)));
   }
 
   void Cancel(const Napi::CallbackInfo& info) {
@@ -139,6 +153,8 @@ constexpr int kArenaCount = 0
 
 class Memory : public Napi::ObjectWrap<Memory> {
  public:
+  static constexpr napi_type_tag kTag = {0x2034e26ed26302bf, 0x4d638556c03e9dbf};
+
   static Napi::Function Init(Napi::Env env) {
     return DefineClass(env, "Memory",
                        {InstanceMethod<&Memory::Reserve>("reserve"), InstanceMethod<&Memory::Release>("release"), InstanceMethod<&Memory::Write>("write"),
@@ -146,12 +162,13 @@ class Memory : public Napi::ObjectWrap<Memory> {
   }
 
   explicit Memory(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Memory>(info), busy(std::make_shared<int>(0)) {
-    const Engine* engine = unwrap<Engine>(info.Env(), info[0], instance(info.Env()).engine, "an Engine");
+    const Engine* engine = unwrap<Engine>(info.Env(), info[0], "an Engine");
     library = engine->library;
     bk_memory* memory;
     if (const int error = library->memory_create(engine->handle.get(), &memory)) raise(info.Env(), error, "No memory for a model");
     engine_ = engine->handle;
     handle = MemoryHandle(memory, library->memory_free);
+    Value().TypeTag(&kTag);
   }
 
   void Finalize(Napi::Env env) override { release(env); }
@@ -174,12 +191,11 @@ class Memory : public Napi::ObjectWrap<Memory> {
 
   void Reserve(const Napi::CallbackInfo& info) {
     bk_memory* memory = idle(info);
-    const int arena = (int)number(info, 0);
-    const double bytes = number(info, 1);
-    if (!(bytes >= 0 && bytes <= 9e15)) raise(info.Env(), BK_ARGUMENT, "Expected a number of bytes");
+    const int arena = count<int>(info, 0);
+    const int64_t bytes = count<int64_t>(info, 1);
     char message[256];
     if (const int error = library->memory_reserve(memory, arena, (uint64_t)bytes, message, sizeof message)) raise(info.Env(), error, message);
-    const int64_t grown = (int64_t)bytes - sizes_[arena];
+    const int64_t grown = bytes - sizes_[arena];
     if (grown > 0) {  // tell V8 about native bytes, so that garbage is collected in time
       sizes_[arena] += grown;
       Napi::MemoryManagement::AdjustExternalMemory(info.Env(), grown);
@@ -188,7 +204,7 @@ class Memory : public Napi::ObjectWrap<Memory> {
 
   void Release(const Napi::CallbackInfo& info) {
     bk_memory* memory = idle(info);
-    const int arena = (int)number(info, 0);
+    const int arena = count<int>(info, 0);
     if (const int error = library->memory_release(memory, arena)) raise(info.Env(), error, "No such arena");
     if (sizes_[arena]) Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -sizes_[arena]);
     sizes_[arena] = 0;
@@ -200,7 +216,7 @@ class Memory : public Napi::ObjectWrap<Memory> {
     const Napi::TypedArray view = info[2].As<Napi::TypedArray>();
     const char* data = (const char*)view.ArrayBuffer().Data() + view.ByteOffset();
     char message[256];
-    if (const int error = library->memory_write(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength(), message, sizeof message))
+    if (const int error = library->memory_write(memory, count<int>(info, 0), count<uint64_t>(info, 1), data, view.ByteLength(), message, sizeof message))
       raise(info.Env(), error, message);
   }
 
@@ -210,7 +226,7 @@ class Memory : public Napi::ObjectWrap<Memory> {
     const Napi::TypedArray view = info[2].As<Napi::TypedArray>();
     char* data = (char*)view.ArrayBuffer().Data() + view.ByteOffset();
     char message[256];
-    if (const int error = library->memory_read(memory, (int)number(info, 0), (uint64_t)number(info, 1), data, view.ByteLength(), message, sizeof message))
+    if (const int error = library->memory_read(memory, count<int>(info, 0), count<uint64_t>(info, 1), data, view.ByteLength(), message, sizeof message))
       raise(info.Env(), error, message);
   }
 
@@ -231,12 +247,14 @@ class Memory : public Napi::ObjectWrap<Memory> {
 
 class Program : public Napi::ObjectWrap<Program> {
  public:
+  static constexpr napi_type_tag kTag = {0x12298aebb418a716, 0xe988b56513be1f60};
+
   static Napi::Function Init(Napi::Env env) {
     return DefineClass(env, "Program", {InstanceMethod<&Program::Run>("run"), InstanceMethod<&Program::Dispose>("dispose")});
   }
 
   explicit Program(const Napi::CallbackInfo& info) : Napi::ObjectWrap<Program>(info) {
-    const Engine* engine = unwrap<Engine>(info.Env(), info[0], instance(info.Env()).engine, "an Engine");
+    const Engine* engine = unwrap<Engine>(info.Env(), info[0], "an Engine");
     const Napi::Int32Array plan = typed_array<Napi::Int32Array>(info, 1, napi_int32_array);
     char message[256];
     bk_program* program;
@@ -245,6 +263,7 @@ class Program : public Napi::ObjectWrap<Program> {
       raise(info.Env(), error, message);
     engine_ = engine->handle;
     handle_ = ProgramHandle(program, library_->program_free);
+    Value().TypeTag(&kTag);
   }
 
  private:
@@ -297,7 +316,7 @@ void job_ended(void* user, int error, const char* message) {
 Napi::Value Program::Run(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
   Instance& own = instance(env);
-  const Memory* memory = unwrap<Memory>(env, info[0], own.memory, "a Memory");
+  const Memory* memory = unwrap<Memory>(env, info[0], "a Memory");
   const Napi::Float64Array scalars = typed_array<Napi::Float64Array>(info, 1, napi_float64_array);
   if (!info[2].IsFunction()) raise(env, BK_ARGUMENT, "Expected a function as argument 2");
   if (!handle_ || !memory->handle) raise(env, BK_ARGUMENT, "The program or the memory was disposed");
@@ -362,16 +381,12 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   pin_library();
   Instance* own = new Instance;
   env.SetInstanceData(own);
-  const Napi::Function engine = Engine::Init(env), memory = Memory::Init(env), program = Program::Init(env);
-  own->engine = Napi::Persistent(engine);
-  own->memory = Napi::Persistent(memory);
-  own->program = Napi::Persistent(program);
   own->deliver = Napi::TypedThreadSafeFunction<Instance, Job, tell>::New(env, "bertkit run", 0, 1, own);
   own->deliver.Unref(env);
   env.AddCleanupHook(stop_jobs, own);
-  exports.Set("Engine", engine);
-  exports.Set("Memory", memory);
-  exports.Set("Program", program);
+  exports.Set("Engine", Engine::Init(env));
+  exports.Set("Memory", Memory::Init(env));
+  exports.Set("Program", Program::Init(env));
   exports.Set("opsHash", Napi::BigInt::New(env, bk_ops_hash()));
   return exports;
 }

@@ -29,6 +29,12 @@ int64_t shared_bytes;
 
 int bk::engine_execute(bk_run* r, char* message, size_t capacity) {
   const Plan& plan = r->program->plan;
+  const auto cancelled = [&](int record) {
+    if (!runner_cancels(r)) return false;
+    write_text(message, capacity, "Cancelled before record %d of %d", record, plan.records);
+    return true;
+  };
+  if (cancelled(0)) return BK_CANCELLED;  // before it asks for threads and memory
   if (const int error = check_arenas(r->memory, plan, message, capacity)) return error;
   const int threads = pool_grow(r->program->engine->threads);
   if (!pool_reserve(threads, plan.scratch.local) || !pages_reserve(&shared, &shared_bytes, plan.scratch.shared)) {
@@ -42,10 +48,7 @@ int bk::engine_execute(bk_run* r, char* message, size_t capacity) {
   run.local = pool_scratch();
   run.threads = threads;
   for (int i = 0; i < plan.records; i++) {
-    if (i <= plan.writes_weights_at && runner_cancels(r)) {
-      write_text(message, capacity, "Cancelled before record %d of %d", i, plan.records);
-      return BK_CANCELLED;
-    }
+    if (i <= plan.writes_weights_at && cancelled(i)) return BK_CANCELLED;
     Call call;
     plan_resolve(plan.record[i], r->memory->base, r->scalars, &call);
     const double start = r->seconds ? clock_seconds() : 0;

@@ -37,13 +37,17 @@ void pages_free(void* pages, int64_t bytes) {
   munmap((char*)pages - page(), (size_t)(whole(bytes) + 2 * page()));
 }
 #else
+/** Fewer TLB misses on weights and activations. */
+static void ask_for_huge(void* pages, int64_t bytes) {
+#if defined(MADV_HUGEPAGE)
+  if (bytes >= (int64_t)4 << 20) madvise(pages, (size_t)bytes, MADV_HUGEPAGE);
+#endif
+}
 void* pages_allocate(int64_t bytes) {
   if (!bytes) return nullptr;
   void* pages = mmap(nullptr, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) return nullptr;
-#if defined(MADV_HUGEPAGE)
-  if (bytes >= (int64_t)4 << 20) madvise(pages, (size_t)bytes, MADV_HUGEPAGE);  // fewer TLB misses on weights and activations
-#endif
+  ask_for_huge(pages, bytes);
   return pages;
 }
 void pages_free(void* pages, int64_t bytes) {
@@ -55,7 +59,9 @@ void pages_free(void* pages, int64_t bytes) {
 void* pages_grow(void* pages, int64_t bytes, int64_t more) {
   if (!pages) return pages_allocate(more);
   void* grown = mremap(pages, (size_t)bytes, (size_t)more, MREMAP_MAYMOVE);
-  return grown == MAP_FAILED ? nullptr : grown;
+  if (grown == MAP_FAILED) return nullptr;
+  ask_for_huge(grown, more);
+  return grown;
 }
 #else
 void* pages_grow(void* pages, int64_t bytes, int64_t more) {

@@ -59,9 +59,14 @@ void pool_work(int thread) {
     for (;;) {
       const uint32_t news = p.news.load();
       const uint64_t ticket = p.ticket.load(__ATOMIC_ACQUIRE);
-      if (ticket >> 32 != seen >> 32 && (uint32_t)ticket != 0) {
-        seen = ticket;
-        break;
+      if (ticket >> 32 != seen >> 32) {
+        if (thread >= p.threads.load(__ATOMIC_RELAXED)) {
+          seen = ticket;  // a section of a smaller engine
+          spins = kSpins;
+        } else if ((uint32_t)ticket != 0) {
+          seen = ticket;
+          break;
+        }
       }
       if (p.stopping.load(__ATOMIC_ACQUIRE)) return;
       if (++spins < kSpins) {

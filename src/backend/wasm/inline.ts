@@ -211,9 +211,12 @@ class InlineMemory implements BackendMemory {
 
   /** Makes this memory anew in the engine's present instance with what it held in another; false when it cannot have the room. */
   move(from: EngineInstance): boolean {
+    if (this.#lost) return false
     const old = this.#handle
+    let made = 0 // may be the address that the old one has in another instance
     try {
-      this.#handle = this.#create()
+      made = this.#create()
+      this.#handle = made
       const { current } = this.engine
       for (const arena of ARENAS) {
         const bytes = this.#bytes.get(arena)
@@ -227,7 +230,7 @@ class InlineMemory implements BackendMemory {
       }
     } catch {
       this.#lost = true
-      if (this.#handle !== old) this.engine.current.exports.bk_memory_free(this.#handle)
+      if (made) this.engine.current.exports.bk_memory_free(made)
     }
     return !this.#lost
   }
