@@ -4,11 +4,9 @@ import { BertTokenizer, type TokenizerOptions } from '../data/tokenizer/tokenize
 import { ArgumentError, ConfigError, DataError, UsageError, WeightsError } from '../errors.ts'
 import { readBytes, readText } from '../formats/files.ts'
 import { resolveModelFolder } from '../formats/hub.ts'
-import { parseJson, quote } from '../json.ts'
+import { parseJson } from '../json.ts'
 import { BertConfig } from '../model/config.ts'
-import { isGenerated } from '../model/labels.ts'
 import type { Task, TaskModel, TaskName, TaskOptions } from '../train/tasks/task.ts'
-import type { TaskData } from '../train/tasks/task-data.ts'
 import { createTask, taskOfClass } from '../train/tasks/tasks.ts'
 import { hubOptions } from './hub.ts'
 import type { Io } from './io.ts'
@@ -84,43 +82,6 @@ export async function labelsOfSource(task: Task, source: ModelSource, io: Io): P
   if (task.collectLabels === undefined) return undefined
   if (model !== undefined) return (await BertConfig.fromPretrained(model, hubOptions(source, io))).labels
   return file === undefined ? undefined : (await readConfig(file)).labels
-}
-
-const listed = (names: readonly string[]): string => {
-  const shown = names.slice(0, 5).map((name) => quote(name, 30))
-  return names.length > 5 ? `${shown.join(', ')}, ... (${names.length} in all)` : shown.join(', ')
-}
-
-/** What becomes of the head of a model whose labels, `had`, are not those of the data; undefined where there is nothing to say. */
-export function headDoubt(
-  { loadReport }: TaskModel,
-  had: readonly string[] | undefined,
-  { file, labels }: Pick<TaskData, 'file' | 'labels'>,
-  nameOrFolder: string | undefined,
-): string | undefined {
-  if (had === undefined || nameOrFolder === undefined || isGenerated(had)) return undefined
-  if (labels === undefined || labels.problemType === 'regression') return undefined
-  const isHead = (name: string): boolean => name.startsWith('classifier.')
-  // else they have been put into its order
-  const isSame = had.join('\n') === labels.names.join('\n')
-  if (loadReport === undefined || isSame || loadReport.missing.some(isHead)) return undefined
-  const fate = loadReport.mismatched.some(({ name }) => isHead(name))
-    ? 'its head is made anew'
-    : 'its head begins with what it has learnt of others'
-  return `${nameOrFolder} has the labels ${listed(had)}, but ${file} ${listed(labels.names)}: ${fate}`
-}
-
-/** Tables of embeddings are often as long as the next multiple of this. */
-const ROUNDED = 128
-
-/** Whether a tokenizer and a model may not belong together; undefined where there is nothing to say. */
-export function vocabularyDoubt(
-  { vocabSize: tokens }: Pick<BertTokenizer, 'vocabSize'>,
-  { vocabSize }: Pick<BertConfig, 'vocabSize'>,
-  name = 'the model',
-): string | undefined {
-  if (tokens <= vocabSize && vocabSize - tokens < ROUNDED) return undefined
-  return `${name}: its tokenizer has ${tokens} tokens, but the vocab_size of its config is ${vocabSize}; do they belong together?`
 }
 
 /** The model to train: its head is new where the folder has none for the task. */

@@ -14,17 +14,16 @@ import { Trainer, type TrainerOptions } from '../train/trainer.ts'
 import type { TaskDataset } from '../train/trainer-options.ts'
 import { initializeUnigramBias } from '../train/unigram-bias.ts'
 import { showing, warn, warnOfFaults } from './data.ts'
+import { casingDoubt, dataDoubts, headDoubt, vocabularyDoubt } from './doubts.ts'
 import { Interruption } from './interruption.ts'
 import { grouped, type Io, metricRows, writeJsonLine, writeTable } from './io.ts'
 import {
   type Blueprint,
   checkModelSource,
   createModel,
-  headDoubt,
   labelsOfSource,
   type ModelSource,
   maxLengthOf,
-  vocabularyDoubt,
 } from './models.ts'
 import {
   addDataOptions,
@@ -167,20 +166,6 @@ async function readBoth(
   return { train, evaluation }
 }
 
-/** What may be a mistake in the labels. */
-function* doubts({ count = 0, file, labels, task }: TaskData): Generator<string> {
-  const { names = [] } = labels ?? {}
-  if (labels?.problemType === 'regression') return
-  if (task.name === 'sequence-classification' && labels?.problemType === 'single_label_classification') {
-    if (count > 20 && names.length > count / 2)
-      yield `${file}: ${grouped(names.length)} different labels in ${grouped(count)} rows; is --label-column the right one?`
-    else if (names.some((name) => /^-?\d*\.\d+$/.test(name)))
-      yield `${file}: labels are numbers with decimals and taken for names; --problem-type regression takes them for numbers`
-  }
-  if (task.name === 'token-classification' && !names.some((name) => /^[BIES][-_]/.test(name)))
-    yield `${file}: no tag begins with B-, I-, E- or S- as in BIO, BIOES and BMES: f1, precision and recall, which are of spans, mean nothing`
-}
-
 /** What is about to happen, in a line. */
 function describe(task: Task, { labels }: TaskData, model: TaskModel, counts: string): string {
   const kind = task.name === 'sequence-classification' ? `, ${labels?.problemType}` : ''
@@ -211,13 +196,16 @@ export async function train(options: TrainOptions, io: Io, blueprint?: () => Pro
   const labelOrder = await labelsOfSource(task, options, io)
   const reading = readBoth(task, options, { ...args, labelOrder }, progress, io)
   const { evaluation, train: data } = await reading.finally(() => progress.stop())
-  for (const message of doubts(data)) warn(message, json, io)
+  for (const message of dataDoubts(data, options)) warn(message, json, io)
   const { model, tokenizer } = await createModel(task, options, data.modelFields, args.seed, io, blueprint)
   using _ = model
-  const doubt = args.resumeFromCheckpoint ? undefined : headDoubt(model, labelOrder, data, options.model)
-  if (doubt !== undefined) warn(doubt, json, io)
-  const oddSize = vocabularyDoubt(tokenizer, model.config, options.model ?? options.vocab)
-  if (oddSize !== undefined) warn(oddSize, json, io)
+  const source = options.model ?? options.vocab
+  const doubts = [
+    args.resumeFromCheckpoint ? undefined : headDoubt(model, labelOrder, data, options.model),
+    vocabularyDoubt(tokenizer, model.config, source),
+    casingDoubt(tokenizer, source),
+  ]
+  for (const doubt of doubts) if (doubt !== undefined) warn(doubt, json, io)
   const maxLength = maxLengthOf(options, model.config, task)
   const encode = (each: TaskData): Promise<TaskDataset> => withFlagErrors(each.encode(tokenizer, { maxLength }))
   const trainDataset = await encode(data)

@@ -18,12 +18,26 @@ const ranks = ({
 }: TrainingArguments): boolean =>
   metricForBestModel !== null || loadBestModelAtEnd || saveStrategy === 'best' || earlyStoppingPatience !== null
 
+/**
+ * Whether an evaluation of 0 follows a best one of 0 with a lower loss. f1 is 0 in the first epochs of several labels or of spans: which is
+ * better of these, the loss alone can tell. Any other tie is the earlier one's, as in Transformers' trainer_callback.py.
+ */
+function isNearer(
+  value: number,
+  metrics: LogRecord,
+  { bestGlobalStep, bestMetric, logHistory }: TrainerState,
+): boolean {
+  if (value !== 0 || bestMetric !== 0) return false
+  const best = logHistory.find((record) => record.step === bestGlobalStep && record.eval_loss !== undefined)
+  return best !== undefined && metrics.eval_loss < best.eval_loss
+}
+
 /** Notes in `state` an evaluation that is better than all before it; returns whether it is. */
 export function noteBest(args: TrainingArguments, state: TrainerState, metrics: LogRecord): boolean {
   if (!ranks(args)) return false
   const { isBetter, value } = rankingOf(args, metrics)
   // the best one is never NaN, which is better than nothing only
-  if (Number.isNaN(value) || !isBetter(value, state.bestMetric)) return false
+  if (Number.isNaN(value) || !(isBetter(value, state.bestMetric) || isNearer(value, metrics, state))) return false
   state.bestMetric = value
   state.bestGlobalStep = state.globalStep
   return true

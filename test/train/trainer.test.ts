@@ -247,6 +247,15 @@ describe('the best evaluation at the end', () => {
       ],
     })
   })
+
+  // the losses of this model fall from evaluation to evaluation
+  test('of some that are all 0 is that of the lowest loss', async () => {
+    expect(await run([0, 0, 0])).toEqual({ restoredStep: 6, warnings: [] })
+  })
+
+  test('of some that are alike, but not 0, is the first', async () => {
+    expect((await run([0.1, 0.5, 0.5])).restoredStep).toBe(3)
+  })
 })
 
 describe('evaluation', () => {
