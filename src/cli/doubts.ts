@@ -3,6 +3,7 @@ import type { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { quote } from '../json.ts'
 import type { BertConfig } from '../model/config.ts'
 import { isGenerated } from '../model/labels.ts'
+import { haveSpans } from '../train/metrics/spans.ts'
 import type { TaskModel } from '../train/tasks/task.ts'
 import type { TaskData } from '../train/tasks/task-data.ts'
 import { grouped } from './io.ts'
@@ -11,8 +12,6 @@ import type { DataOptions } from './options.ts'
 /** Whether a label is what others write where there is none: SNLI, PyTorch's losses, the Hub's datasets (but not in -1, 0, 1). */
 const isNone = (name: string, names: readonly string[]): boolean =>
   name === '-' || name === '-100' || (name === '-1' && names.includes('2') && !names.includes('-2'))
-
-const SPAN_TAG = /^[BIES][-_]/
 
 /** What may be a mistake in a file of training data. */
 export function* dataDoubts(
@@ -28,8 +27,8 @@ export function* dataDoubts(
     else if (names.some((name) => /^-?\d*\.\d+$/.test(name)))
       yield `${file}: labels are numbers with decimals and taken for names; --problem-type regression takes them for numbers`
   }
-  if (task.name === 'token-classification' && !names.some((name) => SPAN_TAG.test(name)))
-    yield `${file}: no tag begins with B-, I-, E- or S- as in BIO, BIOES and BMES: f1, precision and recall, which are of spans, mean nothing`
+  if (task.name === 'token-classification' && !haveSpans(names))
+    yield `${file}: no tag begins with B-, I-, E- or S- as in BIO, BIOES and BMES: f1, precision and recall, which are of spans, mean nothing, and accuracy says which evaluation is best`
   yield* labelDoubts(file, names, options)
 }
 

@@ -154,7 +154,11 @@ export function addDataOptions(command: Command, { labels = true } = {}): Comman
     '--text-pair-column <name>',
     "column of the second text (default: 'text_pair' where there is one)",
   )
-  if (labels) command.option('--label-column <name>', "column of the label (default: 'label')")
+  if (labels)
+    command.option(
+      '--label-column <name>',
+      "column of the label, or several of sequence-classification, with commas between (default: 'label')",
+    )
   return command
     .addOption(textLayoutOption())
     .option(

@@ -2,6 +2,7 @@
 import { UsageError } from '../errors.ts'
 import { argumentRules, type TrainingArgumentsInput } from '../train/argument-rules.ts'
 import type { Task, TaskOptions } from '../train/tasks/task.ts'
+import type { TaskData } from '../train/tasks/task-data.ts'
 import { checkArguments, flagOf, givenArguments } from './options.ts'
 
 /** What argumentsOf() makes of arguments that are not given, for the help. */
@@ -12,7 +13,7 @@ export const OWN_DEFAULTS = {
     'steps with --save-steps, else as --eval-strategy; where nothing is evaluated epoch, or steps with --max-steps',
   saveSteps: '--eval-steps, else --logging-steps, where it evaluates by steps; else 500',
   loadBestModelAtEnd: 'true where --save-strategy is best, or each checkpoint comes with an evaluation',
-  metricForBestModel: "the task's: accuracy, f1, f1_micro, pearson or loss",
+  metricForBestModel: "the task's: accuracy, f1 (of tags without spans accuracy), f1_micro, pearson or loss",
   saveTotalLimit: '1',
   reportTo: 'tensorboard',
 }
@@ -36,13 +37,27 @@ function checkSteps(given: TrainingArgumentsInput, what: 'eval' | 'save'): void 
 function checkSmoothing(
   task: Task,
   { labelSmoothingFactor = 0 }: TrainingArgumentsInput,
-  { problemType }: TaskOptions,
+  problemType: TaskOptions['problemType'],
 ): void {
   if (labelSmoothingFactor === 0) return
   const expected = `Expected ${flagOf('labelSmoothingFactor')} with labels of one class each but`
   if (task.name === 'question-answering') throw new UsageError(`${expected} the task is ${task.name}`)
   if (problemType !== undefined && problemType !== 'single_label_classification')
     throw new UsageError(`${expected} ${flagOf('problemType')} is ${problemType}`)
+}
+
+/**
+ * The arguments for data that has been read: where no metric was asked for, the one that its labels have for the best model. Throws
+ * UsageError for what does not fit them.
+ */
+export function argumentsFor(
+  { bestMetric, labels, task }: TaskData,
+  args: TrainingArgumentsInput,
+  options: object,
+): TrainingArgumentsInput {
+  checkSmoothing(task, args, labels?.problemType)
+  const isAsked = givenArguments({ ...options }).metricForBestModel !== undefined
+  return isAsked || args.metricForBestModel !== task.bestMetric ? args : { ...args, metricForBestModel: bestMetric }
 }
 
 /** As in Transformers, 0 asks for the number between log lines. */
@@ -91,7 +106,7 @@ const areTogether = ({ evalSteps, evalStrategy, saveSteps, saveStrategy }: Times
  */
 export function argumentsOf(task: Task, options: TaskOptions & { readonly evalFile?: string }): TrainingArgumentsInput {
   const given = withEvalSteps(givenArguments({ ...options }))
-  checkSmoothing(task, given, options)
+  checkSmoothing(task, given, options.problemType)
   const times = timesOf(given, options.evalFile)
   const { evalStrategy, saveStrategy } = times
   const metrics = given.predictionLossOnly ? ['loss'] : [...task.metrics, 'loss']

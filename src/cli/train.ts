@@ -44,7 +44,7 @@ import {
 } from './options.ts'
 import { createProgress, type Progress } from './progress.ts'
 import { CurveRecorder } from './report-data.ts'
-import { argumentsOf, OWN_DEFAULTS } from './train-arguments.ts'
+import { argumentsFor, argumentsOf, OWN_DEFAULTS } from './train-arguments.ts'
 import { reportRun } from './train-report.ts'
 
 export interface TrainOptions extends ModelSource, DataOptions, TaskOptions {
@@ -190,12 +190,13 @@ export async function train(options: TrainOptions, io: Io, blueprint?: () => Pro
   checkDataOptions(options, [...options.trainFile, options.evalFile])
   checkTaskOptions(options.task, options)
   const task = createTask(options.task, options)
-  const args = { ...argumentsOf(task, options), outputDir: options.outputDir }
+  const asked = { ...argumentsOf(task, options), outputDir: options.outputDir }
   const json = options.json === true
   const progress = createProgress(io, { quiet: json })
   const labelOrder = await labelsOfSource(task, options, io)
-  const reading = readBoth(task, options, { ...args, labelOrder }, progress, io)
+  const reading = readBoth(task, options, { ...asked, labelOrder }, progress, io)
   const { evaluation, train: data } = await reading.finally(() => progress.stop())
+  const args = argumentsFor(data, asked, options)
   for (const message of dataDoubts(data, options)) warn(message, json, io)
   const { model, tokenizer } = await createModel(task, options, data.modelFields, args.seed, io, blueprint)
   using _ = model

@@ -1,6 +1,15 @@
 import { DataError } from '../errors.ts'
-import { type JsonValue, parseJson, quote } from '../json.ts'
-import { type Fail, failAt, fieldOf, hasField, nameOf, textOf } from './fields.ts'
+import { type JsonValue, quote } from '../json.ts'
+import { type Fail, failAt, fieldOf, hasField, nameOf, numberOf, textOf } from './fields.ts'
+import {
+  columnsIn,
+  type LabelColumn,
+  type LabelColumns,
+  labelColumnsOf,
+  labelsInColumns,
+  numbersInColumns,
+} from './label-columns.ts'
+import { parseLiteral } from './literals.ts'
 import { type NamedBytes, type ReadOptions, type Row, readRows } from './readers/rows.ts'
 
 export type ClassificationProblem = 'regression' | 'single_label_classification' | 'multi_label_classification'
@@ -13,6 +22,8 @@ export interface ClassificationExample {
    * numbers (regression, with one or several columns). undefined where labels were not asked for.
    */
   label?: string | string[] | number | number[]
+  /** Where labels or numbers have a column each: their names, all of them. */
+  columns?: readonly string[]
   /** The 1-based line where the example begins. */
   line: number
   /** Its file, where there are several. */
@@ -23,8 +34,9 @@ export interface ClassificationOptions extends Omit<ReadOptions, 'required'> {
   textColumn?: string
   /** Where it is not named, a column "text_pair" is used if there is one. */
   textPairColumn?: string
-  labelColumn?: string
-  /** What a label is. Default: one name. */
+  /** Default: "label". */
+  labelColumn?: LabelColumn
+  /** What a label is. Default: one name, or of several columns those whose cell is 1. */
   problemType?: ClassificationProblem | null
   /** 'required' (for training and evaluation), or 'ignored' (for prediction). */
   labels?: 'required' | 'ignored'
@@ -51,17 +63,33 @@ export async function* classificationRows(
 ): AsyncGenerator<ClassificationExample> {
   const { textColumn = 'text', textPairColumn, labelColumn = 'label', labels = 'required' } = options
   const file = typeof source === 'string' ? source : source.name
-  const problemType = options.problemType ?? 'single_label_classification'
+  const columns = labels === 'required' ? labelColumnsOf(labelColumn, options.problemType) : undefined
   const required = [textColumn, ...(textPairColumn === undefined ? [] : [textPairColumn])]
-  if (labels === 'required') required.push(labelColumn)
+  // of names that may be one, the rows tell which columns there are
+  if (columns !== undefined && columns.written === undefined) required.push(...columns.names)
   for await (const row of readRows(source, { ...options, required })) {
     const example: ClassificationExample = { text: textOf(row, textColumn, file), line: row.line }
     if (textPairColumn !== undefined || hasField(row, 'text_pair')) {
       example.textPair = textOf(row, textPairColumn ?? 'text_pair', file)
     }
-    if (labels === 'required') example.label = labelOf(row, labelColumn, { ...options, problemType }, file)
+    if (columns !== undefined) Object.assign(example, labelledBy(row, columns, options, file))
     yield example
   }
+}
+
+function labelledBy(
+  row: Row,
+  given: LabelColumns,
+  options: ClassificationOptions,
+  file: string,
+): Pick<ClassificationExample, 'label' | 'columns'> {
+  const { problemType } = options
+  const columns = columnsIn(row, given)
+  if (columns.length === 1) return { label: labelOf(row, columns[0], options, file) }
+  const fail = failAt(file, row.line)
+  if (problemType === 'regression') return { label: numbersInColumns(row, columns, file, fail), columns }
+  const hint = problemType ? '' : '; numbers need --problem-type regression'
+  return { label: labelsInColumns(row, columns, file, fail, hint), columns }
 }
 
 const partsOfLabel = (label: string | string[] | number | number[]): readonly (string | number)[] =>
@@ -70,12 +98,12 @@ const partsOfLabel = (label: string | string[] | number | number[]): readonly (s
 function labelOf(
   row: Row,
   column: string,
-  { onFault, problemType }: ClassificationOptions & { readonly problemType: ClassificationProblem },
+  { onFault, problemType }: ClassificationOptions,
   file: string,
 ): string | string[] | number | number[] {
   const value = fieldOf(row, column, file)
   const fail = failAt(file, row.line)
-  switch (problemType) {
+  switch (problemType ?? 'single_label_classification') {
     case 'single_label_classification':
       return nameOf(value, quote(column), fail)
     case 'multi_label_classification':
@@ -93,7 +121,8 @@ const FLAGS: readonly (readonly string[])[] = [
   ['0', '1'],
   ['false', 'true'],
 ]
-const INSTEAD_OF_FLAGS = 'write the places of those that apply, e.g. [0], or their names'
+const INSTEAD_OF_FLAGS =
+  'write the places of those that apply, e.g. [0], or their names, or give each label a column and name them all'
 const SPACED_FLAGS = /^[01](?:[\s;|]+[01])+$/
 /** What other programs put between labels; a space alone belongs to a name. */
 const SEPARATED = /[;|]|^\d+(?:\s+\d+)+$/
@@ -128,9 +157,10 @@ export class FlagPairs {
   #pairs = 0
   #falling = 0
 
-  add(label: ClassificationExample['label']): void {
+  add({ columns, label }: ClassificationExample): void {
     this.#rows++
-    if (!Array.isArray(label) || label.length !== 2) return
+    // what columns are called is no flag
+    if (columns !== undefined || !Array.isArray(label) || label.length !== 2) return
     const keys = label.map((part) => labelKey(String(part)))
     if (!FLAGS.some((each) => each.every((flag) => keys.includes(flag)))) return
     this.#pairs++
@@ -150,20 +180,13 @@ export class FlagPairs {
   }
 }
 
-function numberOf(value: JsonValue, column: string, fail: Fail): number {
-  const text = typeof value === 'string' ? value.trim() : value
-  const number = text === '' || (typeof text !== 'string' && typeof text !== 'number') ? Number.NaN : Number(text)
-  if (Number.isFinite(number)) return number
-  throw fail(`expected ${quote(column)} to be a number, but it is ${quote(value)}`)
-}
-
-/** The parts of "2,5", of "[2, 5]" and of a JSON array; an empty cell has none. */
+/** The parts of "2,5", of "[2, 5]" in JSON or Python's notation, and of a JSON array; an empty cell has none. */
 function partsOf(value: JsonValue, fail: Fail): JsonValue[] {
   if (typeof value !== 'string') return Array.isArray(value) ? value : [value]
   const text = value.trim()
   if (text === '') return []
   if (!text.startsWith('[')) return text.split(',')
-  const parsed = parseJson(text, (reason) =>
+  const parsed = parseLiteral(text, (reason) =>
     fail(`the label ${quote(text)} begins like a JSON array, but is ${reason}`),
   )
   return Array.isArray(parsed) ? parsed : [parsed]
@@ -205,31 +228,33 @@ export function inOrder(labels: LabelSet, order: readonly string[]): LabelSet {
   return isSame ? { ...labels, names: [...order] } : labels
 }
 
-/** The id of a name among `names`: of the same name, else of the same number. */
+/**
+ * The id of a name among `names`: of the same name, else of the same number. Where no name is a number (LABEL_0, ...), a number is an id
+ * itself.
+ */
 export function idsOfLabels(names: readonly string[]): (name: string) => number | undefined {
   const ids = new Map(names.map((name, id) => [name, id]))
   const keys = new Map(names.map((name, id) => [labelKey(name), id]))
   // a model may have learnt "1" and "1.0" as two
   const areNumbers = keys.size === names.length
-  return (name) => ids.get(name) ?? (areNumbers ? keys.get(labelKey(name)) : undefined)
+  const acceptsIds = !names.some(isNumeric)
+  const idOfKey = (key: string): number | undefined => {
+    const id = areNumbers ? keys.get(key) : undefined
+    return id ?? (acceptsIds && /^\d{1,9}$/.test(key) && Number(key) < names.length ? Number(key) : undefined)
+  }
+  return (name) => ids.get(name) ?? idOfKey(labelKey(name))
 }
 
 const columnsOf = (example: ClassificationExample | undefined): number =>
   Array.isArray(example?.label) ? example.label.length : 1
 
-/**
- * Turns an example's label into what the model takes, by the names of `labels`. Where no name is a number (LABEL_0, ...),
- * a label may be an id too. A label that is neither is a DataError at its line.
- */
+/** Turns an example's label into what the model takes, by `idsOfLabels`. A label that is none of them is a DataError at its line. */
 export function labelEncoder(labels: LabelSet, file: string): (example: ClassificationExample) => EncodedLabel {
   const { names, problemType } = labels
   const idOfName = idsOfLabels(names)
-  const acceptsIds = !names.some(isNumeric)
   const idOf = (label: string | number, { file: own = file, line }: ClassificationExample): number => {
     const name = String(label)
-    const key = labelKey(name)
-    const id =
-      idOfName(name) ?? (acceptsIds && /^\d{1,9}$/.test(key) && Number(key) < names.length ? Number(key) : undefined)
+    const id = idOfName(name)
     if (id !== undefined) return id
     const known = names
       .slice(0, 10)
@@ -238,21 +263,37 @@ export function labelEncoder(labels: LabelSet, file: string): (example: Classifi
     const more = names.length > 10 ? `, ... (${names.length} in all)` : ''
     throw new DataError(`label ${quote(name)} is not one of ${known}${more}`, own, line)
   }
+  let checked: readonly string[] | undefined
+  /** A label without a column would be one that never applies. */
+  const checkColumns = (columns: readonly string[], example: ClassificationExample): void => {
+    const ids = columns.map((column) => idOf(column, example))
+    const missing = names.find((_, id) => !ids.includes(id))
+    if (missing === undefined) checked = columns
+    else
+      throw new DataError(
+        `expected a column for each label, but ${quote(missing)} has none among ${quote(columns)}; name them all (--label-column)`,
+        example.file ?? file,
+        example.line,
+      )
+  }
   return (example) => {
-    const { file: own = file, label, line } = example
+    const { columns, file: own = file, label, line } = example
     if (label === undefined) throw new DataError('expected a label, but labels were not read', own, line)
-    if (problemType === 'regression') return numbersOf(example, names.length, own)
+    if (problemType === 'regression') return numbersOf(example, names, own)
     if (problemType === 'single_label_classification') {
       if (!Array.isArray(label)) return idOf(label, example)
       throw new DataError(`expected one label, but found ${label.length}`, own, line)
     }
+    if (columns !== undefined && columns !== checked) checkColumns(columns, example)
     const hot = new Array<number>(names.length).fill(0)
     for (const each of partsOfLabel(label)) hot[idOf(each, example)] = 1
     return hot
   }
 }
 
-function numbersOf(example: ClassificationExample, columns: number, file: string): EncodedLabel {
+/** The numbers in the order of `names`, where these are the columns that they stand in. */
+function numbersOf(example: ClassificationExample, names: readonly string[], file: string): EncodedLabel {
+  const columns = names.length
   const fail = (reason: string) => new DataError(reason, file, example.line)
   const found = columnsOf(example)
   if (found !== columns) {
@@ -260,19 +301,23 @@ function numbersOf(example: ClassificationExample, columns: number, file: string
   }
   const numbers = partsOfLabel(example.label ?? []).map(Number)
   if (!numbers.every(Number.isFinite)) throw fail(`expected a number as the label, but found ${quote(example.label)}`)
-  return columns === 1 ? numbers[0] : numbers
+  if (columns === 1) return numbers[0]
+  const places = names.map((name) => example.columns?.indexOf(name) ?? -1)
+  return places.includes(-1) ? numbers : places.map((place) => numbers[place])
 }
 
 /**
- * Finds the labels of a data set, row by row. Regression has one column for each number of a label, called LABEL_0, LABEL_1, ... as
- * Transformers does. `finish` throws DataError where there are fewer than two classes, or a number is written in two ways.
+ * Finds the labels of a data set, row by row. Of labels with a column each all columns are labels, also of which no row has a 1.
+ * Regression has names for the numbers of a label: of their columns, or LABEL_0, LABEL_1, ... as Transformers does. `finish` throws
+ * DataError where there are fewer than two classes, or a number is written in two ways.
  */
-export function labelCollector(problemType: ClassificationProblem) {
+export function labelCollector(given: ClassificationProblem | undefined) {
   const names = new Set<string>()
   const spellings = new Map<string, string>()
   const pairs = new FlagPairs()
   let twice: { name: string; other: string; example: ClassificationExample } | undefined
-  let columns = 1
+  let columns: readonly string[] | undefined
+  let numbers = 1
   const addName = (name: string, example: ClassificationExample): void => {
     if (names.has(name)) return
     names.add(name)
@@ -283,13 +328,16 @@ export function labelCollector(problemType: ClassificationProblem) {
   return {
     names: names as ReadonlySet<string>,
     add(example: ClassificationExample): void {
-      if (problemType === 'regression') columns = Math.max(columns, columnsOf(example))
-      else for (const name of partsOfLabel(example.label ?? [])) addName(String(name), example)
-      pairs.add(example.label)
+      columns ??= example.columns
+      if (given === 'regression') numbers = Math.max(numbers, columnsOf(example))
+      else for (const name of example.columns ?? partsOfLabel(example.label ?? [])) addName(String(name), example)
+      pairs.add(example)
     },
     finish(file: string): LabelSet {
-      if (problemType === 'regression')
-        return { problemType, names: Array.from({ length: columns }, (_, column) => `LABEL_${column}`) }
+      if (given === 'regression') {
+        const generated = Array.from({ length: numbers }, (_, column) => `LABEL_${column}`)
+        return { problemType: given, names: columns?.length === numbers ? [...columns] : generated }
+      }
       if (twice !== undefined)
         throw new DataError(
           `expected each label to be written in one way, but ${quote(twice.name)} here is the same number as ${quote(twice.other)} before`,
@@ -302,7 +350,8 @@ export function labelCollector(problemType: ClassificationProblem) {
         const only = sorted.length === 0 ? 'none' : `only ${quote(sorted[0])}`
         throw new DataError(`expected at least two different labels, but found ${only}`, file)
       }
-      return { problemType, names: sorted }
+      const several = columns === undefined ? 'single_label_classification' : 'multi_label_classification'
+      return { problemType: given ?? several, names: sorted }
     },
   }
 }

@@ -77,3 +77,11 @@ function digitsOf(value: number, what: string, fail: Fail): string {
     `expected ${what} to be a number of at most ${Number.MAX_SAFE_INTEGER}, because greater ones are not kept exactly, but it is about ${value}; write it as a string, in quotes`,
   )
 }
+
+/** A number, or a text of one. `column` says in errors what it is. */
+export function numberOf(value: JsonValue, column: string, fail: Fail): number {
+  const text = typeof value === 'string' ? value.trim() : value
+  const number = text === '' || (typeof text !== 'string' && typeof text !== 'number') ? Number.NaN : Number(text)
+  if (Number.isFinite(number)) return number
+  throw fail(`expected ${quote(column)} to be a number, but it is ${quote(value)}`)
+}

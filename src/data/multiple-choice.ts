@@ -1,5 +1,6 @@
-import { type JsonValue, kindOf, quote } from '../json.ts'
-import { columnOf, type Fail, failAt, fieldOf, hasField, textFrom, textOf } from './fields.ts'
+import { isJsonObject, type JsonObject, type JsonValue, kindOf, quote } from '../json.ts'
+import { idsOfLabels } from './classification.ts'
+import { columnOf, type Fail, failAt, fieldOf, hasField, nameOf, textFrom, textOf } from './fields.ts'
 import { type NamedBytes, type ReadOptions, type Row, readRows } from './readers/rows.ts'
 
 /** A situation and its possible continuations or answers. */
@@ -16,54 +17,86 @@ export interface ChoiceExample {
 }
 
 export interface ChoiceOptions extends Omit<ReadOptions, 'required'> {
-  /** Of the context. Default: "context", "sent1" or "premise". */
+  /** Of the context. Default: one of `CONTEXTS`, else the question alone. */
   textColumn?: string
-  /** Of the question. Default: "question" or "sent2", where there is one. */
+  /** Of the question. Default: "question" or "sent2", where there is one that is not the context. */
   textPairColumn?: string
+  /** Default: "label", "answerKey" or "answer". */
   labelColumn?: string
   /** 'required' (for training and evaluation), or 'ignored' (for prediction). */
   labels?: 'required' | 'ignored'
 }
 
-const CONTEXTS = ['context', 'sent1', 'premise']
+/** SWAG's, COPA's, RACE's, HellaSwag's and PIQA's. */
+const CONTEXTS = ['context', 'sent1', 'premise', 'article', 'ctx', 'goal']
+/** Of questions that are about nothing but themselves; the second is OpenBookQA's. */
+const QUESTIONS_ALONE = ['question', 'question_stem']
 const QUESTIONS = ['question', 'sent2']
+const LABELS = ['label', 'answerKey', 'answer']
 /** What a list of the choices is called. */
 const LISTS = ['choices', 'endings', 'options']
+/** What choices in fields of their own are called, before their number: SWAG's, COPA's, PIQA's and CosmosQA's. */
+const FIELDS = ['ending', 'choice', 'sol', 'answer']
+const LETTERS = 'ABCDEFGHIJKLMNOPQRSTUVWXYZ'
 
 /**
- * Streams the examples of a multiple-choice data set. The choices are a list "choices", "endings" (as in HellaSwag) or "options", or
- * fields "ending0", "ending1", ... as in SWAG, or "choice1", "choice2", ... as in COPA. A missing field, fewer than two choices, or
- * a label that is none of them is a DataError with file and line.
+ * Streams the examples of a multiple-choice data set. The choices are a list "choices", "endings" (as in HellaSwag) or "options" (RACE),
+ * whose elements may have labels of their own, {label, text} (ARC, CommonsenseQA), or fields "ending0", "ending1", ... as in SWAG, or
+ * "choice1", "choice2", ... as in COPA. The label is a choice's own, else its number from 0, or its letter. A missing field, fewer than two
+ * choices, or a label that is none of them is a DataError with file and line.
  */
 export async function* choiceRows(
   source: string | NamedBytes,
   options: ChoiceOptions = {},
 ): AsyncGenerator<ChoiceExample> {
-  const { textColumn, textPairColumn, labelColumn = 'label', labels = 'required' } = options
+  const { textColumn, textPairColumn, labelColumn, labels = 'required' } = options
   const file = typeof source === 'string' ? source : source.name
-  const contexts = textColumn === undefined ? CONTEXTS : [textColumn]
-  const required = [textColumn, textPairColumn].filter((name) => name !== undefined)
-  if (labels === 'required') required.push(labelColumn)
-  for await (const row of readRows(source, { ...options, required })) {
+  const contexts = textColumn === undefined ? [...CONTEXTS, ...QUESTIONS_ALONE] : [textColumn]
+  const labelColumns = labelColumn === undefined ? LABELS : [labelColumn]
+  const given = [textColumn, textPairColumn, labels === 'required' ? labelColumn : undefined]
+  const required = given.filter((name) => name !== undefined)
+  for await (const read of readRows(source, { ...options, required })) {
+    const row = withPlainQuestion(read)
     const fail = failAt(file, row.line)
     const context = columnOf(row, contexts)
     fieldOf(row, context, file, contexts.slice(1))
     const choices = choicesOf(row, file, fail)
-    const example: ChoiceExample = { context: textOf(row, context, file), choices, line: row.line }
-    const question = textPairColumn ?? QUESTIONS.find((name) => hasField(row, name))
+    const example: ChoiceExample = { context: textOf(row, context, file), choices: choices.texts, line: row.line }
+    const question = textPairColumn ?? QUESTIONS.find((name) => name !== context && hasField(row, name))
     if (question !== undefined) example.question = textOf(row, question, file)
     if (labels === 'required') {
-      example.label = indexOf(fieldOf(row, labelColumn, file), labelColumn, choices.length, fail)
+      const column = columnOf(row, labelColumns)
+      example.label = indexOf(fieldOf(row, column, file, labelColumns.slice(1)), column, choices, fail)
     }
     yield example
   }
 }
 
-function choicesOf(row: Row, file: string, fail: Fail): string[] {
-  const list = LISTS.map((name) => row.fields[name]).find((value) => Array.isArray(value))
+/** CommonsenseQA and ARC have the choices within the question: {stem, choices}. */
+function withPlainQuestion({ fields, line }: Row): Row {
+  const { question } = fields
+  if (!isJsonObject(question) || typeof question.stem !== 'string') return { fields, line }
+  const { choices, stem } = question
+  return { fields: Object.assign(Object.create(null), { choices }, fields, { question: stem }), line }
+}
+
+interface Choices {
+  readonly texts: string[]
+  /** What the row calls them itself. */
+  readonly names?: readonly string[]
+  /** The fields that they are in, which the classes of COPA's label are called by. */
+  readonly fields?: readonly string[]
+}
+
+const isList = (value: JsonValue | undefined): value is JsonValue[] | { text: JsonValue[]; label?: JsonValue } =>
+  Array.isArray(value) || (isJsonObject(value) && Array.isArray(value.text))
+
+function choicesOf(row: Row, file: string, fail: Fail): Choices {
+  const list = LISTS.map((name) => row.fields[name]).find(isList)
   const choices = list === undefined ? numberedChoices(row, file, fail) : listedChoices(list, fail)
-  if (choices.length === 0 && list === undefined) throw fail(withoutChoices(row))
-  if (choices.length < 2) throw fail(`expected at least two choices, but found ${choices.length}`)
+  const { length } = choices.texts
+  if (length === 0 && list === undefined) throw fail(withoutChoices(row))
+  if (length < 2) throw fail(`expected at least two choices, but found ${length}`)
   return choices
 }
 
@@ -72,43 +105,70 @@ function withoutChoices(row: Row): string {
   const list = LISTS.find((name) => hasField(row, name))
   if (list !== undefined) return `expected ${quote(list)} to be a list, but it is ${kindOf(row.fields[list])}`
   const found = Object.keys(row.fields).slice(0, 20)
-  return `expected the choices in a list "choices", "endings" or "options", or in fields "ending0", "ending1", ... or "choice1", "choice2", ..., but found ${found.map((name) => quote(name)).join(', ')}`
+  return `expected the choices in a list "choices", "endings" or "options", or in fields "ending0", "ending1", ... or "choice1", "choice2", ... (or "sol" or "answer" with numbers), but found ${found.map((name) => quote(name)).join(', ')}`
 }
 
-const listedChoices = (choices: readonly JsonValue[], fail: Fail): string[] =>
-  choices.map((choice, index) => textFrom(choice, `choice ${index}`, fail))
+/** Of a list of texts, a list of {label, text}, or lists {label: [...], text: [...]}. */
+function listedChoices(list: JsonValue[] | { text: JsonValue[]; label?: JsonValue }, fail: Fail): Choices {
+  const areObjects = (values: JsonValue[]): values is JsonObject[] => values.length > 0 && values.every(isJsonObject)
+  if (!Array.isArray(list)) return namedChoices(list.text, list.label, fail)
+  if (!areObjects(list)) return namedChoices(list, undefined, fail)
+  const names = list.flatMap(({ label }) => label ?? [])
+  return namedChoices(
+    list.map(({ text }) => text ?? null),
+    names.length === 0 ? undefined : names,
+    fail,
+  )
+}
 
-const NUMBERED = /^(ending|choice)(0|[1-9]\d{0,8})$/
+function namedChoices(texts: readonly JsonValue[], labels: JsonValue | undefined, fail: Fail): Choices {
+  const choices = { texts: texts.map((text, index) => textFrom(text, `choice ${index}`, fail)) }
+  if (labels === undefined || labels === null) return choices
+  if (!Array.isArray(labels) || labels.length !== texts.length)
+    throw fail(`expected a label for each of ${texts.length} choices, but found ${quote(labels)}`)
+  return { ...choices, names: labels.map((label, index) => nameOf(label, `the label of choice ${index}`, fail)) }
+}
+
+const NUMBERED = new RegExp(`^(${FIELDS.join('|')})(0|[1-9]\\d{0,8})$`)
 
 /**
  * The fields of one name with the numbers that follow each other, from 0 or 1. A table has empty cells where a row has fewer choices
  * than others: after the last choice they are none.
  */
-function numberedChoices(row: Row, file: string, fail: Fail): string[] {
+function numberedChoices(row: Row, file: string, fail: Fail): Choices {
   const isThere = (column: string): boolean => hasField(row, column) && String(row.fields[column]).trim() !== ''
-  const numbers: Record<string, number[]> = { ending: [], choice: [] }
+  const numbers = new Map(FIELDS.map((name) => [name, [] as number[]]))
   for (const column of Object.keys(row.fields)) {
     const [, name, number] = NUMBERED.exec(column) ?? []
-    if (name !== undefined && isThere(column)) numbers[name].push(Number(number))
+    if (name !== undefined && isThere(column)) numbers.get(name)?.push(Number(number))
   }
-  const name = numbers.ending.length > 0 ? 'ending' : 'choice'
-  const found = numbers[name].sort((a, b) => a - b)
+  const [name, found] = [...numbers].find(([, { length }]) => length > 0) ?? [FIELDS[0], []]
+  found.sort((a, b) => a - b)
   const first = hasField(row, `${name}0`) ? 0 : 1
-  return found.map((number, i) => {
+  const fields = found.map((number, i) => {
     const expected = `${name}${first + i}`
-    if (number === first + i) return textOf(row, expected, file)
+    if (number === first + i) return expected
     const state = row.fields[expected] === undefined ? 'missing' : 'empty'
     throw fail(
       `expected the choices one after another, but found ${quote(`${name}${number}`)}, and ${quote(expected)} is ${state}`,
     )
   })
+  return { texts: fields.map((field) => textOf(row, field, file)), fields }
 }
 
-function indexOf(value: JsonValue, column: string, count: number, fail: Fail): number {
-  const text = typeof value === 'string' ? value.trim() : value
-  const index = typeof text === 'number' || (typeof text === 'string' && /^\d+$/.test(text)) ? Number(text) : Number.NaN
-  if (Number.isInteger(index) && index >= 0 && index < count) return index
-  throw fail(
-    `expected ${quote(column)} to be the number of a choice, from 0 to ${count - 1}, but it is ${quote(value)}`,
-  )
+/** The place of the right choice, by what the row calls its choices, else by letters or fields; where these are no numbers, by its number. */
+function indexOf(value: JsonValue, column: string, choices: Choices, fail: Fail): number {
+  const { fields = [], names, texts } = choices
+  const { length } = texts
+  const letters = texts.map((_, i) => LETTERS[i] ?? `choice ${i}`)
+  if (typeof value === 'string' || typeof value === 'number')
+    for (const known of names === undefined ? [letters, fields] : [names]) {
+      const index = idsOfLabels(known)(String(value).trim())
+      if (index !== undefined) return index
+    }
+  const expected =
+    names === undefined
+      ? `the number of a choice, from 0 to ${length - 1}, or its letter`
+      : `the label of a choice, one of ${quote(names)}`
+  throw fail(`expected ${quote(column)} to be ${expected}, but it is ${quote(value)}`)
 }

@@ -1,6 +1,7 @@
 import { DataError } from '../errors.ts'
-import { isJsonObject, type JsonValue, kindOf, quote } from '../json.ts'
+import { isJsonObject, type JsonObject, type JsonValue, kindOf, quote } from '../json.ts'
 import { type Fail, failAt, nameOf, textOf } from './fields.ts'
+import { parseLiteral } from './literals.ts'
 import { type NamedBytes, type ReadOptions, type Row, readRows } from './readers/rows.ts'
 
 export interface Answer {
@@ -10,7 +11,7 @@ export interface Answer {
 }
 
 export interface QuestionExample {
-  /** The file's, or the 1-based number of the question. */
+  /** The file's "id" or "guid", or the 1-based number of the question. */
   id: string
   question: string
   context: string
@@ -59,8 +60,8 @@ interface Question {
 
 /**
  * Streams the questions of SQuAD 1.1 and 2.0 files ({data: [{paragraphs: [{context, qas: [...]}]}]}), or flat rows
- * {id?, question, context, answers}, where answers are a list of {text, answer_start} or, as of the package `datasets`,
- * {text: [...], answer_start: [...]}. answer_start counts Unicode code points. A malformed question is a DataError with file and line.
+ * {id?, question, context, answers}, where answers are {text, answer_start}, a list of them or, as of the package `datasets`,
+ * {text: [...], answer_start: [...]}; in a cell of a table in JSON's or Python's notation. answer_start counts Unicode code points. A malformed question is a DataError with file and line.
  */
 export async function* questionRows(
   source: string | NamedBytes,
@@ -104,11 +105,11 @@ function* questionsOf(row: Row, names: Names, file: string): Generator<Question>
     yield* questionsOfParagraph(fields, line, file, 'the paragraph')
   } else {
     yield {
-      id: fields.id ?? undefined,
+      id: idOf(fields),
       question: textOf(row, names.textColumn, file),
       context: textOf(row, names.textPairColumn, file),
       answers: fields[names.labelColumn],
-      isImpossible: fields.is_impossible === true,
+      isImpossible: isTrue(fields.is_impossible),
       fail: failAt(file, line),
     }
   }
@@ -124,31 +125,23 @@ function* questionsOfParagraph(paragraph: JsonValue, line: number, file: string,
   for (const [index, each] of qas.entries()) {
     const fail = failIn(`${where}.qas[${index}]`)
     if (!isJsonObject(each)) throw fail(`expected an object, but found ${kindOf(each)}`)
-    const { id, question, answers, is_impossible: isImpossible } = each
+    const { question, answers, is_impossible: impossible } = each
     if (typeof question !== 'string') throw fail(`expected "question" to be a string, but it is ${kindOf(question)}`)
-    yield { id: id ?? undefined, question, context, answers, isImpossible: isImpossible === true, fail }
+    yield { id: idOf(each), question, context, answers, isImpossible: isTrue(impossible), fail }
   }
 }
+
+/** KLUE-MRC calls it "guid". */
+const idOf = ({ guid, id }: Readonly<JsonObject>): JsonValue | undefined => id ?? guid ?? undefined
+
+/** Of JSON, or of a cell of a table. */
+const isTrue = (value: JsonValue | undefined): boolean =>
+  value === true || (typeof value === 'string' && value.trim().toLowerCase() === 'true')
 
 /** The answers as the file has them; `start` is in code points, -1 where it is not given. */
 function answersOf({ answers, isImpossible, fail }: Question, column: string): { text: string; start: number }[] {
   if (isImpossible) return []
-  const wrong = (value: JsonValue | undefined): DataError =>
-    fail(
-      `expected ${quote(column)} to be a list of {text, answer_start}, or lists {text: [...], answer_start: [...]}, but it is ${kindOf(value)}`,
-    )
-  let pairs: (readonly [JsonValue | undefined, JsonValue | undefined])[]
-  if (Array.isArray(answers)) {
-    pairs = answers.map((answer) => {
-      if (isJsonObject(answer)) return [answer.text, answer.answer_start]
-      throw fail(`expected an answer to be an object {text, answer_start}, but it is ${kindOf(answer)}`)
-    })
-  } else if (isJsonObject(answers)) {
-    const { text: texts, answer_start: starts = [] } = answers
-    if (!Array.isArray(texts) || !Array.isArray(starts)) throw wrong(answers)
-    pairs = texts.map((text, index) => [text, starts[index]])
-  } else throw wrong(answers)
-  const read = pairs.map(([text, start = -1]) => {
+  const read = pairsOf(answers, column, fail).map(([text, start = -1]) => {
     if (typeof text !== 'string') throw fail(`expected the text of an answer to be a string, but it is ${kindOf(text)}`)
     if (start !== null && !Number.isInteger(start)) {
       throw fail(`expected answer_start to be a whole number, but it is ${quote(start)}`)
@@ -157,6 +150,27 @@ function answersOf({ answers, isImpossible, fail }: Question, column: string): {
   })
   // Some data sets say so that a question has no answer.
   return read.filter(({ text }) => text !== '')
+}
+
+type AnswerPair = readonly [text: JsonValue | undefined, start: JsonValue | undefined]
+
+function pairsOf(answers: JsonValue | undefined, column: string, fail: Fail): AnswerPair[] {
+  if (typeof answers === 'string' && /^\s*[[{]/.test(answers)) {
+    const parsed = parseLiteral(answers, (reason) => fail(`${quote(column)} begins like JSON, but is ${reason}`))
+    return pairsOf(parsed, column, fail)
+  }
+  if (Array.isArray(answers))
+    return answers.map((answer) => {
+      if (isJsonObject(answer)) return [answer.text, answer.answer_start]
+      throw fail(`expected an answer to be an object {text, answer_start}, but it is ${kindOf(answer)}`)
+    })
+  const { text, answer_start: starts } = isJsonObject(answers) ? answers : {}
+  if (typeof text === 'string') return [[text, starts]]
+  if (Array.isArray(text) && (starts === undefined || Array.isArray(starts)))
+    return text.map((each, index) => [each, starts?.[index]])
+  throw fail(
+    `expected ${quote(column)} to be a list of {text, answer_start}, or lists {text: [...], answer_start: [...]}, but it is ${kindOf(answers)}`,
+  )
 }
 
 function placeAnswer(

@@ -1,7 +1,16 @@
 import { ArgumentError } from '../errors.ts'
 import { type JsonValue, kindOf, quote } from '../json.ts'
 import { columnOf, type Fail, failAt, fieldOf, nameOf, textFrom } from './fields.ts'
-import { formatOfName, NAMED_FORMATS, type NamedBytes, type ReadOptions, type Row, readRows } from './readers/rows.ts'
+import { CONLLU_COLUMNS } from './readers/conllu.ts'
+import {
+  formatOfName,
+  isConlluName,
+  NAMED_FORMATS,
+  type NamedBytes,
+  type ReadOptions,
+  type Row,
+  readRows,
+} from './readers/rows.ts'
 
 /** A sentence whose words, or characters, carry a tag each. */
 export interface TokenExample {
@@ -15,9 +24,9 @@ export interface TokenExample {
 }
 
 export interface TokenOptions extends Omit<ReadOptions, 'required'> {
-  /** Default: "tokens", or "words". Of .conll without `columns` no name counts: its first column is the token and its last the tag. */
+  /** Default: "tokens", or "words". Of .conll only with `columns`: else its first column is the token and its last the tag. */
   textColumn?: string
-  /** Default: "tags", "ner_tags" or "ner". */
+  /** Default: "tags", "ner_tags" or "ner". Of .conllu UPOS; its others are lemma, xpos, feats, head, deprel, deps and misc. */
   labelColumn?: string
   /** 'required' (for training and evaluation), or 'ignored' (for prediction). */
   labels?: 'required' | 'ignored'
@@ -29,7 +38,7 @@ const FORMATS = ['conll', ...NAMED_FORMATS.filter((format) => format !== 'csv' &
 
 /**
  * Streams the sentences of .conll, or {tokens, tags} rows of .jsonl, .json and .parquet. Tokens and tags of different number, or a
- * token without its tag, are a DataError with file and line; names that are not among `columns` are an ArgumentError. A row of JSON
+ * token without its tag, are a DataError with file and line; names that are not among the columns are an ArgumentError. A row of JSON
  * may have no tokens.
  */
 export async function* tokenRows(
@@ -60,10 +69,16 @@ function namesOf(
     const given = [textColumn, tagged ? labelColumn : undefined]
     return { required: given.filter((name) => name !== undefined), tags, tokens }
   }
+  const wanted = tagged ? [tokens, tags] : [tokens]
+  const named = columns ?? (isConlluName(file) ? CONLLU_COLUMNS : undefined)
+  if (named !== undefined) return { required: wanted.map((names) => amongColumns(names, named)), tags, tokens }
   // the reader itself gives the first column and the last these names
-  if (columns === undefined) return { required: [], tags: TAGS, tokens: TOKENS }
-  const required = (tagged ? [tokens, tags] : [tokens]).map((names) => amongColumns(names, columns))
-  return { required, tags, tokens }
+  const given = textColumn ?? (tagged ? labelColumn : undefined)
+  if (given !== undefined)
+    throw new ArgumentError(
+      `columns: expected the names of the columns of ${file}, ${quote(given)} among them, but received none`,
+    )
+  return { required: [], tags: TAGS, tokens: TOKENS }
 }
 
 /** The one of `names` that a column has; none is an ArgumentError. */

@@ -35,12 +35,17 @@ export function joinWords(words: readonly string[]): WordsOfText {
 }
 
 /** A tag with a prefix, or O: one of the schemes' letters, alone or before what separates it from the type. */
-const PREFIXED = /^[BIOEMS](?![\p{L}\p{N}])/u
+const PREFIXED = /^[BIOEMSLU](?![\p{L}\p{N}])/u
+/** BILOU's letters for the last word and for the only one, as BIOES has them. */
+const BIOES: Readonly<Record<string, string>> = { L: 'E', U: 'S' }
+
+/** The tag as `spansOf` reads it. */
+const inScheme = (tag: string): string => (PREFIXED.test(tag) ? (BIOES[tag[0]] ?? tag[0]) + tag.slice(1) : `I-${tag}`)
 
 /**
- * The entities that the tags of a text's words name, by the rules of `spansOf`: BIO, BIOES or BMES, and an I- that continues nothing
- * starts an entity. A tag without a prefix, such as PER, is taken as I-PER, as Transformers' pipeline does: the scores follow
- * seqeval there, to which P is the prefix.
+ * The entities that the tags of a text's words name, by the rules of `spansOf`: BIO, BIOES, BMES or BILOU, and an I- that continues
+ * nothing starts an entity. A tag without a prefix, such as PER, is taken as I-PER, as Transformers' pipeline does: the scores follow
+ * seqeval there, to which P is the prefix, and L and U are letters without a meaning.
  *
  * @param tags one of each word
  * @param probabilities of each tag
@@ -54,7 +59,7 @@ export function entitiesOf(
     throw new ArgumentError(
       `Expected a tag and a probability for each of ${offsets.length} words but received ${tags.length} and ${probabilities.length}`,
     )
-  return spansOf(tags.map((tag) => (PREFIXED.test(tag) ? tag : `I-${tag}`))).map((span) => {
+  return spansOf(tags.map(inScheme)).map((span) => {
     const start = offsets[span.start][0]
     const end = offsets[span.end - 1][1]
     const score = mean(Array.from({ length: span.end - span.start }, (_, i) => probabilities[span.start + i]))

@@ -134,7 +134,8 @@ describe('readClassificationExamples', () => {
 
   it('refuses a row of flags for the labels that apply', async () => {
     const multi = { problemType: 'multi_label_classification' as const }
-    const message = /"label" to be the labels that apply, each once, but found columns of 0 and 1: .*; .* e\.g\. \[0\]/
+    const message =
+      /"label" to be the labels that apply, each once, but found columns of 0 and 1: .*; .* e\.g\. \[0\], or their names, or/
     await refuses(read('.jsonl', '{"text":"a","label":[1,2]}\n{"text":"a","label":[1,0,0]}', multi), 2, message)
     await refuses(read('.csv', 'text,label\na,"0,0"\n', multi), 2, message)
     await refuses(read('.jsonl', '{"text":"a","label":[true,false,true]}', multi), 1, /columns of false and true/)
@@ -231,6 +232,18 @@ describe('labels', () => {
       [1, 0, 1],
       [0, 0, 0],
     ])
+  })
+
+  it('of several classes in lists as Python prints them', async () => {
+    const text = `text,label\na,"['joy', 'it''s, so']"\nb,"[""it's, so""]"\nc,"[2, None]"\n`
+    const multi = { problemType: 'multi_label_classification' as const }
+    await refuses(read('.csv', text, multi), 2, /begins like a JSON array, but is not valid JSON/)
+    const printed = await read('.csv', `text,label\na,"['joy', ""it's, so""]"\nb,['joy']\nc,[]\nd," [ 'x' ] "\n`, multi)
+    expect(printed.examples.map(({ label }) => label)).toEqual([['joy', "it's, so"], ['joy'], [], ['x']])
+    await refuses(read('.csv', 'text,label\na,"[2, None]"\n', multi), 2, /a name or a number, but it is null/)
+    await refuses(read('.csv', `text,label\na,"['0', '1', '0']"\n`, multi), 2, /found columns of 0 and 1/)
+    const numbers = await read('.csv', 'text,label\na,"[1, 2.5]"\n', { problemType: 'regression' })
+    expect(numbers.examples[0].label).toEqual([1, 2.5])
   })
 
   it('that are numbers', async () => {

@@ -96,6 +96,47 @@ describe('question answering', () => {
     ])
   })
 
+  it('reads answers in a cell of a table, in JSON or as Python prints them, and a single one', async () => {
+    const answers = [{ text: 'cat', answerStart: 7 }]
+    const cells = [
+      '{"text": ["cat"], "answer_start": [6]}',
+      "{'text': ['cat'], 'answer_start': [6]}",
+      "[{'text': 'cat', 'answer_start': 6}]",
+      `{"text": 'cat', 'answer_start': 6}`,
+    ]
+    const table = cells.map((cell, i) => `${i},q,"${context}","${cell.replaceAll('"', '""')}"\n`).join('')
+    expect(await read('.csv', `id,question,context,answers\n${table}`)).toEqual(
+      cells.map((_, i) => ({ id: `${i}`, question: 'q', context, answers, line: i + 2 })),
+    )
+    const row = { ...qa, context }
+    const single = [
+      { ...row, answers: { text: 'cat', answer_start: 6 } },
+      { ...row, answers: { text: 'cat' } },
+    ]
+    expect(await read('.jsonl', jsonl(...single))).toEqual([1, 2].map((line) => ({ ...row, answers, line })))
+    const none = [`{'text': [], 'answer_start': []}`, '[]', "{'text': '', 'answer_start': None}"]
+    expect(await read('.jsonl', jsonl(...none.map((each) => ({ ...row, answers: each }))))).toMatchObject(
+      none.map(() => ({ answers: [] })),
+    )
+    await refuses(
+      '.jsonl',
+      jsonl({ ...row, answers: "{'text': ['cat'" }),
+      1,
+      /"answers" begins like JSON, but is not v/,
+    )
+    await refuses('.jsonl', jsonl({ ...row, answers: '[6]' }), 1, /an answer to be an object .* it is a number/)
+    await refuses('.jsonl', jsonl({ ...row, answers: { text: ['cat'], answer_start: 6 } }), 1, /it is an object/)
+    const impossible = `id,question,context,answers,is_impossible\na,q,"${context}","{'text': ['cat']}",True\n`
+    expect(await read('.csv', impossible)).toMatchObject([{ answers: [] }])
+  })
+
+  it('takes a guid for an id', async () => {
+    const row = { question: 'q', context, answers: [] }
+    const rows = jsonl({ ...row, guid: 'g' }, { ...row, id: 'i', guid: 'g' }, { ...row, id: null, guid: 7 }, row)
+    expect((await read('.jsonl', rows)).map((each) => (each as { id: string }).id)).toEqual(['g', 'i', '7', '4'])
+    expect(await read('.json', squad({ guid: 'g', question: 'q', answers: [] }))).toMatchObject([{ id: 'g' }])
+  })
+
   it('moves an answer to where it stands, or leaves it out', async () => {
     const long = 'ab cd ab cd ab'
     const starts = async (text: string, answer_start: number | null | undefined, purpose: 'train' | 'evaluate') => {

@@ -110,8 +110,9 @@ describe('csv', () => {
   it('names the line of what is wrong', async () => {
     await refuses('.csv', 'a,b\n"x\n\n",1\r\n2\n', 5, /expected 2 columns, but found 1$/)
     await refuses('.csv', 'a,b\n1,2,3\n', 2, /expected 2 columns, but found 3; is a separator within a cell\?/)
-    await refuses('.csv', 'a,b\n"x\r\n",2\nc"d,4\n', 4, /a quote stands in the middle of a cell/)
-    await refuses('.csv', 'a,b\n1,2\n"c"d,4\n', 3, /a quote stands in the middle of a cell/)
+    await refuses('.csv', 'a,b\n"x\r\n",2\n"c"d,4\n', 4, /text follows the quote that closes a cell/)
+    await refuses('.csv', 'a,b\n1,2\n3,"c""d"e\n', 3, /text follows the quote that closes a cell/)
+    await refuses('.csv', 'a,b\n1, "x,y"\n', 2, /expected 2 columns, but found 3; is a separator within a cell\?/)
     await refuses('.csv', 'a,b\n1,2\n"c,4\nx\ny\n', 3, /a quote is opened in the row that begins here/)
     await refuses('.csv', 'a\tb\n1\t2\n', 1, /expected a header line with "a", "b", but found "a\\tb"/, {
       required: ['a', 'b'],
@@ -122,6 +123,15 @@ describe('csv', () => {
       })
     await refuses('.csv', 'x\ty\n', 1, /hold tabs: is it TSV/, { columns: ['a', 'b'], header: false })
     await refuses('.csv', Buffer.of(0x61, 0x0a, 0xff), 2, /not valid UTF-8/)
+  })
+
+  it('takes a quote within a cell as it is', async () => {
+    expect(await read('.csv', 'text,label\n5" disk,1\n "x",a""\r\nb"\n', { header: true, columns: ['text'] })).toEqual([
+      [2, { text: '5" disk' }],
+      [3, { text: ' "x"' }],
+      [4, { text: 'b"' }],
+    ])
+    expect(await read('.csv', 'a"b,"c"\n1,"2 ""\n"\n')).toEqual([[2, { 'a"b': '1', c: '2 "\n' }]])
   })
 
   it('keeps characters of several bytes whole wherever they lie', async () => {
@@ -146,7 +156,10 @@ describe('tsv', () => {
 
   it('names the line of what is wrong', async () => {
     await refuses('.tsv', 'a\tb\n1\t2\n3\n', 3, /expected 2 columns, but found 1/)
-    await refuses('.tsv', 'a\tb\n1\t2\t3\n', 2, /expected 2 columns, but found 3/)
+    await refuses('.tsv', 'a\tb\n1\t2\t3\n', 2, /expected 2 columns, but found 3; is a separator within a cell\?$/)
+    const unquoted = 'cells of tsv are not quoted, a quote is a character like any other \\(csv has quotes\\)$'
+    await refuses('.tsv', 'a\tb\n"two\nlines"\t1\n', 2, new RegExp(`expected 2 columns, but found 1; ${unquoted}`))
+    await refuses('.tsv', 'a\tb\n"x\ty"\t1\n', 2, new RegExp(`expected 2 columns, but found 3; ${unquoted}`))
     await refuses('.tsv', 'a\ta\n1\t2\n', 1, /the header has "a" twice/, { required: ['a'] })
     await refuses('.tsv', 'a,b\n1,2\n', 1, /found "a,b"; .* commas in csv and by tabs in tsv/, { required: ['a'] })
     await refuses('.tsv', 'x\n1\n', 1, /if this line is a row$/, { required: ['a'] })
@@ -167,6 +180,18 @@ describe('jsonl', () => {
     await refuses('.jsonl', '{"a":1}\n\n[1]\n', 3, /expected an object, but found a list/)
     await refuses('.jsonl', 'null\n', 1, /expected an object, but found null/)
     await refuses('.jsonl', `{"a":${'['.repeat(1e5)}`, 1, /nested 100001 deep/)
+  })
+
+  it('tells a file that is no JSON lines by its first line', async () => {
+    const hint = /; it looks like a \.json file, not one object a line \(--file-format json\)$/
+    const rows = [{ a: 1 }, { a: 2 }]
+    const list = JSON.stringify(rows)
+    for (const text of [JSON.stringify(rows, null, 2), JSON.stringify(rows[0], null, 1), list, `[{"a":1},\n{"a":2}]`])
+      await refuses('.jsonl', `\n${text}\n`, 2, hint)
+    expect((await read('.jsonl', list, { format: 'json' })).length).toBe(2)
+    for (const text of ['{"a":\n', '{"a":1}}\n']) await refuses('.jsonl', text, 1, /not valid JSON[^;]*$/)
+    for (const text of ['{"a":1}\n{\n', '{"a":1}\n[1]\n'])
+      await refuses('.jsonl', text, 2, /(?:not valid JSON|a list)[^;]*$/)
   })
 
   it('cannot reach prototypes', async () => {
@@ -308,7 +333,9 @@ describe('files', () => {
       /expected a \.csv, \.tsv, \.jsonl, \.json or \.parquet file .* the name ends in \.txt; .*--file-format/
     await refuses('.txt', 'x', undefined, message)
     await refuses('', 'x', undefined, /the name ends in no extension/)
+    await refuses('.conllu', 'x', undefined, /the name ends in \.conllu;/)
     expect(await read('.txt', 'a\n1\n', { format: 'tsv' })).toEqual([[2, { a: '1' }]])
+    expect(await read('.ndjson.gz', gzipSync('{"a":1}\n'))).toEqual([[1, { a: 1 }]])
   })
 
   it('that cannot be read are FileErrors', async () => {

@@ -4,6 +4,7 @@ import { writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect } from 'vitest'
+import { type ReadRowsOptions, type Row, type RowFormat, readRows } from '../../src/data/readers/rows.ts'
 import { DataError } from '../../src/errors.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'bertkit-readers-'))
@@ -46,13 +47,13 @@ export async function refuses(
 export const jsonl = (...rows: object[]): string => rows.map((row) => JSON.stringify(row)).join('\n')
 
 /** `read` and `refuses` of one task's reader. */
-export function reader<Options>(rows: (file: string, options?: Options) => AsyncIterable<object>) {
+export function reader<Options, Item = object>(rows: (file: string, options?: Options) => AsyncIterable<Item>) {
   return {
-    read: async (extension: string, content: string, options?: Options) =>
+    read: async (extension: string, content: string | Uint8Array, options?: Options) =>
       listOf(rows(await put(extension, content), options)),
     refuses: async (
       extension: string,
-      content: string,
+      content: string | Uint8Array,
       line: number | undefined,
       message: RegExp,
       options?: Options,
@@ -62,3 +63,13 @@ export function reader<Options>(rows: (file: string, options?: Options) => Async
     },
   }
 }
+
+async function* linesAndFields(rows: AsyncIterable<Row>): AsyncGenerator<[line: number, fields: Row['fields']]> {
+  for await (const { fields, line } of rows) yield [line, { ...fields }]
+}
+
+/** `read` and `refuses` of any file of `formats`; a row is its line and its fields. */
+export const rowReader = (formats?: readonly RowFormat[]) =>
+  reader<ReadRowsOptions, [line: number, fields: Row['fields']]>((file, options) =>
+    linesAndFields(readRows(file, { formats, ...options })),
+  )

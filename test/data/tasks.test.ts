@@ -1,10 +1,9 @@
-// What the readers of the tasks make of rows: sentences with tags, choices, passages; questions are in question-answering.test.ts.
+// What the readers of the tasks make of rows: sentences with tags, passages; choices are in multiple-choice.test.ts, questions in question-answering.test.ts.
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
 import { classificationRows } from '../../src/data/classification.ts'
-import { type ChoiceOptions, choiceRows } from '../../src/data/multiple-choice.ts'
 import { type PassageOptions, passageRows } from '../../src/data/passages.ts'
 import { type QuestionFault, questionRows } from '../../src/data/question-answering.ts'
 import { type TokenOptions, tokenRows } from '../../src/data/token-classification.ts'
@@ -67,7 +66,7 @@ describe('token classification', () => {
     await refuses('.jsonl', jsonl({ words: null, tags: ['O'] }), 1, /expected "words" to be a list, but it is null/)
   })
 
-  it('finds the named columns of conll, and needs no names without them', async () => {
+  it('finds the named columns of conll, and takes no names without them', async () => {
     const text = '1\tEU\tNNP\tB-ORG\n2\tis\tVBZ\tO\n'
     const columns = ['_', 'tokens', '_', 'ner']
     const expected = [{ tokens: ['EU', 'is'], tags: ['B-ORG', 'O'], line: 1 }]
@@ -75,8 +74,12 @@ describe('token classification', () => {
     expect(await read('.conll', text, { columns: ['_', 'form', '_', 'ner'], textColumn: 'form' })).toEqual(expected)
     const parts = { columns: ['_', 'words', 'pos', 'ner'], labelColumn: 'pos', header: false }
     expect(await read('.conll', text, parts)).toEqual([{ tokens: ['EU', 'is'], tags: ['NNP', 'VBZ'], line: 1 }])
-    expect(await read('.txt', 'a O\n', { format: 'conll', textColumn: 'word', labelColumn: 'tag' })).toEqual([
-      { tokens: ['a'], tags: ['O'], line: 1 },
+    const unnamed = read('.txt', 'a O\n', { format: 'conll', labelColumn: 'tag' })
+    await expect(unnamed).rejects.toThrow(
+      /columns: expected the names of the columns of .*\.txt, "tag" among them, but received none/,
+    )
+    expect(await read('.conll', 'a O\n', { labelColumn: 'tag', labels: 'ignored' })).toEqual([
+      { tokens: ['a'], line: 1 },
     ])
     const lacks = async (options: TokenOptions) => read('.conll', text, options)
     await expect(lacks({ columns: ['id', 'form'] })).rejects.toThrow(
@@ -129,104 +132,6 @@ describe('token classification', () => {
     await refuses('.jsonl', jsonl({ tokens: 'a b', tags: ['O'] }), 1, /"tokens" to be a list, but it is a string/)
     await refuses('.jsonl', jsonl({ text: 'a' }), 1, /expected a field "tokens" or "words", but found "text"/)
     await refuses('.jsonl', jsonl({ tokens: ['a'] }), 1, /expected a field "tags" or "ner_tags" or "ner"/)
-  })
-})
-
-describe('multiple choice', () => {
-  const { read, refuses } = reader<ChoiceOptions>(choiceRows)
-  const choices = ['x', 'y', 'z']
-
-  it('reads a list of choices', async () => {
-    expect(
-      await read(
-        '.jsonl',
-        jsonl({ context: 'c', question: 'q', choices, label: 2 }, { context: '', choices, label: '0' }),
-      ),
-    ).toEqual([
-      { context: 'c', question: 'q', choices, label: 2, line: 1 },
-      { context: '', choices, label: 0, line: 2 },
-    ])
-    expect(await read('.jsonl', jsonl({ context: 'c', choices, label: -1 }), { labels: 'ignored' })).toEqual([
-      { context: 'c', choices, line: 1 },
-    ])
-    const names = { textColumn: 'article', textPairColumn: 'why', labelColumn: 'answer' }
-    expect(await read('.json', JSON.stringify([{ article: 'c', why: 'q', choices, answer: 1 }]), names)).toEqual([
-      { context: 'c', question: 'q', choices, label: 1, line: 1 },
-    ])
-  })
-
-  it("reads HellaSwag's endings, and options, of which some are numbers", async () => {
-    const read1 = (row: object) => read('.jsonl', jsonl({ context: 'c', label: 1, ...row }))
-    const example = { context: 'c', label: 1, line: 1 }
-    expect(await read1({ endings: choices })).toEqual([{ ...example, choices }])
-    expect(await read1({ options: [1, 2.5, 'x'] })).toEqual([{ ...example, choices: ['1', '2.5', 'x'] }])
-    expect(await read1({ choices: null, endings: choices, options: ['A', 'B'] })).toEqual([{ ...example, choices }])
-    expect(await read1({ options: 'none', ending0: 'x', ending1: 7 })).toEqual([{ ...example, choices: ['x', '7'] }])
-  })
-
-  it("reads SWAG's and COPA's columns", async () => {
-    expect(await read('.csv', 'sent1,sent2,ending0,ending1,label\na,b,"x, y",z,1\n')).toEqual([
-      { context: 'a', question: 'b', choices: ['x, y', 'z'], label: 1, line: 2 },
-    ])
-    const columns = ['_', 'sent1', 'ending0', 'ending1', 'ending2', 'label']
-    expect(await read('.tsv', 'i\ta\tx\ty\tz\t2\n', { columns, header: false })).toEqual([
-      { context: 'a', choices, label: 2, line: 1 },
-    ])
-    expect(
-      await read('.jsonl', jsonl({ premise: 'a', choice1: 'x', choice2: 'y', question: 'cause', label: 1 })),
-    ).toEqual([{ context: 'a', question: 'cause', choices: ['x', 'y'], label: 1, line: 1 }])
-    const many = Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`ending${i}`, `${i}`]))
-    expect(await read('.jsonl', jsonl({ sent1: 'a', sent2: null, ...many, ending12: null, label: 11 }))).toEqual([
-      { context: 'a', choices: Object.values(many), label: 11, line: 1 },
-    ])
-  })
-
-  it('takes empty cells after the last choice for none', async () => {
-    const table = 'sent1,ending0,ending1,ending2,ending3,label\na,x,y,z,w,3\nb,x,y,,,1\nc,x,y,z, ,0\n'
-    expect(await read('.csv', table)).toMatchObject([
-      { choices: ['x', 'y', 'z', 'w'] },
-      { choices: ['x', 'y'] },
-      { choices: ['x', 'y', 'z'] },
-    ])
-    const copa = 'premise\tchoice1\tchoice2\tchoice3\tlabel\na\tx\ty\t\t1\n'
-    expect(await read('.tsv', copa)).toEqual([{ context: 'a', choices: ['x', 'y'], label: 1, line: 2 }])
-    await refuses('.csv', 'sent1,ending0,ending1,ending2,label\na,x,y,z,1\nb,x,y,,2\n', 3, /a choice, from 0 to 1, but/)
-    await refuses('.csv', 'sent1,ending0,ending1,ending2,label\nb,x,,,0\n', 2, /at least two choices, but found 1/)
-    await refuses('.csv', 'sent1,ending0,ending1,label\nb,,,0\n', 2, /expected the choices in a list/)
-  })
-
-  it('refuses gaps between choices', async () => {
-    const expected = 'expected the choices one after another, but found'
-    for (const [content, message] of [
-      ['sent1,ending0,ending1,ending2,label\na,x,,z,1\n', '"ending2", and "ending1" is empty'],
-      ['sent1,ending0,ending1,ending2,label\na,,y,z,1\n', '"ending1", and "ending0" is empty'],
-      ['sent1,ending0,ending1,ending3,label\na,x,y,z,1\n', '"ending3", and "ending2" is missing'],
-      ['sent1,choice2,choice3,label\na,x,y,1\n', '"choice2", and "choice1" is missing'],
-    ])
-      await refuses('.csv', content, 2, new RegExp(`${expected} ${message}$`))
-    const row = { context: 'a', ending0: 'x', ending1: null, ending2: 'z', label: 0 }
-    await refuses('.jsonl', jsonl(row), 1, /found "ending2", and "ending1" is empty$/)
-  })
-
-  it('names the line of what is wrong', async () => {
-    const good = { context: 'c', choices, label: 0 }
-    for (const label of [3, -1, 0.5, '', 'A', null, [0], '0x1']) {
-      const message = /expected "label" to be the number of a choice, from 0 to 2, but it is/
-      await refuses('.jsonl', jsonl(good, { ...good, label }), 2, message)
-    }
-    await refuses('.jsonl', jsonl({ context: 'c', choices }), 1, /expected a field "label"/)
-    await refuses('.jsonl', jsonl({ choices, label: 0 }), 1, /expected a field "context" or "sent1" or "premise"/)
-    await refuses(
-      '.jsonl',
-      jsonl({ context: 'c', label: 0 }),
-      1,
-      /the choices in a list "choices", "endings" or "options", or in fields "ending0", .* but found "context", "label"$/,
-    )
-    await refuses('.jsonl', jsonl({ ...good, choices: ['x'] }), 1, /expected at least two choices, but found 1/)
-    await refuses('.jsonl', jsonl({ ...good, choices: [] }), 1, /expected at least two choices, but found 0/)
-    await refuses('.jsonl', jsonl({ ...good, choices: 'x' }), 1, /"choices" to be a list, but it is a string/)
-    await refuses('.jsonl', jsonl({ ...good, choices: ['x', [1]] }), 1, /choice 1 to be a string, but it is a list/)
-    await refuses('.csv', 'sent1,ending0,ending1\n', 1, /expected a header line with "label"/)
   })
 })
 
@@ -285,25 +190,6 @@ describe(`real data${needsReference}`, () => {
     )
     const found = await listOf(questionRows(data('cmrc2018_zh/cmrc2018_dev.json.gz'), { purpose: 'predict' }))
     expect(found.map(({ id, question }) => [id, question])).toEqual(expected)
-  })
-
-  it.skipIf(!reference)('codah, xcopa and the sample of SWAG', async () => {
-    const columns = ['_', 'sent1', 'ending0', 'ending1', 'ending2', 'ending3', 'label']
-    const codah = await listOf(choiceRows(data('codah/full_data.tsv'), { columns, header: false }))
-    expect([codah.length, new Set(codah.map(({ choices }) => choices.length))]).toEqual([2776, new Set([4])])
-    expect((await listOf(choiceRows(data('xcopa_zh/test.zh.jsonl')))).length).toBe(500)
-    expect((await listOf(choiceRows(data('hf_tests_samples/swag/sample.json'))))[0]).toEqual({
-      context: 'Members of the procession walk down the street holding small horn brass instruments.',
-      question: 'A drum line',
-      choices: [
-        'passes by walking down the street playing their instruments.',
-        'has heard approaching them.',
-        "arrives and they're outside dancing and asleep.",
-        'turns the lead singer watches the performance.',
-      ],
-      label: 0,
-      line: 1,
-    })
   })
 
   it.skipIf(!reference)('the tags of resume_ner_zh, and the words of wikitext2', async () => {

@@ -52,7 +52,12 @@ describe('entitiesOf', () => {
     ['I- that continues nothing', 'O I-X I-X I-Y O', ['b c', 'd']],
     ['B- after B-', 'B-X B-X I-X O O', ['a', 'b c']],
     ['BMES cut short', 'M-X E-X M-X B-X E-X', ['a b', 'c', 'd e']],
+    ['BILOU', 'B-X I-X L-X U-X U-X', ['a b c', 'd', 'e']],
+    ['BILOU, neighbours', 'B-X L-X B-X L-X U-X', ['a b', 'c d', 'e']],
+    ['BILOU cut short', 'L-X I-X L-X U-X I-X', ['a', 'b c', 'd', 'e']],
     ['letters alone', 'B I O S O', ['a b', 'd']],
+    ['letters of BILOU alone', 'B L O U U', ['a b', 'd', 'e']],
+    ['types that begin with letters of a scheme', 'LOC LOC UNIT U2 U2', ['a b', 'c', 'd e']],
     ['no prefix', 'ORG ORG PER O MISC', ['a b', 'c', 'e']],
   ])('%s', (_, tags, texts) => {
     expect(found('a b c d e', tags).map(([, text]) => text)).toEqual(texts)
@@ -60,6 +65,7 @@ describe('entitiesOf', () => {
 
   test('names types as the tags do', () => {
     expect(found('a b c d', 'ORG MISC B-geo-loc S').map(([type]) => type)).toEqual(['ORG', 'MISC', 'geo-loc', '_'])
+    expect(found('a b c d', 'U-PER L-ORG U-U-Bahn LOC').map(([type]) => type)).toEqual(['PER', 'ORG', 'U-Bahn', 'LOC'])
   })
 
   test('wants a tag and a probability for each word', () => {

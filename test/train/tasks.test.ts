@@ -2,11 +2,11 @@
 import { execFileSync } from 'node:child_process'
 import { describe, expect, test } from 'vitest'
 import { BertTokenizer } from '../../src/data/tokenizer/tokenizer.ts'
-import { DataError } from '../../src/errors.ts'
+import { ArgumentError, DataError } from '../../src/errors.ts'
 import type { TaskModel } from '../../src/train/tasks/task.ts'
 import { readTaskData } from '../../src/train/tasks/task-data.ts'
 import { createTask } from '../../src/train/tasks/tasks.ts'
-import { put } from '../data/reading.ts'
+import { listOf, put } from '../data/reading.ts'
 
 const WORDS = ['New', 'York', 'in', 'May']
 const tokenizer = BertTokenizer.fromVocab(['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]', ...WORDS], {
@@ -85,6 +85,119 @@ describe('token classification', () => {
     await data.encode(tokenizer, { maxLength: 5 })
     expect(data.faults.size).toBe(0)
   })
+
+  test('takes integers for the ids of a model whose tags have names, as sequence classification does', async () => {
+    const rows = (tags: (number | string)[]) => JSON.stringify({ tokens: ['New', 'York', 'in'], ner_tags: tags })
+    const names = ['O', 'B-LOC', 'I-LOC']
+    const encoded = async (content: string, labels = names) => {
+      const settings = {
+        purpose: 'evaluate',
+        labels: { names: labels, problemType: 'single_label_classification' },
+      } as const
+      const data = await readTaskData('token-classification', await put('.jsonl', content), settings)
+      return (await data.encode(tokenizer, { maxLength: 8 })).data
+    }
+    const expected = [{ labels: [-100, 1, 2, 0, -100] }]
+    expect(await encoded(rows([1, 2, 0]))).toMatchObject(expected)
+    expect(await encoded(rows(['B-LOC', '2', 'O']))).toMatchObject(expected)
+    await expect(encoded(rows([1, 3, 0]))).rejects.toThrow(/:1: the tag "3" of this sentence is not one of the model's/)
+    // to a model whose tags are numbers they are names
+    expect(await encoded(rows([1, 2, 0]), ['2', '1', '0'])).toMatchObject([{ labels: [-100, 1, 0, 2, -100] }])
+    await expect(encoded(rows([1, 2, 0]), ['O', 'B-LOC', '7'])).rejects.toThrow(/the tag "1"/)
+  })
+
+  test.each([
+    ['B-LOC I-LOC O O', 'f1'],
+    ['S_LOC O O O', 'f1'],
+    ['B I O O', 'f1'],
+    ['B-LOC L-LOC U-LOC O', 'f1'],
+    ['PROPN PROPN ADP SYM', 'accuracy'],
+    ['NOUN B O X', 'accuracy'],
+    ['1 2 0 0', 'accuracy'],
+  ])('of the tags %s the best model is that of %s', async (tags, metric) => {
+    const words = tags.split(' ').map((tag, i) => `${WORDS[i]} ${tag}`)
+    const data = await readTaskData('token-classification', await put('.conll', words.join('\n')))
+    expect(data.bestMetric).toBe(metric)
+    expect(data.task.bestMetric).toBe('f1')
+  })
+})
+
+describe('a column for each label', () => {
+  const table = 'text,loud,calm,far\nNew,1,0,0\nYork,0,1,0\nin,1,1,0\n'
+
+  test('is several labels to learn, to evaluate, and to predict', async () => {
+    const file = await put('.csv', table)
+    const data = await readTaskData('sequence-classification', file, { labelColumn: 'loud,calm,far' })
+    const problemType = 'multi_label_classification' as const
+    expect(data.labels).toEqual({ names: ['calm', 'far', 'loud'], problemType })
+    expect(data.modelFields).toEqual({ numLabels: 3, id2label: { 0: 'calm', 1: 'far', 2: 'loud' }, problemType })
+    expect([data.bestMetric, data.task.bestMetric]).toEqual(['f1_micro', 'f1_micro'])
+    expect(data.task.metrics).toEqual(['f1_micro', 'f1_macro', 'accuracy'])
+    const rows = [{ labels: [0, 0, 1] }, { labels: [1, 0, 0] }, { labels: [1, 0, 1] }]
+    expect((await data.encode(tokenizer)).data).toMatchObject(rows)
+    // in the order of the model
+    const names = ['loud', 'far', 'calm']
+    const settings = { purpose: 'evaluate', labelColumn: ['calm', 'loud', 'far'] } as const
+    const test = await readTaskData('sequence-classification', file, { ...settings, labels: { names, problemType } })
+    expect((await test.encode(tokenizer)).data).toMatchObject([
+      { labels: [1, 0, 0] },
+      { labels: [0, 0, 1] },
+      { labels: [1, 0, 1] },
+    ])
+    const streamed = await readTaskData('sequence-classification', file, {
+      labelColumn: 'loud,calm,far',
+      streamed: true,
+    })
+    expect(streamed.labels).toEqual(data.labels)
+    const inputs = createTask('sequence-classification').rows(file, { labelColumn: 'loud,calm,far' }, 'predict')
+    expect(await listOf(inputs)).toMatchObject([{ text: 'New', line: 2 }, { text: 'York' }, { text: 'in' }])
+  })
+
+  test('is several numbers with regression', async () => {
+    const file = await put('.csv', table)
+    const settings = { labelColumn: 'loud,calm', problemType: 'regression' } as const
+    const data = await readTaskData('sequence-classification', file, settings)
+    expect(data.modelFields).toEqual({ numLabels: 2, id2label: { 0: 'loud', 1: 'calm' }, problemType: 'regression' })
+    expect((await data.encode(tokenizer)).data).toMatchObject([
+      { labels: [1, 0] },
+      { labels: [0, 1] },
+      { labels: [1, 1] },
+    ])
+    // labels of a model say what a label is, and in which order
+    const evaluate = { labels: data.labels, purpose: 'evaluate', labelColumn: 'calm,loud' } as const
+    const test = await readTaskData('sequence-classification', file, evaluate)
+    expect((await test.encode(tokenizer)).data).toMatchObject([{ labels: [1, 0] }, { labels: [0, 1] }, {}])
+  })
+
+  test('may be one column of that name, whose labels are names', async () => {
+    const file = await put('.csv', 'text,"a,b"\nNew,x\nin,y\n')
+    const data = await readTaskData('sequence-classification', file, { labelColumn: 'a,b' })
+    expect(data.labels).toEqual({ names: ['x', 'y'], problemType: 'single_label_classification' })
+    expect(data.bestMetric).toBe('accuracy')
+  })
+
+  test.each(['token-classification', 'question-answering', 'multiple-choice', 'next-sentence'] as const)(
+    'is nothing to %s',
+    async (task) => {
+      const reading = readTaskData(task, await put('.jsonl', '{}'), { labelColumn: ['a', 'b'] })
+      await expect(reading).rejects.toThrow(ArgumentError)
+      await expect(reading).rejects.toThrow(
+        /^Expected labelColumn to be one name but received \["a","b"\]; several are/,
+      )
+    },
+  )
+})
+
+test('multiple choice: a question alone is read once, to learn, to evaluate and to predict', async () => {
+  const file = await put('.csv', 'question,choice0,choice1,label\nNew York,in,May,1\n')
+  const ids = ['in', 'May'].map((choice) => tokenizer.encode('New York', choice).inputIds)
+  for (const textColumn of [undefined, 'question'])
+    for (const purpose of ['train', 'evaluate'] as const) {
+      const data = await readTaskData('multiple-choice', file, { purpose, textColumn })
+      expect((await data.encode(tokenizer)).data).toMatchObject([{ inputIds: ids, labels: 1 }])
+    }
+  const inputs = createTask('multiple-choice').rows(file, { textColumn: 'question' }, 'predict')
+  expect(await listOf(inputs)).toEqual([{ context: 'New York', choices: ['in', 'May'], line: 2 }])
 })
 
 describe('question answering', () => {

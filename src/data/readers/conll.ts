@@ -1,5 +1,6 @@
 import { DataError } from '../../errors.ts'
 import { quote } from '../../json.ts'
+import { isBesideWords, isConllu } from './conllu.ts'
 import { type LineBlock, lineBlocksOf } from './lines.ts'
 import { layoutOfColumns, type Row, SKIPPED } from './table.ts'
 
@@ -8,9 +9,12 @@ const MAX_TOKENS = 2 ** 20
 
 /** White space of ASCII only: a no-break or an ideographic space may be a token. */
 const BLANK = /^[ \t\v\f\r]*$/
-const DOCUMENT_START = '-DOCSTART-'
-/** A comment, or a line of the token "#". */
-const MARKED = /^#[ \t]/
+/** Of CoNLL-2003, and of OntoNotes: "#begin document (bn/abc/0001); part 000", "#end document". */
+const DOCUMENT_BORDER = /^(?:-DOCSTART-|#(?:begin|end) document)(?:[ \t\v\f\r]|$)/
+/** A comment, or a line of the token "#" or "##". "#tag" and "##ing" are tokens. */
+const MARKED = /^#+[ \t]/
+/** The first cell of a comment with a tab in it: no token begins so. */
+const COMMENT_CELL = /^#+ +[^ ]/
 
 export interface ConllOptions {
   /** Whether every line has to have a tag; of lines without `columns`. */
@@ -19,15 +23,19 @@ export interface ConllOptions {
   columns?: readonly string[]
   /** Those of `columns` that have to be there, and of which no cell may be empty. */
   required?: readonly string[]
+  /** The file is CoNLL-U; with `columns` its first line tells too. */
+  universal?: boolean
 }
 
 /**
  * CoNLL: a line for each token, and a blank line after each sentence. Columns are separated by tabs where the line has one, else by
  * spaces. A row is a sentence: with `columns` a list for each name; else the first column is the token and the last its tag, {tokens,
- * tags}, or {tokens} without `tagged`, when a line may have one column. A line with too few columns is a DataError.
+ * tags}, or {tokens} without `tagged`, when a line may have one column. A line with too few columns is a DataError; so is one with more
+ * than the first line has, where the last is taken.
  *
- * Lines of -DOCSTART- are skipped, and so are comments: the lines at the start of a sentence that begin with "# ", where one of them has
- * other columns than the tokens have. If all have the same, they are tokens.
+ * The borders of documents are skipped, and so are comments: the lines at the start of a sentence that begin with "# " (or "## "), where
+ * one of them has other columns than the tokens have, or words beside its "#" before a tab. If all are as tokens are, they are tokens. Of
+ * CoNLL-U all lines that begin with "#" are comments, and lines that are no words are skipped.
  */
 export async function* conllRows(
   bytes: AsyncIterable<Uint8Array>,
@@ -42,6 +50,7 @@ export async function* conllRows(
 interface Line {
   text: string
   line: number
+  columns: Columns
 }
 
 class SentenceReader {
@@ -58,25 +67,34 @@ class SentenceReader {
   #marked: Line[] = []
   /** How the lines of all tokens so far are laid out. */
   readonly #layouts = new Set<number>()
+  /** How many columns the first line of a token has. */
+  #widest: { count: number; line: number } | undefined
+  /** Whether the file is CoNLL-U; undefined until its first line tells. */
+  #universal: boolean | undefined
 
-  constructor({ columns, required = [], tagged }: ConllOptions, file: string | undefined) {
+  constructor({ columns, required = [], tagged, universal = false }: ConllOptions, file: string | undefined) {
     this.#file = file
     this.#tagged = tagged
     this.#names = columns && layoutOfColumns(columns, required).names
     this.#required = required
+    // a first column that is the token is no id
+    const mayHaveIds = columns !== undefined && !required.includes(columns[0])
+    this.#universal = mayHaveIds && (universal || undefined)
   }
 
   *rowsOf({ lines, line }: LineBlock): Generator<Row> {
     for (const [index, text] of lines.entries()) {
-      if (BLANK.test(text) || isDocumentStart(text)) yield* this.rest()
-      else this.#take({ text, line: line + index })
+      if (BLANK.test(text) || DOCUMENT_BORDER.test(text)) yield* this.rest()
+      else if (!(this.#universal && text.startsWith('#')))
+        this.#take({ text, line: line + index, columns: columnsOf(text) })
     }
   }
 
   /** The sentence that has not ended yet. */
   *rest(): Generator<Row> {
-    // Where nothing but marked lines is in a sentence, the others say what a token looks like, if they agree.
-    const [layout, ...others] = this.#layouts
+    // Where nothing but marked lines is in a sentence, the others say what a token looks like, if they agree; where there are none before
+    // it, its own first line does.
+    const [layout = this.#marked.length > 0 ? layoutOf(this.#marked[0].columns) : undefined, ...others] = this.#layouts
     this.#settle(others.length === 0 ? layout : undefined)
     if (this.#length === 0) return
     const fields = Object.assign(Object.create(null), Object.fromEntries(this.#lists))
@@ -92,20 +110,25 @@ class SentenceReader {
       this.#marked.push(given)
       return
     }
-    if (this.#marked.length > 0) this.#settle(layoutOf(columnsOf(given.text)))
-    this.#add(given)
+    const { cells, tabbed } = given.columns
+    if (this.#marked.length > 0) this.#settle(layoutOf(given.columns))
+    this.#universal ??= tabbed && isConllu(cells)
+    if (!this.#universal || !isBesideWords(cells[0])) this.#add(given)
   }
 
-  /** Leaves the marked lines out if one of them is laid out otherwise than tokens are; else they are tokens. */
+  /** Of the marked lines those that are tokens are added; `layout` is what tokens have, where that is known. */
   #settle(layout: number | undefined): void {
     const marked = this.#marked
     this.#marked = []
-    const areComments = layout !== undefined && marked.some(({ text }) => layoutOf(columnsOf(text)) !== layout)
-    if (!areComments) for (const each of marked) this.#add(each)
+    const isComment = ({ columns }: Line): boolean =>
+      layoutOf(columns) !== layout || COMMENT_CELL.test(columns.cells[0])
+    const last = layout === undefined ? -1 : marked.findLastIndex(isComment)
+    // A comment may have as many words as there are columns by chance, but not as many tabs: those after it are tokens.
+    const areTokens = last < 0 || (layout !== undefined && isTabbed(layout))
+    if (areTokens) for (const each of marked.slice(last + 1)) this.#add(each)
   }
 
-  #add({ line, text }: Line): void {
-    const columns = columnsOf(text)
+  #add({ columns, line, text }: Line): void {
     const named = this.#names === undefined ? this.#tokenAndTag(columns, text, line) : this.#cells(columns, line)
     this.#checkRoom(this.#length, this.#first, line)
     if (this.#length === 0) this.#first = line
@@ -132,6 +155,14 @@ class SentenceReader {
     if (cells.length < 2) {
       throw this.#fault(`expected a token and its tag, separated by a tab or a space, but found ${quote(text)}`, line)
     }
+    this.#widest ??= { count: cells.length, line }
+    const { count, line: first } = this.#widest
+    if (cells.length > count) {
+      throw this.#fault(
+        `expected at most ${count} columns, as line ${first} has, but found ${cells.length}; is a separator within a cell? (--columns says which to use, if there are more)`,
+        line,
+      )
+    }
     return [
       ['tokens', cells[0]],
       ['tags', cells[cells.length - 1]],
@@ -154,9 +185,6 @@ class SentenceReader {
   }
 }
 
-const isDocumentStart = (text: string): boolean =>
-  text.startsWith(DOCUMENT_START) && BLANK.test(text.charAt(DOCUMENT_START.length))
-
 interface Columns {
   cells: string[]
   /** Tabs separate them, not spaces. */
@@ -173,3 +201,4 @@ function columnsOf(text: string): Columns {
 
 /** What two lines have in common that are laid out alike: how many columns, and what separates them (tabs: a negative number). */
 const layoutOf = ({ cells, tabbed }: Columns): number => (tabbed ? -cells.length : cells.length)
+const isTabbed = (layout: number): boolean => layout < 0

@@ -7,7 +7,10 @@ const MAX_RECORD_BYTES = 64 * 2 ** 20
 const QUOTE = 34
 const COMMA = 44
 
-/** CSV by RFC 4180, with LF accepted for CRLF. Empty lines are skipped; a misplaced quote is a DataError at its line. */
+/**
+ * CSV by RFC 4180, with LF accepted for CRLF. Empty lines are skipped. A quote counts where a cell begins: within a cell without quotes it
+ * is a character, as Python's csv and pandas have it. Text after a closing quote is a DataError at its line.
+ */
 export async function* csvRecords(
   bytes: AsyncIterable<Uint8Array>,
   file?: string,
@@ -71,7 +74,6 @@ class CsvParser {
   /** Reads a cell that begins at `at`; gives the place of what ends it. */
   #plainCell(bytes: Buffer, at: number): number {
     const end = endOfPlain(bytes, at)
-    if (bytes[end] === QUOTE) throw this.#misplaced()
     const place = bytes[end] === LINE_FEED && end > at && bytes[end - 1] === RETURN ? end - 1 : end
     this.#cells.push(bytes.toString('utf8', at, place))
     return place
@@ -92,15 +94,13 @@ class CsvParser {
       if (found < 0) return bytes.length
       at = quote + (doubled ? 2 : 1)
       if (doubled) continue
-      if (at < bytes.length && bytes[at] !== COMMA && endOfLine(bytes, at) === undefined) throw this.#misplaced()
+      if (at < bytes.length && bytes[at] !== COMMA && endOfLine(bytes, at) === undefined) {
+        throw this.#fault('text follows the quote that closes a cell; double the quotes within a quoted cell')
+      }
       this.#cells.push(pieces.length === 1 ? pieces[0] : pieces.join(''))
       this.#quoted = undefined
       return at
     }
-  }
-
-  #misplaced(): DataError {
-    return this.#fault('a quote stands in the middle of a cell; quote the whole cell and double the quotes in it')
   }
 
   #fault(reason: string, line = this.#line): DataError {
@@ -118,7 +118,7 @@ function endOfPlain(bytes: Buffer, start: number): number {
   let at = start
   while (at < bytes.length) {
     const byte = bytes[at]
-    if (byte === COMMA || byte === LINE_FEED || byte === QUOTE) break
+    if (byte === COMMA || byte === LINE_FEED) break
     at++
   }
   return at

@@ -3,7 +3,8 @@ import { type JsonValue, parseJson, quote } from '../../json.ts'
 import { slices } from '../../turns.ts'
 import { gather } from './bytes.ts'
 import { rowOfJson } from './jsonl.ts'
-import { asBuffer, checkUtf8, countFeeds, refuseUtf16, withoutMark } from './lines.ts'
+import { asBuffer, checkUtf8, countFeeds, withoutMark } from './lines.ts'
+import { refuseNotText } from './not-text.ts'
 import type { Row } from './table.ts'
 
 /** How many bytes are scanned between two looks at the clock. */
@@ -31,7 +32,7 @@ export async function* jsonRows(
   file: string,
 ): AsyncGenerator<Iterable<Row>> {
   const whole = await gather(stream, file, 'write one object a line and call the file .jsonl, which is streamed')
-  refuseUtf16(whole, file)
+  refuseNotText(whole, file)
   const text = new JsonText(withoutMark(asBuffer(whole)), file)
   for await (const record of recordsOf(text, required)) {
     if (record.end - record.start > MAX_RECORD_BYTES) {

@@ -1,5 +1,6 @@
 import { isUtf8 } from 'node:buffer'
 import { DataError } from '../../errors.ts'
+import { adviceOnEncoding, refuseNotText } from './not-text.ts'
 
 // A file without line ends would otherwise gather in memory.
 const MAX_LINE_BYTES = 64 * 2 ** 20
@@ -39,18 +40,7 @@ export function checkUtf8(bytes: Uint8Array, firstLine: number, file: string | u
     if (!isUtf8(bytes.subarray(start, end))) break
     start = end + 1
   }
-  throw new DataError(
-    'the line is not valid UTF-8; convert the file first, e.g. iconv -f WINDOWS-1252 -t UTF-8',
-    file,
-    line,
-  )
-}
-
-/** Throws a DataError for the first bytes of a file that are a byte order mark of UTF-16: FF FE or FE FF. */
-export function refuseUtf16(bytes: Uint8Array, file: string | undefined): void {
-  const isMarked = (bytes[0] === 0xff && bytes[1] === 0xfe) || (bytes[0] === 0xfe && bytes[1] === 0xff)
-  if (!isMarked) return
-  throw new DataError('the file is UTF-16, not UTF-8; convert it first, e.g. iconv -f UTF-16 -t UTF-8', file, 1)
+  throw new DataError(`the line is not valid UTF-8; ${adviceOnEncoding(bytes)}`, file, line)
 }
 
 /** The same bytes, for what only a Buffer can do. */
@@ -82,7 +72,7 @@ export async function* byteBlocksOf(bytes: AsyncIterable<Uint8Array>, file?: str
   let gathered = 0
   const take = (): ByteBlock => {
     const whole = parts.length === 1 ? asBuffer(parts[0]) : Buffer.concat(parts)
-    if (line === 1) refuseUtf16(whole, file)
+    if (line === 1) refuseNotText(whole, file)
     checkUtf8(whole, line, file)
     const block = { bytes: line === 1 ? withoutMark(whole) : whole, line }
     line += countFeeds(whole)

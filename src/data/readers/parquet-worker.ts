@@ -6,7 +6,13 @@ import type * as Hyparquet from 'hyparquet'
 export type FromWorker =
   /** Answered by bytes of the same id. */
   | { kind: 'slice'; id: number; start: number; end: number }
-  | { kind: 'opened'; columns: string[]; groups: { rows: number; bytes: number }[] }
+  | {
+      kind: 'opened'
+      columns: string[]
+      groups: { rows: number; bytes: number }[]
+      /** What `datasets` says of the columns: JSON, as the file has it. */
+      huggingface: string | undefined
+    }
   /** Some rows, each as the text of a JSON object. */
   | { kind: 'rows'; rows: string[] }
   | { kind: 'end' }
@@ -91,7 +97,8 @@ async function serveParquet(
     bytes: Number(group.total_byte_size),
   }))
   const columns = parquetSchema(metadata).children.map(({ element }) => element.name)
-  await tellAndWait({ kind: 'opened', columns, groups })
+  const huggingface = metadata.key_value_metadata?.find(({ key }) => key === 'huggingface')?.value
+  await tellAndWait({ kind: 'opened', columns, groups, huggingface })
   let rowStart = 0
   for (const { rows: count } of groups) {
     const rowEnd = rowStart + count

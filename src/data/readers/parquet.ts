@@ -5,6 +5,7 @@ import { DataError } from '../../errors.ts'
 import { guarded, openFile } from '../../formats/files.ts'
 import { quote } from '../../json.ts'
 import { gather, isGzipped, type NamedBytes, openData } from './bytes.ts'
+import { classesOf, type FieldClasses, withClassNames } from './class-names.ts'
 import { rowOfJson } from './jsonl.ts'
 import { type FromWorker, type ToWorker, type WorkerInput, workerSource } from './parquet-worker.ts'
 import { missingColumns, type Row } from './table.ts'
@@ -20,18 +21,20 @@ const SLOWEST_BYTES_PER_SECOND = 2 ** 20
 /**
  * Parquet, one row group after another: memory is that of a group, which a worker decodes. From a .gz file or a stream it is read
  * whole first, up to 256 MiB. Dates become ISO strings, whole numbers beyond 2^53 strings of digits, bytes that are no text NOT_TEXT.
- * A damaged file is a DataError; so is one that lacks a column of `required`, or has a group of more than 1 GiB.
+ * Classes that `datasets` of Hugging Face has named become those names (`ReadOptions.classNames`). A damaged file is a DataError; so is one that
+ * lacks a column of `required`, or has a group of more than 1 GiB.
  */
 export async function* parquetRows(
   source: string | NamedBytes,
   required: readonly string[],
+  classNames?: readonly string[],
 ): AsyncGenerator<Iterable<Row>> {
   const name = typeof source === 'string' ? source : source.name
   const packages = findPackages(name)
   const file = await openParquet(source)
   const decoder = new Decoder(file, packages, name)
   try {
-    const { columns, groups } = await decoder.open()
+    const { columns, groups, huggingface } = await decoder.open()
     const missing = missingColumns(columns, required)
     if (missing !== undefined) throw new DataError(`expected ${missing}`, name)
     const bytes = Math.max(0, ...groups.map((group) => group.bytes))
@@ -42,9 +45,10 @@ export async function* parquetRows(
       )
     }
     const patience = PATIENCE_SECONDS + bytes / SLOWEST_BYTES_PER_SECOND
+    const classes = classesOf(huggingface, classNames)
     let line = 1
     for (let texts = await decoder.next(patience); texts !== undefined; texts = await decoder.next(patience)) {
-      yield rowsOf(texts, line, name)
+      yield rowsOf(texts, line, classes, name)
       line += texts.length
     }
   } finally {
@@ -53,8 +57,11 @@ export async function* parquetRows(
   }
 }
 
-function* rowsOf(texts: readonly string[], first: number, name: string): Generator<Row> {
-  for (const [index, text] of texts.entries()) yield rowOfJson(text, first + index, name)
+function* rowsOf(texts: readonly string[], first: number, classes: FieldClasses, name: string): Generator<Row> {
+  for (const [index, text] of texts.entries()) {
+    const row = rowOfJson(text, first + index, name)
+    yield classes.size === 0 ? row : withClassNames(row, classes, name)
+  }
 }
 
 /** The packages are optional: who reads no Parquet needs neither. */

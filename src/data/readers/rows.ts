@@ -1,7 +1,8 @@
 import { setImmediate } from 'node:timers/promises'
 import { ArgumentError, DataError } from '../../errors.ts'
 import { extensionOf, type NamedBytes, openData, refuseFolder } from './bytes.ts'
-import { conllRows } from './conll.ts'
+import { type ConllOptions, conllRows } from './conll.ts'
+import { conlluColumns } from './conllu.ts'
 import { csvRecords } from './csv.ts'
 import { jsonRows } from './json.ts'
 import { jsonlRows } from './jsonl.ts'
@@ -20,6 +21,8 @@ export interface ReadOptions extends TableOptions {
   format?: RowFormat
   /** Of plain text; default: lines. */
   textLayout?: TextLayout
+  /** Of Parquet whose classes have names (`datasets`): names are read where one of a column's is among these, else numbers; default: all. */
+  classNames?: readonly string[]
 }
 
 /** What a task says about its files. */
@@ -36,11 +39,14 @@ export const NAMED_FORMATS: readonly RowFormat[] = ['csv', 'tsv', 'jsonl', 'json
 /** Formats whose columns can be given names. */
 export const COLUMN_FORMATS: readonly RowFormat[] = ['csv', 'tsv', 'conll']
 
+const CONLLU = 'conllu'
 /** Other endings of names that corpora come with. */
 const ALIASES: Readonly<Record<string, RowFormat>> = {
+  ndjson: 'jsonl',
   text: 'txt',
   raw: 'txt',
   tokens: 'txt',
+  [CONLLU]: 'conll',
   bio: 'conll',
   bioes: 'conll',
   bmes: 'conll',
@@ -65,8 +71,9 @@ function formatOf(name: string, formats: readonly RowFormat[]): RowFormat {
   const known = formatOfName(name)
   const format = formats.find((each) => each === known)
   if (format !== undefined) return format
+  const extension = extensionOf(name)
   throw new DataError(
-    `expected a ${listed(formats, '.')} file (each also .gz), but the name ends in ${known === '' ? 'no extension' : `.${known}`}; say which format it has (--file-format)`,
+    `expected a ${listed(formats, '.')} file (each also .gz), but the name ends in ${extension === '' ? 'no extension' : `.${extension}`}; say which format it has (--file-format)`,
     name,
   )
 }
@@ -105,21 +112,31 @@ function blocksOf(
   format: RowFormat,
   options: ReadRowsOptions,
 ): AsyncIterable<Iterable<Row>> {
-  const { columns, required = [], tagged = true } = options
-  if (format === 'parquet') return parquetRows(source, required)
+  const { classNames, required = [] } = options
+  if (format === 'parquet') return parquetRows(source, required, classNames)
   const [bytes, name] = typeof source === 'string' ? [openData(source), source] : [source.bytes, source.name]
   switch (format) {
     case 'csv':
       return tableRows(csvRecords(bytes, name), options, name)
     case 'tsv':
-      return tableRows(tsvRecords(bytes, name), options, name)
+      return tableRows(tsvRecords(bytes, name), { ...options, unquoted: true }, name)
     case 'jsonl':
       return jsonlRows(bytes, name)
     case 'json':
       return jsonRows(bytes, required, name)
     case 'conll':
-      return conllRows(bytes, { columns, required, tagged }, name)
+      return conllRows(bytes, conllOptions(options, name), name)
     case 'txt':
       return textRows(bytes, options.textLayout, name)
   }
 }
+
+function conllOptions({ columns, required = [], tagged = true }: ReadRowsOptions, name: string): ConllOptions {
+  if (!isConlluName(name)) return { columns, required, tagged }
+  const named = tagged ? ['tokens', 'tags'] : ['tokens']
+  const read = columns !== undefined || required.length > 0 ? required : named
+  return { columns: columns ?? conlluColumns(read), required: read, tagged, universal: true }
+}
+
+/** Whether a file is CoNLL-U by its name. */
+export const isConlluName = (name: string): boolean => extensionOf(name) === CONLLU

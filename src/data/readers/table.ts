@@ -21,6 +21,12 @@ export interface TableOptions {
   required?: readonly string[]
 }
 
+/** What the format of a table says of it besides. */
+interface TableFormat extends TableOptions {
+  /** A quote is a character like any other. */
+  unquoted?: boolean
+}
+
 /** Stands for the name of a column that is not read. */
 export const SKIPPED = '_'
 
@@ -73,10 +79,10 @@ function layoutOfHeader({ cells, line }: TableRecord, required: readonly string[
   return { names: cells, exact: true }
 }
 
-/** Gives the cells of records their names. A row with too few cells is a DataError at its line. */
+/** Gives the cells of records their names. A row with too few cells is a DataError at its line, and one with too many by a header. */
 export async function* tableRows(
   blocks: AsyncIterable<Iterable<TableRecord>>,
-  { columns, header, required = [] }: TableOptions,
+  { columns, header, required = [], unquoted = false }: TableFormat,
   file?: string,
 ): AsyncGenerator<Iterable<Row>> {
   if (columns !== undefined && header === undefined) {
@@ -93,25 +99,35 @@ export async function* tableRows(
     for (const record of records) {
       layout ??= layoutOfHeader(record, required, file)
       if (skip) skip = false
-      else yield nameCells(record, layout, file)
+      else if (fits(record, layout)) yield nameCells(record, layout)
+      else throw misfit(record, layout, unquoted, file)
     }
   }
   for await (const records of blocks) yield rowsOf(records)
 }
 
-function nameCells({ cells, line }: TableRecord, { names, exact }: Layout, file: string | undefined): Row {
-  if (cells.length < names.length) {
-    const tabs = cells.some((cell) => cell.includes('\t')) ? '; the cells hold tabs: is it TSV?' : ''
-    throw new DataError(`expected ${names.length} columns, but found ${cells.length}${tabs}`, file, line)
-  }
-  if (exact && cells.length > names.length && cells.slice(names.length).some((cell) => cell !== '')) {
-    throw new DataError(
-      `expected ${names.length} columns, but found ${cells.length}; is a separator within a cell?`,
-      file,
-      line,
-    )
-  }
+function fits({ cells }: TableRecord, { names, exact }: Layout): boolean {
+  if (cells.length <= names.length) return cells.length === names.length
+  return !exact || cells.slice(names.length).every((cell) => cell === '')
+}
+
+function nameCells({ cells, line }: TableRecord, { names }: Layout): Row {
   const fields: Record<string, JsonValue> = Object.create(null)
   for (let i = 0; i < names.length; i++) if (names[i] !== SKIPPED) fields[names[i]] = cells[i]
   return { fields, line }
+}
+
+function misfit(
+  { cells, line }: TableRecord,
+  { names }: Layout,
+  unquoted: boolean,
+  file: string | undefined,
+): DataError {
+  const has = (character: string): boolean => cells.some((cell) => cell.includes(character))
+  let hint = ''
+  if (unquoted && has('"'))
+    hint = '; cells of tsv are not quoted, a quote is a character like any other (csv has quotes)'
+  else if (cells.length > names.length) hint = '; is a separator within a cell?'
+  else if (has('\t')) hint = '; the cells hold tabs: is it TSV?'
+  return new DataError(`expected ${names.length} columns, but found ${cells.length}${hint}`, file, line)
 }

@@ -41,6 +41,15 @@ function startsBetween(last: Tag, next: Tag): boolean {
   return !'O.'.includes(next.prefix) && last.type !== next.type
 }
 
+/** A tag that begins with a letter of a scheme before what separates it from the type. */
+const PREFIXED = /^[BIES][^\p{L}\p{N}]/u
+/** A letter of a scheme alone. */
+const LETTER = /^[BIESMO]$/
+
+/** Whether a set of tags is of a scheme that `spansOf` reads: of others, such as parts of speech, the scores of spans mean nothing. */
+export const haveSpans = (names: readonly string[]): boolean =>
+  names.some((name) => PREFIXED.test(name)) || names.every((name) => LETTER.test(name))
+
 /** Finds spans in one sentence after another. */
 class SpanReader {
   private last = OUTSIDE

@@ -4,7 +4,7 @@ import { argmax, softmax } from '../../scores.ts'
 import { BertForMultipleChoice } from '../../session/models.ts'
 import type { Tensor } from '../../tensor.ts'
 import { MultipleChoiceEvaluation } from '../metrics/multiple-choice.ts'
-import { labelsFor } from './shared.ts'
+import { labelsFor, withOneLabel } from './shared.ts'
 import type { Task } from './task.ts'
 
 /** The right one of several continuations or answers. */
@@ -16,7 +16,7 @@ export function multipleChoice(): Task<ChoiceExample> {
     bestMetric: 'accuracy',
     metrics: ['accuracy'],
     rowsAreExamples: true,
-    rows: (source, settings, purpose) => choiceRows(source, { ...settings, labels: labelsFor(purpose) }),
+    rows: (source, settings, purpose) => choiceRows(source, { ...withOneLabel(settings), labels: labelsFor(purpose) }),
     modelFields: () => ({}),
     async *examples(rows, { maxLength, tokenizer }) {
       for await (const row of rows) yield encodeChoices(row, tokenizer, { maxLength })

@@ -9,7 +9,7 @@ import { BertForQuestionAnswering } from '../../session/models.ts'
 import { type AnswerOptions, type AnswerWindow, bestAnswer } from '../answers.ts'
 import { QuestionAnsweringEvaluation } from '../metrics/question-answering.ts'
 import type { Example } from '../types.ts'
-import { windowOutputs } from './shared.ts'
+import { windowOutputs, withOneLabel } from './shared.ts'
 import type { Task, TaskOptions } from './task.ts'
 
 /** A window, and the question that it belongs to: what an evaluation puts together again. */
@@ -46,7 +46,7 @@ export function questionAnswering(options: TaskOptions): Task<QuestionExample> {
     rowsAreExamples: false,
     async *rows(source, settings, purpose) {
       const onFault = ({ kind }: QuestionFault): void => settings.onFault?.(FAULTS[kind])
-      for await (const question of questionRows(source, { ...settings, purpose, onFault })) {
+      for await (const question of questionRows(source, { ...withOneLabel(settings), purpose, onFault })) {
         if (question.answers?.length === 0 && version2WithNegative === undefined)
           settings.onFault?.(
             'questions have no answer; with --version-2-with-negative predictions leave such ones unanswered, too',

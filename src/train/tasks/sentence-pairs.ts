@@ -10,7 +10,7 @@ import { argmax, softmax } from '../../scores.ts'
 import { BertForNextSentencePrediction, BertForPreTraining } from '../../session/models.ts'
 import { NextSentenceEvaluation, PreTrainingEvaluation } from '../metrics/pre-training.ts'
 import type { Example } from '../types.ts'
-import { labelsFor, logitsOfPairs, maskingCollator, rowOf } from './shared.ts'
+import { labelsFor, logitsOfPairs, maskingCollator, rowOf, withOneLabel } from './shared.ts'
 import type { EncodeSettings, Purpose, ReadSettings, Task, TaskOptions, TaskRow } from './task.ts'
 
 /** A pair that a file has, or a passage that pairs are made of. */
@@ -35,7 +35,8 @@ async function* pairRows(
   const labels = labelsFor(purpose)
   const textPairColumn = settings.textPairColumn ?? 'text_pair'
   for await (const { label, line, text, textPair } of classificationRows(source, {
-    ...settings,
+    ...withOneLabel(settings),
+    problemType: 'single_label_classification',
     textPairColumn,
     labels,
   })) {

@@ -7,6 +7,7 @@ import {
   labelCollector,
   labelEncoder,
 } from '../../data/classification.ts'
+import { labelColumnsOf } from '../../data/label-columns.ts'
 import { ConfigError } from '../../errors.ts'
 import { quote } from '../../json.ts'
 import type { BertConfig } from '../../model/config.ts'
@@ -15,7 +16,7 @@ import { BertForSequenceClassification } from '../../session/models.ts'
 import type { Tensor } from '../../tensor.ts'
 import { SequenceClassificationEvaluation } from '../metrics/sequence-classification.ts'
 import { labelsFor, logitsOfPairs, rowOf } from './shared.ts'
-import type { Task, TaskOptions } from './task.ts'
+import type { ReadSettings, Task, TaskOptions } from './task.ts'
 
 /** What the labels of a saved model mean, also where its config does not say. */
 export const problemTypeOf = ({ numLabels, problemType }: BertConfig): ClassificationProblem =>
@@ -46,19 +47,25 @@ const METRICS: Readonly<Record<ClassificationProblem, readonly [string, ...strin
 }
 
 /** One or several labels, or numbers, for a text or a pair of texts. */
-export function sequenceClassification({ problemType: given }: TaskOptions): Task<ClassificationExample> {
-  const problemType = given ?? 'single_label_classification'
+export function sequenceClassification({
+  labelColumn = 'label',
+  problemType: given,
+}: TaskOptions & Pick<ReadSettings, 'labelColumn'>): Task<ClassificationExample> {
+  const areSeveral = labelColumnsOf(labelColumn, given).names.length > 1
+  // until data is read, of which one column may be called as several are written
+  const problemType = given ?? (areSeveral ? 'multi_label_classification' : 'single_label_classification')
   const problem = (labels: LabelSet | undefined): ClassificationProblem => labels?.problemType ?? problemType
   return {
     name: 'sequence-classification',
     model: BertForSequenceClassification,
     files: '.csv, .tsv, .jsonl, .json or .parquet',
     bestMetric: METRICS[problemType][0],
+    bestMetricOf: (labels) => METRICS[labels.problemType][0],
     metrics: METRICS[problemType],
     rowsAreExamples: true,
     rows: (source, settings, purpose) =>
-      classificationRows(source, { ...settings, problemType, labels: labelsFor(purpose) }),
-    collectLabels: () => labelCollector(problemType),
+      classificationRows(source, { ...settings, problemType: given, labels: labelsFor(purpose) }),
+    collectLabels: () => labelCollector(given),
     labelsOf: (config) => ({ names: distinctLabels(config), problemType: problemTypeOf(config) }),
     modelFields: (labels) => ({
       ...(labels && { numLabels: labels.names.length, id2label: { ...labels.names } }),
@@ -68,7 +75,7 @@ export function sequenceClassification({ problemType: given }: TaskOptions): Tas
       const encodeLabel = labels && labelEncoder(labels, file)
       const pairs = new FlagPairs()
       for await (const row of rows) {
-        pairs.add(row.label)
+        pairs.add(row)
         const { inputIds, tokenTypeIds } = tokenizer.encode(row.text, row.textPair, { truncation: true, maxLength })
         yield { inputIds, tokenTypeIds, ...(encodeLabel && { labels: encodeLabel(row) }) }
       }

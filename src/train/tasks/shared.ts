@@ -1,15 +1,22 @@
 // What several tasks do alike.
 import { createMasking } from '../../data/collators/masked-lm.ts'
 import type { SequenceExample } from '../../data/features/example.ts'
+import { labelColumnOf } from '../../data/label-columns.ts'
 import type { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
 import type { Tensor } from '../../tensor.ts'
 import { slices } from '../../turns.ts'
 import { collate } from '../dataset.ts'
 import type { DataCollator } from '../types.ts'
-import type { PredictSettings, Purpose, TaskModel, TaskOptions } from './task.ts'
+import type { PredictSettings, Purpose, ReadSettings, TaskModel, TaskOptions } from './task.ts'
 
 /** Whether the readers need labels. */
 export const labelsFor = (purpose: Purpose): 'required' | 'ignored' => (purpose === 'predict' ? 'ignored' : 'required')
+
+/** The settings of a task whose examples have one label. Throws ArgumentError where several columns of labels are named. */
+export const withOneLabel = ({ labelColumn, ...settings }: ReadSettings) => ({
+  ...settings,
+  labelColumn: labelColumnOf(labelColumn),
+})
 
 /** Row i of a [rows, columns] tensor. */
 export const rowOf = ({ data, shape }: Tensor, row: number): Float32Array =>

@@ -34,7 +34,7 @@ const counting =
 
 const STOPPED = 'The preparation of data was stopped'
 
-export interface DataSettings extends Omit<ReadSettings, 'onFault'>, TaskOptions {
+export interface DataSettings extends Omit<ReadSettings, 'classNames' | 'onFault'>, TaskOptions {
   /** The labels of a model: those of the data have to be among them. Default: those that the data has. */
   readonly labels?: LabelSet
   /**
@@ -105,6 +105,12 @@ export class TaskData {
   /** Fields of the config of a model for this data: `fromPretrained(folder, data.modelFields)`. */
   get modelFields(): Partial<Omit<BertConfigFields, 'dtype'>> {
     return this.task.modelFields(this.labels)
+  }
+
+  /** The metric of the task that says which evaluation of such data is best: `metricForBestModel`, without eval_. */
+  get bestMetric(): string {
+    const { labels, task } = this
+    return (labels && task.bestMetricOf?.(labels)) ?? task.bestMetric
   }
 
   /**
@@ -210,14 +216,17 @@ const nameOf = (source: DataSource): string => (typeof source === 'string' ? sou
 async function* rowsOf(
   task: Task,
   sources: readonly DataSource[],
-  settings: ReadSettings,
+  settings: DataSettings & Pick<ReadSettings, 'onFault'>,
   purpose: Purpose,
 ): AsyncGenerator<TaskRow> {
+  const { labels, problemType } = settings
+  // labels that are numbers have none, those of a model its own
+  const classNames = task.collectLabels === undefined || problemType === 'regression' ? [] : labels?.names
   let before = 0
   for (const source of sources) {
     let documents = 0
     const place = sources.length > 1 ? { file: nameOf(source) } : {}
-    for await (const read of task.rows(source, settings, purpose)) {
+    for await (const read of task.rows(source, { ...settings, classNames }, purpose)) {
       const row = Object.assign(read, place)
       if ('document' in row && typeof row.document === 'number') {
         documents = row.document + 1
@@ -284,7 +293,8 @@ export async function readTaskData(
   settings: DataSettings = {},
 ): Promise<TaskData> {
   checkSettings(settings)
-  const task = createTask(name, settings)
+  // labels of a model say what a label is, too
+  const task = createTask(name, { ...settings, problemType: settings.problemType ?? settings.labels?.problemType })
   const isOne = typeof source === 'string' || (typeof source === 'object' && source !== null && 'bytes' in source)
   const sources: readonly DataSource[] = isOne ? [source] : source
   if (!isOne && !(Array.isArray(source) && source.every((file) => typeof file === 'string')))

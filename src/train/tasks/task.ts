@@ -1,5 +1,6 @@
 // What the command line and the API know of a task: its model, its data, its metrics, and what it predicts. One task, one file.
 import type { ClassificationProblem, LabelSet } from '../../data/classification.ts'
+import type { LabelColumn } from '../../data/label-columns.ts'
 import type { NamedBytes, RowFormat } from '../../data/readers/rows.ts'
 import type { TextLayout } from '../../data/readers/text.ts'
 import type { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
@@ -42,7 +43,13 @@ export interface ReadSettings {
   readonly header?: boolean
   readonly textColumn?: string
   readonly textPairColumn?: string
-  readonly labelColumn?: string
+  /**
+   * Of sequence classification also several columns, a name for each label (whose cells are 0 and 1) or, with problemType 'regression', for
+   * each number: a list of names, or with commas between them.
+   */
+  readonly labelColumn?: LabelColumn
+  /** Of Parquet: see `ReadOptions.classNames`. */
+  readonly classNames?: readonly string[]
   /** Of plain text: a passage on each line, or paragraphs of several lines; default: lines. */
   readonly textLayout?: TextLayout
   /** Called for a row that is not as the file says, but can be used or left out; `what` tells which kind. */
@@ -121,6 +128,8 @@ export interface Task<Row extends TaskRow = TaskRow> {
   readonly files: string
   /** The metric that says which evaluation is best, without eval_. */
   readonly bestMetric: string
+  /** The same where the labels of the data are known, and it depends on them. */
+  bestMetricOf?(labels: LabelSet): string
   /** Names of what is measured, without eval_ and the loss. */
   readonly metrics: readonly string[]
   /** The least `maxLength` that it can use, where that is more than a token between [CLS] and [SEP]. */

@@ -5,10 +5,13 @@ import { multipleChoice } from './multiple-choice.ts'
 import { questionAnswering } from './question-answering.ts'
 import { nextSentence, preTraining } from './sentence-pairs.ts'
 import { sequenceClassification } from './sequence-classification.ts'
-import { TASK_NAMES, type Task, type TaskName, type TaskOptions } from './task.ts'
+import { type ReadSettings, TASK_NAMES, type Task, type TaskName, type TaskOptions } from './task.ts'
 import { tokenClassification } from './token-classification.ts'
 
-const TASKS: Readonly<Record<TaskName, (options: TaskOptions) => Task>> = {
+/** What a task is made of: its own options, and which columns are labels, which may say what a label is. */
+type CreateOptions = TaskOptions & Pick<ReadSettings, 'labelColumn'>
+
+const TASKS: Readonly<Record<TaskName, (options: CreateOptions) => Task>> = {
   'sequence-classification': sequenceClassification,
   'token-classification': tokenClassification,
   'question-answering': questionAnswering,
@@ -20,7 +23,7 @@ const TASKS: Readonly<Record<TaskName, (options: TaskOptions) => Task>> = {
 }
 
 /** A task by its name. Throws ArgumentError for a name that is none. */
-export function createTask(name: TaskName, options: TaskOptions = {}): Task {
+export function createTask(name: TaskName, options: CreateOptions = {}): Task {
   if (Object.hasOwn(TASKS, name)) return TASKS[name](options)
   throw new ArgumentError(`Expected a task, one of ${TASK_NAMES.join(', ')}, but received ${quote(name)}`)
 }

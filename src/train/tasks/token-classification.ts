@@ -7,8 +7,9 @@ import { quote } from '../../json.ts'
 import { argmax, softmax } from '../../scores.ts'
 import { BertForTokenClassification } from '../../session/models.ts'
 import { entitiesOf, joinWords, type WordsOfText } from '../entities.ts'
+import { haveSpans } from '../metrics/spans.ts'
 import { TokenClassificationEvaluation } from '../metrics/token-classification.ts'
-import { labelsFor, rowOf, windowOutputs } from './shared.ts'
+import { labelsFor, rowOf, windowOutputs, withOneLabel } from './shared.ts'
 import type { Task } from './task.ts'
 
 /** Tokens that neighbouring windows of a long sentence share in prediction. */
@@ -39,9 +40,11 @@ export function tokenClassification(): Task<Sentence> {
     model: BertForTokenClassification,
     files: '.conll, .jsonl, .json or .parquet',
     bestMetric: 'f1',
+    // which is of spans
+    bestMetricOf: ({ names }) => (haveSpans(names) ? 'f1' : 'accuracy'),
     metrics: ['f1', 'precision', 'recall', 'accuracy'],
     rowsAreExamples: true,
-    rows: (source, settings, purpose) => tokenRows(source, { ...settings, labels: labelsFor(purpose) }),
+    rows: (source, settings, purpose) => tokenRows(source, { ...withOneLabel(settings), labels: labelsFor(purpose) }),
     collectLabels: () => {
       const names = new Set<string>()
       return {
