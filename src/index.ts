@@ -39,3 +39,4 @@ export type {
   TrainableOptimizer,
 } from './train/types.ts'
 export { initializeUnigramBias } from './train/unigram-bias.ts'
+export { initializeWordEmbeddings, type WordEmbeddingsOptions } from './train/word-embeddings.ts'

@@ -11,7 +11,9 @@ import type { DataOptions } from './options.ts'
 
 /** Whether a label is what others write where there is none: SNLI, PyTorch's losses, the Hub's datasets (but not in -1, 0, 1). */
 const isNone = (name: string, names: readonly string[]): boolean =>
-  name === '-' || name === '-100' || (name === '-1' && names.includes('2') && !names.includes('-2'))
+  name === '-' ||
+  name === '-100' ||
+  (name === '-1' && !names.includes('-2') && names.some((other) => !/^(?:-1|0|1)$/.test(other)))
 
 /** What may be a mistake in a file of training data. */
 export function* dataDoubts(
@@ -28,7 +30,7 @@ export function* dataDoubts(
       yield `${file}: labels are numbers with decimals and taken for names; --problem-type regression takes them for numbers`
   }
   if (task.name === 'token-classification' && !haveSpans(names))
-    yield `${file}: no tag begins with B-, I-, E- or S- as in BIO, BIOES and BMES: f1, precision and recall, which are of spans, mean nothing, and accuracy says which evaluation is best`
+    yield `${file}: no tag begins with B-, I-, E- or S- as in BIO, BIOES and BMES: f1, precision and recall, which are of spans, mean nothing; by default the best evaluation is that of the best accuracy`
   yield* labelDoubts(file, names, options)
 }
 
@@ -36,12 +38,13 @@ export function* dataDoubts(
 function* labelDoubts(
   file: string,
   names: readonly string[],
-  { columns, header, labelColumn }: DataOptions,
+  { columns, fileFormat, header, labelColumn }: DataOptions,
 ): Generator<string> {
   const unlabelled = names.find((name) => isNone(name, names))
   if (unlabelled !== undefined)
     yield `${file}: the label ${quote(unlabelled)} is learnt as a class; where it says that a row has none, leave those rows out`
-  const quoted = names.find((name) => /^".*"$/.test(name))
+  const isTsv = fileFormat === 'tsv' || (fileFormat === undefined && /\.tsv(?:\.gz)?$/i.test(file))
+  const quoted = isTsv ? names.find((name) => /^".*"$/.test(name)) : undefined
   if (quoted !== undefined)
     yield `${file}: the label ${quoted} has quotes, which mean nothing in TSV; write a CSV file, or TSV without quotes`
   const column = labelColumn ?? 'label'

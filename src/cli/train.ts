@@ -13,6 +13,7 @@ import { createTask } from '../train/tasks/tasks.ts'
 import { Trainer, type TrainerOptions } from '../train/trainer.ts'
 import type { TaskDataset } from '../train/trainer-options.ts'
 import { initializeUnigramBias } from '../train/unigram-bias.ts'
+import { initializeWordEmbeddings } from '../train/word-embeddings.ts'
 import { showing, warn, warnOfFaults } from './data.ts'
 import { casingDoubt, dataDoubts, headDoubt, vocabularyDoubt } from './doubts.ts'
 import { Interruption } from './interruption.ts'
@@ -214,8 +215,13 @@ export async function train(options: TrainOptions, io: Io, blueprint?: () => Pro
   progress.stop()
   for (const each of [data, evaluation]) if (each) warnOfFaults(each, json, io)
   // a resumed run brings its own weights, and one to compare begins as Transformers does
-  if (blueprint !== undefined && !args.resumeFromCheckpoint && (args.parity ?? 'none') === 'none')
-    await initializeUnigramBias(model, trainDataset, tokenizer, { signal: io.signal })
+  if (blueprint !== undefined && !args.resumeFromCheckpoint && (args.parity ?? 'none') === 'none') {
+    const { signal } = io
+    await initializeUnigramBias(model, trainDataset, tokenizer, { signal })
+    const onProgress = (done: number): void => progress.phase('finding like words', Math.floor(100 * done), 100)
+    await initializeWordEmbeddings(model, trainDataset, tokenizer, { signal, onProgress })
+    progress.stop()
+  }
   const trainer = trainerOf({
     model,
     args,

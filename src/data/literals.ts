@@ -2,7 +2,7 @@
 import { type JsonValue, parseJson } from '../json.ts'
 
 /** A string in either quotes, to the end of the text where it is not closed; or one of Python's words. */
-const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*(?:"|$)|'[^'\\]*(?:\\.[^'\\]*)*(?:'|$)|\b(?:True|False|None)\b/gs
+const TOKEN = /"[^"\\]*(?:\\.[^"\\]*)*(?:"|\\?$)|'[^'\\]*(?:\\.[^'\\]*)*(?:'|\\?$)|\b(?:True|False|None)\b/gs
 const WORDS: Readonly<Record<string, string>> = { True: 'true', False: 'false', None: 'null' }
 /** What is behind a backslash, of which JSON lacks some; or a quote that needs one in JSON. */
 const CHARACTER = /\\x([\da-fA-F]{2})|\\U(00(?:0[\da-fA-F]|10)[\da-fA-F]{4})|\\(.)|"/gs

@@ -76,7 +76,7 @@ function namesOf(
   const given = textColumn ?? (tagged ? labelColumn : undefined)
   if (given !== undefined)
     throw new ArgumentError(
-      `columns: expected the names of the columns of ${file}, ${quote(given)} among them, but received none`,
+      `columns: expected the names of the columns of ${file}, such as _,tokens,${given}, with ${quote(given)} but received none`,
     )
   return { required: [], tags: TAGS, tokens: TOKENS }
 }

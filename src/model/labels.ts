@@ -47,7 +47,7 @@ export function checkOrder(learnt: readonly string[], given: readonly string[], 
   const moved = learnt.findIndex((name, id) => name !== given[id])
   if (moved === -1) return
   throw new ConfigError(
-    `${where}: expected the labels in the order that the model has them: ${moved} is ${quote(learnt[moved])}, but ${quote(given[moved])} is given; read its data with labelOrder, its config's labels`,
+    `${where}: expected the labels in the order that the model has them: ${moved} is ${quote(learnt[moved])}, but ${quote(given[moved])} is given; read its data with labelOrder, its config's labels, or correct its config.json`,
   )
 }
 

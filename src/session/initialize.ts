@@ -23,7 +23,7 @@ function sfc32(seed: number): () => number {
 }
 
 /** N(0, 1) by Marsaglia's polar method. */
-function normals(seed: number): () => number {
+export function normals(seed: number): () => number {
   const uniform = sfc32(seed)
   let spare: number | undefined
   return () => {

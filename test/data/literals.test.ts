@@ -45,6 +45,7 @@ describe('parseLiteral', () => {
     expect(() => parse(`['${'\\"'.repeat(200_000)}`)).toThrow(/^not valid JSON/)
     expect(() => parse(`['${"\\'".repeat(2 ** 22)}`)).toThrow(/^not valid JSON/)
     expect(parse(`["${'\\"'.repeat(2 ** 22)}"]`)).toHaveLength(1)
+    expect(() => parse(`["${'\\"'.repeat(200_000)}\\`)).toThrow(/^not valid JSON/)
   })
 
   const python = ((): string | undefined => {

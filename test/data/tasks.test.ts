@@ -76,7 +76,7 @@ describe('token classification', () => {
     expect(await read('.conll', text, parts)).toEqual([{ tokens: ['EU', 'is'], tags: ['NNP', 'VBZ'], line: 1 }])
     const unnamed = read('.txt', 'a O\n', { format: 'conll', labelColumn: 'tag' })
     await expect(unnamed).rejects.toThrow(
-      /columns: expected the names of the columns of .*\.txt, "tag" among them, but received none/,
+      /columns: expected the names of the columns of .*\.txt, such as _,tokens,tag, with "tag" but received none/,
     )
     expect(await read('.conll', 'a O\n', { labelColumn: 'tag', labels: 'ignored' })).toEqual([
       { tokens: ['a'], line: 1 },

@@ -98,7 +98,13 @@ stdout.write(JSON.stringify({
       saving: 'ERR_ARGUMENT',
     })
     expect(trained).toEqual(['rose'])
-    const training = ['Trainer', 'EarlyStoppingCallback', 'TensorBoardCallback', 'initializeUnigramBias']
+    const training = [
+      'Trainer',
+      'EarlyStoppingCallback',
+      'TensorBoardCallback',
+      'initializeUnigramBias',
+      'initializeWordEmbeddings',
+    ]
     const nodeOnly = [...training, 'readTaskData', 'exportOnnx']
     const metrics = /^(accuracy|matthews|precisionRecallF1|meanSquaredError|pearson|spearman|spansOf|\w+Counter)$/
     const core = Object.keys(bertkit).filter((name) => !nodeOnly.includes(name) && !metrics.test(name))

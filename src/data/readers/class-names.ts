@@ -1,7 +1,6 @@
 // Names of classes, as `datasets` of Hugging Face puts them into the metadata of Parquet: {"info": {"features": {"label": {"names":
 // ["neg", "pos"], "_type": "ClassLabel"}}}} (datasets/features/features.py). The columns themselves have the numbers.
-import { DataError } from '../../errors.ts'
-import { isJsonObject, type JsonValue, parseJson, quote } from '../../json.ts'
+import { isJsonObject, type JsonValue, parseJson } from '../../json.ts'
 import type { Row } from './table.ts'
 
 /** Names of the classes that a column has, or those of fields in its objects. Lists have those of their elements. */
@@ -9,9 +8,6 @@ type Classes = readonly string[] | FieldClasses
 export type FieldClasses = ReadonlyMap<string, Classes>
 
 const areNames = (classes: Classes): classes is readonly string[] => Array.isArray(classes)
-
-/** What `datasets` writes for "no class". */
-const UNLABELLED = -1
 
 /** Whether the names of a column's classes are wanted. */
 type IsWanted = (names: readonly string[]) => boolean
@@ -58,36 +54,21 @@ function namesOf(value: JsonValue): string[] | undefined {
   return names.length === value.length ? names : undefined
 }
 
-/** The row with names in place of numbers. A number that has none, but for -1, is a DataError. */
-export function withClassNames({ fields, line }: Row, classes: FieldClasses, file: string): Row {
+/** The row with names in place of numbers, of those that have one: -1 is no class. */
+export function withClassNames({ fields, line }: Row, classes: FieldClasses): Row {
   const named: Record<string, JsonValue> = Object.assign(Object.create(null), fields)
-  for (const [column, ofColumn] of classes) {
-    const fail = (id: number, names: readonly string[]): DataError =>
-      new DataError(
-        `expected a class of the column ${quote(column)} to be a number from 0 to ${names.length - 1}, for which the file has names, but it is ${id}`,
-        file,
-        line,
-      )
-    if (Object.hasOwn(named, column)) named[column] = nameClasses(named[column], ofColumn, fail)
-  }
+  for (const [column, ofColumn] of classes)
+    if (Object.hasOwn(named, column)) named[column] = nameClasses(named[column], ofColumn)
   return { fields: named, line }
 }
 
-function nameClasses(
-  value: JsonValue,
-  classes: Classes,
-  fail: (id: number, names: readonly string[]) => DataError,
-): JsonValue {
-  if (Array.isArray(value)) return value.map((each) => nameClasses(each, classes, fail))
-  if (areNames(classes)) {
-    if (typeof value !== 'number' || !Number.isInteger(value) || value === UNLABELLED) return value
-    if (classes[value] === undefined) throw fail(value, classes)
-    return classes[value]
-  }
+function nameClasses(value: JsonValue, classes: Classes): JsonValue {
+  if (Array.isArray(value)) return value.map((each) => nameClasses(each, classes))
+  if (areNames(classes)) return (typeof value === 'number' ? classes[value] : undefined) ?? value
   if (!isJsonObject(value)) return value
   const entries = Object.entries(value).map(([name, inner]): [string, JsonValue] => {
     const ofField = classes.get(name)
-    return [name, ofField === undefined ? inner : nameClasses(inner, ofField, fail)]
+    return [name, ofField === undefined ? inner : nameClasses(inner, ofField)]
   })
   return Object.fromEntries(entries)
 }

@@ -155,8 +155,9 @@ class SentenceReader {
     if (cells.length < 2) {
       throw this.#fault(`expected a token and its tag, separated by a tab or a space, but found ${quote(text)}`, line)
     }
-    this.#widest ??= { count: cells.length, line }
-    const { count, line: first } = this.#widest
+    // a comment that is taken for a token says nothing of the others
+    if (!MARKED.test(text)) this.#widest ??= { count: cells.length, line }
+    const { count, line: first } = this.#widest ?? { count: cells.length, line }
     if (cells.length > count) {
       throw this.#fault(
         `expected at most ${count} columns, as line ${first} has, but found ${cells.length}; is a separator within a cell? (--columns says which to use, if there are more)`,

@@ -60,7 +60,7 @@ export async function* parquetRows(
 function* rowsOf(texts: readonly string[], first: number, classes: FieldClasses, name: string): Generator<Row> {
   for (const [index, text] of texts.entries()) {
     const row = rowOfJson(text, first + index, name)
-    yield classes.size === 0 ? row : withClassNames(row, classes, name)
+    yield classes.size === 0 ? row : withClassNames(row, classes)
   }
 }
 
