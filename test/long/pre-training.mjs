@@ -113,5 +113,9 @@ pretrain(model, steps, [
 ])
 console.log(`
 The loss of hidden words is plotted in ${path.join(model, 'report.html')}. To compare it with new weights:
-  node test/long/quality.mjs --tasks banking77,sst2 --model ${model} --work ${path.join(work, 'tuned')}
-  node test/long/quality.mjs --tasks banking77,sst2 --model ${model} --new-weights --work ${path.join(work, 'scratch')}`)
+${['banking77 --epochs 3', 'sst2']
+  .flatMap((task) => [
+    `  node test/long/quality.mjs --learning-rate 3e-4 --tasks ${task} --model ${model} --work ${path.join(work, 'tuned')}`,
+    `  node test/long/quality.mjs --learning-rate 3e-4 --tasks ${task} --model ${model} --new-weights --work ${path.join(work, 'scratch')}`,
+  ])
+  .join('\n')}`)

@@ -5,7 +5,7 @@
 // Of squad, half of whose articles are learnt and half asked about, and of resume_ner_zh, a small model with new weights, PyTorch's results
 // are what finetune_pytorch.py has written to --peer. Its command is printed where there are none.
 // --model FOLDER fine-tunes another model, of which there is nothing to compare with, and with --new-weights one of its shape and vocabulary;
-// --learning-rate is another than the recipe's; --dtype bfloat16 is compared with float32 by running both.
+// --learning-rate and --epochs are others than the recipe's; --dtype bfloat16 is compared with float32 by running both.
 import { spawn } from 'node:child_process'
 import { createWriteStream, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
@@ -150,11 +150,12 @@ const { values } = parseArgs({
     model: { type: 'string', default: data('weights', MINILM) },
     'new-weights': { type: 'boolean', default: false },
     'learning-rate': { type: 'string' },
+    epochs: { type: 'string' },
     dtype: { type: 'string', default: 'float32' },
     peer: { type: 'string' },
   },
 })
-const hasPeer = values.model === data('weights', MINILM) && !values['new-weights']
+const hasPeer = values.model === data('weights', MINILM) && !values['new-weights'] && values.epochs === undefined
 const work = path.resolve(values.work)
 mkdirSync(work, { recursive: true })
 
@@ -186,7 +187,14 @@ function commandFor(task, seed, outputDir) {
     'train',
     ...['--task', name, ...start],
     ...['--train-file', trainFile, '--eval-file', evalFile, '--output-dir', outputDir, ...flags],
-    ...['--num-train-epochs', epochs, '--per-device-train-batch-size', 32, '--per-device-eval-batch-size', 64],
+    ...[
+      '--num-train-epochs',
+      values.epochs ?? epochs,
+      '--per-device-train-batch-size',
+      32,
+      '--per-device-eval-batch-size',
+      64,
+    ],
     ...['--learning-rate', learningRate, '--weight-decay', 0.01, '--warmup-ratio', 0.1],
     ...['--max-length', maxLength, '--seed', seed, '--dtype', values.dtype],
     ...[
