@@ -20,9 +20,9 @@ export interface WordEmbeddingsOptions {
 /**
  * Sets the word embeddings of a new model by which tokens stand near which in `dataset`, the first four million tokens of it: the
  * truncated singular value decomposition of their positive pointwise mutual information, as long as random embeddings are. Tokens that
- * the text lacks, or that stand near nothing, keep theirs. A small model learns that in thousands of updates, and from there on goes faster; this takes some seconds
- * (docs/performance.md, Quality). Levy and Goldberg (2014), "Neural Word Embedding as Implicit Matrix Factorization".
- * `onProgress` is called with the share that is done, from 0 to 1. Throws AbortedError.
+ * the text lacks, or that stand near nothing, keep theirs. A small model learns that in thousands of updates, and from there on goes
+ * faster; this takes some seconds (docs/performance.md, Quality). Levy and Goldberg (2014), "Neural Word Embedding as Implicit Matrix
+ * Factorization". `onProgress` is called with the share that is done, from 0 to 1. Throws AbortedError.
  */
 export async function initializeWordEmbeddings(
   model: PreTrainedModel,
