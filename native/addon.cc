@@ -82,7 +82,7 @@ double number(const Napi::CallbackInfo& info, size_t index) {
 
 /** A number that a cast to an integer keeps: others are undefined behaviour, and 0 on some CPUs. */
 template <class Integer>
-Integer count(const Napi::CallbackInfo& info, size_t index) {
+Integer integer(const Napi::CallbackInfo& info, size_t index) {
   const double value = number(info, index), most = sizeof(Integer) == 4 ? INT32_MAX : kMostBytes;
   if (!(value >= 0 && value <= most))
     raise(info.Env(), BK_ARGUMENT, "Expected argument " + std::to_string(index) + " to be from 0 to " + std::to_string((int64_t)most));
@@ -117,7 +117,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
     }
     char message[256];
     bk_engine* engine;
-    if (const int error = library->open(isa.empty() ? nullptr : isa.c_str(), count<int>(info, 1), &engine, message, sizeof message))
+    if (const int error = library->open(isa.empty() ? nullptr : isa.c_str(), integer<int>(info, 1), &engine, message, sizeof message))
       raise(info.Env(), error, message);
     handle = EngineHandle(engine, library->close);
     Value().TypeTag(&kTag);
@@ -134,7 +134,7 @@ class Engine : public Napi::ObjectWrap<Engine> {
   }
 
   Napi::Value MeasurePeak(const Napi::CallbackInfo& info) {
-    return Napi::Number::New(info.Env(), library->measure_peak(handle.get(), count<int>(info, 0), number(info, 1)));
+    return Napi::Number::New(info.Env(), library->measure_peak(handle.get(), integer<int>(info, 0), number(info, 1)));
   }
 
   void Cancel(const Napi::CallbackInfo& info) {
@@ -191,8 +191,8 @@ class Memory : public Napi::ObjectWrap<Memory> {
 
   void Reserve(const Napi::CallbackInfo& info) {
     bk_memory* memory = idle(info);
-    const int arena = count<int>(info, 0);
-    const int64_t bytes = count<int64_t>(info, 1);
+    const int arena = integer<int>(info, 0);
+    const int64_t bytes = integer<int64_t>(info, 1);
     char message[256];
     if (const int error = library->memory_reserve(memory, arena, (uint64_t)bytes, message, sizeof message)) raise(info.Env(), error, message);
     const int64_t grown = bytes - sizes_[arena];
@@ -204,7 +204,7 @@ class Memory : public Napi::ObjectWrap<Memory> {
 
   void Release(const Napi::CallbackInfo& info) {
     bk_memory* memory = idle(info);
-    const int arena = count<int>(info, 0);
+    const int arena = integer<int>(info, 0);
     if (const int error = library->memory_release(memory, arena)) raise(info.Env(), error, "No such arena");
     if (sizes_[arena]) Napi::MemoryManagement::AdjustExternalMemory(info.Env(), -sizes_[arena]);
     sizes_[arena] = 0;
@@ -216,7 +216,7 @@ class Memory : public Napi::ObjectWrap<Memory> {
     const Napi::TypedArray view = info[2].As<Napi::TypedArray>();
     const char* data = (const char*)view.ArrayBuffer().Data() + view.ByteOffset();
     char message[256];
-    if (const int error = library->memory_write(memory, count<int>(info, 0), count<uint64_t>(info, 1), data, view.ByteLength(), message, sizeof message))
+    if (const int error = library->memory_write(memory, integer<int>(info, 0), integer<uint64_t>(info, 1), data, view.ByteLength(), message, sizeof message))
       raise(info.Env(), error, message);
   }
 
@@ -226,7 +226,7 @@ class Memory : public Napi::ObjectWrap<Memory> {
     const Napi::TypedArray view = info[2].As<Napi::TypedArray>();
     char* data = (char*)view.ArrayBuffer().Data() + view.ByteOffset();
     char message[256];
-    if (const int error = library->memory_read(memory, count<int>(info, 0), count<uint64_t>(info, 1), data, view.ByteLength(), message, sizeof message))
+    if (const int error = library->memory_read(memory, integer<int>(info, 0), integer<uint64_t>(info, 1), data, view.ByteLength(), message, sizeof message))
       raise(info.Env(), error, message);
   }
 

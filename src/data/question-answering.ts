@@ -61,7 +61,8 @@ interface Question {
 /**
  * Streams the questions of SQuAD 1.1 and 2.0 files ({data: [{paragraphs: [{context, qas: [...]}]}]}), or flat rows
  * {id?, question, context, answers}, where answers are {text, answer_start}, a list of them or, as of the package `datasets`,
- * {text: [...], answer_start: [...]}; in a cell of a table in JSON's or Python's notation. answer_start counts Unicode code points. A malformed question is a DataError with file and line.
+ * {text: [...], answer_start: [...]}; in a cell of a table in JSON's or Python's notation. answer_start counts Unicode code points. A
+ * malformed question is a DataError with file and line.
  */
 export async function* questionRows(
   source: string | NamedBytes,

@@ -1,6 +1,6 @@
 // Which tokens stand near which, as a sparse matrix of positive pointwise mutual information.
 import type { SparseMatrix } from './low-rank.ts'
-import type { Turn } from './token-counts.ts'
+import type { Turn } from './slices.ts'
 
 /** Tokens that count as near, on either side; the k-th counts 1 / k. */
 const WINDOW = 5

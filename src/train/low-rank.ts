@@ -1,6 +1,6 @@
 // The largest singular values and vectors of a sparse matrix, by subspace iteration: Halko, Martinsson and Tropp (2011), "Finding Structure
 // with Randomness", algorithm 4.4.
-import type { Turn } from './token-counts.ts'
+import type { Turn } from './slices.ts'
 
 /** Rows one after another: row i has values[starts[i]] to values[starts[i + 1] - 1], in the columns of `indices`. */
 export interface SparseMatrix {

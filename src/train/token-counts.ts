@@ -1,23 +1,11 @@
 // The text of a dataset, read before the first update.
 import type { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
-import { AbortedError } from '../errors.ts'
-import { slices } from '../turns.ts'
 import { checkExamples, isStreamed } from './dataset.ts'
+import type { Turn } from './slices.ts'
 import { type Dataset, type OpenDataset, openDataset } from './trainer-options.ts'
 
 /** Tokens of a dataset that are read: enough to know how frequent they are. */
 const READ = 2 ** 22
-
-/** Called between pieces of work: throws AbortedError, or gives the event loop a turn that is due. */
-export type Turn = () => Promise<void> | undefined
-
-export function turns(signal: AbortSignal | undefined): Turn {
-  const next = slices()
-  return () => {
-    if (signal?.aborted) throw new AbortedError('The preparation of data was stopped')
-    return next()
-  }
-}
 
 /** The ids of each example, in the order of a first epoch, until there are four million that are not special. */
 export async function* sequencesOf(

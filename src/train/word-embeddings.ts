@@ -4,7 +4,8 @@ import { normals } from '../session/initialize.ts'
 import type { PreTrainedModel } from '../session/pretrained.ts'
 import { Cooccurrence } from './cooccurrence.ts'
 import { dot, type Factors, filled, lowRank, orthonormalize } from './low-rank.ts'
-import { countTokens, sequencesOf, type Turn, turns } from './token-counts.ts'
+import { stoppableSlices, type Turn } from './slices.ts'
+import { countTokens, sequencesOf } from './token-counts.ts'
 import type { Dataset } from './trainer-options.ts'
 
 const EMBEDDINGS = 'bert.embeddings.word_embeddings.weight'
@@ -32,7 +33,7 @@ export async function initializeWordEmbeddings(
 ): Promise<void> {
   const place = [...model.runtime.layout.tensors.values()].find(({ name }) => EMBEDDINGS.endsWith(name))!
   const [size, width] = place.shape
-  const turn = turns(signal)
+  const turn = stoppableSlices(signal)
   const borders = new Set(tokenizer.allSpecialIds)
   const frequencies = await countTokens(dataset, tokenizer, size, turn)
   const near = new Cooccurrence(frequencies)

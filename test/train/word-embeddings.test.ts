@@ -5,12 +5,12 @@ import { normals } from '../../src/session/initialize.ts'
 import { BertForMaskedLM } from '../../src/session/models.ts'
 import { Cooccurrence } from '../../src/train/cooccurrence.ts'
 import { lowRank, type SparseMatrix } from '../../src/train/low-rank.ts'
-import { turns } from '../../src/train/token-counts.ts'
+import { stoppableSlices } from '../../src/train/slices.ts'
 import type { StreamedDataset } from '../../src/train/types.ts'
 import { initializeWordEmbeddings } from '../../src/train/word-embeddings.ts'
 import { tinyConfig } from '../session/tiny.ts'
 
-const turn = turns(undefined)
+const turn = stoppableSlices(undefined)
 type Dense = number[][]
 const dense = ({ columns, indices, starts, values }: SparseMatrix): Dense =>
   Array.from({ length: starts.length - 1 }, (_, row) => {

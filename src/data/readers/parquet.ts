@@ -21,8 +21,8 @@ const SLOWEST_BYTES_PER_SECOND = 2 ** 20
 /**
  * Parquet, one row group after another: memory is that of a group, which a worker decodes. From a .gz file or a stream it is read
  * whole first, up to 256 MiB. Dates become ISO strings, whole numbers beyond 2^53 strings of digits, bytes that are no text NOT_TEXT.
- * Classes that `datasets` of Hugging Face has named become those names (`ReadOptions.classNames`). A damaged file is a DataError; so is one that
- * lacks a column of `required`, or has a group of more than 1 GiB.
+ * Classes that `datasets` of Hugging Face has named become those names (`ReadOptions.classNames`). A damaged file is a DataError; so is
+ * one that lacks a column of `required`, or has a group of more than 1 GiB.
  */
 export async function* parquetRows(
   source: string | NamedBytes,

@@ -1,5 +1,6 @@
 import { shuffleStream } from '../../data/stream.ts'
-import { AbortedError, DataError } from '../../errors.ts'
+import { DataError } from '../../errors.ts'
+import { checkGoesOn } from '../slices.ts'
 import type { Example, StreamedDataset } from '../types.ts'
 import type { TaskRow } from './task.ts'
 
@@ -35,7 +36,7 @@ export function streamOf(source: ExampleSource, length: number | undefined): Str
         let total = 0
         const count = (): void => {
           total++
-          if (signal?.aborted) throw new AbortedError('The preparation of data was stopped')
+          checkGoesOn(signal)
         }
         const ordered = <Item>(items: AsyncIterable<Item>): AsyncIterable<Item> => {
           const counted = watching(items, count)

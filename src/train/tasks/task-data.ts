@@ -4,12 +4,13 @@ import { SHORT_SEQ_PROB } from '../../data/collators/next-sentence.ts'
 import { checkRereadable } from '../../data/readers/bytes.ts'
 import type { NamedBytes } from '../../data/readers/rows.ts'
 import { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
-import { AbortedError, ArgumentError, DataError } from '../../errors.ts'
+import { ArgumentError, DataError } from '../../errors.ts'
 import { fileBytes } from '../../formats/files.ts'
 import { kindOf } from '../../json.ts'
 import type { BertConfigFields } from '../../model/config.ts'
 import { RandomStream } from '../../random.ts'
 import { slices } from '../../turns.ts'
+import { checkGoesOn } from '../slices.ts'
 import type { TaskDataset } from '../trainer-options.ts'
 import type { Example, StreamedDataset } from '../types.ts'
 import { type ExampleSource, streamOf, watching } from './stream.ts'
@@ -31,8 +32,6 @@ const counting =
   (faults: Map<string, number>) =>
   (what: string): void =>
     void faults.set(what, (faults.get(what) ?? 0) + 1)
-
-const STOPPED = 'The preparation of data was stopped'
 
 export interface DataSettings extends Omit<ReadSettings, 'classNames' | 'onFault'>, TaskOptions {
   /** The labels of a model: those of the data have to be among them. Default: those that the data has. */
@@ -165,7 +164,7 @@ export class TaskData {
       for (const row of rows) {
         const due = turn()
         if (due) {
-          if (signal?.aborted) throw new AbortedError(STOPPED)
+          checkGoesOn(signal)
           onProgress?.('tokenizing', taken, rows.length)
           await due
         }
@@ -194,7 +193,7 @@ export class TaskData {
     if (task.rowsAreExamples) return streamOf(source, count)
     let made = 0
     const watch = (): void => {
-      if (signal?.aborted) throw new AbortedError(STOPPED)
+      checkGoesOn(signal)
       if (++made % 100 === 0) onProgress?.('counting', made)
     }
     for await (const _ of watching(source.examples(source.rows(), 0), watch));
@@ -318,7 +317,7 @@ export async function readTaskData(
       count++
       if (performance.now() - shown < 100) continue
       shown = performance.now()
-      if (signal?.aborted) throw new AbortedError(STOPPED)
+      checkGoesOn(signal)
       onProgress?.('reading', count)
     }
   }
