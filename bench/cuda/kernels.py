@@ -111,11 +111,11 @@ class Maker:
             return {**made, "packed": ((words,), "float32", None)} if packed else made
 
         attributes = {"rows": "tokens", "K": K, "N": N, "words": words if packed else 1, "type": int(packed), "to": int(packed)}
-        pack = {"N": N, "K": K, "forward_words": words, "backward_words": 1, "product": 1}
+        pack = {"N": N, "K": K, "words": words, "product": 1}
         flops = 2.0 * T * K * N
         return self.repeat(
             f"linear {label} {T}x{K}->{N} {kind}", {"tokens": T}, size * (T * K + N * K + T * N), flops / 4e14, operands,
-            ("linear", attributes), ("pack_weight", pack, {"w": "w", "forward": "packed"}) if packed else None,
+            ("linear", attributes), ("pack_weight", pack, {"w": "w", "packed": "packed"}) if packed else None,
             flops=flops, peak=kind,
             reference=lambda torch, x, w, **_: {"y": x.float() @ w.to(x.dtype).float().T},
             peers={"torch.matmul": lambda torch, x, w, **_: (lambda w=w.to(x.dtype).T: torch.matmul(x, w))},
@@ -133,11 +133,11 @@ class Maker:
             }
 
         attributes = {"rows": "tokens", "K": K, "N": N, "words": words, "add": 0, "type": 1, "to": 1}
-        pack = {"N": N, "K": K, "forward_words": 1, "backward_words": words, "product": 1}
+        pack = {"N": N, "K": K, "words": words, "product": 1}
         flops = 2.0 * T * K * N
         return self.repeat(
             f"linear_backward_data {label} {T}x{N}->{K}", {"tokens": T}, 2 * (T * K + N * K + T * N), flops / 4e14, operands,
-            ("linear_backward_data", attributes), ("pack_weight", pack, {"w": "w", "backward": "packed"}), flops=flops,
+            ("linear_backward_data", attributes), ("pack_weight", pack, {"w": "w", "packed": "packed"}), flops=flops,
             reference=lambda torch, dy, w, **_: {"dx": dy.float() @ w.to(dy.dtype).float()},
             peers={"torch.matmul": lambda torch, dy, w, **_: (lambda w=w.to(dy.dtype): torch.matmul(dy, w))},
         )  # fmt: skip

@@ -37,7 +37,7 @@ static Status linear(Run& run, const Call& call) {
   const ElementType type = c.type(), to = c.type();
   return with_format(type, [&](auto format) -> Status {
     typedef decltype(format) F;
-    const Status s = check_packed<F>(packed, nullptr, N, K, words, 0);
+    const Status s = check_packed<F>(packed, N, K, words);
     if (s.where) return s;
     const Matrix a = {x, K, 1, elements_of(type, type)}, b = {w, 1, K, float32_elements(type)};
     const Rows start = {bias, 0, kFloat32}, out = {y, N, to};
@@ -58,23 +58,21 @@ static Status linear_backward_data(Run& run, const Call& call) {
   Cursor c(call);
   void* dy = c.any();
   float* w = c.f32();
-  const void* packed = c.any();
+  c.any();  // packed for x w^T
   void* dx = c.any();
-  const int64_t rows = c.dim(), K = c.dim(), N = c.dim(), words = c.dim();
+  const int64_t rows = c.dim(), K = c.dim(), N = c.dim();
+  c.dim();
   const bool add = c.integer() != 0;
   const ElementType type = c.type(), to = c.type();
-  return with_format(type, [&](auto format) -> Status {
-    typedef decltype(format) F;
-    const Status s = check_packed<F>(nullptr, packed, N, K, 0, words);
-    if (s.where) return s;
-    const Rows out = {dx, K, type};
-    gemm<F>(run, rows, K, N, {dy, N, 1, elements_of(to, type)}, {w, K, 1, float32_elements(type)}, {add ? dx : nullptr, K, type}, Store{out}, packed);
-    return kOk;
+  const Rows out = {dx, K, type};
+  with_format(type, [&](auto format) {
+    gemm<decltype(format)>(run, rows, K, N, {dy, N, 1, elements_of(to, type)}, {w, K, 1, float32_elements(type)}, {add ? dx : nullptr, K, type}, Store{out});
   });
+  return kOk;
 }
 static Scratch linear_backward_data_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return gemm_scratch((ElementType)at[5], at[0], at[1], at[2], call.operands[2]);
+  return gemm_scratch((ElementType)at[5], at[0], at[1], at[2]);
 }
 
 BK_INLINE bool accumulates(const Run& run, int accumulate) { return accumulate || run.scalars[kScalar_accumulate] != 0; }

@@ -75,7 +75,7 @@ static Status adamw(Run& run, const Call& call) {
   Cursor c(call);
   const float *g = c.f32(), *norm = c.f32();
   float *w = c.f32(), *exp_avg = c.f32(), *exp_avg_sq = c.f32();
-  void *forward = c.any(), *backward = c.any();
+  void* packed = c.any();
   const int64_t n = c.dim(), length = c.dim(), G = c.dim(), w_first = c.integer(), g_first = c.integer();
   if (w_first < 0 || w_first > length - n) return {"w_first", 0, w_first, 0, length - n + 1};
   if (g_first < 0 || g_first > G - n) return {"g_first", 0, g_first, 0, G - n + 1};
@@ -96,9 +96,9 @@ static Status adamw(Run& run, const Call& call) {
                       set1((float)decay),
                       run.scalars[kScalar_coupled_decay] != 0};
   const bool refused = !(norm[0] - norm[0] == 0);  // NaN or inf: nothing changes
-  const int64_t N = c.dim(), K = c.dim(), forward_words = c.dim(), backward_words = c.dim();
+  const int64_t N = c.dim(), K = c.dim(), words = c.dim();
   const ElementType product = c.type();
-  if (!forward && !backward) {
+  if (!packed) {
     if (!refused) parallel_ranges(run, n, 32768, [&](int64_t begin, int64_t end, int) { step.update(begin, end); });
     return kOk;
   }
@@ -106,11 +106,11 @@ static Status adamw(Run& run, const Call& call) {
   return with_format(product, [&](auto format) -> Status {
     typedef decltype(format) F;
     typedef typename F::Packed Packed;
-    const Status s = check_packed<F>(forward, backward, N, K, forward_words, backward_words);
+    const Status s = check_packed<F>(packed, N, K, words);
     if (s.where || refused) return s;
     parallel_ranges(run, N, kPackedRows<F>, [&](int64_t begin, int64_t end, int) {
       step.update(begin * K, end * K);
-      pack_rows<F>(step.w, N, K, begin, end - begin, product, (Packed*)forward, (Packed*)backward);
+      pack_rows<F>(step.w, N, K, begin, end - begin, product, (Packed*)packed);
     });
     return kOk;
   });

@@ -77,7 +77,7 @@ Status linear(Launch& launch, Operands c) {
   const int K = c.dim(), N = c.dim(), words = c.dim();
   const int act = c.integer();
   const ElementType type = c.type(), to = c.type();
-  const Status s = check_packed(packed, nullptr, type, N, K, words, 0);
+  const Status s = check_packed(packed, type, N, K, words);
   if (s.where) return s;
   with_type(type, [&](auto element) {
     typedef decltype(element) T;

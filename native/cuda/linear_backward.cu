@@ -77,7 +77,7 @@ struct DataGradient {
     const ElementType type = c.type(), to = c.type();
     return {dy, w, packed, dx, rows, K, N, words, add, type, to};
   }
-  Status check() const { return check_packed(nullptr, packed, type, N, K, 0, words); }
+  Status check() const { return check_packed(packed, type, N, K, words); }
 
   template <class T>
   Product<T> product(Launch& launch) const {

@@ -87,7 +87,7 @@ struct AdamWStep {
 struct AdamWTensor {
   const float* g;
   float *w, *exp_avg, *exp_avg_sq;
-  void *forward, *backward;
+  void* packed;
   int n, group, N, K;
   bool fours;   // four elements are one access
   bool halves;  // packed as bfloat16
@@ -96,11 +96,11 @@ struct AdamWTensor {
     g = c.f32();
     *norm = c.f32();
     w = c.f32(), exp_avg = c.f32(), exp_avg_sq = c.f32();
-    forward = c.any(), backward = c.any();
+    packed = c.any();
     n = c.dim();
     const int W = c.dim(), G = c.dim(), w_first = c.integer(), g_first = c.integer();
     group = c.integer(), N = c.dim(), K = c.dim();
-    const int forward_words = c.dim(), backward_words = c.dim();
+    const int words = c.dim();
     const ElementType product = c.type();
     if (w_first < 0 || w_first > W - n) return {"w_first", 0, w_first, 0, W - n + 1};
     if (g_first < 0 || g_first > G - n) return {"g_first", 0, g_first, 0, G - n + 1};
@@ -108,10 +108,10 @@ struct AdamWTensor {
     w += w_first, exp_avg += g_first, exp_avg_sq += g_first;
     fours = w_first % 4 == 0 && g_first % 4 == 0;
     halves = product == kBfloat16;
-    if (!forward && !backward) return kOk;
+    if (!packed) return kOk;
     if ((int64_t)N * K != n) return {"n", 0, n, (int64_t)N * K, (int64_t)N * K + 1};
     fours = fours && K % 4 == 0;
-    return check_packed(forward, backward, product, N, K, forward_words, backward_words);
+    return check_packed(packed, product, N, K, words);
   }
 
   template <int V>
@@ -121,11 +121,11 @@ struct AdamWTensor {
     store(w + i, ws);
     store(exp_avg + i, ms);
     store(exp_avg_sq + i, vs);
-    if (!forward && !backward) return;
+    if (!packed) return;
     if (halves)
-      PackedTarget<bf16>{(bf16*)forward, (bf16*)backward, N, K}.store(i, ws);
+      PackedTarget<bf16>{(bf16*)packed, N, K}.store(i, ws);
     else
-      PackedTarget<float>{(float*)forward, (float*)backward, N, K}.store(i, ws);
+      PackedTarget<float>{(float*)packed, N, K}.store(i, ws);
   }
 };
 

@@ -17,17 +17,17 @@ __global__ void __launch_bounds__(256) pack_weight_kernel(const float* __restric
 
 Status pack_weight(Launch& launch, Operands c) {
   const float* w = c.f32();
-  void *forward = c.any(), *backward = c.any();
-  const int N = c.dim(), K = c.dim(), forward_words = c.dim(), backward_words = c.dim();
+  void* packed = c.any();
+  const int N = c.dim(), K = c.dim(), words = c.dim();
   const ElementType product = c.type();
-  const Status s = check_packed(forward, backward, product, N, K, forward_words, backward_words);
-  if (s.where || (!forward && !backward)) return s;
+  const Status s = check_packed(packed, product, N, K, words);
+  if (s.where) return s;
   const bool fours = K % 4 == 0;
   const int64_t blocks = ceil_div((int64_t)N * K, 256 * (fours ? 4 : 1)), most = 16 * launch.multiprocessors;
   const int grid = (int)(blocks < most ? blocks : most);
   with_type(product, [&](auto element) {
     typedef decltype(element) T;
-    const PackedTarget<T> target = {(T*)forward, (T*)backward, N, K};
+    const PackedTarget<T> target = {(T*)packed, N, K};
     launch(fours ? pack_weight_kernel<4, T> : pack_weight_kernel<1, T>, dim3(grid), dim3(256), 0, w, target);
   });
   return kOk;

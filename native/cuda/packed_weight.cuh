@@ -15,19 +15,17 @@ constexpr int64_t packed_words(ElementType product, int64_t N, int64_t K) {
   return round_up(N, kPackedUnit) * packed_pitch(K) * (product == kBfloat16 ? 2 : 4) / 4;
 }
 
-/** That the targets have room: how many words they have is the caller's number, how many it takes is the kernels'. */
-inline Status check_packed(const void* forward, const void* backward, ElementType product, int64_t N, int64_t K, int64_t forward_words,
-                           int64_t backward_words) {
+/** That there is room: how many words there are is the caller's number, how many it takes is the kernels'. */
+inline Status check_packed(const void* packed, ElementType product, int64_t N, int64_t K, int64_t words) {
   const int64_t needed = packed_words(product, N, K);
-  if (forward && forward_words < needed) return {"forward", 0, forward_words, needed, INT64_MAX};
-  if (backward && backward_words < needed) return {"backward", 0, backward_words, needed, INT64_MAX};
+  if (packed && words < needed) return {"packed", 0, words, needed, INT64_MAX};
   return kOk;
 }
 
-/** Where the elements of w [N, K] are packed: as T, which is the product's type. Either place may be null. */
+/** Where the elements of w [N, K] are packed: as T, which is the product's type. */
 template <class T>
 struct PackedTarget {
-  T *forward, *backward;
+  T* packed;
   int N, K;
 
   /** V consecutive elements from index of w on, which are of one row: V divides K. With them the zeros that follow a row and the last one. */
@@ -40,16 +38,9 @@ struct PackedTarget {
       const int end = k + V == K ? (int)pitch : k + V;
       place = n * pitch + k;
       for (int row = n; row < rows; row++)
-        for (int column = row == n ? k + V : k; column < end; column++) zero(row * pitch + column);
+        for (int column = row == n ? k + V : k; column < end; column++) packed[row * pitch + column] = from_float<T>(0.0f);
     }
-    if (forward) bk::cuda::store(forward + place, values);
-    if (backward) bk::cuda::store(backward + place, values);
-  }
-
- private:
-  __device__ void zero(int64_t place) const {
-    if (forward) forward[place] = from_float<T>(0.0f);
-    if (backward) backward[place] = from_float<T>(0.0f);
+    bk::cuda::store(packed + place, values);
   }
 };
 

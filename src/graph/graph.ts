@@ -77,14 +77,10 @@ export interface GradientTarget {
 /** Which elements a dropout keeps, those that are not 0, where the caller says so before each run. */
 export type DropoutMask = { readonly keep: Value; readonly p: number }
 
-/** Where a product finds a linear layer's weight [N, K] packed: `forward` for x w^T, `backward` for dy w. */
+/** Where a product finds a linear layer's weight [N, K] packed. */
 export interface Packing {
   /** Byte offset in the packed weights, and 4-byte words. */
-  place(
-    slot: ParameterSlot,
-    K: number,
-    direction: 'forward' | 'backward',
-  ): { readonly offset: number; readonly words: number }
+  place(slot: ParameterSlot, K: number): { readonly offset: number; readonly words: number }
 }
 
 export interface RecordOptions {
@@ -223,11 +219,11 @@ export class Graph {
   }
 
   /** The packed form of a linear layer's weight, where weights are packed. */
-  packed(w: Value, K: number, direction: 'forward' | 'backward'): Value | undefined {
+  packed(w: Value, K: number): Value | undefined {
     const { packing } = this.options
     if (!packing || !w.parameter) return undefined
-    const { offset, words } = packing.place(w.parameter, K, direction)
-    const name = `packed ${direction} ${w.name}`
+    const { offset, words } = packing.place(w.parameter, K)
+    const name = `packed ${w.name}`
     return { name, rows: undefined, width: words, type: 'float32', arena: Arena.packed, offset, requiresGrad: false }
   }
 

@@ -28,7 +28,7 @@ const linearFloat = defineOp({
     const y = graph.value('output', rows, N, requiresGrad, type)
     const z =
       requiresGrad && graph.saving && activation !== 'linear' ? graph.value('z', rows, N, false, type) : undefined
-    const packed = graph.packed(w, K, 'forward')
+    const packed = graph.packed(w, K)
     graph.emit('linear', { x, w, bias, packed, y, z }, { rows, K, N, act: activation })
     return { y, z, K, N }
   },
@@ -54,7 +54,7 @@ const linearFloat = defineOp({
         )
     const dx = graph.gradientTarget(x)
     if (!dx) return
-    const packed = graph.packed(w, K, 'backward')
+    const packed = graph.packed(w, K)
     graph.emit('linearBackwardData', { dy, w, packed, dx: dx.value }, { rows, K, N, add: dx.add })
   },
 })

@@ -17,8 +17,7 @@ export interface PackedWeight {
   readonly N: number
   readonly K: number
   readonly type: FloatType
-  readonly forward?: PackedPlace
-  readonly backward?: PackedPlace
+  readonly place: PackedPlace
 }
 
 export interface PackedPlace {
@@ -26,21 +25,17 @@ export interface PackedPlace {
   readonly words: number
 }
 
-function packedOperands({ N, K, type, forward, backward }: PackedWeight) {
-  const value = (place: PackedPlace | undefined): Value | undefined =>
-    place && {
-      name: 'packed',
-      rows: undefined,
-      width: place.words,
-      type: 'float32',
-      arena: Arena.packed,
-      offset: place.offset,
-      requiresGrad: false,
-    }
-  return {
-    operands: { forward: value(forward), backward: value(backward) },
-    attributes: { N, K, product: type === 'bfloat16' },
+function packedOperands({ N, K, type, place: { offset, words } }: PackedWeight) {
+  const packed: Value = {
+    name: 'packed',
+    rows: undefined,
+    width: words,
+    type: 'float32',
+    arena: Arena.packed,
+    offset,
+    requiresGrad: false,
   }
+  return { operands: { packed }, attributes: { N, K, product: type === 'bfloat16' } }
 }
 
 const NOT_PACKED = { operands: {}, attributes: { N: 1, K: 1, product: false } }

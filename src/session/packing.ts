@@ -3,12 +3,10 @@ import { type FloatType, Graph, type Packing, type ParameterSlot, roundUp } from
 import { compilePlan, type Plan } from '../graph/plan.ts'
 import { type PackedPlace, type PackedWeight, recordPacking, type UpdateRange } from '../ops/optimizer.ts'
 
-type Direction = 'forward' | 'backward'
-
 interface Entry {
   readonly N: number
   readonly K: number
-  places: Partial<Record<Direction, PackedPlace>>
+  readonly place: PackedPlace
   /** Packed from the weight as it is now. */
   fresh: boolean
 }
@@ -68,19 +66,15 @@ export class PackedWeights implements Packing {
     return this.#bytes
   }
 
-  place({ weights, width }: ParameterSlot, K: number, direction: Direction): PackedPlace {
+  place({ weights, width }: ParameterSlot, K: number): PackedPlace {
+    const known = this.#entries.get(weights)
+    if (known) return known.place
     const N = width / K
-    const entry = this.#entries.get(weights) ?? { N, K, places: {}, fresh: false }
-    this.#entries.set(weights, entry)
-    const known = entry.places[direction]
-    if (known) return known
     const { columns, unit, bytes } = this.product
-    const [depth, across] = direction === 'forward' ? [K, N] : [N, K]
-    const words = (ceil(depth, unit) * ceil(across, columns) * bytes) / 4
+    const words = (ceil(K, unit) * ceil(N, columns) * bytes) / 4
     const place = { offset: this.#bytes, words }
     this.#bytes += roundUp(words * 4)
-    entry.places = { ...entry.places, [direction]: place }
-    entry.fresh = false
+    this.#entries.set(weights, { N, K, place, fresh: false })
     return place
   }
 
@@ -144,7 +138,7 @@ export class PackedWeights implements Packing {
     }
   }
 
-  #weight(weights: number, { N, K, places }: Entry): PackedWeight {
-    return { weights, N, K, type: this.type, ...places }
+  #weight(weights: number, { N, K, place }: Entry): PackedWeight {
+    return { weights, N, K, type: this.type, place }
   }
 }

@@ -93,7 +93,7 @@ export function optimizer(open: Open): void {
             expAvgSq: behind(gFirst, expAvgSq),
           },
           attributes: { n, W: n + wFirst, G: n + gFirst, wFirst, gFirst, group: Scalar.group0 + 4, ...NOT_PACKED },
-          absent: ['forward', 'backward'],
+          absent: ['packed'],
           scalars: {
             beta1,
             beta2,
@@ -154,7 +154,7 @@ export function optimizer(open: Open): void {
           op: 'adamw',
           operands: { g, norm: Float64Array.from(norm), ...state },
           attributes: { n, W: n, G: n, wFirst: 0, gFirst: 0, group: Scalar.group0, ...NOT_PACKED },
-          absent: ['forward', 'backward'],
+          absent: ['packed'],
           scalars: { beta1, beta2, eps: 1e-8 },
           groups: [{ lr: 1, weightDecay: 0.1, steps: 1 }],
         })

@@ -22,26 +22,25 @@ const TYPES: readonly FloatType[] = ['float32', 'bfloat16']
 const packs = (backend: Backend, type: FloatType) => backend.description.products[type].bytes > 0
 
 /** Words of a packed weight: see ProductDescription. */
-function words(backend: Backend, type: FloatType, depth: number, width: number): number {
+function words(backend: Backend, type: FloatType, N: number, K: number): number {
   const { unit, columns, bytes } = backend.description.products[type]
-  return (Math.ceil(depth / unit) * unit * Math.ceil(width / columns) * columns * bytes) / 4
+  return (Math.ceil(K / unit) * unit * Math.ceil(N / columns) * columns * bytes) / 4
 }
 
 const shapeOf = (backend: Backend, type: FloatType, N: number, K: number) => ({
   N,
   K,
   product: type === 'bfloat16',
-  forwardWords: words(backend, type, K, N),
-  backwardWords: words(backend, type, N, K),
+  words: words(backend, type, N, K),
 })
 
 async function pack(backend: Backend, type: FloatType, w: Float64Array, N: number, K: number) {
-  const { forward, backward } = await runRecord(backend, {
+  const { packed } = await runRecord(backend, {
     op: 'packWeight',
     operands: { w },
     attributes: shapeOf(backend, type, N, K),
   })
-  return { forward: Float64Array.from(forward), backward: Float64Array.from(backward) }
+  return Float64Array.from(packed)
 }
 
 export function packedWeight(open: Open): void {
@@ -55,7 +54,7 @@ export function packedWeight(open: Open): void {
       const random = new Random(41)
       for (const [N, K] of SHAPES) {
         const [w, bias] = [random.reals(N * K), random.reals(N)]
-        const { forward, backward } = await pack(backend, type, w, N, K)
+        const packed = await pack(backend, type, w, N, K)
         for (const tokens of ROWS) {
           const run = { rows: { tokens }, type }
           const [x, dy] = [random.reals(tokens * K), random.reals(tokens * N)]
@@ -64,8 +63,8 @@ export function packedWeight(open: Open): void {
           const y = await runRecord(backend, { ...linear, operands: { x, w, bias }, attributes })
           const packedY = await runRecord(backend, {
             ...linear,
-            operands: { x, w, bias, packed: forward },
-            attributes: { ...attributes, words: forward.length },
+            operands: { x, w, bias, packed },
+            attributes: { ...attributes, words: packed.length },
           })
           expectSame(`y of ${tokens} x ${N} x ${K}`, packedY.y, y.y)
           const data = { ...run, op: 'linearBackwardData' } as const
@@ -73,8 +72,8 @@ export function packedWeight(open: Open): void {
           const dx = await runRecord(backend, { ...data, operands: { dy, w }, attributes: shape })
           const packedDx = await runRecord(backend, {
             ...data,
-            operands: { dy, w, packed: backward },
-            attributes: { ...shape, words: backward.length },
+            operands: { dy, w, packed },
+            attributes: { ...shape, words: packed.length },
           })
           expectSame(`dx of ${tokens} x ${N} x ${K}`, packedDx.dx, dx.dx)
         }
@@ -99,14 +98,13 @@ export function packedWeight(open: Open): void {
           const plain = await runRecord(backend, {
             ...run,
             attributes: { ...place, N: 1, K: 1, product: false },
-            absent: ['forward', 'backward'],
+            absent: ['packed'],
           })
           const got = await runRecord(backend, { ...run, attributes: { ...place, ...shapeOf(backend, type, N, K) } })
           for (const name of ['w', 'expAvg', 'expAvgSq'] as const)
             expectSame(`${name} of ${N} x ${K}`, got[name], plain[name])
           const want = await pack(backend, type, Float64Array.from(plain.w), N, K)
-          for (const name of ['forward', 'backward'] as const)
-            expectSame(`${name} of ${N} x ${K}`, got[name], Float32Array.from(want[name]))
+          expectSame(`packed of ${N} x ${K}`, got.packed, Float32Array.from(want))
         }
       },
     )
@@ -115,7 +113,7 @@ export function packedWeight(open: Open): void {
       const random = new Random(44)
       const [N, K] = [33, 40]
       const shape = shapeOf(backend, 'bfloat16', N, K)
-      const before = { forward: random.reals(shape.forwardWords), backward: random.reals(shape.backwardWords) }
+      const before = { packed: random.reals(shape.words) }
       const state = { w: random.reals(N * K), expAvg: random.reals(N * K), expAvgSq: random.reals(N * K).map(Math.abs) }
       const got = await runRecord(backend, {
         op: 'adamw',
@@ -131,9 +129,9 @@ export function packedWeight(open: Open): void {
     it('refuses a place that is too small', async () => {
       const w = new Random(43).reals(64 * 64)
       const shape = shapeOf(backend, 'bfloat16', 64, 64)
-      const short = runRecord(backend, { op: 'packWeight', operands: { w }, attributes: { ...shape, forwardWords: 7 } })
+      const short = runRecord(backend, { op: 'packWeight', operands: { w }, attributes: { ...shape, words: 7 } })
       await expect(short).rejects.toThrow(ArgumentError)
-      await expect(short).rejects.toThrow(/forward/)
+      await expect(short).rejects.toThrow(/packed/)
     })
   })
 }

@@ -18,13 +18,8 @@ interface Update {
   readonly group?: 0 | 1
   /** The weights are said to begin 64 bytes further on, and this range that much before. */
   readonly further?: boolean
-  /** It is a weight [N, K] that is packed, `for` products of a type and in these directions. */
-  readonly packed?: {
-    readonly N: number
-    readonly K: number
-    readonly for: FloatType
-    readonly to: readonly ('forward' | 'backward')[]
-  }
+  /** It is a weight [N, K] that is packed, `for` products of a type. */
+  readonly packed?: { readonly N: number; readonly K: number; readonly for: FloatType }
 }
 type Range = readonly [first: number, end: number, update?: Update]
 
@@ -54,16 +49,13 @@ function planOf(ranges: readonly Range[], { refused, reads, only }: Options = {}
     graph.emit('gatherRows', { x: g, index, y }, { from: Row.tokens, to: Row.selected, H: 2 })
   }
   for (const [i, [first, end, { gFirst = first, group = 0, further = false, packed } = {}]] of ranges.entries()) {
-    const places = packed?.to.map((name) => {
-      const count = words(packed.N, packed.K, packed.for)
-      return [name, graph.input(`${name} ${i}`, undefined, count, 'float32')] as const
-    })
+    const place = packed && graph.input(`packed ${i}`, undefined, words(packed.N, packed.K, packed.for), 'float32')
     if (i !== (only ?? i)) continue
     const skipped = further ? 16 : 0
     const weights = { ...w, offset: w.offset! + 4 * skipped, width: elements - skipped }
     graph.emit(
       'adamw',
-      { g, norm, w: weights, expAvg, expAvgSq, ...Object.fromEntries(places ?? []) },
+      { g, norm, w: weights, expAvg, expAvgSq, packed: place },
       {
         n: end - first,
         W: weights.width,
@@ -162,22 +154,20 @@ describe.skipIf(missing)(`updates${missing ? ` (${missing})` : ''}`, () => {
     )
   })
 
-  it('of weights that are packed and of others, of two groups', () => {
-    const both = ['forward', 'backward'] as const
-    return check(
+  it('of weights that are packed and of others, of two groups', () =>
+    check(
       [
-        [0, 60, { packed: { N: 5, K: 12, for: 'float32', to: both } }],
+        [0, 60, { packed: { N: 5, K: 12, for: 'float32' } }],
         [60, 130, { group: 1 }],
-        [130, 165, { packed: { N: 5, K: 7, for: 'bfloat16', to: both } }],
+        [130, 165, { packed: { N: 5, K: 7, for: 'bfloat16' } }],
         [165, 168],
-        [168, 1488, { packed: { N: 44, K: 30, for: 'bfloat16', to: ['forward'] } }],
-        [1488, 2676, { group: 1, packed: { N: 33, K: 36, for: 'bfloat16', to: both } }],
-        [2676, 2739, { group: 1, packed: { N: 9, K: 7, for: 'float32', to: ['backward'] } }],
+        [168, 1488, { packed: { N: 44, K: 30, for: 'bfloat16' } }],
+        [1488, 2676, { group: 1, packed: { N: 33, K: 36, for: 'bfloat16' } }],
+        [2676, 2739, { group: 1, packed: { N: 9, K: 7, for: 'float32' } }],
         [2739, 4000],
       ],
       [0],
-    )
-  })
+    ))
 
   it('before a record that cannot be: an error that names it, and later runs are as before', async () => {
     await expect(after([planOf(ranges.slice(0, 3), { refused: true })])).rejects.toThrow(/first/)

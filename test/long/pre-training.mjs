@@ -83,7 +83,7 @@ function pretrain(outputDir, steps, flags, stdout = 'inherit') {
       ...['--vocab-size', '8000', '--hidden-size', '256', '--num-hidden-layers', '4', '--dtype', values.dtype],
       ...['--hidden-dropout-prob', '0', '--attention-probs-dropout-prob', '0', '--mlm-probability', '0.3'],
       ...['--max-length', '64', '--per-device-train-batch-size', '8', '--max-steps', String(steps)],
-      ...['--learning-rate', '7e-4', '--warmup-steps', '0.1', '--weight-decay', '0.01'],
+      ...['--learning-rate', '5e-4', '--warmup-steps', '0.1', '--weight-decay', '0.01'],
       ...flags,
     ],
     { stdio: ['ignore', stdout, 'inherit'], encoding: 'utf8' },

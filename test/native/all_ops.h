@@ -87,27 +87,9 @@ inline double default_attribute(const std::string& op, const std::string& name) 
   if (name == "seqs" || name == "to" || name == "segments") return 1;
   if (name == "keys") return 5;
   if (name == "pairs") return op.find("cross") == std::string::npos ? 3 : 6;
-  static const std::pair<const char*, double> table[] = {{"H", 19},
-                                                         {"V", 11},
-                                                         {"Y", 2},
-                                                         {"P", 17},
-                                                         {"K", 21},
-                                                         {"N", 18},
-                                                         {"A", 2},
-                                                         {"D", 5},
-                                                         {"C", 5},
-                                                         {"T", 30},
-                                                         {"W", 75},
-                                                         {"G", 72},
-                                                         {"n", 70},
-                                                         {"eps", 1e-12},
-                                                         {"site", 1234},
-                                                         {"denominator", 17},
-                                                         {"group", 24},
-                                                         {"padding_idx", 3},
-                                                         {"words", 4096},
-                                                         {"forward_words", 4096},
-                                                         {"backward_words", 4096}};
+  static const std::pair<const char*, double> table[] = {
+      {"H", 19}, {"V", 11}, {"Y", 2},  {"P", 17},      {"K", 21},      {"N", 18},           {"A", 2},      {"D", 5},           {"C", 5},       {"T", 30},
+      {"W", 75}, {"G", 72}, {"n", 70}, {"eps", 1e-12}, {"site", 1234}, {"denominator", 17}, {"group", 24}, {"padding_idx", 3}, {"words", 4096}};
   for (const auto& entry : table)
     if (name == entry.first) return entry.second;
   return 0;
@@ -120,8 +102,7 @@ inline int arena_of(const std::string& op, const std::string& name) {
   if ((op == "store_rows" || op == "copy_rows") && name == "y") return 6;
   for (const char* weight : {"word", "type", "position", "gamma", "beta", "w", "scale", "bias", "weight", "alpha_p", "alpha_n", "eps"})
     if (name == weight) return 0;
-  for (const char* packed : {"packed", "forward", "backward"})
-    if (name == packed) return 7;
+  if (name == "packed") return 7;
   for (const char* gradient : {"dtable", "dgamma", "dbeta", "dw", "dbias", "dweight", "dalpha_p", "dalpha_n"})
     if (name == gradient) return 1;
   for (const char* io : {"ids", "type_ids", "position_ids", "cu_seqlens", "cu_queries", "cu_keys", "cu_segments", "key_mask", "keep", "index", "from", "target",
@@ -284,8 +265,8 @@ inline Plan build() {
   append(p, binary_cross_entropy_backward);
   append(p, gradient_norm);
   append(p, gradient_norm, {}, {"loss"});
-  append(p, adamw, {}, {"forward", "backward"});
-  append(p, adamw, {{"w_first", 5}, {"g_first", 2}}, {"forward", "backward"});
+  append(p, adamw, {}, {"packed"});
+  append(p, adamw, {{"w_first", 5}, {"g_first", 2}}, {"packed"});
   for (int product = 0; product < 2; product++) {
     append(p, adamw, {{"N", 7}, {"K", 10}, {"product", (double)product}});
     append(p, pack_weight, {{"product", (double)product}});
