@@ -89,9 +89,7 @@ class Plan:
     def _inside_words(record: Record, name: str, kind: str, elements: int):
         """What the words of a packed weight are."""
         op = record.op
-        if name in ("forward", "backward") and record.value("product") == 1:
-            return "bfloat16", elements * 2
-        if name == "packed" and record.value("type") == 1:
+        if name == "packed" and record.value("product" if op.name in ("adamw", "pack_weight") else "type") == 1:
             return "bfloat16", elements * 2
         if op.name == "quantize_rows" and name == "w":
             return "int8", elements * 4

@@ -53,9 +53,9 @@ const Pair* pair_of(const Plan& plan, const Record& first, const Record& second)
   return nullptr;
 }
 
-/** What a record of adamw touches: g, norm, w, exp_avg, exp_avg_sq, forward, backward, of which it writes all but the first two. */
+/** What a record of adamw touches: g, norm, w, exp_avg, exp_avg_sq, packed, of which it writes all but the first two. */
 struct Touched {
-  static constexpr int kAll = 7, kRead = 2;
+  static constexpr int kAll = 6, kRead = 2;
   Range range[kAll];
 
   Touched(const Plan& plan, const Record& r) {
