@@ -89,8 +89,9 @@ class Plan:
     def _inside_words(record: Record, name: str, kind: str, elements: int):
         """What the words of a packed weight are."""
         op = record.op
-        if name == "packed" and record.value("product" if op.name in ("adamw", "pack_weight") else "type") == 1:
-            return "bfloat16", elements * 2
+        if name == "packed":
+            packs = any(attribute.name == "product" for attribute in op.attributes)  # else it reads what is packed
+            return (TYPES[1], elements * 2) if record.value("product" if packs else "type") == 1 else (kind, elements)
         if op.name == "quantize_rows" and name == "w":
             return "int8", elements * 4
         return kind, elements

@@ -58,10 +58,10 @@ static Status linear_backward_data(Run& run, const Call& call) {
   Cursor c(call);
   void* dy = c.any();
   float* w = c.f32();
-  c.any();  // packed for x w^T
+  c.any();  // packed, for x w^T: dy w reads another form
   void* dx = c.any();
   const int64_t rows = c.dim(), K = c.dim(), N = c.dim();
-  c.dim();
+  c.dim();  // its words
   const bool add = c.integer() != 0;
   const ElementType type = c.type(), to = c.type();
   const Rows out = {dx, K, type};

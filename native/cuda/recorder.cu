@@ -53,13 +53,13 @@ const Pair* pair_of(const Plan& plan, const Record& first, const Record& second)
   return nullptr;
 }
 
-/** What a record of adamw touches: g, norm, w, exp_avg, exp_avg_sq, packed, of which it writes all but the first two. */
+/** What a record of adamw touches: its operands, of which it writes the outputs. */
 struct Touched {
-  static constexpr int kAll = 6, kRead = 2;
-  Range range[kAll];
+  const OpInfo* op;
+  Range range[kMaxOperands];
 
-  Touched(const Plan& plan, const Record& r) {
-    for (int i = 0; i < kAll; i++) range[i] = plan_range(plan, r, i);
+  Touched(const Plan& plan, const Record& r) : op(r.op) {
+    for (int i = 0; i < op->operands; i++) range[i] = plan_range(plan, r, i);
     // of g, w, exp_avg and exp_avg_sq n elements from a first one on; attributes n, W, G, w_first, g_first
     for (const int i : {0, 2, 3, 4}) {
       range[i].begin += 4 * (int64_t)r.attributes[i == 2 ? 3 : 4];
@@ -67,9 +67,9 @@ struct Touched {
     }
   }
   bool writes_to(const Touched& other) const {
-    for (int mine = kRead; mine < kAll; mine++)
-      for (const Range& theirs : other.range)
-        if (overlap(range[mine], theirs)) return true;
+    for (int mine = 0; mine < op->operands; mine++)
+      for (int theirs = 0; theirs < other.op->operands; theirs++)
+        if (op->operand[mine].output && overlap(range[mine], other.range[theirs])) return true;
     return false;
   }
 };

@@ -17,8 +17,9 @@ const endOf = (weights: number, { N, K }: Entry): number => weights + N * K * 4
 const ceil = (n: number, unit: number): number => Math.ceil(n / unit) * unit
 
 /**
- * The weights of a model's linear layers in the order in which products read them, so that a product packs its activations only. A
- * weight gets a place when a plan that reads it is recorded; an update packs what it changes in the same pass.
+ * The weights of a model's linear layers in the order in which x w^T reads them, so that it packs its activations only; dy w reads the
+ * same where that is its order too. A weight gets a place when a plan that reads it is recorded; an update packs what it changes in the
+ * same pass.
  */
 export class PackedWeights implements Packing {
   /** By the byte offset of the weight. */
