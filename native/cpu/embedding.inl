@@ -76,7 +76,7 @@ static Status embedding_backward(Run& run, const Call& call) {
   const bool add = accumulates(run, c.integer());
   const Status s = check_indices("ids", ids, rows, V);
   if (s.where) return s;
-  if (!add) parallel_ranges(run, V * H, 1 << 20, [&](int64_t begin, int64_t end, int) { memset(dtable + begin, 0, (size_t)(end - begin) * 4); });
+  if (!add) parallel_ranges(run, V * H, 1 << 20, [&](int64_t begin, int64_t end, int) { clear(dtable + begin, end - begin); });
   with_type(c.type(), [&](auto element) {
     const auto* dy = (const decltype(element)*)from;
     parallel_ranges(run, H, 64, [&](int64_t begin, int64_t end, int) {

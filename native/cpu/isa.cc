@@ -29,6 +29,7 @@ struct Unqualified<const T&> {
 #include "math.inl"
 #include "parallel.inl"
 #include "philox.inl"
+#include "zeros.inl"
 #include "matrix.inl"
 #include "gemm_float32.inl"
 #include "gemm_bfloat16.inl"

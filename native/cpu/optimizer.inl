@@ -46,12 +46,27 @@ struct AdamW {
   float *w, *exp_avg, *exp_avg_sq;
   f32 clip, keep, b1, b2, b2c, eps, step, root, decay;
   bool coupled;
+  /** Where gradient and moments are zeros, the moments stay so and the step is 0: not with a term of L2, nor with 0 / 0. */
+  bool zeros_stay;
 
   void update(int64_t begin, int64_t end) const {
-    if (coupled)
-      sweep<true>(begin, end);
-    else
-      sweep<false>(begin, end);
+    for (int64_t i = begin; i < end; i += kZerosBlock) {
+      const int64_t n = smaller(kZerosBlock, end - i);
+      if (zeros_stay && all_zero(g + i, n) && all_zero(exp_avg + i, n) && all_zero(exp_avg_sq + i, n))
+        shrink(i, i + n);
+      else if (coupled)
+        sweep<true>(i, i + n);
+      else
+        sweep<false>(i, i + n);
+    }
+  }
+
+  /** The decay alone. */
+  void shrink(int64_t begin, int64_t end) const {
+    for (int64_t i = begin; i < end; i += W) {
+      const int k = (int)smaller(W, end - i);
+      store_columns(w + i, load_columns(w + i, k) * keep, k);
+    }
   }
 
   template <bool kCoupled>
@@ -94,7 +109,8 @@ static Status adamw(Run& run, const Call& call) {
                       set1((float)(lr / group[2])),
                       set1((float)group[3]),
                       set1((float)decay),
-                      run.scalars[kScalar_coupled_decay] != 0};
+                      run.scalars[kScalar_coupled_decay] != 0,
+                      run.scalars[kScalar_coupled_decay] == 0 && run.scalars[kScalar_eps] > 0};
   const bool refused = !(norm[0] - norm[0] == 0);  // NaN or inf: nothing changes
   const int64_t N = c.dim(), K = c.dim(), words = c.dim();
   const ElementType product = c.type();

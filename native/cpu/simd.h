@@ -323,6 +323,16 @@ struct Largest {
 };
 BK_INLINE float reduce_add(f32 v) { return join_lanes(v, Sum()); }
 BK_INLINE float reduce_max(f32 v) { return join_lanes(v, Largest()); }
+BK_INLINE bool any_bit(i32 v) {
+#if defined(BK_ISA_AVX512)
+  return _mm512_test_epi32_mask((__m512i)v, (__m512i)v) != 0;
+#else
+  uint64_t words[W / 2], any = 0;
+  memcpy(words, &v, sizeof v);
+  for (int i = 0; i < W / 2; i++) any |= words[i];
+  return any != 0;
+#endif
+}
 
 /** Loads and stores of n <= W columns at the end of a row. */
 template <class T>

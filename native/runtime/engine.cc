@@ -135,7 +135,7 @@ int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes, char* messag
   if (is_transient(arena)) {  // freed first, so that old and new are never both in memory
     bk_memory_release(memory, arena);
   }
-  char* larger = (char*)pages_grow(memory->base[arena], memory->bytes[arena], (int64_t)bytes);
+  char* larger = (char*)pages_grow(memory->base[arena], memory->bytes[arena], (int64_t)bytes, is_sparse(arena));
   if (!larger) {
     write_text(message, capacity, "No memory for an arena of %lld bytes", (long long)bytes);
     return BK_MEMORY;
@@ -147,7 +147,14 @@ int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes, char* messag
 
 int bk_memory_write(bk_memory* memory, int arena, uint64_t offset, const void* source, uint64_t bytes, char* message, size_t capacity) {
   if (const int error = check_range(memory, arena, offset, bytes, message, capacity)) return error;
-  if (bytes) memcpy(memory->base[arena] + offset, source, (size_t)bytes);  // an empty arena has no base
+  if (!bytes) return BK_OK;  // an empty arena has no base
+  char* target = memory->base[arena] + offset;
+  const size_t block = is_sparse(arena) ? 4096 : (size_t)bytes;
+  for (size_t at = 0, n; at < bytes; at += n) {
+    n = (size_t)bytes - at < block ? (size_t)bytes - at : block;
+    // zeros over zeros are not written, so that they take no memory
+    if (!is_sparse(arena) || memcmp(target + at, (const char*)source + at, n) != 0) memcpy(target + at, (const char*)source + at, n);
+  }
   return BK_OK;
 }
 

@@ -38,6 +38,8 @@ namespace bk {
 
 /** Activations and io: what they hold does not outlive a run and its outputs. */
 constexpr bool is_transient(int arena) { return arena == kArena_activations || arena == kArena_io; }
+/** Gradients and moments: zeros for the words of a table that no batch has had. */
+constexpr bool is_sparse(int arena) { return arena == kArena_gradients || arena == kArena_exp_avg || arena == kArena_exp_avg_sq; }
 
 /** A handle's structure, zeros; null when memory is refused. */
 template <class T>

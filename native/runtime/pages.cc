@@ -14,7 +14,7 @@
 namespace bk {
 
 #if defined(_WIN32)
-void* pages_allocate(int64_t bytes) { return bytes ? VirtualAlloc(nullptr, (size_t)bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE) : nullptr; }
+void* pages_allocate(int64_t bytes, bool) { return bytes ? VirtualAlloc(nullptr, (size_t)bytes, MEM_RESERVE | MEM_COMMIT, PAGE_READWRITE) : nullptr; }
 void pages_free(void* pages, int64_t) {
   if (pages) VirtualFree(pages, 0, MEM_RELEASE);
 }
@@ -23,7 +23,7 @@ void pages_free(void* pages, int64_t) {
 // strays, which they do not on plain pages.
 static int64_t page() { return sysconf(_SC_PAGESIZE); }
 static int64_t whole(int64_t bytes) { return (bytes + page() - 1) / page() * page(); }
-void* pages_allocate(int64_t bytes) {
+void* pages_allocate(int64_t bytes, bool) {
   if (!bytes || bytes > (int64_t)1 << 40) return nullptr;
   char* pages = (char*)mmap(nullptr, (size_t)(whole(bytes) + 2 * page()), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) return nullptr;
@@ -37,17 +37,17 @@ void pages_free(void* pages, int64_t bytes) {
   munmap((char*)pages - page(), (size_t)(whole(bytes) + 2 * page()));
 }
 #else
-/** Fewer TLB misses on weights and activations. */
-static void ask_for_huge(void* pages, int64_t bytes) {
+/** Huge ones for fewer TLB misses on weights and activations. */
+static void ask_for_size(void* pages, int64_t bytes, bool sparse) {
 #if defined(MADV_HUGEPAGE)
-  if (bytes >= (int64_t)4 << 20) madvise(pages, (size_t)bytes, MADV_HUGEPAGE);
+  if (bytes >= (int64_t)4 << 20) madvise(pages, (size_t)bytes, sparse ? MADV_NOHUGEPAGE : MADV_HUGEPAGE);
 #endif
 }
-void* pages_allocate(int64_t bytes) {
+void* pages_allocate(int64_t bytes, bool sparse) {
   if (!bytes) return nullptr;
   void* pages = mmap(nullptr, (size_t)bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (pages == MAP_FAILED) return nullptr;
-  ask_for_huge(pages, bytes);
+  ask_for_size(pages, bytes, sparse);
   return pages;
 }
 void pages_free(void* pages, int64_t bytes) {
@@ -56,16 +56,16 @@ void pages_free(void* pages, int64_t bytes) {
 #endif
 
 #if defined(MREMAP_MAYMOVE) && !defined(__SANITIZE_ADDRESS__)
-void* pages_grow(void* pages, int64_t bytes, int64_t more) {
-  if (!pages) return pages_allocate(more);
+void* pages_grow(void* pages, int64_t bytes, int64_t more, bool sparse) {
+  if (!pages) return pages_allocate(more, sparse);
   void* grown = mremap(pages, (size_t)bytes, (size_t)more, MREMAP_MAYMOVE);
   if (grown == MAP_FAILED) return nullptr;
-  ask_for_huge(grown, more);
+  ask_for_size(grown, more, sparse);
   return grown;
 }
 #else
-void* pages_grow(void* pages, int64_t bytes, int64_t more) {
-  void* grown = pages_allocate(more);
+void* pages_grow(void* pages, int64_t bytes, int64_t more, bool sparse) {
+  void* grown = pages_allocate(more, sparse);
   if (!grown) return nullptr;
   if (pages) memcpy(grown, pages, (size_t)bytes);
   pages_free(pages, bytes);

@@ -5,11 +5,14 @@
 
 namespace bk {
 
-/** 64-byte aligned, zero; null when refused. 0 bytes give null. */
-void* pages_allocate(int64_t bytes);
+/**
+ * 64-byte aligned, zero; null when refused. 0 bytes give null. sparse: much of it will only ever be read, as zeros, so it is had in pages
+ * that are as small as possible.
+ */
+void* pages_allocate(int64_t bytes, bool sparse = false);
 void pages_free(void* pages, int64_t bytes);
 /** As large as `more`, with the contents of before; null when refused, and then nothing has changed. Where it can, it moves no byte. */
-void* pages_grow(void* pages, int64_t bytes, int64_t more);
+void* pages_grow(void* pages, int64_t bytes, int64_t more, bool sparse = false);
 
 /** Makes *pages, which are *bytes, at least as large as wanted, without their contents; false when refused, and then there are none. */
 inline bool pages_reserve(char** pages, int64_t* bytes, int64_t wanted) {

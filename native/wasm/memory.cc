@@ -115,7 +115,7 @@ bool grow_in_place(Block* b, size_t size) {
 
 }  // namespace
 
-void* pages_allocate(int64_t bytes) {
+void* pages_allocate(int64_t bytes, bool) {
   const size_t size = size_for(bytes);
   if (!size) return nullptr;
   if (!top) top = written = ((size_t)&__heap_base + kAlign - 1) / kAlign * kAlign;
@@ -138,7 +138,7 @@ void pages_free(void* pages, int64_t) {
   if (pages) release(block_of(pages));
 }
 
-void* pages_grow(void* pages, int64_t bytes, int64_t more) {
+void* pages_grow(void* pages, int64_t bytes, int64_t more, bool) {
   if (!pages) return pages_allocate(more);
   const size_t size = size_for(more), used = (size_t)bytes;
   if (!size) return nullptr;

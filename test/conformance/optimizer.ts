@@ -135,6 +135,42 @@ export function optimizer(open: Open): void {
       }
     })
 
+    it.each([
+      ['AdamW', 0, 1e-8],
+      ['Adam with L2', 1, 1e-8],
+      ['AdamW without eps', 0, 0],
+    ])('%s where gradients and moments are zeros, as of words that no batch has had', async (_, coupledDecay, eps) => {
+      const n = 5 * 1024 + 77
+      const random = new Random(4)
+      // used: stretches of all lengths between zeros, and one element alone
+      const used = (i: number) => i < 100 || (i >= 1500 && i < 1501) || (i >= 3000 && i < 4200) || i === n - 1
+      const some = (values: Float64Array) => values.map((value, i) => (used(i) ? value : 0))
+      const [g, expAvg] = [some(random.reals(n)), some(random.reals(n, 0.1))]
+      const state = { w: random.reals(n), expAvg, expAvgSq: some(random.reals(n, 0.1).map(Math.abs)) }
+      const group = { lr: 1e-2, weightDecay: 0.5 }
+      const got = await runRecord(backend, {
+        op: 'adamw',
+        operands: { g, norm: Float64Array.of(3, 1), ...state },
+        attributes: { n, W: n, G: n, wFirst: 0, gFirst: 0, group: Scalar.group0, ...NOT_PACKED },
+        absent: ['packed'],
+        scalars: { beta1, beta2, eps, coupledDecay },
+        groups: [{ ...group, steps: 2 }],
+      })
+      const coupled = coupledDecay === 1
+      const want = adamw({ ...state, g, norm: 3, coefficient: 1, ...group, beta1, beta2, eps, coupled, step: 2 })
+      const keep = Math.fround(1 - group.lr * group.weightDecay)
+      for (let i = 0; i < n; i++) {
+        if (used(i) || coupled) {
+          if (!(Math.abs(got.w[i] - want.w[i]) <= 1e-5)) expect([i, got.w[i]]).toEqual([i, want.w[i]])
+          continue
+        }
+        // without eps the step is 0 / 0
+        const after = eps > 0 ? Math.fround(Math.fround(state.w[i]) * keep) : Number.NaN
+        const all = [i, got.w[i], got.expAvg[i], got.expAvgSq[i]]
+        if (!Object.is(got.w[i], after) || got.expAvg[i] || got.expAvgSq[i]) expect(all).toEqual([i, after, 0, 0])
+      }
+    })
+
     it.each([Number.NaN, Number.POSITIVE_INFINITY])(
       'a gradient of %d is a norm that is not finite, and the update changes nothing',
       async (bad) => {
