@@ -139,18 +139,22 @@ static inline void with_activation(int act, Body&& body) {
   }
 }
 
-/** dz = dy act'(z) */
+/** dz = dy act'(z), and y = act(z) where it is wanted again */
 static Status activation_backward(Run& run, const Call& call) {
   Cursor c(call);
   const void *dy = c.any(), *z = c.any();
-  void* dz = c.any();
+  void *dz = c.any(), *y = c.any();
   const int64_t rows = c.dim(), N = c.dim();
   const int act = c.integer();
   with_type(c.type(), [&](auto element) {
     typedef decltype(element) T;
     with_activation(act, [&](auto activation) {
-      map_elements(run, rows, N, (T*)dz,
-                   [&](int64_t i, int n) { return load_columns((const T*)dy + i, n) * decltype(activation)::slope(load_columns((const T*)z + i, n)); });
+      typedef decltype(activation) Act;
+      map_elements(run, rows, N, (T*)dz, [&](int64_t i, int n) {
+        const f32 at = load_columns((const T*)z + i, n), slope = Act::slope(at);
+        if (y) store_columns((T*)y + i, Act::value(at), n);
+        return load_columns((const T*)dy + i, n) * slope;
+      });
     });
   });
   return kOk;

@@ -38,10 +38,10 @@ const Pair kPairs[] = {
               weight.attributes[3] == data.attributes[5];
      },
      layer_norm_backward_whole},
-    // dx, which becomes dz where it is; rows, and K as N
+    // dx, which becomes dz where it is, with no y; rows, and K as N
     {linear_backward_data, activation_backward,
      [](const Plan&, const Record& data, const Record& activation) {
-       return same_operands(data, 3, activation, 0, 1) && same_operands(data, 3, activation, 2, 1) && data.attributes[0] == activation.attributes[0] &&
+       return activation.operands[3] == -1 && same_operands(data, 3, activation, 0, 1) && same_operands(data, 3, activation, 2, 1) && data.attributes[0] == activation.attributes[0] &&
               data.attributes[1] == activation.attributes[1];
      },
      linear_backward_data_slopes},

@@ -1,5 +1,6 @@
 import { PlanError } from '../errors.ts'
-import { Activation, type ActivationName, Arena, type OpName, type OpSpec, ops, Row } from './op-table.ts'
+import { type AttributesOf, encode, type OperandsOf } from './attributes.ts'
+import { type ActivationName, Arena, type OpName, type OpSpec, ops, Row } from './op-table.ts'
 
 /** What a value's elements are. Kernels compute in float32; bfloat16 is how activations of a model of that dtype are stored. */
 export type ElementType = 'float32' | 'int32' | 'bfloat16'
@@ -50,19 +51,6 @@ export interface OpRecord {
   readonly attributes: Int32Array
 }
 
-type Spec<Name extends OpName> = (typeof ops)[Name]
-/** Operands by their names in ops.def. */
-export type OperandsOf<Name extends OpName> = Partial<Record<Spec<Name>['operands'][number]['name'], Value | undefined>>
-type AttributeNames<Name extends OpName> = Exclude<Spec<Name>['attributes'][number], { readonly kind: 't' }>['name']
-type Words = 'words' | 'forwardWords' | 'backwardWords'
-type AttributeValue = number | boolean | ActivationName
-/**
- * Attributes by their names in ops.def: rows by symbol, numbers, flags, activations by name. Types follow from the operands, and so do
- * the words of packed weights.
- */
-export type AttributesOf<Name extends OpName> = Record<Exclude<AttributeNames<Name>, Words>, AttributeValue> &
-  Partial<Record<Extract<AttributeNames<Name>, Words>, number>>
-
 /** The largest row counts that a plan is made for. */
 export type Capacity = Readonly<Record<keyof typeof Row, number>>
 
@@ -96,6 +84,11 @@ export interface RecordOptions {
   readonly packing?: Packing
   /** The caller gives the mask of every dropout, as inputs: `Graph.masks`. */
   readonly givenMasks?: boolean
+  /**
+   * Of an activation its input is kept alone, and its output computed again from it: less memory, for little time. Not when checkpointing,
+   * which keeps one layer at a time: there it would be more.
+   */
+  readonly recomputing?: boolean
 }
 
 export const roundUp = (bytes: number): number => Math.ceil(bytes / 64) * 64 // the unit of offsets in a plan
@@ -113,15 +106,16 @@ export class Graph {
   /** By their sites, in the order of the forward. */
   readonly masks = new Map<number, DropoutMask>()
   private tape: (() => void)[] = []
-  /** Whether an op keeps what its backward reads: not in a forward that the backward will record again. */
+  /** Whether ops keep what their backward reads: not in a forward that the backward records again. */
   saving = true
+  /** Outputs that the backward computes again, and what of it waits for them. */
+  private readonly waiting = new Map<Value, ((again: Value) => void)[]>()
   private readonly gradients = new Map<Value, Value>()
   private readonly written = new Set<Value>()
   private readonly parameters = new Map<ParameterSlot, Value>()
   private readonly accumulated = new Set<ParameterSlot>()
   private path: string[] = []
   private ioBytes = 0
-
   readonly capacity: Capacity
 
   /** `capacity`: of the row symbols that the step uses. */
@@ -254,6 +248,7 @@ export class Graph {
         const value = values[spec.name]
         if (value === undefined && !spec.optional)
           throw new PlanError(`${op.name} at ${this.scopePath}: ${spec.name} is missing`)
+        if (value && spec.output) this.waiting.delete(value) // changed in place, it cannot be computed again
         if (value && value.type !== 'int32') types[spec.type] ??= value.type
         if (value && value.type !== types[spec.type])
           throw new PlanError(
@@ -271,14 +266,38 @@ export class Graph {
 
   /** Registers the backward of what was just recorded. */
   onBackward(append: () => void): void {
-    if (!this.options.differentiate) return
+    if (this.options.differentiate) this.tape.push(this.here(append))
+  }
+
+  /** Lets the backward that reads `value`, just recorded, wait for `computeAgain`, so that nobody keeps it. */
+  computedAgain(value: Value): void {
+    if (this.options.recomputing && !this.options.checkpointing) this.waiting.set(value, [])
+  }
+
+  /** Appends what reads `value` in a backward: now, or as soon as it is there again. */
+  whenThere(value: Value, append: (value: Value) => void): void {
+    const waiting = this.waiting.get(value)
+    if (waiting) waiting.push(this.here(append))
+    else append(value)
+  }
+
+  /** `append` records what computes `value`, where somebody waits for it; then come those who have waited. */
+  computeAgain(value: Value, append: (again: Value | undefined) => void): void {
+    const waiting = this.waiting.get(value) ?? []
+    const again: Value = { ...value, offset: undefined }
+    append(waiting.length ? again : undefined)
+    for (const next of waiting) next(again)
+  }
+
+  /** `append`, for later, with its records named as if they were recorded now. */
+  private here<Args extends unknown[]>(append: (...args: Args) => void): (...args: Args) => void {
     const path = [...this.path]
-    this.tape.push(() => {
+    return (...args) => {
       const before = this.path
       this.path = path
-      append()
+      append(...args)
       this.path = before
-    })
+    }
   }
 
   /**
@@ -378,19 +397,4 @@ export class Graph {
   private named(name: string): string {
     return this.path.length ? `${this.scopePath}.${name}` : name
   }
-}
-
-const floatBits = (() => {
-  const real = new Float32Array(1)
-  const bits = new Int32Array(real.buffer)
-  return (value: number): number => {
-    real[0] = value
-    return bits[0]
-  }
-})()
-
-function encode(value: number | boolean | ActivationName, kind: string): number {
-  if (typeof value === 'string') return Activation[value]
-  if (typeof value === 'boolean') return value ? 1 : 0
-  return kind === 'f' ? floatBits(value) : value
 }

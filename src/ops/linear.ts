@@ -4,7 +4,8 @@ import { int8Values, linearInt8 } from './linear-int8.ts'
 import { defineOp, rowsOf, together } from './op.ts'
 
 /**
- * y = act(x w^T + bias): x [rows, K], w [N, K], bias [N] -> y [rows, N], of `type`. Saves z, the input of the activation.
+ * y = act(x w^T + bias): x [rows, K], w [N, K], bias [N] -> y [rows, N], of `type`. Saves z, the input of the activation, from which
+ * those whose backward reads y may have it again.
  * torch.nn.Linear, with the activation fused. A weight that is kept as int8 is multiplied as such: `linearInt8`.
  */
 export function linear(
@@ -30,31 +31,42 @@ const linearFloat = defineOp({
       requiresGrad && graph.saving && activation !== 'linear' ? graph.value('z', rows, N, false, type) : undefined
     const packed = graph.packed(w, K)
     graph.emit('linear', { x, w, bias, packed, y, z }, { rows, K, N, act: activation })
+    if (z) graph.computedAgain(y)
     return { y, z, K, N }
   },
-  backward(graph, dy, { z, K, N }, x, w, bias, activation) {
+  backward(graph, dy, { y, z, K, N }, x, w, bias, activation) {
     const rows = rowsOf(x)
-    if (z) graph.emit('activationBackward', { dy, z, dz: dy }, { rows, N, act: activation })
-    // columns of dy: a stack that is frozen in part has a gradient for each of the others
-    const columns = new Map<string, { first: number; N: number; dw?: GradientPiece; dbias?: GradientPiece }>()
-    const at = (first: number, count: number) => {
-      const key = `${first} ${count}`
-      const known = columns.get(key) ?? { first, N: count }
-      columns.set(key, known)
-      return known
-    }
-    for (const piece of graph.gradientPieces(w)) at(piece.first / K, piece.value.width / K).dw = piece
-    for (const piece of graph.gradientPieces(bias)) at(piece.first, piece.value.width).dbias = piece
-    for (const { first, N: count, dw, dbias } of columns.values())
-      for (const [weight, sums] of together(dw, dbias))
-        graph.emit(
-          'linearBackwardWeight',
-          { dy, x, dw: weight?.value, dbias: sums?.value },
-          { rows, K, N: count, T: N, first, accumulate: (weight ?? sums)!.add },
-        )
+    if (z)
+      graph.computeAgain(y, (again) =>
+        graph.emit('activationBackward', { dy, z, dz: dy, y: again }, { rows, N, act: activation }),
+      )
+    if (w.requiresGrad || bias?.requiresGrad) graph.whenThere(x, (input) => recordWeights(graph, dy, input, w, bias))
     const dx = graph.gradientTarget(x)
     if (!dx) return
     const packed = graph.packed(w, K)
     graph.emit('linearBackwardData', { dy, w, packed, dx: dx.value }, { rows, K, N, add: dx.add })
   },
 })
+
+/** The gradients of the weight and the bias of a linear layer with the input x. */
+function recordWeights(graph: Graph, dy: Value, x: Value, w: Value, bias: Value | undefined): void {
+  const rows = rowsOf(x)
+  const [K, N] = [x.width, dy.width]
+  // columns of dy: a stack that is frozen in part has a gradient for each of the others
+  const columns = new Map<string, { first: number; N: number; dw?: GradientPiece; dbias?: GradientPiece }>()
+  const at = (first: number, count: number) => {
+    const key = `${first} ${count}`
+    const known = columns.get(key) ?? { first, N: count }
+    columns.set(key, known)
+    return known
+  }
+  for (const piece of graph.gradientPieces(w)) at(piece.first / K, piece.value.width / K).dw = piece
+  for (const piece of graph.gradientPieces(bias)) at(piece.first, piece.value.width).dbias = piece
+  for (const { first, N: count, dw, dbias } of columns.values())
+    for (const [weight, sums] of together(dw, dbias))
+      graph.emit(
+        'linearBackwardWeight',
+        { dy, x, dw: weight?.value, dbias: sums?.value },
+        { rows, K, N: count, T: N, first, accumulate: (weight ?? sums)!.add },
+      )
+}

@@ -87,8 +87,8 @@ export function countRows(
   }
 }
 
-/** Capacities come in powers of two, so that ragged batches share a handful of plans. */
-export function capacityFor(
+/** The capacity of a plan for these counts, in powers of two. */
+function roomFor(
   counts: Capacity,
   { compact, selection, choices, encoder, attentions, givenMasks }: StepSettings,
 ): Capacity {
@@ -102,6 +102,30 @@ export function capacityFor(
     keyPairs: attentions && encoder !== 'none' ? bucket(counts.keyPairs, 1024) : 0,
     cached: 0,
     prompts: 0,
+  }
+}
+
+/**
+ * The capacities of plans, so that ragged batches share a handful of them. A plan takes the memory that its capacity does: tokens, which
+ * most of it is for, come in quarters of the power of two below them.
+ */
+export class Capacities {
+  readonly #taken = new Map<string, Capacity[]>()
+
+  /** The least one that was taken for such a step and is at most twice as large as this one needs; else one of its own. */
+  take(counts: Capacity, settings: StepSettings): Capacity {
+    const most = roomFor(counts, settings)
+    const kind = JSON.stringify([settings, { ...most, tokens: 0 }])
+    const taken = this.#taken.get(kind) ?? []
+    const fits = taken.find(({ tokens }) => tokens >= counts.tokens && tokens <= most.tokens)
+    if (fits) return fits
+    const quarter = Math.max(16, most.tokens / 8)
+    const capacity = { ...most, tokens: Math.max(64, Math.ceil(counts.tokens / quarter) * quarter) }
+    this.#taken.set(
+      kind,
+      [...taken, capacity].sort((a, b) => a.tokens - b.tokens),
+    )
+    return capacity
   }
 }
 
@@ -168,13 +192,14 @@ type StepGraph = readonly [
   capacity: Partial<Capacity>,
   settings: StepSettings,
   hiddenSize: number,
-  dtype?: FloatType,
-  packing?: Packing,
+  dtype: FloatType,
+  packing: Packing | undefined,
+  recomputing: boolean,
 ]
 
 /** A head's forward, and its backward where `settings` differentiates. */
-function recordGraph(...[head, capacity, settings, hiddenSize, dtype = 'float32', packing]: StepGraph) {
-  const graph = new Graph(capacity, { ...settings, dtype, packing })
+function recordGraph(...[head, capacity, settings, hiddenSize, dtype, packing, recomputing]: StepGraph) {
+  const graph = new Graph(capacity, { ...settings, dtype, packing, recomputing })
   const batch = recordBatch(graph, settings, hiddenSize)
   const labels = Object.fromEntries(
     settings.labels?.terms.map(({ name, rows, width, type }) => [name, graph.input(name, Row[rows], width, type)]) ??
@@ -198,10 +223,8 @@ export const writtenGradients = (...given: StepGraph): ReadonlySet<number> =>
   recordGraph(...given).graph.writtenGradients
 
 /** Records a head's forward, its backward where `settings` differentiates, and the update of what has gradients. */
-export function recordStep(
-  ...[head, capacity, settings, hiddenSize, dtype, packing, update]: [...StepGraph, StepUpdate?]
-): Omit<RecordedStep, 'program'> {
-  const { graph, loss, ...recorded } = recordGraph(head, capacity, settings, hiddenSize, dtype, packing)
+export function recordStep(step: StepGraph, update?: StepUpdate): Omit<RecordedStep, 'program'> {
+  const { graph, loss, ...recorded } = recordGraph(...step)
   const norm = update && recordUpdate(graph, update.gradients, update.stretches, loss)
   return {
     ...recorded,

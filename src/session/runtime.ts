@@ -9,7 +9,7 @@ import { drawMask } from './masks.ts'
 import { ModelMemory } from './model-memory.ts'
 import { PackedWeights } from './packing.ts'
 import {
-  capacityFor,
+  Capacities,
   countRows,
   PlanCache,
   type RecordedStep,
@@ -44,6 +44,7 @@ export class ModelRuntime extends ModelMemory {
   readonly #hiddenSize: number
   readonly #fill: (runtime: ModelRuntime) => Promise<void>
   readonly #steps = new PlanCache<RecordedStep>()
+  readonly #capacities = new Capacities()
   readonly #generations = new PlanCache<RecordedGeneration>()
   readonly #cacheRegions = new Regions()
   #packedWeights: PackedWeights | undefined
@@ -148,15 +149,23 @@ export class ModelRuntime extends ModelMemory {
     { signal, masks, update }: StepRun = {},
   ): Promise<{ step: RecordedStep; norm: number | undefined }> {
     const counts = countRows(batch, indices, settings)
-    const capacity = capacityFor(counts, settings)
+    const capacity = this.#capacities.take(counts, settings)
     let due: Update | undefined
     let norm: number | undefined
     const find = (packing?: PackedWeights) => {
-      const given = [this.#head, capacity, settings, this.#hiddenSize, this.dtype, packing] as const
+      const given = [
+        this.#head,
+        capacity,
+        settings,
+        this.#hiddenSize,
+        this.dtype,
+        packing,
+        this.opened.description.backend !== 'cuda', // which has memory enough
+      ] as const
       due = update?.(this.#writtenBy(settings, () => writtenGradients(...given)))
       const last = due && this.#updateOf(due, packing)
       const key = JSON.stringify([settings, capacity, packing !== undefined, last])
-      return this.#steps.get(key, () => this.#compile(recordStep(...given, last)))
+      return this.#steps.get(key, () => this.#compile(recordStep(given, last)))
     }
     const step = await this.#runPacked(this.#packing(settings.differentiate), find, async (step) => {
       for (const [value, data] of rowInputs(step.batch, batch, indices)) this.#write(value, data)

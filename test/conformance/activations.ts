@@ -77,16 +77,20 @@ async function values(backend: Backend, z: Float64Array, act: ActivationName): P
   return outputs.y
 }
 
-async function slopes(backend: Backend, dy: Float64Array, z: Float64Array, act: ActivationName): Promise<Float32Array> {
+/** dz, and y, the activation again. */
+async function slopes(backend: Backend, dy: Float64Array, z: Float64Array, act: ActivationName) {
   const run = {
     op: 'activationBackward',
     attributes: { rows: Row.tokens, N: z.length, act },
     rows: { tokens: 1 },
   } as const
-  const { dz } = await runRecord(backend, { ...run, operands: { dy, z } })
+  const { dz, y } = await runRecord(backend, { ...run, operands: { dy, z } })
+  const alone = await runRecord(backend, { ...run, operands: { dy, z }, absent: ['y'] })
+  expectSame(`${act}: dz alone`, alone.dz, dz)
   const inPlace = await runRecord(backend, { ...run, operands: { dy, z }, inPlace: { dz: 'dy' } })
   expectSame(`${act}: dz on dy`, inPlace.dz, dz)
-  return dz
+  expectSame(`${act}: y, with dz on dy`, inPlace.y, y)
+  return { dz, y }
 }
 
 function expectKind(what: string, got: Float32Array, want: Float64Array, z: Float64Array): void {
@@ -110,7 +114,9 @@ export function activations(open: Open): void {
       const want = activation(act, z)
       expectWithin(act, await values(backend, z, act), want, (i) => value(z[i], want[i]) * u + floor(z[i]))
       const { dz } = activationBackward({ dy: ones, z, act })
-      expectWithin(`${act}'`, await slopes(backend, ones, z, act), dz, (i) => slope(z[i], dz[i]) * u + floor(z[i]))
+      const got = await slopes(backend, ones, z, act)
+      expectWithin(`${act}'`, got.dz, dz, (i) => slope(z[i], dz[i]) * u + floor(z[i]))
+      expectWithin(`${act} again`, got.y, want, (i) => value(z[i], want[i]) * u + floor(z[i]))
     })
 
     it.each(ACTIVATIONS)('%s of zeros, the least, the largest, infinities and NaN', async (act) => {
@@ -119,14 +125,18 @@ export function activations(open: Open): void {
       // 3e38 overflows inside some slopes, as in float32 everywhere; relu passes a gradient at NaN, as PyTorch's does
       const tame = Float64Array.from(act === 'relu' ? SPECIAL : [...SPECIAL, ...EXTREME.slice(2)])
       const dy = new Float64Array(tame.length).fill(1)
-      expectKind(`${act}'`, await slopes(backend, dy, tame, act), activationBackward({ dy, z: tame, act }).dz, tame)
+      const got = await slopes(backend, dy, tame, act)
+      expectKind(`${act}'`, got.dz, activationBackward({ dy, z: tame, act }).dz, tame)
+      expectKind(`${act} again`, got.y, activation(act, tame), tame)
     })
 
     it.each([1, 2, 3, 5, 7, 8, 9, 15, 16, 17, 31, 33, 127, 16383, 16384, 16385])('%i elements', async (length) => {
       const random = new Random(length)
       const [dy, x] = [random.reals(length), random.reals(length, 3)]
       const want = activationBackward({ dy, z: x, act: 'gelu' }).dz
-      expectWithin('dz', await slopes(backend, dy, x, 'gelu'), want, () => 8 * u)
+      const { dz, y } = await slopes(backend, dy, x, 'gelu')
+      expectWithin('dz', dz, want, () => 8 * u)
+      expectWithin('y', y, activation('gelu', x), () => 8 * u)
     })
   })
 }

@@ -2,14 +2,8 @@
 import { expect } from 'vitest'
 import type { Backend } from '../../src/backend/backend.ts'
 import { fromBfloat16, toBfloat16 } from '../../src/bfloat16.ts'
-import {
-  type AttributesOf,
-  elementBytes,
-  type FloatType,
-  Graph,
-  type OperandsOf,
-  type Value,
-} from '../../src/graph/graph.ts'
+import type { AttributesOf, OperandsOf } from '../../src/graph/attributes.ts'
+import { elementBytes, type FloatType, Graph, type Value } from '../../src/graph/graph.ts'
 import { Arena, type OpName, type OpSpec, ops, Row, Scalar } from '../../src/graph/op-table.ts'
 import { compilePlan } from '../../src/graph/plan.ts'
 

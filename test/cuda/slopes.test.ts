@@ -5,7 +5,7 @@ import { type FloatType, Graph, type Value } from '../../src/graph/graph.ts'
 import { type ActivationName, Arena, Row } from '../../src/graph/op-table.ts'
 import { compilePlan, type Plan } from '../../src/graph/plan.ts'
 import { expectSame, expectWithin, Random, scalarsOf, stored, u, uBfloat16 } from '../conformance/harness.ts'
-import { activationBackward } from '../reference/activation.ts'
+import { activation, activationBackward } from '../reference/activation.ts'
 import { linearBackward } from '../reference/linear.ts'
 import { missing, openCuda } from './library.ts'
 
@@ -19,6 +19,8 @@ interface Case {
   readonly inPlace?: boolean
   /** The product is added to what dx has. */
   readonly add?: boolean
+  /** act(z) is wanted again, in `other`. */
+  readonly again?: boolean
 }
 
 type Name = 'dy' | 'z' | 'w' | 'dx' | 'other'
@@ -33,7 +35,7 @@ const MORE = 70
 
 /** These records; their operands lie alike whichever they are. */
 function planOf(c: Case, records: readonly ('data' | 'activation')[]): Prepared {
-  const { rows, K, N, act = 'gelu', type = 'bfloat16', inPlace = true, add = false } = c
+  const { rows, K, N, act = 'gelu', type = 'bfloat16', inPlace = true, add = false, again = false } = c
   const capacity = rows + MORE
   const graph = new Graph(Object.fromEntries(Object.keys(Row).map((name) => [name, capacity])), {
     differentiate: false,
@@ -50,7 +52,10 @@ function planOf(c: Case, records: readonly ('data' | 'activation')[]): Prepared 
   const { dy, z, w, dx, other } = values
   for (const record of records)
     if (record === 'data') graph.emit('linearBackwardData', { dy, w, dx }, { rows: Row.tokens, K, N, add })
-    else graph.emit('activationBackward', { dy: dx, z, dz: inPlace ? dx : other }, { rows: Row.tokens, N: K, act })
+    else {
+      const written = { dz: inPlace ? dx : other, y: again ? other : undefined }
+      graph.emit('activationBackward', { dy: dx, z, ...written }, { rows: Row.tokens, N: K, act })
+    }
   return { plan: compilePlan(graph, 1), values }
 }
 
@@ -70,7 +75,7 @@ describe.skipIf(missing)(`slopes${missing ? ` (${missing})` : ''}`, () => {
 
   /** dz and all of memory after these plans, one after another, and the seconds of each record. */
   async function run(c: Case, given: Contents, plans: readonly Prepared[]) {
-    const { rows, K, type = 'bfloat16', inPlace = true } = c
+    const { rows, K, type = 'bfloat16', inPlace = true, again = false } = c
     const [{ plan, values }] = plans
     const memory = backend.createMemory()
     const programs = plans.map((prepared) => backend.compile(prepared.plan))
@@ -84,7 +89,7 @@ describe.skipIf(missing)(`slopes${missing ? ` (${missing})` : ''}`, () => {
         else new Float32Array(before.buffer, at, reals.length).set(reals)
       }
       const size = type === 'bfloat16' ? 2 : 4
-      const written = (inPlace ? [values.dx] : [values.dx, values.other]).map(({ offset }) => offset!)
+      const written = (inPlace && !again ? [values.dx] : [values.dx, values.other]).map(({ offset }) => offset!)
       const seconds: number[] = []
       const once = async (timed?: (taken: Float64Array) => void) => {
         memory.write(Arena.io, 0, new Int32Array(before.buffer))
@@ -101,12 +106,11 @@ describe.skipIf(missing)(`slopes${missing ? ` (${missing})` : ''}`, () => {
       const after = await once((taken) => seconds.push(...taken))
       const all = new Float32Array(after.buffer)
       expectSame('as a graph', new Float32Array((await once()).buffer), all)
-      const at = written.at(-1)!
-      const got =
+      const read = ({ offset }: Value): Float32Array =>
         type === 'bfloat16'
-          ? fromBfloat16(new Uint16Array(after.buffer, at, rows * K))
-          : new Float32Array(after.buffer, at, rows * K)
-      return { got, all, seconds }
+          ? fromBfloat16(new Uint16Array(after.buffer, offset!, rows * K))
+          : new Float32Array(after.buffer, offset!, rows * K)
+      return { got: read(inPlace ? values.dx : values.other), other: read(values.other), all, seconds }
     } finally {
       for (const program of programs) program.dispose()
       memory.dispose()
@@ -115,7 +119,7 @@ describe.skipIf(missing)(`slopes${missing ? ` (${missing})` : ''}`, () => {
 
   async function check(c: Case, together: boolean): Promise<void> {
     const given = contents(c)
-    const { got, all, seconds } = await run(c, given, [planOf(c, ['data', 'activation'])])
+    const { got, other, all, seconds } = await run(c, given, [planOf(c, ['data', 'activation'])])
     expect(seconds.map((taken) => taken > 0)).toEqual([true, !together])
     if (together) expect(seconds[1]).toBe(0)
     const { rows, K, N, act = 'gelu', type = 'bfloat16' } = c
@@ -133,6 +137,13 @@ describe.skipIf(missing)(`slopes${missing ? ` (${missing})` : ''}`, () => {
       const error = 1.2 * 4 * (N + 1) * u * sizes[i] + Math.abs(dx[i]) * (6e-5 + (together ? 0 : 1.2 * rounding))
       return error + rounding * (Math.abs(want[i]) + error)
     })
+    if (c.again)
+      expectWithin(
+        `${what} again`,
+        other,
+        activation(act, given.z),
+        (i) => 1e-5 + (1e-5 + rounding) * Math.abs(given.z[i]),
+      )
     const apart = await run(c, given, [planOf(c, ['data']), planOf(c, ['activation'])])
     if (!together) return expectSame(`${what} apart`, all, apart.all)
     // dx is rounded apart, and the result of each; their sums differ by no more than twice the error of one
@@ -164,6 +175,7 @@ describe.skipIf(missing)(`slopes${missing ? ` (${missing})` : ''}`, () => {
     await check({ ...shape, act: 'gelu_new' }, false)
     await check({ ...shape, type: 'float32' }, false)
     await check({ ...shape, K: 20 }, false)
+    await check({ ...shape, again: true }, false)
   })
 
   it('are not where the product is added to', async () => {

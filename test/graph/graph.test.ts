@@ -3,6 +3,7 @@ import { PlanError } from '../../src/errors.ts'
 import { Graph, type ParameterSlot } from '../../src/graph/graph.ts'
 import { opsHash, Row } from '../../src/graph/op-table.ts'
 import { compilePlan } from '../../src/graph/plan.ts'
+import { dropout } from '../../src/ops/dropout.ts'
 import { linear } from '../../src/ops/linear.ts'
 import { Loss } from '../../src/ops/loss.ts'
 
@@ -24,8 +25,8 @@ const attribute = (graph: Graph, op: string, name: string): number[] =>
 const names = (graph: Graph): string[] => graph.records.map((record) => record.op.name)
 
 /** x -> shared linear -> y, and a loss on y's product with a second weight; x itself comes from a first weight. */
-function record({ frozen = false, differentiate = true, twice = false } = {}) {
-  const graph = new Graph(capacity, { differentiate, training: true })
+function record({ frozen = false, differentiate = true, twice = false, recomputing = false } = {}) {
+  const graph = new Graph(capacity, { differentiate, training: true, recomputing })
   const input = graph.input('input', Row.tokens, K, 'float32')
   const [w1, b1] = [graph.parameter(slot('w1', K * K, frozen)), graph.parameter(slot('b1', K, frozen))]
   const [w2, b2] = [graph.parameter(slot('w2', K * K)), graph.parameter(slot('b2', K))]
@@ -52,6 +53,50 @@ describe('the recorder', () => {
       'second:linear_backward_data',
       'first:linear_backward_weight',
     ])
+  })
+
+  it('computes an activation again, before what reads it in the backward, where it was not kept', () => {
+    const { graph, y } = record({ twice: true, recomputing: true })
+    const backward = graph.records.slice(graph.records.findIndex(({ op }) => op.name === 'mean_squared_error') + 1)
+    expect(backward.map(({ op, path }) => `${path}:${op.name}`)).toEqual([
+      ':mean_squared_error_backward',
+      'third:linear_backward_data',
+      'second:activation_backward',
+      'third:linear_backward_weight',
+      'second:linear_backward_weight',
+      'second:linear_backward_data',
+      'first:linear_backward_weight',
+    ])
+    const again = backward[2].operands[3]
+    expect(again).toMatchObject({ name: y.name, width: y.width })
+    expect(backward.filter(({ operands }) => operands.includes(y))).toEqual([])
+    expect(backward.filter(({ operands }) => operands.includes(again)).map(({ path }) => path)).toEqual([
+      'second',
+      'third',
+    ])
+  })
+
+  it('computes no activation again that a dropout has changed in place', () => {
+    const graph = new Graph(capacity, { differentiate: true, training: true, recomputing: true })
+    const input = graph.input('input', Row.tokens, K, 'float32')
+    const [w, b] = [graph.parameter(slot('w', K * K)), graph.parameter(slot('b', K))]
+    const y = linear(graph, input, w, b, 'tanh')
+    expect(dropout(graph, y, 0.1)).toBe(y)
+    new Loss(graph).meanSquaredError(linear(graph, y, w, b), graph.input('targets', Row.tokens, K, 'float32'))
+    graph.backward()
+    const backward = graph.records.filter(({ op }) => /^(linear|activation)_backward/.test(op.name))
+    expect(backward.map(({ op }) => op.name)).toEqual([
+      'linear_backward_weight',
+      'linear_backward_data',
+      'activation_backward',
+      'linear_backward_weight',
+    ])
+    expect(backward[0].operands[1]).toBe(y)
+    expect(backward[2].operands[3]).toBeUndefined()
+  })
+
+  it('computes no activation again that only a loss has read', () => {
+    expect(record({ recomputing: true }).graph.records[4].operands[3]).toBeUndefined()
   })
 
   it('asks for no gradient of an input', () => {

@@ -79,13 +79,14 @@ describe('the memory of a checkpointed step', () => {
     choices: false,
     labels: { kind: 'masked_lm', terms: [{ name: 'labels', rows: 'labelled', width: 1, type: 'int32' }] },
   }
-  const bytes = (numHiddenLayers: number, checkpointing: boolean): number => {
+  const bytes = (numHiddenLayers: number, checkpointing: boolean, recomputing = false): number => {
     const scope = new ParameterScope()
     const config = tinyConfig({ hiddenSize: 64, intermediateSize: 256, numHiddenLayers })
     const head = new MaskedLMHead(scope, config)
     layOut(scope.parameters)
     const capacity = { tokens: 512, sequences: 16, labelled: 64 }
-    return recordStep(head, capacity, { ...settings, checkpointing }, config.hiddenSize).plan.arenaBytes.activations
+    const step = [head, capacity, { ...settings, checkpointing }, 64, 'float32', undefined, recomputing] as const
+    return recordStep(step).plan.arenaBytes.activations
   }
 
   it('is that of one layer and the input of each', () => {
@@ -94,6 +95,13 @@ describe('the memory of a checkpointed step', () => {
     const layerInput = 512 * 64 * 4
     expect(bytes(9, true) - bytes(8, true)).toBe(layerInput)
     expect(bytes(9, false) - bytes(8, false)).toBeGreaterThan(8 * layerInput)
+  })
+
+  it('is without the output of each activation where those are computed again', () => {
+    const output = 512 * 256 * 4
+    expect(bytes(8, false) - bytes(8, false, true)).toBeGreaterThanOrEqual(6 * output)
+    expect(bytes(9, false) - bytes(9, false, true) - (bytes(8, false) - bytes(8, false, true))).toBe(output)
+    expect(bytes(8, true, true)).toBe(bytes(8, true))
   })
 
   it('is that of a plain one when nothing is differentiated', () => {

@@ -240,7 +240,20 @@ describe('training', () => {
       const lengths = Array.from({ length: 1 + (i % 16) }, (_, b) => 1 + ((i * 5 + b * 3) % 16))
       await optimizer.step({ inputIds: sequences(lengths), labels: lengths.map((_, b) => b % 3) })
     }
-    expect(model.runtime.plansRecorded).toBeLessThan(4)
+    // of 64, 80, 96, 112, 128 and 160 tokens at most
+    expect(model.runtime.plansRecorded).toBeLessThan(7)
+  })
+
+  it('takes the least plan that fits, and records one where a plan would be larger than the next power of two', async () => {
+    using model = tinyClassifier({ maxPositionEmbeddings: 512 })
+    const recorded: number[] = []
+    for (const tokens of [300, 310, 330, 500, 512, 300, 400, 256, 250, 2, 513]) {
+      const lengths = Array.from({ length: 2 }, (_, i) => (tokens + i) >> 1)
+      await model.forward({ inputIds: sequences(lengths), labels: [0, 1] })
+      recorded.push(model.runtime.plansRecorded)
+    }
+    // of 320 tokens, the same with packed weights, 384, 512, 256, 64, 640
+    expect(recorded).toEqual([1, 2, 3, 4, 4, 4, 4, 5, 5, 6, 7])
   })
 
   it('records as many more where steps are of several batches, of which only the last updates', async () => {

@@ -7,7 +7,7 @@ import { recordStep, type StepSettings } from '../../src/session/plans.ts'
 import { tinyConfig } from './tiny.ts'
 
 describe('the plan of a tiny BERT', () => {
-  const record = (differentiate: boolean) => {
+  const record = (differentiate: boolean, recomputing = false) => {
     const scope = new ParameterScope()
     const head = new SequenceClassificationHead(scope, tinyConfig({ numHiddenLayers: 1 }))
     layOut(scope.parameters)
@@ -28,11 +28,31 @@ describe('the plan of a tiny BERT', () => {
         terms: [{ name: 'labels', rows: 'sequences', width: 1, type: 'int32' }],
       },
     }
-    return recordStep(head, { tokens: 64, sequences: 16 }, settings, 8).plan
+    return recordStep([head, { tokens: 64, sequences: 16 }, settings, 8, 'float32', undefined, recomputing]).plan
   }
 
   it('of a training step', () => {
     return expect(`${record(true)}\n`).toMatchFileSnapshot('./plans/training.txt')
+  })
+
+  it('of a step that computes activations again', () => {
+    const lines = `${record(true, true)}`
+      .split('\n')
+      .filter((line) => /(output|intermediate).dense: .*backward/.test(line))
+    const named = lines.map((line) =>
+      line.replace(/^ *\d+ .*layer\.0\.(attention\.output|output|intermediate)\.dense: /, '$1 '),
+    )
+    expect(named.map((line) => line.split('(')[0])).toEqual([
+      'output linear_backward_data',
+      'intermediate activation_backward',
+      'output linear_backward_weight',
+      'intermediate linear_backward_weight',
+      'intermediate linear_backward_data',
+      'attention.output linear_backward_weight',
+      'attention.output linear_backward_data',
+    ])
+    const again = / y=(\S+)/.exec(named[1])![1]
+    expect(named[2]).toContain(` x=${again})`)
   })
 
   it('of a forward without gradients takes far less memory', async () => {
