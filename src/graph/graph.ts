@@ -84,10 +84,7 @@ export interface RecordOptions {
   readonly packing?: Packing
   /** The caller gives the mask of every dropout, as inputs: `Graph.masks`. */
   readonly givenMasks?: boolean
-  /**
-   * Of an activation its input is kept alone, and its output computed again from it: less memory, for little time. Not when checkpointing,
-   * which keeps one layer at a time: there it would be more.
-   */
+  /** Of an activation its input is kept alone, and its output computed again from it: less memory, for little time. */
   readonly recomputing?: boolean
 }
 
@@ -271,7 +268,7 @@ export class Graph {
 
   /** Lets the backward that reads `value`, just recorded, wait for `computeAgain`, so that nobody keeps it. */
   computedAgain(value: Value): void {
-    if (this.options.recomputing && !this.options.checkpointing) this.waiting.set(value, [])
+    if (this.options.recomputing) this.waiting.set(value, [])
   }
 
   /** Appends what reads `value` in a backward: now, or as soon as it is there again. */

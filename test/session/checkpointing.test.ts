@@ -101,7 +101,8 @@ describe('the memory of a checkpointed step', () => {
     const output = 512 * 256 * 4
     expect(bytes(8, false) - bytes(8, false, true)).toBeGreaterThanOrEqual(6 * output)
     expect(bytes(9, false) - bytes(9, false, true) - (bytes(8, false) - bytes(8, false, true))).toBe(output)
-    expect(bytes(8, true, true)).toBe(bytes(8, true))
+    // of one layer at a time it is one buffer more
+    expect(bytes(8, true, true) - bytes(8, true)).toBeLessThanOrEqual(output)
   })
 
   it('is that of a plain one when nothing is differentiated', () => {
