@@ -41,8 +41,8 @@ const Pair kPairs[] = {
     // dx, which becomes dz where it is, with no y; rows, and K as N
     {linear_backward_data, activation_backward,
      [](const Plan&, const Record& data, const Record& activation) {
-       return activation.operands[3] == -1 && same_operands(data, 3, activation, 0, 1) && same_operands(data, 3, activation, 2, 1) && data.attributes[0] == activation.attributes[0] &&
-              data.attributes[1] == activation.attributes[1];
+       return activation.operands[3] == -1 && same_operands(data, 3, activation, 0, 1) && same_operands(data, 3, activation, 2, 1) &&
+              data.attributes[0] == activation.attributes[0] && data.attributes[1] == activation.attributes[1];
      },
      linear_backward_data_slopes},
 };

@@ -149,12 +149,10 @@ int bk_memory_write(bk_memory* memory, int arena, uint64_t offset, const void* s
   if (const int error = check_range(memory, arena, offset, bytes, message, capacity)) return error;
   if (!bytes) return BK_OK;  // an empty arena has no base
   char* target = memory->base[arena] + offset;
-  const size_t block = is_sparse(arena) ? 4096 : (size_t)bytes;
-  for (size_t at = 0, n; at < bytes; at += n) {
-    n = (size_t)bytes - at < block ? (size_t)bytes - at : block;
-    // zeros over zeros are not written, so that they take no memory
-    if (!is_sparse(arena) || memcmp(target + at, (const char*)source + at, n) != 0) memcpy(target + at, (const char*)source + at, n);
-  }
+  if (is_sparse(arena))
+    pages_write(target, source, (int64_t)bytes);
+  else
+    memcpy(target, source, (size_t)bytes);
   return BK_OK;
 }
 

@@ -73,4 +73,12 @@ void* pages_grow(void* pages, int64_t bytes, int64_t more, bool sparse) {
 }
 #endif
 
+void pages_write(void* to, const void* from, int64_t bytes) {
+  constexpr int64_t kBlock = 4096;
+  for (int64_t at = 0; at < bytes; at += kBlock) {
+    const size_t n = (size_t)(bytes - at < kBlock ? bytes - at : kBlock);
+    if (memcmp((char*)to + at, (const char*)from + at, n) != 0) memcpy((char*)to + at, (const char*)from + at, n);
+  }
+}
+
 }  // namespace bk

@@ -13,6 +13,8 @@ void* pages_allocate(int64_t bytes, bool sparse = false);
 void pages_free(void* pages, int64_t bytes);
 /** As large as `more`, with the contents of before; null when refused, and then nothing has changed. Where it can, it moves no byte. */
 void* pages_grow(void* pages, int64_t bytes, int64_t more, bool sparse = false);
+/** Copies into sparse pages: zeros over zeros are not written, so that they take no memory. */
+void pages_write(void* to, const void* from, int64_t bytes);
 
 /** Makes *pages, which are *bytes, at least as large as wanted, without their contents; false when refused, and then there are none. */
 inline bool pages_reserve(char** pages, int64_t* bytes, int64_t wanted) {

@@ -165,6 +165,8 @@ void* pages_grow(void* pages, int64_t bytes, int64_t more, bool) {
   return contents(b);
 }
 
+void pages_write(void* to, const void* from, int64_t bytes) { memcpy(to, from, (size_t)bytes); }
+
 }  // namespace bk
 
 extern "C" {
