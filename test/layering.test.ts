@@ -42,6 +42,7 @@ const leaves = [
   'run.ts',
   'scores.ts',
   'tensor.ts',
+  'torch-generator.ts',
   'turns.ts',
 ]
 /** src/*.ts that only name what others export. */

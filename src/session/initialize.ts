@@ -1,4 +1,6 @@
+import type { Piece } from '../formats/tensors.ts'
 import type { BertConfig } from '../model/config.ts'
+import { TorchGenerator } from '../torch-generator.ts'
 import { nextTurn } from '../turns.ts'
 import type { TensorPlace } from './layout.ts'
 
@@ -52,14 +54,40 @@ function tensorSeed(seed: number, name: string): number {
 }
 
 /**
- * The initial values of a new tensor, chunk by chunk: N(0, initializer_range), the padding row zero, or one number
- * (Transformers' BertPreTrainedModel._init_weights). The same seed gives the same values.
+ * New tensors with their first values: N(0, initializer_range), the padding row zero, or one number (Transformers'
+ * BertPreTrainedModel._init_weights). The same seed gives the same values. `added`: to the weights of a folder, which lacked them.
+ * Those are what Transformers 5.18 draws for them in from_pretrained after torch.manual_seed(seed), so that a fine-tuning can be held
+ * against one of PyTorch: the first head decides more of its result than all that comes after (docs/performance.md).
  */
-export async function* initialValues(
-  place: TensorPlace,
+export function* firstValues(
+  places: readonly TensorPlace[],
   config: BertConfig,
   seed: number,
-): AsyncGenerator<{ start: number; values: Float32Array }> {
+  added: boolean,
+): Generator<readonly [TensorPlace, AsyncGenerator<Piece>]> {
+  const generator = added ? new TorchGenerator(seed) : undefined
+  const ofBody = ({ name }: TensorPlace): boolean => name.startsWith('bert.')
+  for (const place of [...places.filter(ofBody), ...places.filter((place) => !ofBody(place))])
+    yield [
+      place,
+      generator && place.initializer === 'normal'
+        ? drawnValues(place, config, generator)
+        : initialValues(place, config, seed),
+    ]
+}
+
+async function* drawnValues(
+  { elements, zeroRow, shape }: TensorPlace,
+  { initializerRange }: BertConfig,
+  generator: TorchGenerator,
+): AsyncGenerator<Piece> {
+  const values = await generator.normal(elements, initializerRange)
+  if (zeroRow !== undefined) values.fill(0, zeroRow * shape[1], (zeroRow + 1) * shape[1])
+  yield { start: 0, values }
+}
+
+/** Chunk by chunk, each tensor from a stream of its own. */
+async function* initialValues(place: TensorPlace, config: BertConfig, seed: number): AsyncGenerator<Piece> {
   const normal = normals(tensorSeed(seed, place.name))
   const width = place.shape[place.shape.length - 1]
   const zeroFrom = place.zeroRow === undefined ? -1 : place.zeroRow * width

@@ -12,7 +12,7 @@ import { BertConfig } from '../model/config.ts'
 import { checkOrder } from '../model/labels.ts'
 import { matchingNames, type Parameter, ParameterScope } from '../model/parameters.ts'
 import type { Tensor } from '../tensor.ts'
-import { initialValues } from './initialize.ts'
+import { firstValues } from './initialize.ts'
 import { refuseInt8 } from './int8-weights.ts'
 import { isTrainable, layOut, type TensorPlace } from './layout.ts'
 import { loadTensors, matchTensors } from './load-tensors.ts'
@@ -389,9 +389,9 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
 
   /** First weights for everything that no folder brings. */
   async #initialize(places: Iterable<TensorPlace>): Promise<void> {
-    for (const place of places)
-      if (!this.#stored.has(place.name))
-        await this.runtime.writePieces(place, initialValues(place, this.config, this.#seed))
+    const fresh = [...places].filter(({ name }) => !this.#stored.has(name))
+    for (const [place, values] of firstValues(fresh, this.config, this.#seed, this.loadReport !== undefined))
+      await this.runtime.writePieces(place, values)
   }
 }
 

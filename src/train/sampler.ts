@@ -1,6 +1,6 @@
+import { TorchGenerator } from '../torch-generator.ts'
 import { slices } from '../turns.ts'
 import type { TrainingArguments } from './argument-rules.ts'
-import { TorchGenerator } from './parity/generator.ts'
 import { epochOrder, inOrder } from './shuffle.ts'
 import type { TrainingPlan } from './training-plan.ts'
 

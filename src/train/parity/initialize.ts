@@ -1,7 +1,7 @@
 import type { TensorPlace } from '../../session/layout.ts'
 import type { PreTrainedModel } from '../../session/pretrained.ts'
 import type { Tensor } from '../../tensor.ts'
-import { TorchGenerator } from './generator.ts'
+import { TorchGenerator } from '../../torch-generator.ts'
 
 /** A matrix of the state. A decoder that is tied to the word embeddings is not in it, but is made, drawn and dropped all the same. */
 interface Matrix {

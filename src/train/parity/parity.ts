@@ -10,10 +10,10 @@ import {
   BertForTokenClassification,
 } from '../../session/models.ts'
 import { PreTrainedModel } from '../../session/pretrained.ts'
+import { TorchGenerator } from '../../torch-generator.ts'
 import type { TrainingArguments } from '../argument-rules.ts'
 import type { TrainingSource } from '../source.ts'
 import type { ModelBatch, TrainableModel, TrainableOptimizer } from '../types.ts'
-import { TorchGenerator } from './generator.ts'
 import { drawNewTensors } from './initialize.ts'
 import { padBatch } from './padding.ts'
 

@@ -2,7 +2,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { TorchGenerator } from '../../../src/train/parity/generator.ts'
+import { TorchGenerator } from '../../../src/torch-generator.ts'
 
 interface Numbers {
   readonly seed: number

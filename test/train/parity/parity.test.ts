@@ -126,15 +126,17 @@ describe("parity 'pytorch-cpu'", () => {
     expect(difference(norms, run.norms)).toBeLessThan(5e-6)
   })
 
-  it('begins with the head that from_pretrained draws', async () => {
+  it('begins with the head that from_pretrained draws, and so does any model of that seed', async () => {
     for (const run of Object.values(runs)) {
+      const { seed } = run.arguments
       using model = await load(run)
-      await drawNewTensors(model, run.arguments.seed)
-      const weights = await model.stateDict()
-      for (const [name, { shape, data }] of Object.entries(run.head)) {
-        expect(weights.get(name)?.shape).toEqual(shape)
-        expectNear(weights.get(name)!.data, data)
-      }
+      await drawNewTensors(model, seed)
+      using plain = await load(run, { seed })
+      for (const weights of [await model.stateDict(), await plain.stateDict()])
+        for (const [name, { shape, data }] of Object.entries(run.head)) {
+          expect(weights.get(name)?.shape).toEqual(shape)
+          expectNear(weights.get(name)!.data, data)
+        }
     }
   })
 

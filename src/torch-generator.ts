@@ -1,4 +1,4 @@
-import { slices } from '../../turns.ts'
+import { slices } from './turns.ts'
 
 // PyTorch's random numbers on a CPU (torch 2.13), so that a run can repeat one of Transformers: the Mersenne Twister of Matsumoto and
 // Nishimura, "Mersenne Twister" (1998), and what ATen makes of its words (aten/src/ATen/core/DistributionsHelper.h,
