@@ -8,6 +8,8 @@ const WORDS = 624
 const SHIFT = 397
 /** Draws between two looks at the clock, of which the slowest kind takes well below a millisecond. */
 const STRETCH = 1 << 13
+/** Normals at a time. */
+const PIECE = 1 << 14
 
 const temper = (word: number): number => {
   let y = word ^ (word >>> 11)
@@ -152,20 +154,35 @@ export class TorchGenerator {
    */
   async normal(elements: number, std: number): Promise<Float32Array> {
     const values = new Float32Array(elements)
-    if (elements < 16) return values.map(() => this.#pairedNormal() * std)
+    for await (const piece of this.normals(elements, std)) values.set(piece.values, piece.start)
+    return values
+  }
+
+  /** The same, piece by piece. */
+  async *normals(elements: number, std: number): AsyncGenerator<{ start: number; values: Float32Array }> {
     const turn = slices()
-    // the words of a block are drawn one after another, so that it makes no difference when it is computed
-    for (let start = 0; start < elements; start += 16) {
-      const end = Math.min(start + 16, elements)
+    for (let start = 0, end = 0; start < elements; start = end) {
+      // what is left over is with the block before it
+      end = elements - start < PIECE + 16 ? elements : start + PIECE
+      const values = new Float32Array(end - start)
+      if (elements >= 16) this.#fill(values, std)
+      else for (let i = 0; i < elements; i++) values[i] = this.#pairedNormal() * std
+      yield { start, values }
+      await turn()
+    }
+  }
+
+  /** At least 16. The words of a block are drawn one after another, so that it makes no difference when it is computed. */
+  #fill(values: Float32Array, std: number): void {
+    for (let start = 0; start < values.length; start += 16) {
+      const end = Math.min(start + 16, values.length)
       for (let i = start; i < end; i++) values[i] = this.rand()
       if (end === start + 16) boxMuller(values, start, std)
-      if (start % STRETCH === 0) await turn()
     }
-    if (elements % 16 > 0) {
-      for (let i = elements - 16; i < elements; i++) values[i] = this.rand()
-      boxMuller(values, elements - 16, std)
-    }
-    return values
+    if (values.length % 16 === 0) return
+    const last = values.length - 16
+    for (let i = last; i < values.length; i++) values[i] = this.rand()
+    boxMuller(values, last, std)
   }
 
   #pairedNormal(): number {

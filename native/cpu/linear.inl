@@ -1,7 +1,7 @@
 // linear: y = act(x w^T + bias), and its three gradients. w is [N, K] as in PyTorch's nn.Linear. The product is of x's type: of
 // bfloat16, weights and float32 gradients are rounded while they are packed.
 
-/** Keeps z if it is given, y = act(z): takes each finished tile of the product. */
+/** Keeps z if it is given, y = act(z), of z as it is kept, so that a backward has the same y from it: takes each finished tile of the product. */
 struct Activated {
   Rows to, z;
   int act;
@@ -21,7 +21,7 @@ struct Activated {
         const int n = (int)smaller(W, columns - k);
         const f32 v = load_columns(tile + r * ldtile + k, n);
         if (z.data) store_columns((T*)z.at(i + r, j + k), v, n);
-        store_columns((T*)to.at(i + r, j + k), Act::value(v), n);
+        store_columns((T*)to.at(i + r, j + k), Act::value(as_stored<T>(v)), n);
       }
   }
 };
@@ -113,7 +113,7 @@ static Status linear_backward_weight(Run& run, const Call& call) {
   const bool add = accumulates(run, c.integer());
   const ElementType type = c.type(), to = c.type();
   if (first < 0 || first > T - N) return {"first", 0, first, 0, T - N + 1};
-  if (dw && rows == 0 && !add) memset(dw, 0, (size_t)(N * K) * 4);
+  if (dw && rows == 0 && !add) clear(dw, N * K);
   with_format(type, [&](auto format) {
     typedef decltype(format) F;
     // a product of float32 sums what it packs; where that is rounded, the sums are of what it was

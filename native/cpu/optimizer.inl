@@ -110,7 +110,7 @@ static Status adamw(Run& run, const Call& call) {
                       set1((float)group[3]),
                       set1((float)decay),
                       run.scalars[kScalar_coupled_decay] != 0,
-                      run.scalars[kScalar_coupled_decay] == 0 && run.scalars[kScalar_eps] > 0};
+                      run.scalars[kScalar_coupled_decay] == 0 && (float)run.scalars[kScalar_eps] > 0};
   const bool refused = !(norm[0] - norm[0] == 0);  // NaN or inf: nothing changes
   const int64_t N = c.dim(), K = c.dim(), words = c.dim();
   const ElementType product = c.type();

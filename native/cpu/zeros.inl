@@ -1,5 +1,5 @@
-// Most rows of a word table are in no batch: their gradients and moments are zeros. What only looks at them reads the one page that the
-// operating system shows for all memory that nobody has written, from a cache, and keeps them from taking memory of their own.
+// Most rows of a word table are in no batch: their gradients and moments are zeros. What only looks at them reads, on Linux, the one page
+// that stands for all memory that nobody has written, from a cache, and they take no memory of their own. Elsewhere it saves the writes.
 
 constexpr int64_t kZerosBlock = 1024;  // floats: 4 KiB, a page
 

@@ -67,7 +67,10 @@ void* pages_grow(void* pages, int64_t bytes, int64_t more, bool sparse) {
 void* pages_grow(void* pages, int64_t bytes, int64_t more, bool sparse) {
   void* grown = pages_allocate(more, sparse);
   if (!grown) return nullptr;
-  if (pages) memcpy(grown, pages, (size_t)bytes);
+  if (pages && sparse)
+    pages_write(grown, pages, bytes);
+  else if (pages)
+    memcpy(grown, pages, (size_t)bytes);
   pages_free(pages, bytes);
   return grown;
 }

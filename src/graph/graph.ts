@@ -1,6 +1,7 @@
 import { PlanError } from '../errors.ts'
 import { type AttributesOf, encode, type OperandsOf } from './attributes.ts'
 import { type ActivationName, Arena, type OpName, type OpSpec, ops, Row } from './op-table.ts'
+import { Recomputed } from './recomputed.ts'
 
 /** What a value's elements are. Kernels compute in float32; bfloat16 is how activations of a model of that dtype are stored. */
 export type ElementType = 'float32' | 'int32' | 'bfloat16'
@@ -105,8 +106,7 @@ export class Graph {
   private tape: (() => void)[] = []
   /** Whether ops keep what their backward reads: not in a forward that the backward records again. */
   saving = true
-  /** Outputs that the backward computes again, and what of it waits for them. */
-  private readonly waiting = new Map<Value, ((again: Value) => void)[]>()
+  private readonly recomputed = new Recomputed()
   private readonly gradients = new Map<Value, Value>()
   private readonly written = new Set<Value>()
   private readonly parameters = new Map<ParameterSlot, Value>()
@@ -245,7 +245,7 @@ export class Graph {
         const value = values[spec.name]
         if (value === undefined && !spec.optional)
           throw new PlanError(`${op.name} at ${this.scopePath}: ${spec.name} is missing`)
-        if (value && spec.output) this.waiting.delete(value) // changed in place, it cannot be computed again
+        if (value && spec.output) this.recomputed.withdraw(value)
         if (value && value.type !== 'int32') types[spec.type] ??= value.type
         if (value && value.type !== types[spec.type])
           throw new PlanError(
@@ -266,24 +266,19 @@ export class Graph {
     if (this.options.differentiate) this.tape.push(this.here(append))
   }
 
-  /** Lets the backward that reads `value`, just recorded, wait for `computeAgain`, so that nobody keeps it. */
-  computedAgain(value: Value): void {
-    if (this.options.recomputing) this.waiting.set(value, [])
+  /** Lets the backward compute `value`, just recorded, again rather than keep it: `recompute`. */
+  recomputable(value: Value): void {
+    if (this.options.recomputing) this.recomputed.offer(value)
   }
 
-  /** Appends what reads `value` in a backward: now, or as soon as it is there again. */
-  whenThere(value: Value, append: (value: Value) => void): void {
-    const waiting = this.waiting.get(value)
-    if (waiting) waiting.push(this.here(append))
-    else append(value)
+  /** Appends what reads `value` in a backward: now, or after it was recomputed. */
+  whenComputed(value: Value, append: (value: Value) => void): void {
+    this.recomputed.read(value, this.here(append))
   }
 
-  /** `append` records what computes `value`, where somebody waits for it; then come those who have waited. */
-  computeAgain(value: Value, append: (again: Value | undefined) => void): void {
-    const waiting = this.waiting.get(value) ?? []
-    const again: Value = { ...value, offset: undefined }
-    append(waiting.length ? again : undefined)
-    for (const next of waiting) next(again)
+  /** `append` records what computes `value` again, where somebody reads it; then come those. */
+  recompute(value: Value, append: (again: Value | undefined) => void): void {
+    this.recomputed.serve(value, append)
   }
 
   /** `append`, for later, with its records named as if they were recorded now. */
@@ -317,7 +312,7 @@ export class Graph {
         const rest = this.tape
         this.tape = []
         this.setGradient(body(), dy)
-        this.backward()
+        this.unwind()
         this.tape = rest
       })
     return y
@@ -367,6 +362,11 @@ export class Graph {
 
   /** Appends the backward of everything recorded. */
   backward(): void {
+    this.unwind()
+    this.recomputed.requireNone()
+  }
+
+  private unwind(): void {
     for (let append = this.tape.pop(); append; append = this.tape.pop()) append()
   }
 

@@ -5,7 +5,7 @@ import { defineOp, rowsOf, together } from './op.ts'
 
 /**
  * y = act(x w^T + bias): x [rows, K], w [N, K], bias [N] -> y [rows, N], of `type`. Saves z, the input of the activation, from which
- * those whose backward reads y may have it again.
+ * a backward that reads y may have it again.
  * torch.nn.Linear, with the activation fused. A weight that is kept as int8 is multiplied as such: `linearInt8`.
  */
 export function linear(
@@ -31,16 +31,16 @@ const linearFloat = defineOp({
       requiresGrad && graph.saving && activation !== 'linear' ? graph.value('z', rows, N, false, type) : undefined
     const packed = graph.packed(w, K)
     graph.emit('linear', { x, w, bias, packed, y, z }, { rows, K, N, act: activation })
-    if (z) graph.computedAgain(y)
+    if (z) graph.recomputable(y)
     return { y, z, K, N }
   },
   backward(graph, dy, { y, z, K, N }, x, w, bias, activation) {
     const rows = rowsOf(x)
     if (z)
-      graph.computeAgain(y, (again) =>
+      graph.recompute(y, (again) =>
         graph.emit('activationBackward', { dy, z, dz: dy, y: again }, { rows, N, act: activation }),
       )
-    if (w.requiresGrad || bias?.requiresGrad) graph.whenThere(x, (input) => recordWeights(graph, dy, input, w, bias))
+    if (w.requiresGrad || bias?.requiresGrad) graph.whenComputed(x, (input) => recordWeights(graph, dy, input, w, bias))
     const dx = graph.gradientTarget(x)
     if (!dx) return
     const packed = graph.packed(w, K)

@@ -57,7 +57,7 @@ function tensorSeed(seed: number, name: string): number {
  * New tensors with their first values: N(0, initializer_range), the padding row zero, or one number (Transformers'
  * BertPreTrainedModel._init_weights). The same seed gives the same values. `added`: to the weights of a folder, which lacked them.
  * Those are what Transformers 5.18 draws for them in from_pretrained after torch.manual_seed(seed), so that a fine-tuning can be held
- * against one of PyTorch: the first head decides more of its result than all that comes after (docs/performance.md).
+ * against one of PyTorch that begins alike.
  */
 export function* firstValues(
   places: readonly TensorPlace[],
@@ -81,9 +81,11 @@ async function* drawnValues(
   { initializerRange }: BertConfig,
   generator: TorchGenerator,
 ): AsyncGenerator<Piece> {
-  const values = await generator.normal(elements, initializerRange)
-  if (zeroRow !== undefined) values.fill(0, zeroRow * shape[1], (zeroRow + 1) * shape[1])
-  yield { start: 0, values }
+  const [zeroFrom, zeroTo] = zeroRow === undefined ? [0, 0] : [zeroRow * shape[1], (zeroRow + 1) * shape[1]]
+  for await (const piece of generator.normals(elements, initializerRange)) {
+    piece.values.fill(0, Math.max(0, zeroFrom - piece.start), Math.max(0, zeroTo - piece.start))
+    yield piece
+  }
 }
 
 /** Chunk by chunk, each tensor from a stream of its own. */

@@ -87,13 +87,22 @@ export function countRows(
   }
 }
 
-/** The capacity of a plan for these counts, in powers of two. */
-function roomFor(
+/** The least of 64, 80, 96, 112 and their products with powers of two. */
+function quarters(count: number): number {
+  const most = bucket(count, 64)
+  return Math.max(64, Math.ceil(count / (most / 8)) * (most / 8))
+}
+
+/**
+ * The capacity of a plan for these counts: in powers of two, so that ragged batches share a handful of plans. The tokens of a plan with a
+ * backward are closer, because most of its memory is for them; the batches of a training are more alike than those of a server.
+ */
+export function capacityFor(
   counts: Capacity,
-  { compact, selection, choices, encoder, attentions, givenMasks }: StepSettings,
+  { differentiate, compact, selection, choices, encoder, attentions, givenMasks }: StepSettings,
 ): Capacity {
   return {
-    tokens: bucket(counts.tokens, 64),
+    tokens: differentiate ? quarters(counts.tokens) : bucket(counts.tokens, 64),
     sequences: bucket(counts.sequences, 16),
     labelled: compact || choices ? bucket(counts.labelled, 16) : 0,
     pairs: attentions || givenMasks ? bucket(counts.pairs, 1024) : 0,
@@ -102,30 +111,6 @@ function roomFor(
     keyPairs: attentions && encoder !== 'none' ? bucket(counts.keyPairs, 1024) : 0,
     cached: 0,
     prompts: 0,
-  }
-}
-
-/**
- * The capacities of plans, so that ragged batches share a handful of them. A plan takes the memory that its capacity does: tokens, which
- * most of it is for, come in quarters of the power of two below them.
- */
-export class Capacities {
-  readonly #taken = new Map<string, Capacity[]>()
-
-  /** The least one that was taken for such a step and is at most twice as large as this one needs; else one of its own. */
-  take(counts: Capacity, settings: StepSettings): Capacity {
-    const most = roomFor(counts, settings)
-    const kind = JSON.stringify([settings, { ...most, tokens: 0 }])
-    const taken = this.#taken.get(kind) ?? []
-    const fits = taken.find(({ tokens }) => tokens >= counts.tokens && tokens <= most.tokens)
-    if (fits) return fits
-    const quarter = Math.max(16, most.tokens / 8)
-    const capacity = { ...most, tokens: Math.max(64, Math.ceil(counts.tokens / quarter) * quarter) }
-    this.#taken.set(
-      kind,
-      [...taken, capacity].sort((a, b) => a.tokens - b.tokens),
-    )
-    return capacity
   }
 }
 

@@ -9,7 +9,7 @@ import { drawMask } from './masks.ts'
 import { ModelMemory } from './model-memory.ts'
 import { PackedWeights } from './packing.ts'
 import {
-  Capacities,
+  capacityFor,
   countRows,
   PlanCache,
   type RecordedStep,
@@ -44,7 +44,6 @@ export class ModelRuntime extends ModelMemory {
   readonly #hiddenSize: number
   readonly #fill: (runtime: ModelRuntime) => Promise<void>
   readonly #steps = new PlanCache<RecordedStep>()
-  readonly #capacities = new Capacities()
   readonly #generations = new PlanCache<RecordedGeneration>()
   readonly #cacheRegions = new Regions()
   #packedWeights: PackedWeights | undefined
@@ -149,7 +148,7 @@ export class ModelRuntime extends ModelMemory {
     { signal, masks, update }: StepRun = {},
   ): Promise<{ step: RecordedStep; norm: number | undefined }> {
     const counts = countRows(batch, indices, settings)
-    const capacity = this.#capacities.take(counts, settings)
+    const capacity = capacityFor(counts, settings)
     let due: Update | undefined
     let norm: number | undefined
     const find = (packing?: PackedWeights) => {

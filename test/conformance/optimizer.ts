@@ -139,6 +139,7 @@ export function optimizer(open: Open): void {
       ['AdamW', 0, 1e-8],
       ['Adam with L2', 1, 1e-8],
       ['AdamW without eps', 0, 0],
+      ['AdamW with an eps that float32 has not', 0, 1e-46],
     ])('%s where gradients and moments are zeros, as of words that no batch has had', async (_, coupledDecay, eps) => {
       const n = 5 * 1024 + 77
       const random = new Random(4)
@@ -165,7 +166,7 @@ export function optimizer(open: Open): void {
           continue
         }
         // without eps the step is 0 / 0
-        const after = eps > 0 ? Math.fround(Math.fround(state.w[i]) * keep) : Number.NaN
+        const after = Math.fround(eps) > 0 ? Math.fround(Math.fround(state.w[i]) * keep) : Number.NaN
         const all = [i, got.w[i], got.expAvg[i], got.expAvgSq[i]]
         if (!Object.is(got.w[i], after) || got.expAvg[i] || got.expAvgSq[i]) expect(all).toEqual([i, after, 0, 0])
       }

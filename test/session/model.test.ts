@@ -244,16 +244,22 @@ describe('training', () => {
     expect(model.runtime.plansRecorded).toBeLessThan(7)
   })
 
-  it('takes the least plan that fits, and records one where a plan would be larger than the next power of two', async () => {
+  it('records plans of quarters of a power of two for steps, whatever came before, and of powers of two for forwards', async () => {
     using model = tinyClassifier({ maxPositionEmbeddings: 512 })
+    const optimizer = new AdamW(model)
+    const batchOf = (tokens: number) => ({
+      inputIds: sequences(Array.from({ length: 2 }, (_, i) => (tokens + i) >> 1)),
+      labels: [0, 1],
+    })
     const recorded: number[] = []
     for (const tokens of [300, 310, 330, 500, 512, 300, 400, 256, 250, 2, 513]) {
-      const lengths = Array.from({ length: 2 }, (_, i) => (tokens + i) >> 1)
-      await model.forward({ inputIds: sequences(lengths), labels: [0, 1] })
+      await optimizer.step(batchOf(tokens))
       recorded.push(model.runtime.plansRecorded)
     }
-    // of 320 tokens, the same with packed weights, 384, 512, 256, 64, 640
-    expect(recorded).toEqual([1, 2, 3, 4, 4, 4, 4, 5, 5, 6, 7])
+    // of 320 tokens, 384, 512, 448, 256, 64 and 640
+    expect(recorded).toEqual([1, 1, 2, 3, 3, 3, 4, 5, 5, 6, 7])
+    for (const tokens of [300, 310, 330, 500, 512]) await model.forward(batchOf(tokens))
+    expect(model.runtime.plansRecorded).toBeLessThanOrEqual(9) // with and without packed weights
   })
 
   it('records as many more where steps are of several batches, of which only the last updates', async () => {

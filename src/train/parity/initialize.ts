@@ -1,3 +1,4 @@
+import { firstValues } from '../../session/initialize.ts'
 import type { TensorPlace } from '../../session/layout.ts'
 import type { PreTrainedModel } from '../../session/pretrained.ts'
 import type { Tensor } from '../../tensor.ts'
@@ -44,19 +45,27 @@ export async function drawNewTensors(model: PreTrainedModel, seed: number): Prom
   const { loadReport } = model
   const { tensors } = model.runtime.layout
   const isNew = (name: string): boolean =>
-    !loadReport || loadReport.missing.includes(name) || loadReport.mismatched.some((found) => found.name === name)
+    !!loadReport && (loadReport.missing.includes(name) || loadReport.mismatched.some((found) => found.name === name))
+  const drawn = new Map<string, Tensor>()
+  if (loadReport) {
+    const added = [...tensors.values()].filter(({ name, initializer }) => initializer === 'normal' && isNew(name))
+    for (const [{ name, shape, elements }, pieces] of firstValues(added, model.config, seed, true)) {
+      const data = new Float32Array(elements)
+      for await (const { start, values } of pieces) data.set(values, start)
+      drawn.set(name, { data, shape: [...shape] })
+    }
+    await model.loadStateDict(drawn, { strict: false })
+    return
+  }
   const matrices = matricesOf([...tensors.values()])
   const generator = new TorchGenerator(seed)
-  const drawn = new Map<string, Tensor>()
   const ofBody = (name: string): boolean => name.startsWith('bert.')
   for (const part of [matrices.filter(({ name }) => ofBody(name)), matrices.filter(({ name }) => !ofBody(name))]) {
-    if (!loadReport) await makeModules(generator, part)
+    await makeModules(generator, part)
     for (const { name, shape, zeroRow } of part) {
-      const known = tensors.has(name)
-      if (known ? !isNew(name) : loadReport) continue
       const data = await generator.normal(shape[0] * shape[1], model.config.initializerRange)
       if (zeroRow !== undefined) data.fill(0, zeroRow * shape[1], (zeroRow + 1) * shape[1])
-      if (known) drawn.set(name, { data, shape: [...shape] })
+      if (tensors.has(name)) drawn.set(name, { data, shape: [...shape] })
     }
   }
   await model.loadStateDict(drawn, { strict: false })
