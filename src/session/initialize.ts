@@ -66,24 +66,23 @@ export function* firstValues(
   added: boolean,
 ): Generator<readonly [TensorPlace, AsyncGenerator<Piece>]> {
   const generator = added ? new TorchGenerator(seed) : undefined
-  const ofBody = ({ name }: TensorPlace): boolean => name.startsWith('bert.')
-  for (const place of [...places.filter(ofBody), ...places.filter((place) => !ofBody(place))])
-    yield [
-      place,
-      generator && place.initializer === 'normal'
-        ? drawnValues(place, config, generator)
-        : initialValues(place, config, seed),
-    ]
+  for (const place of bodyFirst(places).flat()) {
+    const drawn = place.initializer === 'normal' && generator?.normals(place.elements, config.initializerRange)
+    yield [place, withoutPadding(place, drawn || initialValues(place, config, seed))]
+  }
 }
 
-async function* drawnValues(
-  { elements, zeroRow, shape }: TensorPlace,
-  { initializerRange }: BertConfig,
-  generator: TorchGenerator,
-): AsyncGenerator<Piece> {
-  const [zeroFrom, zeroTo] = zeroRow === undefined ? [0, 0] : [zeroRow * shape[1], (zeroRow + 1) * shape[1]]
-  for await (const piece of generator.normals(elements, initializerRange)) {
-    piece.values.fill(0, Math.max(0, zeroFrom - piece.start), Math.max(0, zeroTo - piece.start))
+/** Those of the body and those of the head: the order in which Transformers draws them. */
+export function bodyFirst<Named extends { readonly name: string }>(tensors: readonly Named[]): [Named[], Named[]] {
+  const ofBody = ({ name }: Named): boolean => name.startsWith('bert.')
+  return [tensors.filter(ofBody), tensors.filter((tensor) => !ofBody(tensor))]
+}
+
+/** The padding row as zeros, in place of what was drawn for it. */
+async function* withoutPadding({ zeroRow, shape }: TensorPlace, pieces: AsyncGenerator<Piece>): AsyncGenerator<Piece> {
+  const [from, to] = zeroRow === undefined ? [0, 0] : [zeroRow * shape[1], (zeroRow + 1) * shape[1]]
+  for await (const piece of pieces) {
+    piece.values.fill(0, Math.max(0, from - piece.start), Math.max(0, to - piece.start))
     yield piece
   }
 }
@@ -91,18 +90,12 @@ async function* drawnValues(
 /** Chunk by chunk, each tensor from a stream of its own. */
 async function* initialValues(place: TensorPlace, config: BertConfig, seed: number): AsyncGenerator<Piece> {
   const normal = normals(tensorSeed(seed, place.name))
-  const width = place.shape[place.shape.length - 1]
-  const zeroFrom = place.zeroRow === undefined ? -1 : place.zeroRow * width
   for (let start = 0; start < place.elements; start += CHUNK) {
     const values = new Float32Array(Math.min(CHUNK, place.elements - start))
     if (typeof place.initializer === 'number') values.fill(place.initializer)
     else if (place.initializer === 'ones') values.fill(1)
     else if (place.initializer === 'normal')
-      for (let i = 0; i < values.length; i++) {
-        const value = normal() * config.initializerRange
-        const at = start + i
-        values[i] = zeroFrom >= 0 && at >= zeroFrom && at < zeroFrom + width ? 0 : value
-      }
+      for (let i = 0; i < values.length; i++) values[i] = normal() * config.initializerRange
     yield { start, values }
     await nextTurn()
   }

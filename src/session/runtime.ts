@@ -151,16 +151,10 @@ export class ModelRuntime extends ModelMemory {
     const capacity = capacityFor(counts, settings)
     let due: Update | undefined
     let norm: number | undefined
+    // a GPU has memory enough, and joins the slopes of an activation to a product
+    const recomputing = this.opened.description.backend !== 'cuda'
     const find = (packing?: PackedWeights) => {
-      const given = [
-        this.#head,
-        capacity,
-        settings,
-        this.#hiddenSize,
-        this.dtype,
-        packing,
-        this.opened.description.backend !== 'cuda', // which has memory enough
-      ] as const
+      const given = [this.#head, capacity, settings, this.#hiddenSize, this.dtype, packing, recomputing] as const
       due = update?.(this.#writtenBy(settings, () => writtenGradients(...given)))
       const last = due && this.#updateOf(due, packing)
       const key = JSON.stringify([settings, capacity, packing !== undefined, last])

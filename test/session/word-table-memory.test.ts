@@ -9,8 +9,9 @@ const MIB = 2 ** 20
 /** In MiB. */
 const resident = (): number => process.memoryUsage.rss() / MIB
 
-// other systems give a page its memory when it is read
-describe.skipIf(process.platform !== 'linux')('memory of a table of words', () => {
+const missing = process.platform === 'linux' ? '' : ' (other systems than Linux give a page its memory when it is read)'
+
+describe.skipIf(missing)(`memory of a table of words${missing}`, () => {
   it('is taken for the words that were used', async () => {
     const [vocabSize, hiddenSize] = [200_000, 128]
     const table = (vocabSize * hiddenSize * 4) / MIB

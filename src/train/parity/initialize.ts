@@ -1,4 +1,4 @@
-import { firstValues } from '../../session/initialize.ts'
+import { bodyFirst, firstValues } from '../../session/initialize.ts'
 import type { TensorPlace } from '../../session/layout.ts'
 import type { PreTrainedModel } from '../../session/pretrained.ts'
 import type { Tensor } from '../../tensor.ts'
@@ -44,10 +44,10 @@ export async function drawNewTensors(model: PreTrainedModel, seed: number): Prom
   if (model.weightsGiven || model.optimizerSteps > 0) return
   const { loadReport } = model
   const { tensors } = model.runtime.layout
-  const isNew = (name: string): boolean =>
-    !!loadReport && (loadReport.missing.includes(name) || loadReport.mismatched.some((found) => found.name === name))
   const drawn = new Map<string, Tensor>()
   if (loadReport) {
+    const isNew = (name: string): boolean =>
+      loadReport.missing.includes(name) || loadReport.mismatched.some((found) => found.name === name)
     const added = [...tensors.values()].filter(({ name, initializer }) => initializer === 'normal' && isNew(name))
     for (const [{ name, shape, elements }, pieces] of firstValues(added, model.config, seed, true)) {
       const data = new Float32Array(elements)
@@ -59,8 +59,7 @@ export async function drawNewTensors(model: PreTrainedModel, seed: number): Prom
   }
   const matrices = matricesOf([...tensors.values()])
   const generator = new TorchGenerator(seed)
-  const ofBody = (name: string): boolean => name.startsWith('bert.')
-  for (const part of [matrices.filter(({ name }) => ofBody(name)), matrices.filter(({ name }) => !ofBody(name))]) {
+  for (const part of bodyFirst(matrices)) {
     await makeModules(generator, part)
     for (const { name, shape, zeroRow } of part) {
       const data = await generator.normal(shape[0] * shape[1], model.config.initializerRange)
