@@ -2,7 +2,7 @@
 //   npm run bench -- event-loop --model-dir DIR --train-file FILE.tsv[.gz] [--steps N]
 // The file has a header `sentence<TAB>label`, as SST-2 has it.
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { readClassificationExamples } from '../dist/data/classification.js'
+import { classificationRows } from '../dist/data/classification.js'
 import { BertForSequenceClassification, BertTokenizer, describeBackend, Trainer } from '../dist/index.js'
 import { mapInSlices } from '../dist/train/slices.js'
 import { median, provenance } from './measure.mjs'
@@ -10,7 +10,8 @@ import { median, provenance } from './measure.mjs'
 export async function run({ json, 'model-dir': folder, 'train-file': file, steps }) {
   if (!folder || !file) throw new Error('event-loop needs --model-dir and --train-file')
   const tokenizer = await BertTokenizer.fromPretrained(folder)
-  const { examples } = await readClassificationExamples(file, { textColumn: 'sentence' })
+  const examples = []
+  for await (const example of classificationRows(file, { textColumn: 'sentence' })) examples.push(example)
   const trainDataset = await mapInSlices(examples, ({ text, label }) => ({
     ...tokenizer.encode(text.trim(), { truncation: true, maxLength: 128 }),
     labels: Number(label),
