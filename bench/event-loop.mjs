@@ -5,7 +5,7 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { classificationRows } from '../dist/data/classification.js'
 import { BertForSequenceClassification, BertTokenizer, describeBackend, Trainer } from '../dist/index.js'
 import { mapInSlices } from '../dist/train/slices.js'
-import { median, provenance } from './measure.mjs'
+import { median, printResult, provenance } from './measure.mjs'
 
 export async function run({ json, 'model-dir': folder, 'train-file': file, steps }) {
   if (!folder || !file) throw new Error('event-loop needs --model-dir and --train-file')
@@ -17,7 +17,7 @@ export async function run({ json, 'model-dir': folder, 'train-file': file, steps
     labels: Number(label),
   }))
   const model = await BertForSequenceClassification.fromPretrained(folder, { numLabels: 2 })
-  const maxSteps = steps === '5' ? -1 : Number(steps)
+  const maxSteps = steps === undefined ? -1 : Number(steps) // an epoch
   const args = {
     outputDir: 'out/event-loop',
     numTrainEpochs: 1,
@@ -46,12 +46,6 @@ export async function run({ json, 'model-dir': folder, 'train-file': file, steps
     plans: model.runtime.plansRecorded,
     ...provenance(await describeBackend()),
   }
-  console.log(
-    json
-      ? JSON.stringify(result)
-      : Object.entries(result)
-          .map(([k, v]) => `${k.padEnd(22)} ${v}`)
-          .join('\n'),
-  )
+  printResult(result, json)
   model.dispose()
 }

@@ -4,7 +4,7 @@ import { BertConfig, BertLMHeadModel, describeBackend } from '../dist/index.js'
 import { median, modelOn, provenance } from './measure.mjs'
 import { models } from './shapes.mjs'
 
-export async function run({ json, model: name, batch: batchText, steps, ...where }) {
+export async function run({ json, model: name, batch: batchText, steps = '5', ...where }) {
   const [hiddenSize, numHiddenLayers, numAttentionHeads, intermediateSize] = models[name] ?? models.base
   const config = new BertConfig({ hiddenSize, numHiddenLayers, numAttentionHeads, intermediateSize, isDecoder: true })
   const model = new BertLMHeadModel(config, { ...modelOn(where), seed: 0 }).eval()

@@ -3,10 +3,10 @@
 import { openBackend } from '../dist/backend/open.js'
 import { BertModel } from '../dist/index.js'
 import { configOf, forwardFlops, lengths, tokens, uniform } from './batches.mjs'
-import { median, modelOn, provenance, time } from './measure.mjs'
+import { median, modelOn, printResult, provenance, time } from './measure.mjs'
 
 export async function run(options) {
-  const { json, model: name, batch: batchText, seq: seqText, lengths: kind, dtype, steps } = options
+  const { json, model: name, batch: batchText, seq: seqText, lengths: kind, dtype, steps = '5' } = options
   const { size, config } = configOf(name)
   const [batch, seq, count] = [batchText, seqText, steps].map(Number)
   const model = new BertModel(config, { ...modelOn(options), dtype, seed: 0 }).eval()
@@ -38,12 +38,6 @@ export async function run(options) {
     peak_rss_mib: Math.round(process.resourceUsage().maxRSS / 1024),
     ...provenance(backend.description),
   }
-  console.log(
-    json
-      ? JSON.stringify(result)
-      : Object.entries(result)
-          .map(([key, value]) => `${key.padEnd(18)} ${value}`)
-          .join('\n'),
-  )
+  printResult(result, json)
   model.dispose()
 }

@@ -1,4 +1,4 @@
-// npm run bench -- gemm|linear-int8|attention|layer-norm|adamw|train|infer|generate|event-loop|peers|wasm-peers|wasm-chromium|wasm-start|record-plan [options]
+// npm run bench -- NAME [options]; CONTRIBUTING.md says what each measures.
 import { parseArgs } from 'node:util'
 
 const benches = [
@@ -27,7 +27,7 @@ const options = {
   backend: { type: 'string', default: 'auto' },
   threads: { type: 'string' },
   dtype: { type: 'string', default: 'float32' },
-  steps: { type: 'string', default: '5' },
+  steps: { type: 'string' },
   profile: { type: 'boolean', default: false },
   checkpointing: { type: 'boolean', default: false },
   python: { type: 'string' },

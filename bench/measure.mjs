@@ -52,3 +52,9 @@ export function noise(length, seed = 1) {
   }
   return values
 }
+
+/** Prints a result as one line of JSON, or as a table with a line for each field. */
+export function printResult(result, json) {
+  const lines = Object.entries(result).map(([key, value]) => `${key.padEnd(22)} ${value}`)
+  console.log(json ? JSON.stringify(result) : lines.join('\n'))
+}

@@ -11,7 +11,7 @@ import { promisify } from 'node:util'
 import { openBackend } from '../dist/backend/open.js'
 import { BertModel, exportOnnx } from '../dist/index.js'
 import { configOf } from './batches.mjs'
-import { provenance } from './measure.mjs'
+import { median, provenance } from './measure.mjs'
 
 const root = path.join(path.dirname(fileURLToPath(import.meta.url)), '..')
 const TRAIN = [
@@ -61,9 +61,9 @@ async function onnxRuntime(peerDir, work, threads) {
   }
 }
 
-const middle = (runs, key) => runs.map((run) => run[key]).sort((a, b) => a - b)[runs.length >> 1]
+const middle = (runs, key) => median(runs.map((run) => run[key]))
 
-export async function run({ json, filter, steps, python, 'peer-dir': given }) {
+export async function run({ json, filter, steps = '5', python, 'peer-dir': given }) {
   const peerDir = given ?? (process.env.BERTKIT_REFERENCE_DIR && path.join(process.env.BERTKIT_REFERENCE_DIR, 'peer'))
   if (!python || !peerDir) {
     console.error('usage: npm run bench -- peers --python PATH --peer-dir DIR')

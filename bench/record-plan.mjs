@@ -45,7 +45,7 @@ const idle = (description) => ({
 })
 
 export async function run(options) {
-  const { model: name, batch: batchText, seq: seqText, lengths: kind, steps, 'record-plan': folder } = options
+  const { model: name, batch: batchText, seq: seqText, lengths: kind, steps = '5', 'record-plan': folder } = options
   if (!folder) throw new Error('expected --record-plan FOLDER')
   const planOnly = options['plan-only']
   const [batch, seq, count] = [batchText, seqText, steps].map(Number)

@@ -3,11 +3,20 @@
 import { openBackend } from '../dist/backend/open.js'
 import { AdamW, BertForSequenceClassification } from '../dist/index.js'
 import { configOf, forwardFlops, lengths, tokens, uniform } from './batches.mjs'
-import { median, modelOn, provenance } from './measure.mjs'
+import { median, modelOn, printResult, provenance } from './measure.mjs'
 import { Profile, printProfile } from './profile.mjs'
 
 export async function run(options) {
-  const { json, model: name, batch: batchText, seq: seqText, lengths: kind, dtype, steps, profile: profiled } = options
+  const {
+    json,
+    model: name,
+    batch: batchText,
+    seq: seqText,
+    lengths: kind,
+    dtype,
+    steps = '5',
+    profile: profiled,
+  } = options
   const { size, config } = configOf(name)
   const [batch, seq, count] = [batchText, seqText, steps].map(Number)
   const model = new BertForSequenceClassification(config, { ...modelOn(options), dtype, seed: 0 }).train()
@@ -61,12 +70,6 @@ export async function run(options) {
     ...provenance(backend.description),
   }
   if (records && !json) printProfile(records)
-  console.log(
-    json
-      ? JSON.stringify(records ? { ...result, records } : result)
-      : Object.entries(result)
-          .map(([k, v]) => `${k.padEnd(18)} ${v}`)
-          .join('\n'),
-  )
+  printResult(json && records ? { ...result, records } : result, json)
   model.dispose()
 }

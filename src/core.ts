@@ -57,7 +57,7 @@ export type {
 export type { ZeroShotClassification, ZeroShotClassificationOptions } from './pipelines/zero-shot-classification.ts'
 export { AdamW, type AdamWOptions, type StepOptions } from './session/adamw.ts'
 export type { EncoderInputs } from './session/encoder.ts'
-export type { ChoiceInput, ModelInputs, TokenInput } from './session/given.ts'
+export type { ChoiceInput, ModelInputs, TokenInput } from './session/inputs.ts'
 export type { KeyValueCache } from './session/key-value-cache.ts'
 export * from './session/models.ts'
 export type {

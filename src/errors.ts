@@ -188,3 +188,6 @@ export class DownloadError extends BertkitError {
     super('ERR_DOWNLOAD', message, options)
   }
 }
+
+/** What was thrown, in words. */
+export const messageOf = (thrown: unknown): string => (thrown instanceof Error ? thrown.message : String(thrown))

@@ -10,6 +10,9 @@ export interface InputTensor {
   readonly shape: readonly number[]
 }
 
+/** How many elements a shape has. */
+export const elementsOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1)
+
 /** Whether a caller's value is a tensor: data, and a shape of whole numbers. How many values there are is another question. */
 export function isTensor(value: unknown): value is Tensor<ArrayLike<number>> {
   if (typeof value !== 'object' || value === null || !('data' in value) || !('shape' in value)) return false

@@ -37,6 +37,8 @@ const leaves = [
   'heap.ts',
   'int8.ts',
   'json.ts',
+  'labels.ts',
+  'options.ts',
   'platform.ts',
   'random.ts',
   'run.ts',

@@ -39,6 +39,7 @@ export const SIDEBAR = [
     items: [
       ['Performance', 'performance'],
       ['Accuracy', 'accuracy'],
+      ['Quality', 'quality'],
       ['How it works', 'architecture'],
       ['What is published', 'packages'],
       ['Experiments', 'experiments/'],

@@ -9,7 +9,6 @@ using namespace bk::cuda;
 
 namespace {
 
-constexpr uint64_t kMostBytes = (uint64_t)1 << 34;
 /** Of what is on its way to the device, and of one piece of it; larger ones are waited for. */
 constexpr int64_t kStagedBytes = 1 << 20, kMostStaged = kStagedBytes / 4;
 
@@ -80,8 +79,8 @@ int bk_memory_release(bk_memory* memory, int arena) {
 
 int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes, char* message, size_t capacity) {
   Device& device = device_of(memory);
-  if (arena < 0 || arena >= kArenas || bytes > kMostBytes) {
-    write_text(message, capacity, "Expected an arena of at most %lld bytes but received arena %d of %lld", (long long)kMostBytes, arena, (long long)bytes);
+  if (arena < 0 || arena >= kArenas || bytes > kMostArenaBytes) {
+    write_text(message, capacity, "Expected an arena of at most %lld bytes but received arena %d of %lld", (long long)kMostArenaBytes, arena, (long long)bytes);
     return BK_ARGUMENT;
   }
   if (const int error = device_alive(device, message, capacity)) return error;

@@ -130,7 +130,10 @@ int bk_memory_release(bk_memory* memory, int arena) {
 }
 
 int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes, char* message, size_t capacity) {
-  if (arena < 0 || arena >= kArenas || bytes > (uint64_t)1 << 34) return fail(BK_ARGUMENT, message, capacity, "There is no such arena");
+  if (arena < 0 || arena >= kArenas || bytes > kMostArenaBytes) {
+    write_text(message, capacity, "Expected an arena of at most %lld bytes but received arena %d of %lld", (long long)kMostArenaBytes, arena, (long long)bytes);
+    return BK_ARGUMENT;
+  }
   if ((int64_t)bytes <= memory->bytes[arena]) return BK_OK;
   if (is_transient(arena)) {  // freed first, so that old and new are never both in memory
     bk_memory_release(memory, arena);

@@ -13,7 +13,7 @@ namespace bk {
 
 constexpr int32_t kPlanMagic = 0x4b42504c, kPlanVersion = 1;
 constexpr int kHeader = 6 + kRows + 1 + kArenas;
-constexpr int64_t kUnit = 64;
+constexpr int64_t kUnit = 64, kMostArenaBytes = kUnit << 28;
 
 struct Record {
   const OpInfo* op;

@@ -4,7 +4,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import * as path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { BackendError } from '../errors.ts'
+import { BackendError, messageOf } from '../errors.ts'
 import { opsHash } from '../graph/op-table.ts'
 import { here } from './here.ts'
 import { hostPlatform } from './host-platform.ts'
@@ -60,7 +60,7 @@ function builtHere(): string | undefined {
   }
 }
 
-const firstLine = (error: unknown) => (error instanceof Error ? error.message : String(error)).split(/\r?\n/)[0]
+const firstLine = (error: unknown) => messageOf(error).split(/\r?\n/)[0]
 
 const unavailable = (message: string, cause?: unknown) =>
   new BackendError(`Cannot load the native kernels${message}`, { cause, reason: 'unavailable' })
@@ -110,7 +110,7 @@ function loadPackage(): Addon {
     if (!expected)
       throw unavailable(`: there are none for ${platform}, but npx bertkit build-native builds them`, cause)
     throw unavailable(
-      `: ${name} is not here, which npm installs with bertkit unless optional packages are left out. ${installation(name)} installs it; beside a bundle, deploy node_modules/${name}`,
+      `: ${name} is not installed; npm installs it with bertkit unless optional dependencies are omitted. ${installation(name)} installs it; for a bundle, deploy node_modules/${name} beside it`,
       cause,
     )
   }

@@ -55,8 +55,8 @@ export interface BackendMemory {
 export interface Program {
   /**
    * Executes the plan on the backend's own thread; runs go in the order of the calls. `scalars`: ROW and SCALAR of ops.def.
-   * Rejects with AbortedError when `signal` fires before the last record; but a run that has begun to write weights goes on to its end, and
-   * so does every run of a plan that does where a run cannot be stopped. With `timed`, a run that succeeds calls it with the seconds
+   * Rejects with AbortedError if `signal` fires before the last record. A run that has begun to write weights always completes; where a
+   * run cannot be interrupted, so does every run of a plan that writes weights. With `timed`, a run that succeeds calls it with the seconds
    * that each record took, in the order of the plan; of records that are done together, the first has them.
    */
   run(

@@ -1,5 +1,5 @@
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { ArgumentError } from '../errors.ts'
+import { ArgumentError, messageOf } from '../errors.ts'
 
 /** Where a module lies, of its import.meta.url. A bundle in CommonJS has none, and lies where it says itself. */
 export const here = (url: string | undefined): string => url ?? pathToFileURL(__filename).href
@@ -9,7 +9,7 @@ export function pathOfUrl(url: string | URL, expected: string): string {
   try {
     return fileURLToPath(url)
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = messageOf(cause)
     throw new ArgumentError(`Expected ${expected} but received ${url}: ${reason}`, { cause })
   }
 }

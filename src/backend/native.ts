@@ -1,5 +1,5 @@
 // The addon behind the Backend interface: the CPU's kernels, or those of a library with the same C interface.
-import { AbortedError, BackendError, type BertkitError, BusyError, DisposedError } from '../errors.ts'
+import { AbortedError, BackendError, type BertkitError, BusyError, DisposedError, messageOf } from '../errors.ts'
 import type { Arena } from '../graph/op-table.ts'
 import type { Plan } from '../graph/plan.ts'
 import { loadAddon, type NativeEngine, type NativeMemory, type NativeProgram } from './addon.ts'
@@ -15,7 +15,7 @@ import { backendError } from './errors.ts'
 
 /** Turns an error of the addon into the typed one. */
 function translate(error: unknown): BertkitError {
-  const text = error instanceof Error ? error.message : String(error)
+  const text = messageOf(error)
   const number = error instanceof Error && 'number' in error ? error.number : undefined
   return backendError(typeof number === 'number' ? number : 0, text)
 }

@@ -1,9 +1,9 @@
 // Chooses a backend and says why another one cannot be had.
 import { ArgumentError, BackendError } from '../errors.ts'
 import { quote } from '../json.ts'
+import { checkOptionNames } from '../options.ts'
 import { type BackendOffer, platform } from '../platform.ts'
 import type { Backend, BackendChoice, BackendDescription } from './backend.ts'
-import { checkNames } from './options.ts'
 import { checkWasmOptions, type WasmOptions } from './wasm/options.ts'
 
 const CHOICES: readonly BackendChoice[] = ['auto', 'cpu', 'cuda', 'wasm']
@@ -37,7 +37,7 @@ function threadsOf(value: number | undefined): number {
  * first that can be opened serves, and one line says what could not. An ArgumentError for an option that is none, or that no backend takes.
  */
 export async function openBackend(given: BackendOptions = {}): Promise<Backend> {
-  checkNames('The backend', given, KNOWN)
+  checkOptionNames('The backend', given, KNOWN)
   const { backend = 'auto', threads, wasm } = given
   if (!CHOICES.includes(backend))
     throw new ArgumentError(`Expected backend to be one of ${CHOICES.join(', ')} but received ${quote(backend)}`)
@@ -65,7 +65,7 @@ async function openFirst(
       const opened = await open(options)
       if (reasons.length > 0 && !told) {
         told = true
-        console.warn(`bertkit: the ${name} backend serves. ${reasons.join('. ')}`)
+        console.warn(`bertkit: using the ${name} backend. ${reasons.join('. ')}`)
       }
       return opened
     } catch (error) {

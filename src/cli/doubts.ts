@@ -72,7 +72,7 @@ export function headDoubt(
   if (loadReport === undefined || isSame || loadReport.missing.some(isHead)) return undefined
   const fate = loadReport.mismatched.some(({ name }) => isHead(name))
     ? 'its head is made anew'
-    : 'its head begins with what it has learnt of others'
+    : 'its head begins with weights that were learnt for other labels'
   return `${nameOrFolder} has the labels ${listed(had)}, but ${file} ${listed(labels.names)}: ${fate}`
 }
 

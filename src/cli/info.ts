@@ -9,6 +9,7 @@ import type { HubOptions } from '../formats/hub-options.ts'
 import { openWeights, type WeightsSource } from '../formats/weights.ts'
 import { BertConfig } from '../model/config.ts'
 import { modelClass } from '../session/classes.ts'
+import { elementsOf } from '../tensor.ts'
 import { problemTypeOf } from '../train/tasks/sequence-classification.ts'
 import { hubOptions } from './hub.ts'
 import { grouped, type Io, writeJsonLine, writeTable } from './io.ts'
@@ -54,7 +55,6 @@ interface ModelInfo {
 
 const DTYPES: Readonly<Record<string, string>> = { F64: 'float64', F32: 'float32', F16: 'float16', BF16: 'bfloat16' }
 const LABELLED = ['BertForSequenceClassification', 'BertForTokenClassification']
-const elementsOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1)
 
 /** From the headers of the weights; no weight is read, and none is made. */
 function describeWeights(head: string, config: BertConfig, weights: WeightsSource) {

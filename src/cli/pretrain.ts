@@ -141,7 +141,7 @@ export function addPretrain(program: Command, io: Io): void {
   const size = (flag: string, help: string, fallback?: number) =>
     command.addOption(new Option(`${flag} <integer>`, help).argParser(integerOption(flag, 1)).default(fallback))
   size('--vocab-size', 'tokens of the vocabulary to learn (without --vocab)', 30_000)
-  size('--limit-alphabet', 'different characters that it keeps at most', 1000)
+  size('--limit-alphabet', 'distinct characters to keep, the most frequent first', 1000)
   command.option('--no-lowercase', 'the vocabulary to learn keeps upper case and accents')
   size('--hidden-size', 'width of a new model (without --config)', 256)
   size('--num-hidden-layers', 'its layers', 4)

@@ -118,8 +118,8 @@ export function addTokenizer(program: Command, io: Io): void {
     )
     .requiredOption('--output-dir <folder>', 'for vocab.txt, tokenizer.json and tokenizer_config.json')
   integer('--vocab-size', 'tokens, special ones and characters included', 1, 30_000)
-  integer('--min-frequency', 'two pieces that stand side by side less often make no new one', 0, 0)
-  integer('--limit-alphabet', 'different characters, the most frequent ones', 1, 1000)
+  integer('--min-frequency', 'join only pairs of pieces that are seen at least this often', 0, 0)
+  integer('--limit-alphabet', 'distinct characters to keep, the most frequent first', 1, 1000)
   integer('--model-max-length', 'longest input of the model that it is for, in tokens', 1, 512)
   command
     .option('--no-lowercase', 'tell upper case from lower case')

@@ -1,6 +1,7 @@
 import * as path from 'node:path'
 import type { Command } from 'commander'
 import { labelKey } from '../data/classification.ts'
+import type { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { DataError, UsageError } from '../errors.ts'
 import type { TrainingArgumentsInput } from '../train/argument-rules.ts'
 import { isStreamed } from '../train/dataset.ts'
@@ -180,6 +181,35 @@ const shownOptions = ({ backend, json: _, outputDir: __, ...options }: TrainOpti
   ...options,
 })
 
+/** How many examples there are to train and to evaluate on, as far as they have been counted. */
+function sizesOf({ data: train }: TaskDataset, evaluation: TaskDataset | undefined): string {
+  const streamed = isStreamed(train) ? ' streamed' : ''
+  const tested = evaluation && !isStreamed(evaluation.data) ? ` and ${grouped(evaluation.data.length)} evaluation` : ''
+  return train.length === undefined
+    ? `uncounted${streamed} training examples${tested}`
+    : `${grouped(train.length)}${streamed} training${tested} examples`
+}
+
+/** The tensors that the model's folder lacks, or has in another shape. */
+function newWeights({ loadReport }: TaskModel): readonly string[] {
+  const { missing = [], mismatched = [] } = loadReport ?? {}
+  return [...missing, ...mismatched.map(({ name }) => name)]
+}
+
+/** A new model begins with the frequencies of the words, and with embeddings of what stands near them. */
+async function initializeFromText(
+  model: TaskModel,
+  dataset: TaskDataset,
+  tokenizer: BertTokenizer,
+  progress: Progress,
+  { signal }: Io,
+): Promise<void> {
+  await initializeUnigramBias(model, dataset, tokenizer, { signal })
+  const onProgress = (done: number): void => progress.phase('initialising word embeddings', Math.floor(100 * done), 100)
+  await initializeWordEmbeddings(model, dataset, tokenizer, { signal, onProgress })
+  progress.stop()
+}
+
 /**
  * Trains as a command line says; a new model of `blueprint` where that is given, which is asked for when the options and the data have
  * been found to be right.
@@ -215,13 +245,8 @@ export async function train(options: TrainOptions, io: Io, blueprint?: () => Pro
   progress.stop()
   for (const each of [data, evaluation]) if (each) warnOfFaults(each, json, io)
   // a resumed run brings its own weights, and one to compare begins as Transformers does
-  if (blueprint !== undefined && !args.resumeFromCheckpoint && (args.parity ?? 'none') === 'none') {
-    const { signal } = io
-    await initializeUnigramBias(model, trainDataset, tokenizer, { signal })
-    const onProgress = (done: number): void => progress.phase('finding like words', Math.floor(100 * done), 100)
-    await initializeWordEmbeddings(model, trainDataset, tokenizer, { signal, onProgress })
-    progress.stop()
-  }
+  if (blueprint !== undefined && !args.resumeFromCheckpoint && (args.parity ?? 'none') === 'none')
+    await initializeFromText(model, trainDataset, tokenizer, progress, io)
   const trainer = trainerOf({
     model,
     args,
@@ -231,15 +256,8 @@ export async function train(options: TrainOptions, io: Io, blueprint?: () => Pro
     signal: io.signal,
   })
   if (!json) {
-    const count = isStreamed(trainDataset.data) ? trainDataset.data.length : trainDataset.data.length
-    const streamed = isStreamed(trainDataset.data) ? ' streamed' : ''
-    const size =
-      count === undefined ? `uncounted${streamed} training examples` : `${grouped(count)}${streamed} training`
-    const tested =
-      evalDataset && !isStreamed(evalDataset.data) ? ` and ${grouped(evalDataset.data.length)} evaluation` : ''
-    io.stderr.write(describe(task, data, model, `${size}${tested}${count === undefined ? '' : ' examples'}`))
-    const { missing = [], mismatched = [] } = model.loadReport ?? {}
-    const fresh = [...missing, ...mismatched.map(({ name }) => name)]
+    io.stderr.write(describe(task, data, model, sizesOf(trainDataset, evalDataset)))
+    const fresh = newWeights(model)
     if (fresh.length > 0 && !trainer.args.resumeFromCheckpoint) io.stderr.write(`new weights: ${fresh.join(', ')}\n`)
   }
   const curves = new CurveRecorder()

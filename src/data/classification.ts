@@ -221,7 +221,7 @@ export function sortLabels(names: Iterable<string>): string[] {
  * The same labels in the order of `order`, where that has the same names: a head that is trained on has its rows in that order. Else as
  * they are.
  */
-export function inOrder(labels: LabelSet, order: readonly string[]): LabelSet {
+export function inLabelOrder(labels: LabelSet, order: readonly string[]): LabelSet {
   const keys = new Set(labels.names.map(labelKey))
   const ordered = new Set(order.map(labelKey))
   const isSame = order.length === keys.size && ordered.size === keys.size && [...ordered].every((key) => keys.has(key))

@@ -1,5 +1,5 @@
 // Files of URLs, by fetch: what the web and Node both have.
-import { AbortedError, ArgumentError, BertkitError, DownloadError, HubError } from '../errors.ts'
+import { AbortedError, ArgumentError, BertkitError, DownloadError, HubError, messageOf } from '../errors.ts'
 import { kindOf } from '../json.ts'
 import type { HubOptions } from './hub-options.ts'
 import type { Chunks } from './stream-source.ts'
@@ -253,5 +253,5 @@ function sizeOf({ headers }: Response): number | undefined {
 function reasonOf(error: unknown): string {
   for (let each = error; each instanceof Error; each = each.cause)
     if ('code' in each && typeof each.code === 'string') return each.code
-  return error instanceof Error ? error.message : String(error)
+  return messageOf(error)
 }

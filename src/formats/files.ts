@@ -95,9 +95,6 @@ export async function readModelBytes(file: string): Promise<Uint8Array> {
   }
 }
 
-export const readModelText = async (file: string): Promise<string> =>
-  new TextDecoder('utf-8', { ignoreBOM: true }).decode(await readModelBytes(file))
-
 export const makeFolder = (folder: string): Promise<unknown> =>
   guarded('create', folder, () => fs.mkdir(folder, { recursive: true }))
 

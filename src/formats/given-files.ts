@@ -1,5 +1,5 @@
 // A model's files as the caller has them.
-import { ArgumentError, type BertkitError, FileError } from '../errors.ts'
+import { ArgumentError, type BertkitError, FileError, messageOf } from '../errors.ts'
 import { kindOf, quote } from '../json.ts'
 import { Absence, bodyOf, chunksOf, failure, fetchFile, nameOf, type Transfer } from './download.ts'
 import { type Access, ModelFiles } from './model-files.ts'
@@ -107,13 +107,9 @@ export class GivenFiles extends ModelFiles {
     if (isRead) throw new ArgumentError(`${path}: the ${content.constructor.name} was read already, or is being read`)
     if (content instanceof ReadableStream) {
       const failed = (cause: unknown) =>
-        new FileError(
-          `Cannot read ${path}: the stream failed: ${cause instanceof Error ? cause.message : String(cause)}`,
-          undefined,
-          {
-            cause,
-          },
-        )
+        new FileError(`Cannot read ${path}: the stream failed: ${messageOf(cause)}`, undefined, {
+          cause,
+        })
       return chunksOf(content, path, failed, this.transfer.signal)
     }
     const found =

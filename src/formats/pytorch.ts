@@ -1,10 +1,11 @@
 import { WeightsError } from '../errors.ts'
 import { kindOf, quote } from '../json.ts'
+import { elementsOf } from '../tensor.ts'
 import { DTYPE_BITS } from './dtypes.ts'
 import { Global, type PickleRules, Tuple, unpickle } from './pickle.ts'
 import { type ByteSource, readRange } from './source.ts'
 import { extentOf } from './strides.ts'
-import { elementsOf, MAX_NAME_LENGTH, MAX_RANK, MAX_TENSORS, StoredTensors, type TensorPlace } from './tensors.ts'
+import { MAX_NAME_LENGTH, MAX_RANK, MAX_TENSORS, StoredTensors, type TensorPlace } from './tensors.ts'
 import { readZip, verifyEntry, type ZipEntry } from './zip.ts'
 
 // pytorch_model.bin as torch.save writes a state dict (torch/serialization.py): a zip archive with one pickle and an entry for

@@ -1,16 +1,9 @@
 import { ArgumentError, WeightsError } from '../errors.ts'
 import { isJsonObject, type JsonValue, kindOf, parseJson, quote } from '../json.ts'
+import { elementsOf } from '../tensor.ts'
 import { DTYPE_BITS } from './dtypes.ts'
 import { type ByteSource, readRange } from './source.ts'
-import {
-  elementsOf,
-  MAX_NAME_LENGTH,
-  MAX_RANK,
-  MAX_TENSORS,
-  StoredTensors,
-  type TensorInfo,
-  type TensorPlace,
-} from './tensors.ts'
+import { MAX_NAME_LENGTH, MAX_RANK, MAX_TENSORS, StoredTensors, type TensorInfo, type TensorPlace } from './tensors.ts'
 
 // Format: https://github.com/huggingface/safetensors, README.md "Format". Accepted and refused as by its Rust reader
 // (SafeTensors::read_metadata), but for: duplicate keys (refused here), the limits below (its header limit is 100 MB),

@@ -1,7 +1,9 @@
 // What is written when a model or a tokenizer is saved, and where it goes when that is no folder.
+
 import { ArgumentError } from '../errors.ts'
 import { kindOf, quote } from '../json.ts'
 import { platform } from '../platform.ts'
+import { elementsOf } from '../tensor.ts'
 import { type EncodedFile, encodeSafetensors, type TensorValues } from './safetensors.ts'
 import {
   compareNames,
@@ -12,7 +14,6 @@ import {
   SINGLE_NAME,
   splitShards,
 } from './shard-names.ts'
-import { elementsOf } from './tensors.ts'
 
 export const INDEX_NAME = `${SINGLE_NAME}.index.json`
 const PIECE_BYTES = 2 ** 20

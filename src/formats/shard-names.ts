@@ -1,6 +1,6 @@
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
-import { elementsOf } from './tensors.ts'
+import { elementsOf } from '../tensor.ts'
 
 export interface NamedShape {
   readonly name: string

@@ -1,11 +1,12 @@
 import { WeightsError } from '../errors.ts'
 import { quote } from '../json.ts'
+import { elementsOf } from '../tensor.ts'
 import { crc32c, maskedCrc32c } from './crc.ts'
 import { DTYPE_BITS } from './dtypes.ts'
 import { tableEntries } from './leveldb-table.ts'
 import { type ByteSource, readRange } from './source.ts'
 import { isTransposed, isWeight, nameOf } from './tensorflow-names.ts'
-import { elementsOf, MAX_NAME_LENGTH, MAX_TENSORS, StoredTensors, type TensorPlace } from './tensors.ts'
+import { MAX_NAME_LENGTH, MAX_TENSORS, StoredTensors, type TensorPlace } from './tensors.ts'
 import { messageFields, type WireValue } from './wire.ts'
 
 // A TensorFlow checkpoint (core/util/tensor_bundle, core/protobuf/tensor_bundle.proto): `prefix.index`, a table of names with dtype,

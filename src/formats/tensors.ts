@@ -1,5 +1,6 @@
 import { WeightsError } from '../errors.ts'
 import { quote } from '../json.ts'
+import { elementsOf } from '../tensor.ts'
 import { isFloat, toFloat32 } from './dtypes.ts'
 import { allocate, type ByteSource } from './source.ts'
 import { isRowMajor, stridedPieces } from './strides.ts'
@@ -52,8 +53,6 @@ export interface TensorPlace extends TensorInfo {
   /** Compares the stored bytes with their checksum, before the first of them is handed out. */
   readonly verify?: () => Promise<void>
 }
-
-export const elementsOf = (shape: readonly number[]): number => shape.reduce((product, size) => product * size, 1)
 
 /** Tensors of open files. Closing closes the files. */
 export class StoredTensors<Place extends TensorPlace = TensorPlace> implements TensorSource {

@@ -21,7 +21,7 @@ export function openUrl(source: string | URL, base: string | undefined, options:
 }
 
 /** A model of the Hub from its server, file by file, without a cache of our own. Throws ArgumentError for what is no Hub id. */
-export function openHub(
+function openHub(
   id: string,
   { revision = 'main', token, cacheDir, localFilesOnly, ...transfer }: HubOptions,
 ): ModelFiles {

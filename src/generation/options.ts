@@ -1,5 +1,6 @@
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
+import { checkOptionNames } from '../options.ts'
 
 /**
  * How to generate: names, defaults and meanings of Transformers 5.18's GenerationConfig. What is not given is the model's own
@@ -143,11 +144,8 @@ const list = (ids: number | readonly number[]): readonly number[] => (typeof ids
 
 /** An ArgumentError says which option is unknown, has a wrong value, or does not go with another. */
 export function resolveOptions(options: GenerateOptions, vocabSize: number, origin?: Origin): Settings {
-  if (options === null || typeof options !== 'object')
-    throw new ArgumentError(`generate: expected options to be an object but received ${quote(options)}`)
+  checkOptionNames('generate', options, Object.keys(RULES))
   for (const [name, value] of Object.entries(options)) {
-    if (!Object.hasOwn(RULES, name))
-      throw new ArgumentError(`generate: there is no option '${name}'; there are ${Object.keys(RULES).join(', ')}`)
     const { expects, accepts } = RULES[name as keyof GenerateOptions]
     if (value !== undefined && value !== null && !accepts(value))
       throw new ArgumentError(`generate: expected ${name} to be ${expects} but received ${shown(value)}`)

@@ -85,7 +85,7 @@ export interface RecordOptions {
   readonly packing?: Packing
   /** The caller gives the mask of every dropout, as inputs: `Graph.masks`. */
   readonly givenMasks?: boolean
-  /** Of an activation its input is kept alone, and its output computed again from it: less memory, for little time. */
+  /** Keep only an activation's input and recompute its output in the backward: less memory, for little time. */
   readonly recomputing?: boolean
 }
 

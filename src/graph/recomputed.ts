@@ -4,7 +4,7 @@ import type { Value } from './graph.ts'
 /** Appends what reads a value in the backward. */
 type Reader = (value: Value) => void
 
-/** Values that the backward computes again rather than that they are kept, and what of it reads them. */
+/** Values that the backward recomputes instead of keeping, with the readers that wait for them. */
 export class Recomputed {
   readonly #readers = new Map<Value, Reader[]>()
 

@@ -1,12 +1,10 @@
 // Checks of labels that several heads share. An error names the input and the first label that is wrong.
+
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
-import { elementsOf } from '../model/parameters.ts'
-import { type InputTensor, isTensor } from '../tensor.ts'
+import { IGNORE_INDEX } from '../labels.ts'
+import { elementsOf, type InputTensor, isTensor } from '../tensor.ts'
 import type { GivenShape, Labels, LabelTerm } from './head.ts'
-
-/** A row with this label is left out of the loss: torch.nn.CrossEntropyLoss's ignore_index. */
-export const IGNORE_INDEX = -100
 
 /**
  * 64-bit integers, which the tokenizers and readers of others give, are BigInts. What is too large for a number is no class either, and
@@ -58,9 +56,6 @@ const isClass = (label: number, classes: number): boolean =>
   Number.isInteger(label) && (label === IGNORE_INDEX || (label >= 0 && label < classes))
 
 const expectedClass = (classes: number): string => `a class from 0 to ${classes - 1} (or ${IGNORE_INDEX})`
-
-export const countLabelled = (labels: Int32Array): number =>
-  labels.reduce((n, label) => n + (label === IGNORE_INDEX ? 0 : 1), 0)
 
 /** One integer for each of `count` rows. */
 export function oneEach(name: string, labels: Labels, count: number, what: string): number[] {

@@ -1,5 +1,6 @@
 import { ArgumentError } from '../errors.ts'
 import type { Graph } from '../graph/graph.ts'
+import { countLabelled, IGNORE_INDEX } from '../labels.ts'
 import type { BatchValues, Observed } from '../model/batch.ts'
 import { Bert, Linear } from '../model/bert.ts'
 import type { BertConfig } from '../model/config.ts'
@@ -7,7 +8,7 @@ import type { ParameterScope } from '../model/parameters.ts'
 import { dropout } from '../ops/dropout.ts'
 import { Loss } from '../ops/loss.ts'
 import type { GivenShape, Head, HeadValues, LabelInputs, LabelValues, PreparedLabels } from './head.ts'
-import { countLabelled, IGNORE_INDEX, oneEach } from './labels.ts'
+import { oneEach } from './labels.ts'
 
 /**
  * BertForMultipleChoice: one score for each choice, a sequence of its own; cross-entropy over the choices of an example.

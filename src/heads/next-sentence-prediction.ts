@@ -1,11 +1,12 @@
 import type { Graph, Value } from '../graph/graph.ts'
+import { countLabelled } from '../labels.ts'
 import type { BatchValues, Observed } from '../model/batch.ts'
 import { Bert, Linear } from '../model/bert.ts'
 import type { BertConfig } from '../model/config.ts'
 import type { ParameterScope } from '../model/parameters.ts'
 import { Loss } from '../ops/loss.ts'
 import type { GivenShape, Head, HeadValues, LabelInputs, Labels, LabelValues, PreparedLabels } from './head.ts'
-import { classLabels, countLabelled, sequenceTerm } from './labels.ts'
+import { classLabels, sequenceTerm } from './labels.ts'
 
 /** Whether the second segment follows the first: a linear layer on the pooled output. BertOnlyNSPHead's seq_relationship. */
 export class SequenceRelationship {

@@ -1,11 +1,12 @@
 import type { Graph } from '../graph/graph.ts'
+import { countLabelled } from '../labels.ts'
 import type { BatchValues, Observed } from '../model/batch.ts'
 import { Bert, labelledRows } from '../model/bert.ts'
 import type { BertConfig } from '../model/config.ts'
 import type { ParameterScope } from '../model/parameters.ts'
 import { Loss } from '../ops/loss.ts'
 import type { GivenShape, Head, HeadValues, LabelInputs, LabelValues, PreparedLabels } from './head.ts'
-import { countLabelled, sequenceTerm, tokenLabels, tokenTerm } from './labels.ts'
+import { sequenceTerm, tokenLabels, tokenTerm } from './labels.ts'
 import { SequenceRelationship } from './next-sentence-prediction.ts'
 import { LanguageModelPredictions, tiedAliases } from './predictions.ts'
 

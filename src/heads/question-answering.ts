@@ -1,12 +1,13 @@
 import { ConfigError } from '../errors.ts'
 import type { Graph } from '../graph/graph.ts'
+import { countLabelled, IGNORE_INDEX } from '../labels.ts'
 import type { BatchValues, Observed } from '../model/batch.ts'
 import { Bert, Linear } from '../model/bert.ts'
 import type { BertConfig } from '../model/config.ts'
 import type { ParameterScope } from '../model/parameters.ts'
 import { Loss } from '../ops/loss.ts'
 import type { GivenShape, Head, HeadValues, LabelInputs, Labels, LabelValues, PreparedLabels } from './head.ts'
-import { countLabelled, IGNORE_INDEX, oneEach, sequenceTerm } from './labels.ts'
+import { oneEach, sequenceTerm } from './labels.ts'
 
 /**
  * BertForQuestionAnswering: a start and an end score for every token, padding included. The loss is the mean of two

@@ -1,6 +1,7 @@
 import { ArgumentError } from '../errors.ts'
 import type { Graph } from '../graph/graph.ts'
 import { quote } from '../json.ts'
+import { countLabelled } from '../labels.ts'
 import type { BatchValues, Observed } from '../model/batch.ts'
 import { Bert, Linear } from '../model/bert.ts'
 import type { BertConfig, ProblemType } from '../model/config.ts'
@@ -8,7 +9,7 @@ import type { ParameterScope } from '../model/parameters.ts'
 import { dropout } from '../ops/dropout.ts'
 import { Loss } from '../ops/loss.ts'
 import type { GivenShape, Head, HeadValues, LabelInputs, LabelValues, PreparedLabels } from './head.ts'
-import { classLabels, countLabelled, type LabelRow, labelRows, oneNumber, sequenceTerm } from './labels.ts'
+import { classLabels, type LabelRow, labelRows, oneNumber, sequenceTerm } from './labels.ts'
 
 /**
  * BertForSequenceClassification: dropout and a linear layer on the pooled output; cross-entropy, mean squared error or binary

@@ -1,4 +1,5 @@
 import type { Graph } from '../graph/graph.ts'
+import { countLabelled } from '../labels.ts'
 import type { BatchValues, Observed } from '../model/batch.ts'
 import { Bert, Linear, labelledRows } from '../model/bert.ts'
 import type { BertConfig } from '../model/config.ts'
@@ -6,7 +7,7 @@ import type { ParameterScope } from '../model/parameters.ts'
 import { dropout } from '../ops/dropout.ts'
 import { Loss } from '../ops/loss.ts'
 import type { GivenShape, Head, HeadValues, LabelInputs, LabelValues, PreparedLabels } from './head.ts'
-import { countLabelled, tokenLabels, tokenTerm } from './labels.ts'
+import { tokenLabels, tokenTerm } from './labels.ts'
 
 /**
  * BertForTokenClassification: dropout and a linear layer on every token; labels are -100 where a token has none. Transformers'

@@ -21,8 +21,8 @@ export interface RowSubset {
 
 /** Keys and values that a decoder keeps from token to token, so that each is computed once. */
 export interface CacheValues {
-  /** start: whole prompts fill it; next: more tokens of each sequence, which read it. */
-  readonly stage: 'start' | 'next'
+  /** prefill: whole prompts fill it; decode: more tokens of each sequence, which read it. */
+  readonly stage: 'prefill' | 'decode'
   /** Of each layer, [cached, 2 H]: the room of each sequence one after another. */
   readonly layers: readonly Value[]
   /** Of each layer, over the encoder's rows, [keys, 2 H]. */

@@ -130,7 +130,7 @@ class BertSelfAttention {
     const H = config.hiddenSize
     const qkv = linear(graph, hiddenStates, this.weight.value(graph), this.bias.value(graph))
     if (cache) storeRows(graph, qkv, cache.rows, cache.layers[layer], H)
-    if (cache?.stage === 'next') {
+    if (cache?.stage === 'decode') {
       const q = graph.value('query', rowsOf(qkv), H)
       storeRows(graph, qkv, cache.everyToken, q, 0)
       return crossAttention(
@@ -236,7 +236,7 @@ class CrossAttentionBlock {
     const borders = { cuQueries: cache?.cuPrompts ?? batch.only?.cuRows ?? batch.cuSeqlens, cuKeys, keyMask }
     const context = graph.scope('self', () => {
       const kept = cache?.encoderLayers[layer]
-      const kv = kept && cache.stage === 'next' ? kept : this.cross.keysAndValues(graph, states!)
+      const kv = kept && cache.stage === 'decode' ? kept : this.cross.keysAndValues(graph, states!)
       if (kept && kept !== kv) storeRows(graph, kv, cache.everyKey!, kept, 0)
       return this.cross.record(graph, x, kv, borders, observed.crossAttentions)
     })

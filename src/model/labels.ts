@@ -11,7 +11,7 @@ export interface LabelFields {
 const DEFAULT_LABELS = 2
 const MAX_LABELS = 1_000_000
 
-export interface Labels {
+export interface LabelNames {
   names: string[]
   ids: Record<string, number>
 }
@@ -22,7 +22,7 @@ const generatedNames = (count: number): string[] => Array.from({ length: count }
 export const isGenerated = (names: readonly string[]): boolean => names.every((name, id) => name === `LABEL_${id}`)
 
 /** Names and ids from whichever of the three fields are given (PretrainedConfig.__init__): num_labels wins over both maps. */
-export function resolveLabels(fields: LabelFields, where: string): Labels {
+export function resolveLabels(fields: LabelFields, where: string): LabelNames {
   const { numLabels, id2label, label2id } = fields
   if (numLabels !== undefined && !(Number.isInteger(numLabels) && numLabels >= 1 && numLabels <= MAX_LABELS)) {
     throw new ConfigError(
@@ -31,8 +31,8 @@ export function resolveLabels(fields: LabelFields, where: string): Labels {
   }
   const ids = label2id === undefined ? undefined : checkIds(label2id, where)
   let names: string[] | undefined
-  if (id2label !== undefined) names = checkNames(id2label, where)
-  else if (ids !== undefined) names = checkNames(Object.fromEntries(Object.entries(ids).map(([k, v]) => [v, k])), where)
+  if (id2label !== undefined) names = namesById(id2label, where)
+  else if (ids !== undefined) names = namesById(Object.fromEntries(Object.entries(ids).map(([k, v]) => [v, k])), where)
   if (names === undefined || (numLabels !== undefined && numLabels !== names.length)) {
     const generated = generatedNames(numLabels ?? DEFAULT_LABELS)
     return { names: generated, ids: idsOf(generated) }
@@ -47,7 +47,7 @@ export function checkOrder(learnt: readonly string[], given: readonly string[], 
   const moved = learnt.findIndex((name, id) => name !== given[id])
   if (moved === -1) return
   throw new ConfigError(
-    `${where}: expected the labels in the order that the model has them: ${moved} is ${quote(learnt[moved])}, but ${quote(given[moved])} is given; read its data with labelOrder, its config's labels, or correct its config.json`,
+    `${where}: expected the labels in the order of the model, where label ${moved} is ${quote(learnt[moved])}, but received ${quote(given[moved])} there; read the data with labelOrder: model.config.labels, or correct config.json`,
   )
 }
 
@@ -72,7 +72,7 @@ function checkIds(label2id: unknown, where: string): Record<string, number> {
   return ids
 }
 
-function checkNames(id2label: unknown, where: string): string[] {
+function namesById(id2label: unknown, where: string): string[] {
   if (!isJsonObject(id2label)) {
     throw new ConfigError(`${where}: expected id2label to be an object, but it is ${kindOf(id2label)}`)
   }

@@ -1,6 +1,7 @@
 import { ArgumentError } from '../errors.ts'
 import type { Graph, ParameterSlot, Value } from '../graph/graph.ts'
 import { quote } from '../json.ts'
+import { elementsOf } from '../tensor.ts'
 
 /** How a new parameter is filled: N(0, initializer_range), 0 or 1 (Transformers' _init_weights), or a number everywhere. */
 export type Initializer = 'normal' | 'zeros' | 'ones' | number
@@ -17,8 +18,6 @@ export interface ParameterPart {
   /** A matrix of which a model may keep the rows as int8: what products and the lookup of words read. */
   readonly matrix?: true
 }
-
-export const elementsOf = (shape: readonly number[]): number => shape.reduce((n, dim) => n * dim, 1)
 
 /** A parameter as the kernels see it: one tensor, or several stacked so that one GEMM serves them all. */
 export class Parameter {

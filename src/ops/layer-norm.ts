@@ -1,5 +1,5 @@
 import type { Graph, Value } from '../graph/graph.ts'
-import { defineOp, rowsOf, together } from './op.ts'
+import { defineOp, pairTargets, rowsOf } from './op.ts'
 
 export interface LayerNormOptions {
   readonly eps: number
@@ -39,7 +39,7 @@ export const layerNorm = defineOp({
     const H = x.width
     const dgamma = graph.gradientTarget(gamma)
     const dbeta = graph.gradientTarget(beta)
-    for (const [first, second] of together(dgamma, dbeta))
+    for (const [first, second] of pairTargets(dgamma, dbeta))
       graph.emit(
         'layerNormBackwardWeight',
         { dy, sum: x, mean, rstd, dgamma: first?.value, dbeta: second?.value },

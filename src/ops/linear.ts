@@ -1,7 +1,7 @@
 import type { FloatType, GradientPiece, Graph, Value } from '../graph/graph.ts'
 import type { ActivationName } from '../graph/op-table.ts'
 import { int8Values, linearInt8 } from './linear-int8.ts'
-import { defineOp, rowsOf, together } from './op.ts'
+import { defineOp, pairTargets, rowsOf } from './op.ts'
 
 /**
  * y = act(x w^T + bias): x [rows, K], w [N, K], bias [N] -> y [rows, N], of `type`. Saves z, the input of the activation, from which
@@ -63,7 +63,7 @@ function recordWeights(graph: Graph, dy: Value, x: Value, w: Value, bias: Value 
   for (const piece of graph.gradientPieces(w)) at(piece.first / K, piece.value.width / K).dw = piece
   for (const piece of graph.gradientPieces(bias)) at(piece.first, piece.value.width).dbias = piece
   for (const { first, N: count, dw, dbias } of columns.values())
-    for (const [weight, sums] of together(dw, dbias))
+    for (const [weight, sums] of pairTargets(dw, dbias))
       graph.emit(
         'linearBackwardWeight',
         { dy, x, dw: weight?.value, dbias: sums?.value },

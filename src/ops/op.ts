@@ -39,7 +39,7 @@ type Pair = readonly [GradientTarget | undefined, GradientTarget | undefined]
  * Two parameter gradients that one record can write, as the records that it takes: one where both are wanted and both overwrite or
  * both add, else one each; none for a frozen parameter.
  */
-export function together(a: GradientTarget | undefined, b: GradientTarget | undefined): readonly Pair[] {
+export function pairTargets(a: GradientTarget | undefined, b: GradientTarget | undefined): readonly Pair[] {
   if (a && b && a.add !== b.add)
     return [
       [a, undefined],

@@ -1,5 +1,5 @@
 import type { Graph, Value } from '../graph/graph.ts'
-import { defineOp, rowsOf, together } from './op.ts'
+import { defineOp, pairTargets, rowsOf } from './op.ts'
 
 /** Where act(z) goes: beside z, which the backward reads, or onto it where nothing is differentiated and nobody has asked to see z. */
 function resultOf(graph: Graph, z: Value, parameters: readonly Value[]): Value {
@@ -53,7 +53,7 @@ export const xielu = defineOp({
   backward(graph, dy, _state, z, parameters) {
     const shape = { rows: rowsOf(z), N: z.width }
     const { alphaP, alphaN, eps } = parameters
-    for (const [p, n] of together(graph.gradientTarget(alphaP), graph.gradientTarget(alphaN)))
+    for (const [p, n] of pairTargets(graph.gradientTarget(alphaP), graph.gradientTarget(alphaN)))
       graph.emit(
         'xieluBackwardWeight',
         { dy, z, alphaP, alphaN, eps, dalphaP: p?.value, dalphaN: n?.value },

@@ -1,5 +1,6 @@
 // Learning-rate schedules with the names, defaults and rejections of Transformers 5.18 (optimization.py).
 import { ArgumentError } from '../errors.ts'
+import { checkObject, checkOptionNames, defined } from '../options.ts'
 import * as factors from './factors.ts'
 import { type LearningRateFactor, type ScheduledOptimizer, Scheduler } from './scheduler.ts'
 
@@ -181,16 +182,10 @@ export function getScheduler(
     throw new ArgumentError(`Expected a schedule, one of ${SCHEDULER_NAMES.join(', ')}, but received ${String(name)}`)
   if (!Array.isArray(optimizer?.paramGroups) || typeof optimizer.defaults?.lr !== 'number')
     throw new ArgumentError(`Schedule ${name}: expected an optimiser with paramGroups and defaults.lr`)
-  if (typeof options !== 'object' || options === null)
-    throw new ArgumentError(`Schedule ${name}: expected an object of options but received ${String(options)}`)
+  checkObject(`Schedule ${name}`, options)
   const rule: Rule = RULES[name]
-  if (rule.options !== 'any') {
-    const allowed: readonly string[] = ['numWarmupSteps', 'numTrainingSteps', ...rule.options]
-    const given = Object.entries(options).filter(([, value]) => value !== undefined)
-    const unknown = given.find(([option]) => !allowed.includes(option))
-    if (unknown)
-      throw new ArgumentError(`Schedule ${name}: unknown option ${unknown[0]}; allowed are ${allowed.join(', ')}`)
-  }
+  if (rule.options !== 'any')
+    checkOptionNames(`Schedule ${name}`, defined(options), ['numWarmupSteps', 'numTrainingSteps', ...rule.options])
   return new Scheduler(optimizer, rule.build(new OptionReader(name, options, optimizer.defaults.lr)))
 }
 

@@ -1,7 +1,8 @@
 // The last hidden state, or one vector of it: transformers/pipelines/feature_extraction.py, with the options of transformers.js.
-import { BOOLEAN, defined, oneOf } from '../data/tokenizer/options.ts'
+
 import { ConfigError } from '../errors.ts'
 import type { PoolingMode } from '../formats/sentence-transformers.ts'
+import { BOOLEAN, defined, oneOf } from '../options.ts'
 import { BertModel } from '../session/models.ts'
 import type { Tensor } from '../tensor.ts'
 import { normalizeRows, POOLING_MODES, pool } from './pooling.ts'

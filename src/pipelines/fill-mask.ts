@@ -1,10 +1,10 @@
 // The words that fit a mask: transformers/pipelines/fill_mask.py.
 
-import { NO_LABEL } from '../data/features/example.ts'
-import { atLeast } from '../data/tokenizer/options.ts'
 import type { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
+import { IGNORE_INDEX } from '../labels.ts'
+import { atLeast } from '../options.ts'
 import { BertForMaskedLM } from '../session/models.ts'
 import { Best } from './best.ts'
 import { fillerOf } from './filled-text.ts'
@@ -123,7 +123,7 @@ export const fillMask: Task<BertForMaskedLM, string, FillMaskOptions, Float32Arr
   async compute({ model }, sequences, signal) {
     // a label marks a token whose logits are wanted; which word it is does not matter to them
     const labels = sequences.map(({ inputIds, wanted = [] }) => {
-      const marked = new Array<number>(inputIds.length).fill(NO_LABEL)
+      const marked = new Array<number>(inputIds.length).fill(IGNORE_INDEX)
       for (const position of wanted) marked[position] = inputIds[position]
       return marked
     })

@@ -1,5 +1,5 @@
 // Positions in a text: UTF-16 units, as JavaScript's strings count, or code points, as Python's.
-import { oneOf } from '../data/tokenizer/options.ts'
+import { oneOf } from '../options.ts'
 
 export type OffsetUnit = 'utf16' | 'codepoint'
 

@@ -1,5 +1,5 @@
 // From a task and a model to a function that runs it.
-import { atLeast, checkOptions, defined } from '../data/tokenizer/options.ts'
+
 import { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { ArgumentError, ConfigError, WeightsError } from '../errors.ts'
 import { isFileMap } from '../formats/given-files.ts'
@@ -8,6 +8,7 @@ import { ModelFiles } from '../formats/model-files.ts'
 import { openModelFiles, type PretrainedSource } from '../formats/pretrained-source.ts'
 import { readSentenceTransformer } from '../formats/sentence-transformers.ts'
 import { kindOf } from '../json.ts'
+import { atLeast, checkOptions, defined } from '../options.ts'
 import * as models from '../session/models.ts'
 import type { ModelOptions } from '../session/options.ts'
 import { PreTrainedModel } from '../session/pretrained.ts'
@@ -166,13 +167,13 @@ export async function open<Model extends PreTrainedModel, Input, Options extends
 ): Promise<Callable<Model>> {
   const [hub, { tokenizer: _, backend, dtype, threads, wasm, ...defaults }] = splitHubOptions(options)
   const checks = { ...task.checks, batchSize: CALL_CHECKS.batchSize }
-  checkOptions(defaults, checks)
+  checkOptions(task.name, defaults, checks)
   const context = await openModel(task, given, hub, { tokenizer: options.tokenizer, backend, dtype, threads, wasm })
   const { model, tokenizer, isOwn } = context
 
   /** The options of a call, after those of the pipeline. */
   function optionsOf(called: object): Options & CallOptions {
-    checkOptions(called, { ...checks, signal: CALL_CHECKS.signal })
+    checkOptions(task.name, called, { ...checks, signal: CALL_CHECKS.signal })
     const merged = { ...defaults, ...defined(called) } as Options & CallOptions
     task.check?.(merged, context)
     return merged

@@ -1,9 +1,9 @@
 // The answer to a question in a text, by the rules of Transformers 4's question_answering.py, which version 5.3 took out.
 import { pairOf } from '../data/features/pair.ts'
-import { atLeast, BOOLEAN } from '../data/tokenizer/options.ts'
 import type { BertTokenizer, Encoding } from '../data/tokenizer/tokenizer.ts'
 import { cut, type Window } from '../data/tokenizer/truncation.ts'
 import { ArgumentError } from '../errors.ts'
+import { atLeast, BOOLEAN } from '../options.ts'
 import { softmax } from '../scores.ts'
 import { BertForQuestionAnswering } from '../session/models.ts'
 import { Best } from './best.ts'

@@ -1,10 +1,11 @@
 // What a task is: how an input becomes sequences of tokens, and what their outputs say about it.
-import { atLeast, type Check, oneOf } from '../data/tokenizer/options.ts'
+
 import type { BertTokenizer, EncodeOptions, Encoding } from '../data/tokenizer/tokenizer.ts'
 import { ArgumentError } from '../errors.ts'
 import type { SentenceTransformerInfo } from '../formats/sentence-transformers.ts'
 import { isJsonObject, kindOf } from '../json.ts'
-import type { ModelInputs } from '../session/given.ts'
+import { atLeast, type Check, oneOf } from '../options.ts'
+import type { ModelInputs } from '../session/inputs.ts'
 import type { PreTrainedModel } from '../session/pretrained.ts'
 import type { Tensor } from '../tensor.ts'
 

@@ -1,6 +1,7 @@
 // The class of a text or a pair: transformers/pipelines/text_classification.py.
-import { atLeast, oneOf } from '../data/tokenizer/options.ts'
+
 import type { BertConfig } from '../model/config.ts'
+import { atLeast, oneOf } from '../options.ts'
 import { argmax, sigmoid, softmax } from '../scores.ts'
 import { BertForSequenceClassification } from '../session/models.ts'
 import { checkText, checkTexts, encodeWhole, infer, rowsOf, type Task, TEXT_CHECKS, type TextOptions } from './task.ts'

@@ -1,9 +1,10 @@
 // Labels of tokens and entities: transformers/pipelines/token_classification.py.
-import { atLeast, BOOLEAN, oneOf } from '../data/tokenizer/options.ts'
+
 import type { BertTokenizer, Encoding } from '../data/tokenizer/tokenizer.ts'
 import { cut, type Window } from '../data/tokenizer/truncation.ts'
 import { ArgumentError } from '../errors.ts'
 import { kindOf } from '../json.ts'
+import { atLeast, BOOLEAN, oneOf } from '../options.ts'
 import { softmax } from '../scores.ts'
 import { BertForTokenClassification } from '../session/models.ts'
 import {

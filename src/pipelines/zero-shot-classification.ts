@@ -1,9 +1,9 @@
 // Any labels, by a model of natural language inference: transformers/pipelines/zero_shot_classification.py.
 import { pairOf } from '../data/features/pair.ts'
-import { BOOLEAN } from '../data/tokenizer/options.ts'
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
 import type { BertConfig } from '../model/config.ts'
+import { BOOLEAN } from '../options.ts'
 import { softmax } from '../scores.ts'
 import { BertForSequenceClassification } from '../session/models.ts'
 import { type Context, checkText, infer, rowsOf, type Sequence, type Task } from './task.ts'

@@ -1,10 +1,10 @@
-import { checkNames } from '../backend/options.ts'
 import { ArgumentError } from '../errors.ts'
 import { roundUp } from '../graph/graph.ts'
 import { Arena } from '../graph/op-table.ts'
 import { quote } from '../json.ts'
 import type { UpdateRange } from '../ops/optimizer.ts'
 import { defaultParamGroups, type ParamGroup } from '../optim/param-groups.ts'
+import { checkOptionNames } from '../options.ts'
 import { isTensor, type Tensor } from '../tensor.ts'
 import { slices } from '../turns.ts'
 import { refuseInt8 } from './int8-weights.ts'
@@ -52,19 +52,18 @@ const MOMENTS = [
 ] as const
 
 const MAX_GROUPS = 64
-/** No rate or decay is anywhere near; float32 still computes with it. */
-const LARGEST = 1e15
+/** No rate, decay or epsilon is anywhere near the largest; float32 still computes with it. */
+const RATES = { least: 0, most: 1e15, text: 'from 0 to 1e15' } as const
+const isRate = (value: unknown): value is number =>
+  typeof value === 'number' && value >= RATES.least && value <= RATES.most
 
-function checkOptions(options: AdamWOptions) {
-  checkNames('AdamW', options, ['lr', 'betas', 'eps', 'weightDecay', 'decoupledWeightDecay'])
+function resolveAdamWOptions(options: AdamWOptions) {
+  checkOptionNames('AdamW', options, ['lr', 'betas', 'eps', 'weightDecay', 'decoupledWeightDecay'])
   const { lr = 1e-3, betas = [0.9, 0.999], eps = 1e-8, weightDecay = 0.01, decoupledWeightDecay = true } = options
   const check = (name: string, value: unknown, valid: boolean, expected: string) => {
     if (!valid) throw new ArgumentError(`AdamW: expected ${name} ${expected} but received ${quote(value)}`)
   }
-  const atLeastZero = (value: number) => typeof value === 'number' && value >= 0 && value <= LARGEST
-  check('lr', lr, atLeastZero(lr), 'of at least 0')
-  check('eps', eps, atLeastZero(eps), 'of at least 0')
-  check('weightDecay', weightDecay, atLeastZero(weightDecay), 'of at least 0')
+  for (const [name, value] of Object.entries({ lr, eps, weightDecay })) check(name, value, isRate(value), RATES.text)
   check('decoupledWeightDecay', decoupledWeightDecay, typeof decoupledWeightDecay === 'boolean', 'true or false')
   check('betas', betas, Array.isArray(betas) && betas.length === 2, 'of two numbers')
   for (const [i, beta] of betas.entries())
@@ -85,7 +84,7 @@ export class AdamW {
   constructor(model: PreTrainedModel, options: AdamWOptions = {}) {
     if (!(model instanceof PreTrainedModel)) throw new ArgumentError('AdamW: expected a model as the first argument')
     refuseInt8(model.runtime.int8, 'AdamW')
-    this.defaults = checkOptions(options)
+    this.defaults = resolveAdamWOptions(options)
     this.#model = model
     this.paramGroups = defaultParamGroups(
       model.parameters().map(({ name }) => name),
@@ -96,12 +95,19 @@ export class AdamW {
   /**
    * One update from one batch or from several micro-batches, whose gradients add up to that of the whole. Returns the loss over all
    * of them and the gradient norm before clipping. A NonFiniteError or AbortedError leaves weights and state as they were.
-   * `reproduction` is internal, for the Trainer's parity.
    */
   async step(
     batches: StepInputs | readonly StepInputs[],
-    stepOptions: StepOptions = {},
-    reproduction: Reproduction = {},
+    options: StepOptions = {},
+  ): Promise<{ loss: number; gradNorm: number }> {
+    return this.stepReproducing(batches, options, {})
+  }
+
+  /** @internal `step` with the dropout masks and the denominators of another program, for the Trainer's `parity`. */
+  async stepReproducing(
+    batches: StepInputs | readonly StepInputs[],
+    stepOptions: StepOptions,
+    reproduction: Reproduction,
   ): Promise<{ loss: number; gradNorm: number }> {
     checkCall('step', stepOptions, ['maxGradNorm', 'labelSmoothing', 'signal'])
     const { maxGradNorm = 0, ...options } = stepOptions
@@ -219,8 +225,8 @@ export class AdamW {
         )
       const { params, lr, weightDecay } = group
       for (const [name, value] of [['lr', lr] as const, ['weightDecay', weightDecay] as const])
-        if (!(typeof value === 'number' && value >= 0 && value <= LARGEST))
-          throw new ArgumentError(`Expected paramGroups[${g}].${name} of at least 0 but received ${value}`)
+        if (!isRate(value))
+          throw new ArgumentError(`Expected paramGroups[${g}].${name} ${RATES.text} but received ${value}`)
       for (const name of params) {
         const place = this.#model.runtime.layout.tensors.get(name)
         if (!place || place.buffer)

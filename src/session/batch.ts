@@ -1,8 +1,8 @@
 import type { LabelTerm, PreparedLabels, ReadRows } from '../heads/head.ts'
-import { IGNORE_INDEX } from '../heads/labels.ts'
+import { IGNORE_INDEX } from '../labels.ts'
 import type { BertConfig } from '../model/config.ts'
 import type { EncoderBatch } from './encoder.ts'
-import type { GivenFields } from './given.ts'
+import type { GivenFields } from './inputs.ts'
 
 /** Which rows the last layer computes: every one, or those that the head reads. */
 export type RowSelection = 'all' | 'first' | 'labelled' | 'selected'
@@ -40,7 +40,7 @@ export function layRows(
 ): RaggedBatch {
   const { sequences, starts, padded, cuChoices } = shape
   const given = starts[sequences]
-  const visible = (b: number, t: number) => !mask || mask.integer(b, t, 2, 'a mask is 0 or 1; below') === 1
+  const visible = (b: number, t: number) => !mask || mask.isShown(b, t)
   const columns = {
     ids: new Int32Array(given),
     typeIds: new Int32Array(given),

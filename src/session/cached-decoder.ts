@@ -13,7 +13,7 @@ import type { BatchValues } from '../model/batch.ts'
 import type { BertConfig } from '../model/config.ts'
 import { copyRows } from '../ops/pooling.ts'
 import type { EncoderBatch } from './encoder.ts'
-import { borders } from './given.ts'
+import { borders } from './inputs.ts'
 import { bucket } from './plans.ts'
 import type { RecordedGeneration } from './runs.ts'
 import type { ModelRuntime } from './runtime.ts'
@@ -24,7 +24,8 @@ interface Slot {
   readonly length: number
 }
 
-type Stage = 'start' | 'start, every token' | 'next'
+/** Prompts fill the cache, with the output of their last tokens or of all; or further tokens read it. */
+type Stage = 'prefill' | 'prefill-all' | 'decode'
 
 const upTo = (count: number): Int32Array => Int32Array.from({ length: count }, (_, i) => i)
 
@@ -58,14 +59,14 @@ export class CachedDecoder implements Decoder {
   }
 
   async start(prompts: readonly (readonly number[])[], room: Room, signal?: AbortSignal): Promise<Float32Array> {
-    return this.begin(prompts, room, false, signal)
+    return this.prefill(prompts, room, { allTokens: false }, signal)
   }
 
-  /** `start`, with the output of every token where `every`, one prompt after another. */
-  async begin(
+  /** Fills the cache with prompts; the output of the last token of each, or of all their tokens, one prompt after another. */
+  async prefill(
     prompts: readonly (readonly number[])[],
     room: Room,
-    every: boolean,
+    { allTokens }: { readonly allTokens: boolean },
     signal?: AbortSignal,
   ): Promise<Float32Array> {
     this.#prompts = prompts.length
@@ -80,8 +81,8 @@ export class CachedDecoder implements Decoder {
     const ends = borders(lengths)
     const slotOf = (p: number) => p * this.#slotsPerPrompt
     const logits = await this.#run(
-      every ? 'start, every token' : 'start',
-      every ? tokens.length : prompts.length,
+      allTokens ? 'prefill-all' : 'prefill',
+      allTokens ? tokens.length : prompts.length,
       {
         ids: Int32Array.from(tokens),
         positionIds: Int32Array.from(lengths.flatMap((length) => [...upTo(length)])),
@@ -94,7 +95,7 @@ export class CachedDecoder implements Decoder {
         encoderStates: this.encoder?.states,
         everyKey: upTo(this.encoder?.keys ?? 0),
       },
-      { tokens: tokens.length, sequences: prompts.length, labelled: every ? 0 : prompts.length },
+      { tokens: tokens.length, sequences: prompts.length, labelled: allTokens ? 0 : prompts.length },
       signal,
     )
     this.#rows = lengths.map((length, p) => ({ slot: slotOf(p), length }))
@@ -131,7 +132,7 @@ export class CachedDecoder implements Decoder {
       Int32Array.from(order.flatMap((r) => tokens[r].map((_, t) => of(r, t))))
     const count = perPrompt.reduce((sum, one) => sum + one, 0)
     const sorted = await this.#run(
-      'next',
+      'decode',
       count,
       {
         ids: each((r, t) => tokens[r][t]),
@@ -167,7 +168,7 @@ export class CachedDecoder implements Decoder {
   /** Keys and values of other weights would be mixed with those of now. */
   #checkWeights(stage: Stage): void {
     const { weightsVersion } = this.runtime
-    if (stage !== 'next') this.#version = weightsVersion
+    if (stage !== 'decode') this.#version = weightsVersion
     else if (this.#version !== weightsVersion)
       throw new ArgumentError('The weights of the model have changed since its cache of keys and values was filled')
   }
@@ -250,7 +251,7 @@ export class CachedDecoder implements Decoder {
   ): Promise<Float32Array> {
     const { encoder } = this
     const capacity = {
-      tokens: bucket(counts.tokens, stage === 'next' ? 1 : 64),
+      tokens: bucket(counts.tokens, stage === 'decode' ? 1 : 64),
       sequences: bucket(counts.sequences, 1),
       labelled: bucket(counts.labelled ?? 0, 1),
       cached: this.#cached,
@@ -287,7 +288,7 @@ export class CachedDecoder implements Decoder {
       return inputs[name]
     }
     const layers = this.#layers(graph)
-    const starts = stage !== 'next'
+    const prefills = stage !== 'decode'
     const states = () => {
       inputs.encoderStates = graph.input('encoder_hidden_states', Row.keys, this.config.hiddenSize, graph.dtype)
       return inputs.encoderStates
@@ -300,15 +301,15 @@ export class CachedDecoder implements Decoder {
       keyMask: undefined,
       only: undefined,
       firstTokens: this.output === 'lastHiddenState' ? integers('firstTokens', Row.sequences) : undefined,
-      labelledRows: stage === 'start' ? integers('labelledRows', Row.labelled) : undefined,
+      labelledRows: stage === 'prefill' ? integers('labelledRows', Row.labelled) : undefined,
       cuChoices: undefined,
       encoder: this.encoder && {
-        states: starts ? states() : undefined,
-        cuKeys: integers('cuKeys', starts ? Row.sequences : Row.prompts, 1),
+        states: prefills ? states() : undefined,
+        cuKeys: integers('cuKeys', prefills ? Row.sequences : Row.prompts, 1),
         keyMask: this.encoder.keyMask && integers('encoderMask', Row.keys),
       },
       cache: {
-        stage: starts ? 'start' : 'next',
+        stage: prefills ? 'prefill' : 'decode',
         layers: layers.own,
         encoderLayers: layers.encoder,
         rows: integers('rows', Row.tokens),
@@ -316,7 +317,7 @@ export class CachedDecoder implements Decoder {
         filled: integers('filled', Row.cached),
         cuCached: integers('cuCached', Row.sequences, 1),
         everyKey: this.encoder && integers('everyKey', Row.keys),
-        cuPrompts: this.encoder && !starts ? integers('cuPrompts', Row.prompts, 1) : undefined,
+        cuPrompts: this.encoder && !prefills ? integers('cuPrompts', Row.prompts, 1) : undefined,
       },
     }
     const outputs = head.record(graph, batch, undefined, {}).outputs

@@ -3,7 +3,7 @@ import { ArgumentError, ConfigError } from '../errors.ts'
 import type { BertConfig } from '../model/config.ts'
 import { CachedDecoder, type CachedOutput } from './cached-decoder.ts'
 import { type EncoderInputs, prepareEncoder } from './encoder.ts'
-import { type ModelInputs, readFields } from './given.ts'
+import { type ModelInputs, readFields } from './inputs.ts'
 import { KeyValueCache } from './key-value-cache.ts'
 import { checkCall, FORWARD_OPTIONS, type ForwardOptions } from './options.ts'
 import type { ModelRuntime } from './runtime.ts'
@@ -45,7 +45,7 @@ export async function forwardCached(
   const decoder = new CachedDecoder(runtime, config, prepareEncoder(inputs, config, tokens.length), output)
   try {
     const room = { rows: tokens.length, length: config.maxPositionEmbeddings }
-    const rows = await decoder.begin(tokens, room, true, options.signal)
+    const rows = await decoder.prefill(tokens, room, { allTokens: true }, options.signal)
     return { rows, poolerOutput: decoder.poolerOutput, cache: new KeyValueCache(runtime, config, decoder) }
   } catch (error) {
     decoder.end()

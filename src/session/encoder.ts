@@ -1,8 +1,7 @@
 import { ArgumentError } from '../errors.ts'
 import type { BertConfig } from '../model/config.ts'
-import { elementsOf } from '../model/parameters.ts'
-import { isTensor, type Tensor } from '../tensor.ts'
-import { borders, Rows, type TokenInput } from './given.ts'
+import { elementsOf, isTensor, type Tensor } from '../tensor.ts'
+import { borders, Rows, type TokenInput } from './inputs.ts'
 
 /** An encoder's output for a decoder with cross-attention to look at. */
 export interface EncoderInputs {
@@ -103,7 +102,7 @@ function maskOf(
       throw new ArgumentError(
         `Expected encoderAttentionMask[${b}] to have ${length} elements, as encoderHiddenStates[${b}], but received ${mask.length(b)}`,
       )
-    for (let t = 0; t < length; t++) keyMask[cuKeys[b] + t] = mask.integer(b, t, 2, 'a mask is 0 or 1; below')
+    for (let t = 0; t < length; t++) keyMask[cuKeys[b] + t] = Number(mask.isShown(b, t))
   }
   return keyMask.includes(0) ? keyMask : undefined
 }

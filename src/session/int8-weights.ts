@@ -20,7 +20,7 @@ export const isInt8 = (place: TensorPlace): place is Int8TensorPlace => place.in
 export function refuseInt8(int8: boolean, call: string): void {
   if (int8)
     throw new ArgumentError(
-      `${call}: a model of dtype int8 only predicts: its weights are rounded to whole numbers, which an update is too small to change, and which are not those of the folder. Load it with dtype float32 or bfloat16`,
+      `${call} needs weights in float32 or bfloat16, but this model was loaded with dtype int8, which only predicts; load it with dtype float32 or bfloat16`,
     )
 }
 

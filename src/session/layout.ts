@@ -1,7 +1,10 @@
+import { ConfigError } from '../errors.ts'
 import { type ParameterSlot, roundUp } from '../graph/graph.ts'
+import { MAX_ARENA_BYTES } from '../graph/plan.ts'
 import { int8Words } from '../int8.ts'
-import { elementsOf, type Parameter, type ParameterPart } from '../model/parameters.ts'
+import type { Parameter, ParameterPart } from '../model/parameters.ts'
 import { noDecay } from '../optim/param-groups.ts'
+import { elementsOf } from '../tensor.ts'
 
 /** Rows of a matrix that is kept as int8 (src/int8.ts), the whole of it or a part of a stack; byte offsets. */
 export interface Int8Place {
@@ -101,6 +104,10 @@ export function layOut(
       : slot
     weights = matrix ? matrix.scales + roundUp(matrix.allRows * 4) : weights + roundUp(width * 4)
   }
+  if (weights > MAX_ARENA_BYTES)
+    throw new ConfigError(
+      `The weights need ${(weights / 2 ** 30).toFixed(1)} GiB, more than ${MAX_ARENA_BYTES / 2 ** 30}: take a smaller model`,
+    )
   // names in the order of declaration, which is Hugging Face's
   const named = new Map(parameters.flatMap(({ parts }) => parts.map(({ name }) => [name, tensors.get(name)!])))
   return { tensors: named, weightBytes: weights, gradientBytes: gradients }

@@ -13,7 +13,7 @@ import type { Tensor } from '../tensor.ts'
 import { CachedDecoder } from './cached-decoder.ts'
 import { type DecoderInputs, type DecoderOptions, forwardCached, usesCache, withoutCache } from './cached-forward.ts'
 import { type EncoderInputs, prepareEncoder } from './encoder.ts'
-import { readFields, type TokenInput } from './given.ts'
+import { readFields, type TokenInput } from './inputs.ts'
 import type { KeyValueCache } from './key-value-cache.ts'
 import type { LoadSettings, ModelOptions } from './options.ts'
 import type { CrossObservations, Loss } from './outputs.ts'
@@ -150,8 +150,7 @@ function promptsOf(
   if (Array.isArray(inputIds) && attentionMask === undefined) return inputIds
   const { ids, mask, shape } = readFields({ inputIds: inputIds!, attentionMask }, config.maxPositionEmbeddings, false)
   const isShown = (id: number, b: number, t: number): boolean => {
-    if (mask) return mask.integer(b, t, 2, 'a mask is 0 or 1; below') === 1
-    return !ids.padded || id !== padding
+    return mask ? mask.isShown(b, t) : !ids.padded || id !== padding
   }
   return Array.from({ length: shape.sequences }, (_, b) =>
     ids.integers(b, config.vocabSize, 'vocab_size').filter((id, t) => isShown(id, b, t)),

@@ -39,7 +39,7 @@ export class ModelMemory {
 
   /** What runs this model, opened at the first call. */
   openBackend(): Promise<Backend> {
-    this.alive()
+    this.requireNotDisposed()
     this.#opening ??= openBackend(this.#options).then(
       (backend) => {
         this.#backend = backend
@@ -85,7 +85,7 @@ export class ModelMemory {
     if (!isInt8(place)) return this.#read(Arena.weights, place.weights, place.elements)
     const values = new Float32Array(place.elements)
     let at = 0
-    for await (const piece of readInt8(this.mapped(), place)) {
+    for await (const piece of readInt8(this.requireMemory(), place)) {
       values.set(piece, at)
       at += piece.length
     }
@@ -97,7 +97,7 @@ export class ModelMemory {
     const buffer = new Float32Array(Math.min(elements, PIECE_ELEMENTS))
     for (let start = 0; start < elements; start += buffer.length) {
       const piece = buffer.subarray(0, Math.min(buffer.length, elements - start))
-      await this.mapped().read(Arena.weights, weights + start * 4, piece)
+      await this.requireMemory().read(Arena.weights, weights + start * 4, piece)
       yield piece
     }
   }
@@ -129,14 +129,14 @@ export class ModelMemory {
   /** A tensor of the gradients or of a moment, which lie alike; zero where nothing was ever written. */
   async readLike(arena: Arena, { gradients, elements }: TrainablePlace): Promise<Float32Array> {
     if (arena !== Arena.gradients) await this.placeMoments()
-    this.mapped().reserve(arena, this.current.gradientBytes)
+    this.requireMemory().reserve(arena, this.current.gradientBytes)
     return this.#read(arena, gradients, elements)
   }
 
   /** Writes `values` from element `start` of a tensor on. A tensor that is kept as int8 comes in order. */
   async writeTensor(place: TensorPlace, values: Float32Array, start = 0): Promise<void> {
     this.weightsChanged()
-    const memory = this.mapped()
+    const memory = this.requireMemory()
     if (isInt8(place)) {
       const compile = (plan: Plan): Program => this.opened.compile(plan)
       await this.#int8Weights.write({ memory, compile }, place, values, start)
@@ -147,28 +147,28 @@ export class ModelMemory {
   clearMoments(): void {
     this.#carried.clear()
     this.momentsUsed = false
-    for (const arena of MOMENTS) this.mapped().release(arena) // new memory is zero
+    for (const arena of MOMENTS) this.requireMemory().release(arena) // new memory is zero
   }
 
   /** Zeros in place of a tensor of the gradients or of a moment. */
   protected clearLike(arena: Arena, { gradients, elements }: TrainablePlace): void {
-    this.mapped().reserve(arena, this.current.gradientBytes)
+    this.requireMemory().reserve(arena, this.current.gradientBytes)
     const zeros = new Float32Array(Math.min(elements, PIECE_ELEMENTS))
     for (let start = 0; start < elements; start += zeros.length)
-      this.mapped().write(arena, gradients + start * 4, zeros.subarray(0, elements - start))
+      this.requireMemory().write(arena, gradients + start * 4, zeros.subarray(0, elements - start))
   }
 
   /** Writes a moment. */
   async writeMoment(arena: (typeof MOMENTS)[number], place: TrainablePlace, values: ArrayLike<number>): Promise<void> {
     await this.placeMoments()
-    this.mapped().reserve(arena, this.current.gradientBytes)
+    this.requireMemory().reserve(arena, this.current.gradientBytes)
     this.momentsUsed = true
     await this.#writeLike(arena, place, values)
   }
 
   async #writeLike(arena: Arena, { gradients }: TrainablePlace, values: ArrayLike<number>): Promise<void> {
     for await (const { start, values: piece } of piecesOf(values)) {
-      this.mapped().write(arena, gradients + start * 4, piece)
+      this.requireMemory().write(arena, gradients + start * 4, piece)
       await this.#sent(piece)
     }
   }
@@ -177,13 +177,13 @@ export class ModelMemory {
   async readOutput({ arena, offset, type }: Value, elements: number): Promise<Float32Array> {
     if (type !== 'bfloat16') return this.#read(arena, offset!, elements)
     const halves = new Uint16Array(elements)
-    await this.mapped().read(arena, offset!, halves)
+    await this.requireMemory().read(arena, offset!, halves)
     return fromBfloat16(halves)
   }
 
   /** Gradients and moments leave their places of the layout `old`: see `relayout`. Moments of what `layout` does not train are dropped. */
   protected async leave(old: Layout, layout: Layout): Promise<void> {
-    const memory = this.mapped()
+    const memory = this.requireMemory()
     memory.release(Arena.gradients)
     for (const arena of MOMENTS) {
       if (!this.momentsUsed) {
@@ -206,7 +206,7 @@ export class ModelMemory {
   /** Moments that have left their places get new ones. Where there is no memory for both, they are kept for the next call. */
   protected async placeMoments(): Promise<void> {
     if (this.#carried.size === 0) return
-    const memory = this.mapped()
+    const memory = this.requireMemory()
     try {
       for (const arena of this.#carried.keys()) memory.reserve(arena, this.current.gradientBytes)
       for (const [arena, moments] of this.#carried)
@@ -233,17 +233,17 @@ export class ModelMemory {
     const due = slices()
     for (let start = 0; start < elements; start += PIECE_ELEMENTS) {
       if (start > 0) await due()
-      await this.mapped().read(arena, offset + start * 4, target.subarray(start, start + PIECE_ELEMENTS))
+      await this.requireMemory().read(arena, offset + start * 4, target.subarray(start, start + PIECE_ELEMENTS))
     }
     return target
   }
 
-  protected mapped(): BackendMemory {
+  protected requireMemory(): BackendMemory {
     if (!this.memory) throw new DisposedError('The model has no memory yet')
     return this.memory
   }
 
-  protected alive(): void {
+  protected requireNotDisposed(): void {
     if (this.disposed) throw new DisposedError('The model was disposed')
   }
 }

@@ -1,11 +1,11 @@
 import type { BackendOptions } from '../backend/open.ts'
-import { checkNames, checkObject } from '../backend/options.ts'
 import { ArgumentError } from '../errors.ts'
 import { type HubOptions, splitHubOptions } from '../formats/hub-options.ts'
 import type { WeightsMatch } from '../formats/names.ts'
 import type { GenerationConfigFields } from '../generation/generation-config.ts'
 import { kindOf, quote } from '../json.ts'
 import { type BertConfigFields, isConfigField } from '../model/config.ts'
+import { checkObject, checkOptionNames } from '../options.ts'
 
 export interface ModelOptions extends BackendOptions {
   /**
@@ -49,7 +49,7 @@ export const FORWARD_OPTIONS: readonly string[] = [
 ] satisfies (keyof ForwardOptions)[]
 
 export interface LossOptions {
-  /** From 0 to below 1: this part of each label goes to all classes alike. Of losses over classes; others ignore it. */
+  /** From 0 to below 1: this share of each label is spread evenly over all classes. Losses that are not over classes ignore it. */
   readonly labelSmoothing?: number
   readonly signal?: AbortSignal
 }
@@ -69,7 +69,7 @@ export interface ParameterInfo {
 const DEFAULT_SEED = 42
 
 /** The seed; an ArgumentError for a dtype or a seed that cannot be. */
-export function checkOptions(options: ModelOptions): number {
+export function checkModelOptions(options: ModelOptions): number {
   checkObject('A model', options)
   const { dtype = 'float32', seed = DEFAULT_SEED } = options
   if (!['float32', 'bfloat16', 'int8', 'auto'].includes(dtype))
@@ -97,9 +97,9 @@ export function refuseGenerationConfig({ generationConfig }: LoadSettings, archi
     throw new ArgumentError(`fromPretrained: the option generationConfig is of BertLMHeadModel, not of ${architecture}`)
 }
 
-/** The same as checkNames, of a call that can be aborted: the signal must be one, or the run would go on without its caller. */
+/** The same as checkOptionNames, of a call that can be aborted: the signal must be one, or the run would go on without its caller. */
 export function checkCall(call: string, options: { readonly signal?: AbortSignal }, known: readonly string[]): void {
-  checkNames(call, options, known)
+  checkOptionNames(call, options, known)
   if (options.signal !== undefined && !(options.signal instanceof AbortSignal))
     throw new ArgumentError(
       `${call}: expected the option signal to be an AbortSignal but received ${kindOf(options.signal)}`,

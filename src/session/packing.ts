@@ -35,9 +35,8 @@ export class PackedWeights implements Packing {
   ) {}
 
   /**
-   * Whether a run finds its weights packed; `version`: of the weights that it reads. Of pairs and tiles always. Of float32 words not in
-   * a training step, whose products take far longer than packing and which would keep as much again as the weights: their memory may
-   * be given back then. Nor in the first forward with new weights, which may be the only one.
+   * Whether this run reads packed weights of `version`. bfloat16 formats (pairs, tiles): always. float32: only for inference, from the
+   * second forward with the same weights on, since in training packing costs little and the copies would double the memory of the weights.
    */
   serves(differentiate: boolean, version: number): boolean {
     if (this.product.bytes === 0) return false

@@ -172,19 +172,20 @@ export interface StepUpdate {
   readonly groups: number
 }
 
-type StepGraph = readonly [
-  head: Head,
-  capacity: Partial<Capacity>,
-  settings: StepSettings,
-  hiddenSize: number,
-  dtype: FloatType,
-  packing: Packing | undefined,
-  recomputing: boolean,
-]
+/** What the graph of a step is made from. */
+export interface StepRecording {
+  readonly head: Head
+  readonly capacity: Partial<Capacity>
+  readonly settings: StepSettings
+  readonly hiddenSize: number
+  readonly dtype: FloatType
+  readonly packing: Packing | undefined
+  readonly recomputing: boolean
+}
 
 /** A head's forward, and its backward where `settings` differentiates. */
-function recordGraph(...[head, capacity, settings, hiddenSize, dtype, packing, recomputing]: StepGraph) {
-  const graph = new Graph(capacity, { ...settings, dtype, packing, recomputing })
+function recordGraph({ head, capacity, settings, hiddenSize, ...options }: StepRecording) {
+  const graph = new Graph(capacity, { ...settings, ...options })
   const batch = recordBatch(graph, settings, hiddenSize)
   const labels = Object.fromEntries(
     settings.labels?.terms.map(({ name, rows, width, type }) => [name, graph.input(name, Row[rows], width, type)]) ??
@@ -204,12 +205,11 @@ function recordGraph(...[head, capacity, settings, hiddenSize, dtype, packing, r
 }
 
 /** Byte offsets of the gradients that a step writes, whatever its capacity. */
-export const writtenGradients = (...given: StepGraph): ReadonlySet<number> =>
-  recordGraph(...given).graph.writtenGradients
+export const writtenGradients = (step: StepRecording): ReadonlySet<number> => recordGraph(step).graph.writtenGradients
 
 /** Records a head's forward, its backward where `settings` differentiates, and the update of what has gradients. */
-export function recordStep(step: StepGraph, update?: StepUpdate): Omit<RecordedStep, 'program'> {
-  const { graph, loss, ...recorded } = recordGraph(...step)
+export function recordStep(step: StepRecording, update?: StepUpdate): Omit<RecordedStep, 'program'> {
+  const { graph, loss, ...recorded } = recordGraph(step)
   const norm = update && recordUpdate(graph, update.gradients, update.stretches, loss)
   return {
     ...recorded,

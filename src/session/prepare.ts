@@ -4,7 +4,7 @@ import type { GivenShape, Head, LabelInputs, Labels, PreparedLabels } from '../h
 import type { BertConfig } from '../model/config.ts'
 import { indexRows, layRows, readsToken, tokenTermOf } from './batch.ts'
 import { type EncoderInputs, prepareEncoder } from './encoder.ts'
-import { type ChoiceInput, type ModelInputs, readFields, type TokenInput } from './given.ts'
+import { type ChoiceInput, type ModelInputs, readFields, type TokenInput } from './inputs.ts'
 import type { StepSettings } from './plans.ts'
 import type { StepBatch } from './runs.ts'
 
@@ -23,7 +23,7 @@ export interface Wanted {
   readonly givenMasks?: boolean
 }
 
-interface StepOptions extends Wanted {
+interface PrepareOptions extends Wanted {
   readonly training: boolean
   readonly checkpointing: boolean
 }
@@ -44,7 +44,7 @@ const INPUT_NAMES: readonly string[] = [
 ] satisfies (keyof StepInputs)[]
 
 /** A misspelt mask that nobody reads would be a wrong result. */
-function checkNames(inputs: StepInputs): void {
+function checkInputNames(inputs: StepInputs): void {
   const unknown = Object.entries(inputs ?? {}).find(
     ([name, value]) => value !== undefined && !INPUT_NAMES.includes(name),
   )
@@ -76,11 +76,11 @@ function prepareStep(
   config: BertConfig,
   owner: string,
   inputs: StepInputs,
-  options: StepOptions,
+  options: PrepareOptions,
 ): PreparedStep {
   const { differentiate, hiddenStates = false, attentions = false, labelledOnly = false } = options
   const { givenMasks = false, training, checkpointing } = options
-  checkNames(inputs)
+  checkInputNames(inputs)
   const fields = readFields(inputs, config.maxPositionEmbeddings, !!head.takesChoices)
   const { sequences, starts } = fields.shape
   const encoder = prepareEncoder(inputs, config, sequences)
@@ -128,7 +128,7 @@ export function prepareSteps(
   config: BertConfig,
   owner: string,
   list: readonly StepInputs[],
-  options: StepOptions,
+  options: PrepareOptions,
 ): PreparedStep[] {
   const { problemType } = config
   try {

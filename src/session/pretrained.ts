@@ -1,6 +1,5 @@
 import type { BackendDescription } from '../backend/backend.ts'
-import { checkNames } from '../backend/options.ts'
-import { ArgumentError, ConfigError, type NonFiniteError } from '../errors.ts'
+import { ArgumentError, type NonFiniteError } from '../errors.ts'
 import type { ModelFiles } from '../formats/model-files.ts'
 import type { WeightsMatch } from '../formats/names.ts'
 import { openModelFiles, type PretrainedSource } from '../formats/pretrained-source.ts'
@@ -11,6 +10,7 @@ import type { Head, HeadConstructor } from '../heads/head.ts'
 import { BertConfig } from '../model/config.ts'
 import { checkOrder } from '../model/labels.ts'
 import { matchingNames, type Parameter, ParameterScope } from '../model/parameters.ts'
+import { checkOptionNames } from '../options.ts'
 import type { Tensor } from '../tensor.ts'
 import { firstValues } from './initialize.ts'
 import { refuseInt8 } from './int8-weights.ts'
@@ -20,7 +20,7 @@ import { denominatorsOf, type Reproduction } from './masks.ts'
 import { nonFiniteError } from './non-finite.ts'
 import {
   checkCall,
-  checkOptions,
+  checkModelOptions,
   checkSmoothing,
   FORWARD_OPTIONS,
   type ForwardOptions,
@@ -77,9 +77,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   /** Notes what is wanted; weights are made at the first awaited call. A ConfigError names a field that cannot be built. */
   constructor(config: BertConfig, options: ModelOptions = {}) {
     if (!(config instanceof BertConfig)) throw new ArgumentError('Expected a BertConfig as the first argument')
-    if (config.addCrossAttention && !config.isDecoder)
-      throw new ConfigError(`${new.target.name}: add_cross_attention needs is_decoder true`)
-    this.#seed = checkOptions(options)
+    this.#seed = checkModelOptions(options)
     this.config = config
     const scope = new ParameterScope()
     this.#head = new new.target.head(scope, config)
@@ -331,7 +329,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
   async savePretrained(target: string | FileSink, options?: SaveOptions): Promise<void>
   async savePretrained(target?: undefined, options?: SaveOptions): Promise<Record<string, Blob>>
   async savePretrained(target?: string | FileSink, options: SaveOptions = {}): Promise<unknown> {
-    checkNames('savePretrained', options, ['maxShardSize'])
+    checkOptionNames('savePretrained', options, ['maxShardSize'])
     refuseInt8(this.runtime.int8, 'savePretrained')
     const config = this.config.with({ architectures: [this.architecture], dtype: 'float32' })
     return this.runtime.exclusive(async () => {

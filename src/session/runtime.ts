@@ -98,10 +98,10 @@ export class ModelRuntime extends ModelMemory {
 
   /** Runs `body` alone, after everything asked for before it. */
   async exclusive<Result>(body: () => Promise<Result>): Promise<Result> {
-    this.alive()
+    this.requireNotDisposed()
     this.#pending++
     const turn = this.#tail.then(async () => {
-      this.alive()
+      this.requireNotDisposed()
       await this.#fillOnce()
       while (this.#moves.length > 0) {
         await this.leave(...this.#moves[0])
@@ -133,7 +133,7 @@ export class ModelRuntime extends ModelMemory {
 
   /** The call cannot wait in the queue: it would change what queued runs were asked to compute. */
   requireIdle(call: string): void {
-    this.alive()
+    this.requireNotDisposed()
     if (this.busy) throw new BusyError(`The model is running: await its runs before ${call}`)
   }
 
@@ -154,11 +154,19 @@ export class ModelRuntime extends ModelMemory {
     // a GPU has memory enough, and joins the slopes of an activation to a product
     const recomputing = this.opened.description.backend !== 'cuda'
     const find = (packing?: PackedWeights) => {
-      const given = [this.#head, capacity, settings, this.#hiddenSize, this.dtype, packing, recomputing] as const
-      due = update?.(this.#writtenBy(settings, () => writtenGradients(...given)))
+      const recording = {
+        head: this.#head,
+        capacity,
+        settings,
+        hiddenSize: this.#hiddenSize,
+        dtype: this.dtype,
+        packing,
+        recomputing,
+      }
+      due = update?.(this.#writtenBy(settings, () => writtenGradients(recording)))
       const last = due && this.#updateOf(due, packing)
       const key = JSON.stringify([settings, capacity, packing !== undefined, last])
-      return this.#steps.get(key, () => this.#compile(recordStep(given, last)))
+      return this.#steps.get(key, () => this.#compile(recordStep(recording, last)))
     }
     const step = await this.#runPacked(this.#packing(settings.differentiate), find, async (step) => {
       for (const [value, data] of rowInputs(step.batch, batch, indices)) this.#write(value, data)
@@ -170,7 +178,7 @@ export class ModelRuntime extends ModelMemory {
       for (const offset of step.written) this.#zeroGradients.delete(offset)
       const run = this.#scalars(step.plan, counts)
       setStepScalars(run, scalars)
-      const running = () => step.program.run(this.mapped(), run, signal, this.#timed(step.plan, run))
+      const running = () => step.program.run(this.requireMemory(), run, signal, this.#timed(step.plan, run))
       if (due) norm = await this.#updating(due, step, run, running)
       else await running()
     })
@@ -230,7 +238,7 @@ export class ModelRuntime extends ModelMemory {
     return this.#runPacked(this.#packing(false), find, async (step) => {
       for (const [name, value] of Object.entries(step.inputs)) this.#write(value, inputs[name])
       const run = this.#scalars(step.plan, counts)
-      await step.program.run(this.mapped(), run, signal, this.#timed(step.plan, run))
+      await step.program.run(this.requireMemory(), run, signal, this.#timed(step.plan, run))
     })
   }
 
@@ -255,7 +263,7 @@ export class ModelRuntime extends ModelMemory {
   }
 
   #write(value: Value | undefined, data: Float32Array | Int32Array | undefined): void {
-    if (value && data) this.mapped().write(value.arena, value.offset!, asStored(value, data))
+    if (value && data) this.requireMemory().write(value.arena, value.offset!, asStored(value, data))
   }
 
   #scalars(plan: Plan, counts: Partial<Capacity>): Float64Array {
@@ -289,7 +297,7 @@ export class ModelRuntime extends ModelMemory {
   /** Where the products of a run find their weights packed. */
   #packing(differentiate: boolean): PackedWeights | undefined {
     if (this.#packed.serves(differentiate, this.weightsVersion)) return this.#packed
-    if (differentiate) this.mapped().release(Arena.packed)
+    if (differentiate) this.requireMemory().release(Arena.packed)
     return undefined
   }
 
@@ -318,7 +326,7 @@ export class ModelRuntime extends ModelMemory {
     }
     packing.giveUp()
     // what lies between two runs is empty anyway: given back too, so that all of it is one piece
-    for (const arena of [Arena.packed, Arena.activations, Arena.io]) this.mapped().release(arena)
+    for (const arena of [Arena.packed, Arena.activations, Arena.io]) this.requireMemory().release(arena)
     return this.#runPacked(undefined, find, run)
   }
 
@@ -327,13 +335,13 @@ export class ModelRuntime extends ModelMemory {
     if (plan.arenaBytes.expAvg > 0) await this.placeMoments()
     this.#reserve(plan)
     if (!packing) return
-    this.mapped().reserve(Arena.packed, packing.bytes)
+    this.requireMemory().reserve(Arena.packed, packing.bytes)
     const stale = packing.stale()
     if (!stale) return
     const program = this.opened.compile(stale.plan)
     const run = this.#scalars(stale.plan, {})
     try {
-      await program.run(this.mapped(), run, undefined, this.#timed(stale.plan, run))
+      await program.run(this.requireMemory(), run, undefined, this.#timed(stale.plan, run))
       stale.packed()
     } finally {
       program.dispose()
@@ -342,7 +350,7 @@ export class ModelRuntime extends ModelMemory {
 
   #reserve(plan: Plan): void {
     for (const name of Object.keys(Arena) as (keyof typeof Arena)[])
-      if (plan.arenaBytes[name] > 0) this.mapped().reserve(Arena[name], roundUp(plan.arenaBytes[name]))
+      if (plan.arenaBytes[name] > 0) this.requireMemory().reserve(Arena[name], roundUp(plan.arenaBytes[name]))
   }
 
   async #fillOnce(): Promise<void> {

@@ -1,9 +1,9 @@
 // Tensors by name, as callers have them: read, checked and cut into pieces, with the event loop free in between.
+
 import { ArgumentError } from '../errors.ts'
 import type { Piece } from '../formats/tensors.ts'
 import { quote } from '../json.ts'
-import { elementsOf } from '../model/parameters.ts'
-import { isTensor, type Tensor } from '../tensor.ts'
+import { elementsOf, isTensor, type Tensor } from '../tensor.ts'
 import { slices } from '../turns.ts'
 import type { TensorPlace } from './layout.ts'
 

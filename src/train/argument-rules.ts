@@ -1,3 +1,4 @@
+import { isJsonObject } from '../json.ts'
 import { SCHEDULER_NAMES, type SchedulerName } from '../optim/schedules.ts'
 
 /** How one argument is checked, described, and read from a command line. */
@@ -90,9 +91,6 @@ function isPattern(pattern: string): boolean {
   }
 }
 
-const isPlainObject = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && !Array.isArray(value)
-
 const strategies = ['no', 'steps', 'epoch'] as const
 const saveStrategies = ['no', 'steps', 'epoch', 'best'] as const
 
@@ -107,7 +105,7 @@ export const argumentRules = {
     integer(
       0,
       1,
-      'tokens that a training batch has on average, instead of --per-device-train-batch-size sequences; at least those of the longest one, by which a batch may exceed it',
+      'average tokens in a training batch, instead of --per-device-train-batch-size; at least those of the longest example, by which a batch may exceed it',
     ),
   ),
   perDeviceEvalBatchSize: integer(8, 1, 'sequences in an evaluation batch'),
@@ -133,7 +131,7 @@ export const argumentRules = {
     fallback: null,
     expects: 'an object of options of the schedule',
     help: 'options of the schedule, as JSON',
-    accepts: (value: unknown) => value === null || isPlainObject(value),
+    accepts: (value: unknown) => value === null || isJsonObject(value),
     placeholder: 'json',
     parse: (value: string): unknown => {
       try {
@@ -208,13 +206,13 @@ export const argumentRules = {
   earlyStoppingThreshold: number(
     0,
     'a number of at least 0',
-    'how much better an evaluation has to be, to be better',
+    'smallest improvement of an evaluation that counts as better',
     (value) => value >= 0,
   ),
   labelSmoothingFactor: number(
     0,
     'a number from 0 to below 1',
-    'part of each label that goes to all classes alike',
+    'share of each label that is spread evenly over all classes',
     (value) => value >= 0 && value < 1,
   ),
   layerwiseLrDecay: number(
@@ -239,7 +237,7 @@ export const argumentRules = {
   parity: choice<ParityName>(
     'none',
     ['none', 'hf-5.18', 'pytorch-cpu'],
-    "for comparing runs: pad and divide losses as Transformers 5.18; pytorch-cpu also with PyTorch's order of the data, dropout and new weights for this seed",
+    "reproduce Transformers 5.18: hf-5.18 pads batches and divides losses as it does; pytorch-cpu also draws the order of the data, dropout and new weights from PyTorch's generator",
   ),
   trainSamplingStrategy: choice(
     'random',

@@ -91,7 +91,9 @@ export function resolveTrainingArguments(given: TrainingArgumentsInput): Trainin
     if (Object.hasOwn(refusedArguments, name))
       throw new ArgumentError(`${name} is not available: ${refusedArguments[name]}`)
     if (!Object.hasOwn(argumentRules, name)) {
-      throw new ArgumentError(`Expected a known training argument but received '${name}'`)
+      throw new ArgumentError(
+        `There is no training argument '${name}'; there are ${Object.keys(argumentRules).join(', ')}`,
+      )
     }
     const rule: ArgumentRule<unknown> = argumentRules[name as keyof typeof argumentRules]
     if (!rule.accepts(value)) {

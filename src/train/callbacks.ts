@@ -1,6 +1,7 @@
 import { ArgumentError } from '../errors.ts'
 import { isJsonObject, kindOf } from '../json.ts'
 import type { Scheduler } from '../optim/scheduler.ts'
+import { checkOptionNames } from '../options.ts'
 import type { TrainingArguments } from './argument-rules.ts'
 import type { LogRecord } from './events.ts'
 import { rankingOf } from './ranking.ts'
@@ -143,9 +144,9 @@ export class EarlyStoppingCallback implements TrainerCallback {
   #best: number | null = null
 
   /** Throws ArgumentError for a patience below 1 or a threshold below 0. */
-  constructor({ earlyStoppingPatience = 1, earlyStoppingThreshold = 0, ...rest }: EarlyStoppingOptions = {}) {
-    const [unknown] = Object.keys(rest)
-    if (unknown !== undefined) throw new ArgumentError(`EarlyStoppingCallback: there is no option '${unknown}'`)
+  constructor(options: EarlyStoppingOptions = {}) {
+    checkOptionNames('EarlyStoppingCallback', options, ['earlyStoppingPatience', 'earlyStoppingThreshold'])
+    const { earlyStoppingPatience = 1, earlyStoppingThreshold = 0 } = options
     if (!Number.isSafeInteger(earlyStoppingPatience) || earlyStoppingPatience < 1)
       throw new ArgumentError(
         `Expected earlyStoppingPatience to be an integer of at least 1 but received ${earlyStoppingPatience}`,

@@ -122,7 +122,7 @@ export function stepOf(folder: string): number | null {
 }
 
 /** The checkpoints of `outputDir`, by step. */
-export async function listCheckpoints(outputDir: string): Promise<{ step: number; folder: string }[]> {
+async function listCheckpoints(outputDir: string): Promise<{ step: number; folder: string }[]> {
   const found: { step: number; folder: string }[] = []
   for (const name of await listFolder(outputDir)) {
     const step = stepOf(name)

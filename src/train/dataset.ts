@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
-import { NO_LABEL } from '../data/features/example.ts'
 import { ArgumentError } from '../errors.ts'
 import { kindOf, quote, snakeCase } from '../json.ts'
+import { IGNORE_INDEX } from '../labels.ts'
 import { slices } from '../turns.ts'
 import type { Example, ModelBatch, StreamedDataset } from './types.ts'
 
@@ -37,7 +37,7 @@ function checkLists(name: string, row: number, example: Example): void {
     throw new ArgumentError(`Expected ${name}[${row}].${odd} to be a list but received ${kindOf(example[odd])}`)
 }
 
-function checkNames(name: string, example: object): void {
+function refuseUnknownFields(name: string, example: object): void {
   const refused = Object.keys(example).find((field) => REFUSED.has(field))
   if (refused !== undefined)
     throw new ArgumentError(`Expected ${REFUSED.get(refused)} instead of ${refused} but ${name}[0] has it`)
@@ -52,7 +52,7 @@ function* checks(name: string, examples: readonly Example[]): Generator<void> {
     const example: unknown = examples[row]
     if (typeof example !== 'object' || example === null || !('inputIds' in example) || !Array.isArray(example.inputIds))
       throw new ArgumentError(`Expected ${name}[${row}] to be an example with inputIds but received ${quote(example)}`)
-    if (row === 0) checkNames(name, example)
+    if (row === 0) refuseUnknownFields(name, example)
     checkLists(name, row, examples[row])
     for (let f = 0; f < FIELDS.length; f++) {
       if ((examples[row][FIELDS[f]] !== undefined) === expected[f]) continue
@@ -80,14 +80,14 @@ export const hasLabels = (example: Example | undefined): boolean =>
   LABEL_FIELDS.some((field) => example?.[field] !== undefined)
 
 /** How many examples of a batch have a label that a loss reads: one that is not -100, a place within their tokens. */
-export function countLabelled({
+export function countLabelledExamples({
   endPositions,
   inputIds,
   labels,
   nextSentenceLabel,
   startPositions,
 }: ModelBatch): number {
-  const isLabel = (label: number | undefined): boolean => label !== undefined && label !== NO_LABEL
+  const isLabel = (label: number | undefined): boolean => label !== undefined && label !== IGNORE_INDEX
   const isLabelled = (row: number): boolean => {
     const label = labels?.[row]
     const isPlace = (place: number | undefined): boolean => place !== undefined && place < inputIds[row].length

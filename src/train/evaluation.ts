@@ -1,7 +1,7 @@
 import { ArgumentError } from '../errors.ts'
 import { isJsonObject, kindOf } from '../json.ts'
 import { isTensor, type Tensor } from '../tensor.ts'
-import { checkExamples, collate, countLabelled, groupsOf, hasLabels, labelsOf } from './dataset.ts'
+import { checkExamples, collate, countLabelledExamples, groupsOf, hasLabels, labelsOf } from './dataset.ts'
 import type { LogRecord } from './events.ts'
 import { evaluationRandoms } from './source.ts'
 import type { ComputeMetrics, DataCollator, Evaluation, Example, ModelBatch, TrainableModel } from './types.ts'
@@ -46,7 +46,7 @@ interface Pass {
 function weightOf(batch: ModelBatch, { config }: TrainableModel, examples: number): number {
   // a collator of somebody's may make tensors, as models take them
   const isRagged = Object.values(batch).every((field) => Array.isArray(field) || ArrayBuffer.isView(field))
-  return config?.problemType === 'regression' || !isRagged ? examples : countLabelled(batch)
+  return config?.problemType === 'regression' || !isRagged ? examples : countLabelledExamples(batch)
 }
 
 /** Runs the model without dropout, handing the outputs of each batch to `take`. */

@@ -97,6 +97,6 @@ function remedyOf(field: keyof RunIdentity, saved: RunIdentity, folder: string):
   if (field === 'dtype') return `; load the model with dtype ${saved.dtype}`
   if (field === 'modelSeed') return `; make the model with seed ${saved.modelSeed}`
   if (field === 'data')
-    return ': the examples, or how they are made of texts (their longest length, masks), are others than they were'
+    return ': the training examples, or the settings that made them (maximum length, masking), have changed'
   return `; to train on with other arguments, begin a run with ${folder} as its model`
 }

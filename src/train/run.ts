@@ -91,7 +91,7 @@ export function contextOf(run: Run, args: TrainingArguments, model: TrainableMod
 }
 
 export const foreignWarning = (outputDir: string): string =>
-  `${outputDir} has checkpoints of another run, which stay, but for those of steps that this run saves; to go on with one of them, resume from its folder by its name`
+  `${outputDir} has checkpoints of another run. They are kept, except those of steps that this run saves too; to continue that run, name its checkpoint's folder in resumeFromCheckpoint`
 
 /** The error of a run that its signal ended, with where it can be resumed. */
 export class TrainingAborted extends AbortedError {

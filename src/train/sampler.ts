@@ -1,7 +1,7 @@
 import { TorchGenerator } from '../torch-generator.ts'
 import { slices } from '../turns.ts'
 import type { TrainingArguments } from './argument-rules.ts'
-import { epochOrder, inOrder } from './shuffle.ts'
+import { ascending, epochOrder } from './shuffle.ts'
 import type { TrainingPlan } from './training-plan.ts'
 
 /** An epoch's order of the examples, and where each batch begins in it: batch b is order[starts[b]] up to order[starts[b + 1]]. */
@@ -73,7 +73,7 @@ export async function epochBatches(
   const batchSize = tokensPerBatch === null ? perDeviceTrainBatchSize : Math.ceil(size / batchesPerEpoch)
   const ordered =
     trainSamplingStrategy === 'sequential'
-      ? inOrder(size)
+      ? ascending(size)
       : args.parity === 'pytorch-cpu'
         ? await new TorchGenerator(seed + epoch).randperm(size) // accelerate's data_loader.py, SeedableRandomSampler
         : await epochOrder(size, seed, epoch)

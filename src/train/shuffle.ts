@@ -7,7 +7,7 @@ import { slices } from '../turns.ts'
 const DATA_ORDER = 0x64617461
 
 /** 0 to size - 1; a loop, because Uint32Array.from takes twenty times as long. */
-export function inOrder(size: number): Uint32Array {
+export function ascending(size: number): Uint32Array {
   const order = new Uint32Array(size)
   for (let i = 0; i < size; i++) order[i] = i
   return order
@@ -18,7 +18,7 @@ export function inOrder(size: number): Uint32Array {
  * Fisher-Yates from the end. The same on every machine; gives the event loop its turns. It is not PyTorch's order for the same seed.
  */
 export async function epochOrder(size: number, seed: number, epoch: number): Promise<Uint32Array> {
-  const order = inOrder(size)
+  const order = ascending(size)
   const random = new RandomStream(seed, epoch, 0, DATA_ORDER)
   const turn = slices()
   for (let last = size - 1; last > 0; last--) {

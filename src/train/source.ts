@@ -13,7 +13,7 @@ const COLLATE = 0x636f6c6c
 const EVALUATION = 0xffffffff
 
 /** A stream of random numbers for each of `count` examples, from place `first` of an epoch on. */
-export const collateRandoms = (seed: number, epoch: number, first: number, count: number): RandomStream[] =>
+const collateRandoms = (seed: number, epoch: number, first: number, count: number): RandomStream[] =>
   Array.from({ length: count }, (_, i) => new RandomStream(seed, COLLATE, epoch, first + i))
 
 /** The same in every evaluation. */

@@ -28,7 +28,7 @@ export async function* sequencesOf(
 }
 
 /** How often each of `vocabSize` tokens comes; special ones are left out. */
-export async function countTokens(
+export async function tokenFrequencies(
   dataset: Dataset,
   { allSpecialIds }: BertTokenizer,
   vocabSize: number,

@@ -1,5 +1,6 @@
 import { ArgumentError } from '../errors.ts'
 import { isJsonObject, kindOf, quote } from '../json.ts'
+import { checkOptionNames } from '../options.ts'
 import { argumentRules, type TrainingArguments } from './argument-rules.ts'
 import type { TrainingArgumentsInput } from './arguments.ts'
 import { checkHooks, EarlyStoppingCallback, type TrainerCallback } from './callbacks.ts'
@@ -78,7 +79,7 @@ export function checkTrainerOptions(options: TrainerOptions): void {
   check('dataCollator', 'a function', typeof dataCollator === 'function')
   check('optimizer', 'an optimizer', typeof optimizer?.step === 'function')
   check('tokenizer', 'a tokenizer', typeof tokenizer?.savePretrained === 'function')
-  checkNames(options)
+  checkOptionNames('Trainer', options, OPTION_NAMES)
   if (callbacks !== undefined && !isListOfObjects(callbacks))
     throw new ArgumentError('Expected the option callbacks to be an array of callbacks (objects, not classes)')
   callbacks?.forEach(checkHooks)
@@ -93,14 +94,6 @@ function checkCallbackNames(callbacks: readonly TrainerCallback[]): void {
   const twice = names.find((name, i) => names.indexOf(name) !== i)
   if (twice !== undefined)
     throw new ArgumentError(`Expected callbacks of different names but two are called '${twice}'`)
-}
-
-function checkNames(options: TrainerOptions): void {
-  const unknown = Object.keys(options).find((name) => !OPTION_NAMES.includes(name))
-  if (unknown !== undefined)
-    throw new ArgumentError(
-      `Expected the options of Trainer to be among ${OPTION_NAMES.join(', ')} but received '${unknown}'`,
-    )
 }
 
 const isTaskDataset = (dataset: Dataset): dataset is TaskDataset => !Array.isArray(dataset) && 'data' in dataset

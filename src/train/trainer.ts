@@ -11,7 +11,7 @@ import {
   type TrainerCallback,
 } from './callbacks.ts'
 import { checkpointFolder, foreignCheckpoints, prepareOutput, rotateCheckpoints, saveCheckpoint } from './checkpoint.ts'
-import { countLabelled, countTokens } from './dataset.ts'
+import { countLabelledExamples, countTokens } from './dataset.ts'
 import { evaluateAll, type Predictions, predictAll } from './evaluation.ts'
 import { type LogRecord, type TrainEvent, TrainingRun, type TrainOutput } from './events.ts'
 import { createOptimizer, createScheduler, prepareModel } from './optimizer.ts'
@@ -260,7 +260,7 @@ export class Trainer {
     scheduler.step()
     const seconds = (performance.now() - started) / 1000
     const tokens = microBatches.reduce((sum, batch) => sum + countTokens(batch), 0)
-    const labelled = loss !== 0 || microBatches.some((batch) => countLabelled(batch) > 0)
+    const labelled = loss !== 0 || microBatches.some((batch) => countLabelledExamples(batch) > 0)
     const counted = addStep(state, { loss, labelled, gradNorm, learningRate, tokens, seconds })
     const { maxSteps } = plan
     const [step, epoch] = [state.globalStep, epochAt(plan, positionOf(state))]

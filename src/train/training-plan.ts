@@ -2,7 +2,7 @@ import { ArgumentError } from '../errors.ts'
 import type { TrainingArguments } from './argument-rules.ts'
 
 /** Steps given as a count or, below 1, as a fraction of `total`, rounded up. */
-export const wholeSteps = (value: number, total: number): number => (value < 1 ? Math.ceil(value * total) : value)
+const wholeSteps = (value: number, total: number): number => (value < 1 ? Math.ceil(value * total) : value)
 
 /** The numbers that follow from the arguments and the size of the data (Transformers' trainer.py, set_initial_training_values). */
 export interface TrainingPlan {

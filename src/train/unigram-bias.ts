@@ -3,7 +3,7 @@ import type { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { ArgumentError } from '../errors.ts'
 import type { PreTrainedModel } from '../session/pretrained.ts'
 import { stoppableSlices } from './slices.ts'
-import { countTokens } from './token-counts.ts'
+import { tokenFrequencies } from './token-counts.ts'
 import type { Dataset } from './trainer-options.ts'
 
 const BIAS = 'cls.predictions.bias'
@@ -26,7 +26,7 @@ export async function initializeUnigramBias(
   if (parameter === undefined)
     throw new ArgumentError(`Expected a model with ${BIAS} but received ${model.constructor.name}`)
   const { shape, size } = parameter
-  const counts = await countTokens(dataset, tokenizer, size, stoppableSlices(signal))
+  const counts = await tokenFrequencies(dataset, tokenizer, size, stoppableSlices(signal))
   const average = counts.reduce((sum, count) => sum + count + SMOOTHING, 0) / size
   const data = Float32Array.from(counts, (count) => Math.log((count + SMOOTHING) / average))
   await model.loadStateDict(new Map([[BIAS, { data, shape }]]), { strict: false })

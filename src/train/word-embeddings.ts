@@ -5,7 +5,7 @@ import type { PreTrainedModel } from '../session/pretrained.ts'
 import { Cooccurrence } from './cooccurrence.ts'
 import { dot, type Factors, filled, lowRank, orthonormalize } from './low-rank.ts'
 import { stoppableSlices, type Turn } from './slices.ts'
-import { countTokens, sequencesOf } from './token-counts.ts'
+import { sequencesOf, tokenFrequencies } from './token-counts.ts'
 import type { Dataset } from './trainer-options.ts'
 
 const EMBEDDINGS = 'bert.embeddings.word_embeddings.weight'
@@ -22,7 +22,7 @@ export interface WordEmbeddingsOptions {
  * Sets the word embeddings of a new model by which tokens stand near which in `dataset`, the first four million tokens of it: the
  * truncated singular value decomposition of their positive pointwise mutual information, as long as random embeddings are. Tokens that
  * the text lacks, or that stand near nothing, keep theirs. A small model learns that in thousands of updates, and from there on goes
- * faster; this takes some seconds (docs/performance.md, Quality). Levy and Goldberg (2014), "Neural Word Embedding as Implicit Matrix
+ * faster; this takes some seconds (docs/quality.md). Levy and Goldberg (2014), "Neural Word Embedding as Implicit Matrix
  * Factorization". `onProgress` is called with the share that is done, from 0 to 1. Throws AbortedError.
  */
 export async function initializeWordEmbeddings(
@@ -35,7 +35,7 @@ export async function initializeWordEmbeddings(
   const [size, width] = place.shape
   const turn = stoppableSlices(signal)
   const borders = new Set(tokenizer.allSpecialIds)
-  const frequencies = await countTokens(dataset, tokenizer, size, turn)
+  const frequencies = await tokenFrequencies(dataset, tokenizer, size, turn)
   const near = new Cooccurrence(frequencies)
   for await (const ids of sequencesOf(dataset, borders, turn)) near.add(ids, borders)
   const normal = normals(SEED)

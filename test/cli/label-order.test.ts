@@ -83,7 +83,7 @@ test('says where the head of a model goes on with other labels, or is made anew'
   const model = at('sequence-classification')
   const [others] = await trainOn('sequence-classification', 'others.csv', 'others')
   expect(others).toEqual({
-    warning: `${model} has the labels "warm", "cold", but ${at('others.csv')} "cold", "hot": its head begins with what it has learnt of others`,
+    warning: `${model} has the labels "warm", "cold", but ${at('others.csv')} "cold", "hot": its head begins with weights that were learnt for other labels`,
   })
   const [three] = await trainOn('sequence-classification', 'three.csv', 'three')
   expect(three).toEqual({

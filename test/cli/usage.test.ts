@@ -40,8 +40,8 @@ describe('bad usage exits with 2 and one line that says what is wrong', () => {
     [['--warmup-ratio', '1.5'], /--warmup-ratio to be a number from 0 to below 1/],
     [['--warmup-ratio', 'abc'], /--warmup-ratio to be a number from 0 to below 1 but received 'abc'/],
     [['--warmup-ratio', ''], /--warmup-ratio to be a number from 0 to below 1 but received ''/],
-    [['--lr-scheduler-kwargs', '{"foo":1}'], /Schedule linear: unknown option foo/],
-    [['--lr-scheduler-kwargs', '{"num_cycles":1}'], /Schedule linear: unknown option numCycles/],
+    [['--lr-scheduler-kwargs', '{"foo":1}'], /Schedule linear: there is no option 'foo'/],
+    [['--lr-scheduler-kwargs', '{"num_cycles":1}'], /Schedule linear: there is no option 'numCycles'/],
     [
       ['--label-smoothing-factor', '0.1', '--problem-type', 'regression'],
       /Expected --label-smoothing-factor with labels of one class each but --problem-type is regression\n/,

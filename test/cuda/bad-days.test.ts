@@ -52,7 +52,7 @@ describe.skipIf(missing)(`a CUDA library on a bad day${missing ? ` (${missing})`
     })
     const { printed, warned } = run(env, 'print((await bertkit.describeBackend()).backend)')
     expect(printed).toEqual(['cpu'])
-    expect(warned).toMatch(/^bertkit: the cpu backend serves\. Cannot use CUDA with /)
+    expect(warned).toMatch(/^bertkit: using the cpu backend\. Cannot use CUDA with /)
     expect(warned).not.toContain('\n')
   })
 

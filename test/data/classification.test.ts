@@ -6,7 +6,7 @@ import {
   type ClassificationExample,
   type ClassificationOptions,
   classificationRows,
-  inOrder,
+  inLabelOrder,
   type LabelSet,
   labelCollector,
   labelEncoder,
@@ -296,7 +296,7 @@ describe('labels', () => {
     expect(encodeLabels(twice, { ...set, names: ['0.0', '1', '1.0'] })).toEqual([2, 0, 1])
     const other = await read('.csv', 'text,label\na,1.50\n')
     await refuses((async () => encodeLabels(other, set))(), 2, /label "1.50" is not one of "0", "1"/)
-    expect(inOrder({ ...set, names: ['0.0', '1.0'] }, ['1', '0']).names).toEqual(['1', '0'])
+    expect(inLabelOrder({ ...set, names: ['0.0', '1.0'] }, ['1', '0']).names).toEqual(['1', '0'])
   })
 
   it.each([

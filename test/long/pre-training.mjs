@@ -3,7 +3,7 @@
 // fit, and says what to run to see whether it is worth more than the same model with new weights. Resumable: start it again and it
 // continues where it was stopped.
 //   BERTKIT_REFERENCE_DIR=… node test/long/pre-training.mjs [--minutes 30] [--dtype auto] [--work DIR]
-// What each choice gained is in docs/performance.md, Quality.
+// What each choice gained is in docs/quality.md.
 import { spawnSync } from 'node:child_process'
 import fs from 'node:fs'
 import os from 'node:os'

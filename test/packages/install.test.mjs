@@ -124,6 +124,6 @@ for (let i = 0; i < 2; i++) {
       assert.equal(stdout, '[3,16]\n[3,16]\n')
       const lines = stderr.split('\n').filter((line) => line !== '')
       assert.equal(lines.length, 1, stderr)
-      assert.match(lines[0], /^bertkit: the wasm backend serves\./)
+      assert.match(lines[0], /^bertkit: using the wasm backend\./)
     })
 })

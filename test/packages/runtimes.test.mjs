@@ -30,7 +30,7 @@ for (const { name, command, missing } of runtimes)
       const bare = new Project()
       await bare.install('--omit=optional')
       const stderr = verifyFirst(await bare.program(runtime, firstProgram(), { args: [minilm] }))
-      assert.match(stderr, /^bertkit: the wasm backend serves\./)
+      assert.match(stderr, /^bertkit: using the wasm backend\./)
     })
 
     test('an addon that BERTKIT_ADDON names, and that is not there, is an error', async () => {

@@ -49,7 +49,7 @@ test('an option inside an option is as good as absent where it is undefined', as
   using fill = await pipeline('fill-mask', folder('masked-lm'))
   expect(await fill('[MASK]', { tokenizerKwargs: nothing })).toHaveLength(5)
   await expect(fill('[MASK]', { tokenizerKwargs: { padding: undefined } as object })).rejects.toThrow(
-    'Expected tokenizerKwargs to be an object with truncation or maxLength',
+    'expected tokenizerKwargs to be an object with truncation or maxLength',
   )
 })
 
@@ -113,7 +113,7 @@ describe('zero-shot-classification', () => {
     using choose = await pipeline('zero-shot-classification', folder('inference'))
     for (const hypothesisTemplate of ['a {} or {}', '{}{}', 'none'])
       await expect(choose('a film', { candidateLabels: 'good', hypothesisTemplate })).rejects.toThrow(
-        `Expected hypothesisTemplate to be a text with one {}, the place of the label, but received "${hypothesisTemplate}"`,
+        `expected hypothesisTemplate to be a text with one {}, the place of the label, but received "${hypothesisTemplate}"`,
       )
     // what a label has is no place
     const odd = await choose('a film', { candidateLabels: ['$& {}'], hypothesisTemplate: '{} film' })

@@ -85,8 +85,16 @@ describe('the memory of a checkpointed step', () => {
     const head = new MaskedLMHead(scope, config)
     layOut(scope.parameters)
     const capacity = { tokens: 512, sequences: 16, labelled: 64 }
-    const step = [head, capacity, { ...settings, checkpointing }, 64, 'float32', undefined, recomputing] as const
-    return recordStep(step).plan.arenaBytes.activations
+    const { plan } = recordStep({
+      head,
+      capacity,
+      settings: { ...settings, checkpointing },
+      hiddenSize: 64,
+      dtype: 'float32',
+      packing: undefined,
+      recomputing,
+    })
+    return plan.arenaBytes.activations
   }
 
   it('is that of one layer and the input of each', () => {

@@ -1,7 +1,7 @@
 // A model in bfloat16, and weights that products find packed: in both dtypes they are those that the model has, whatever has happened to
 // it. `BERTKIT_ISA=tiles` and `wide` of a test build run this where bfloat16 weights are packed for training too.
 import { describe, expect, it } from 'vitest'
-import { ArgumentError, BackendError, NonFiniteError } from '../../src/errors.ts'
+import { AbortedError, ArgumentError, BackendError, NonFiniteError } from '../../src/errors.ts'
 import { AdamW } from '../../src/session/adamw.ts'
 import { BertForMaskedLM, BertForSequenceClassification } from '../../src/session/models.ts'
 import type { ModelOptions } from '../../src/session/options.ts'
@@ -82,7 +82,7 @@ describe.each(DTYPES)('a model in %s', (dtype) => {
     optimizer.paramGroups.splice(0, 1, { ...first, params: rest }, { ...first, params: own, lr: 0.1 })
     await optimizer.step({ inputIds, labels })
     await expectOwnWeights(model, 'groups')
-    await expect(optimizer.step({ inputIds, labels }, { signal: AbortSignal.abort() })).rejects.toThrow()
+    await expect(optimizer.step({ inputIds, labels }, { signal: AbortSignal.abort() })).rejects.toThrow(AbortedError)
     await expectOwnWeights(model, 'aborted')
     // scores so far apart that their gradients overflow on the way down, though the loss does not
     const state = await model.stateDict()

@@ -50,7 +50,7 @@ describe('inputs', () => {
     ['a wrong token type', { ...one, tokenTypeIds: [[0, 1, 2]] }, /tokenTypeIds\[0\]\[2\] is 2.*type_vocab_size 2/],
     ['token types of another length', { ...one, tokenTypeIds: [[0, 1]] }, /tokenTypeIds\[0\] to have 3 elements/],
     ['a position out of range', { ...one, positionIds: [[0, 1, 16]] }, /positionIds\[0\]\[2\] is 16/],
-    ['a mask of 2', { ...one, attentionMask: [[1, 1, 2]] }, /attentionMask\[0\]\[2\] is 2/],
+    ['a mask of 2', { ...one, attentionMask: [[1, 1, 2]] }, /attentionMask\[0\]\[2\] is 2, expected 0 \(hidden\) or 1/],
     [
       'a padded mask for ragged ids',
       { ...one, attentionMask: { data: [1, 1, 1], shape: [1, 3] } },
@@ -101,7 +101,7 @@ describe('a misspelt name', () => {
     ['of gradients', () => tinyClassifier().gradients(one, { smoothing: 1 } as never), /no option 'smoothing'/],
     ['to freeze', () => tinyClassifier().freeze(undefined as never), /a string but received undefined/],
     ['of a state', () => tinyClassifier().loadStateDict({} as never), /a Map of names/],
-    ['of a rate', () => new AdamW(tinyClassifier(), { lr: 1e30 }), /lr of at least 0 but received 1e\+30/],
+    ['of a rate', () => new AdamW(tinyClassifier(), { lr: 1e30 }), /lr from 0 to 1e15 but received 1e\+30/],
   ])('%s is refused', async (_name, call, text) => {
     await fails(async () => call(), ArgumentError, text)
   })
@@ -110,7 +110,12 @@ describe('a misspelt name', () => {
 describe('options', () => {
   it.each<[string, () => unknown, new (...args: never[]) => Error, RegExp]>([
     ['an unknown dtype', () => tinyClassifier({}, { dtype: 'float16' }), ArgumentError, /dtype.*float16/],
-    ['a seed that is none', () => tinyClassifier({}, { seed: -1 }), ArgumentError, /seed/],
+    [
+      'a seed that is none',
+      () => tinyClassifier({}, { seed: -1 }),
+      ArgumentError,
+      /seed to be an integer from 0 to 2\^32 - 1 but received -1/,
+    ],
     [
       'cross-attention',
       () => new BertModel(tinyConfig({ addCrossAttention: true })),
@@ -126,16 +131,26 @@ describe('options', () => {
     ],
     ['a backend that is not built', () => tinyClassifier({}, { backend: 'cuda' }).stateDict(), BackendError, /cuda/],
     ['no threads', () => tinyClassifier({}, { threads: 0 }).stateDict(), ArgumentError, /threads/],
-    ['a negative rate', () => new AdamW(tinyClassifier(), { lr: -1 }), ArgumentError, /lr/],
+    [
+      'a negative rate',
+      () => new AdamW(tinyClassifier(), { lr: -1 }),
+      ArgumentError,
+      /lr from 0 to 1e15 but received -1/,
+    ],
     ['one beta', () => new AdamW(tinyClassifier(), { betas: [0.9] as never }), ArgumentError, /betas of two numbers/],
-    ['no model', () => new AdamW(undefined as never), ArgumentError, /model/],
+    ['no model', () => new AdamW(undefined as never), ArgumentError, /expected a model as the first argument/],
     [
       'a decay that is not decided',
       () => new AdamW(tinyClassifier(), { decoupledWeightDecay: 'no' as never }),
       ArgumentError,
       /decoupledWeightDecay true or false but received "no"/,
     ],
-    ['a beta of 1', () => new AdamW(tinyClassifier(), { betas: [0.9, 1] }), ArgumentError, /betas\[1\]/],
+    [
+      'a beta of 1',
+      () => new AdamW(tinyClassifier(), { betas: [0.9, 1] }),
+      ArgumentError,
+      /betas\[1\] from 0 to below 1 but received 1/,
+    ],
   ])('%s', async (_name, call, type, text) => {
     await fails(call, type, text)
   })

@@ -244,7 +244,7 @@ describe('a folder', () => {
     const loading = BertForTokenClassification.fromPretrained(folder, sorted)
     await expect(loading).rejects.toThrow(ConfigError)
     await expect(loading).rejects.toThrow(
-      'order: expected the labels in the order that the model has them: 0 is "c", but "a" is given',
+      'order: expected the labels in the order of the model, where label 0 is "c", but received "a" there',
     )
     using renamed = await BertForTokenClassification.fromPretrained(folder, { id2label: { 0: 'x', 1: 'y', 2: 'z' } })
     expect(renamed.config.labels).toEqual(['x', 'y', 'z'])

@@ -28,7 +28,9 @@ describe('the plan of a tiny BERT', () => {
         terms: [{ name: 'labels', rows: 'sequences', width: 1, type: 'int32' }],
       },
     }
-    return recordStep([head, { tokens: 64, sequences: 16 }, settings, 8, 'float32', undefined, recomputing]).plan
+    const capacity = { tokens: 64, sequences: 16 }
+    return recordStep({ head, capacity, settings, hiddenSize: 8, dtype: 'float32', packing: undefined, recomputing })
+      .plan
   }
 
   it('of a training step', () => {

@@ -1,5 +1,6 @@
 // The time of every record: what a profiler is told, that it adds up, and that timing changes nothing.
 import { describe, expect, it } from 'vitest'
+import { AbortedError } from '../../src/errors.ts'
 import type { Plan } from '../../src/graph/plan.ts'
 import { AdamW } from '../../src/session/adamw.ts'
 import { sameBits, sequences, tinyClassifier } from './tiny.ts'
@@ -63,7 +64,7 @@ describe('profiler', () => {
       if (records[0].op.name !== 'pack_weight') told++
     }
     const inputs = { inputIds: sequences([3, 7]) }
-    await expect(model.forward(inputs, { signal: AbortSignal.abort() })).rejects.toThrow()
+    await expect(model.forward(inputs, { signal: AbortSignal.abort() })).rejects.toThrow(AbortedError)
     expect(told).toBe(0)
     await model.forward(inputs)
     expect(told).toBe(1)

@@ -39,7 +39,7 @@ test('defaults are those of TrainingArguments 5.18', () => {
 describe('bad arguments name what was expected and what came', () => {
   const cases: [object, RegExp][] = [
     [{ lrSchedulerKwargs: { num_cycles: 1, numCycles: 2 } }, /numCycles of lrSchedulerKwargs once/],
-    [{ learnningRate: 1e-5 }, /known training argument but received 'learnningRate'/],
+    [{ learnningRate: 1e-5 }, /no training argument 'learnningRate'/],
     [{ fp16: true }, /fp16 is not available: .*bfloat16/],
     [{ pushToHub: true }, /pushToHub is not available/],
     [{ learningRate: '5e-5' }, /learningRate to be a number of at least 0 but received '5e-5'/],

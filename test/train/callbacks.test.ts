@@ -314,7 +314,7 @@ describe('what is on the disk', () => {
     expect(readdirSync(outputDir).sort()).toEqual(['checkpoint-6', 'checkpoint-9'])
     expect(events[0]).toMatchObject({
       type: 'warning',
-      message: expect.stringMatching(/checkpoints of another run, which stay/),
+      message: expect.stringMatching(/checkpoints of another run\. They are kept/),
     })
   })
 

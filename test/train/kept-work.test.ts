@@ -72,7 +72,7 @@ describe('checkpoints of another run', () => {
     await collect(build({ outputDir: elsewhere }, abortAfter(2)).trainer)
     const args = { resumeFromCheckpoint: join(elsewhere, 'checkpoint-2'), saveTotalLimit: 1 }
     const { events } = await collect(build(args, abortAfter(5)).trainer)
-    expect(warnings(events)[0]).toMatch(/has checkpoints of another run, which stay/)
+    expect(warnings(events)[0]).toMatch(/has checkpoints of another run\. They are kept/)
     expect(checkpoints()).toEqual(['checkpoint-5', 'checkpoint-9'])
   })
 
@@ -217,7 +217,7 @@ describe('a checkpoint', () => {
     await collect(build({}, { model, trainDataset, ...abortAfter(2) }).trainer)
     const resume = (options: Partial<TrainerOptions>) =>
       build({ resumeFromCheckpoint: true }, { model, trainDataset, ...options }).trainer.train()
-    const isOtherData = /same data, \w+, but it has \w+: the examples, or how they are made/
+    const isOtherData = /same data, \w+, but it has \w+: the training examples, or the settings/
     await expect(resume({ trainDataset: { data, settings: 'masks 0.3' } })).rejects.toThrow(isOtherData)
     await expect(resume({ trainDataset: fakeExamples(10).slice(1) })).rejects.toThrow(isOtherData)
     const others = Object.assign(new FakeModel(), { config: { toJSON: () => ({ num_attention_heads: 8 }) } })

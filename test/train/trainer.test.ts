@@ -5,7 +5,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { ArgumentError, BusyError } from '../../src/errors.ts'
 import type { TrainingArgumentsInput } from '../../src/train/arguments.ts'
 import type { CallbackContext } from '../../src/train/callbacks.ts'
-import { countLabelled } from '../../src/train/dataset.ts'
+import { countLabelledExamples } from '../../src/train/dataset.ts'
 import type { TrainEvent } from '../../src/train/events.ts'
 import { epochOrder } from '../../src/train/shuffle.ts'
 import { Trainer, type TrainerOptions } from '../../src/train/trainer.ts'
@@ -204,7 +204,7 @@ describe('what has no label', () => {
     [{ inputIds: [[2], [3], [4]], startPositions: [0, 1, -1], endPositions: [1, 1, 1] }, 2],
     [{ inputIds: [[2]] }, 0],
   ])('%j', (batch, count) => {
-    expect(countLabelled(batch)).toBe(count)
+    expect(countLabelledExamples(batch)).toBe(count)
   })
 })
 
@@ -428,7 +428,7 @@ describe('bad use', () => {
 
   test('an unknown option is an ArgumentError', () => {
     const options = { evalDatset: fakeExamples(2) } as Partial<TrainerOptions>
-    expect(() => build({}, options)).toThrow(/evalDataset, .* but received 'evalDatset'/)
+    expect(() => build({}, options)).toThrow(/no option 'evalDatset'; there are .*evalDataset/)
   })
 
   test('an error of a step ends the run unchanged', async () => {

@@ -1,6 +1,6 @@
 // The WebAssembly backend in the thread that calls it: a run keeps that thread until it has ended. A worker around it is what makes it
 // asynchronous in truth.
-import { AbortedError, BackendError, BusyError, DisposedError } from '../../errors.ts'
+import { AbortedError, BackendError, BusyError, DisposedError, messageOf } from '../../errors.ts'
 import { Arena } from '../../graph/op-table.ts'
 import type { Plan } from '../../graph/plan.ts'
 import { nextTurn, slices } from '../../turns.ts'
@@ -106,12 +106,12 @@ class InlineEngine {
 
   #replace(failed: EngineInstance, cause: unknown): BackendError {
     failed.terminate()
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = messageOf(cause)
     this.#current = undefined
     try {
       this.#current = this.#start()
     } catch (second) {
-      const why = second instanceof Error ? second.message : String(second)
+      const why = messageOf(second)
       return new BackendError(`The WebAssembly engine failed (${reason}) and could not be started again: ${why}`, {
         cause,
       })

@@ -1,5 +1,5 @@
 // One instance of a binary with its linear memory and its engine: native/api.h as JavaScript calls it.
-import { BackendError } from '../../errors.ts'
+import { BackendError, messageOf } from '../../errors.ts'
 import { opsHash } from '../../graph/op-table.ts'
 import type { BackendDescription } from '../backend.ts'
 import { compilesInOrder } from './features.ts'
@@ -143,7 +143,7 @@ export class EngineInstance {
       if (shared) [own, memoryLimit] = sharedMemory(memoryLimit, options.leastMemory ?? memoryLimit)
       instance = new Instance(module, imports(own))
     } catch (cause) {
-      const reason = cause instanceof Error ? cause.message : String(cause)
+      const reason = messageOf(cause)
       // a RangeError is the host's refusal of memory; what is linked wrongly or traps at once is not ours
       if (cause instanceof RangeError && !(cause instanceof RuntimeError))
         throw new BackendError(`This runtime refuses the memory of a WebAssembly engine: ${reason}`, {

@@ -1,17 +1,15 @@
 // From wherever a binary lies to a compiled module.
-import { ArgumentError, BackendError } from '../../errors.ts'
+import { ArgumentError, BackendError, messageOf } from '../../errors.ts'
 import { isModule, type WasmModule, webAssembly } from './host.ts'
 
 /** A binary: its bytes, a compiled WebAssembly.Module, the answer to a fetch, or a URL to be fetched. */
 export type WasmSource = ArrayBuffer | Uint8Array | WasmModule | Response | Promise<Response> | URL | string
 
-const textOf = (error: unknown) => (error instanceof Error ? error.message : String(error))
-
 async function compileBytes(bytes: Uint8Array | ArrayBuffer, where: string): Promise<WasmModule> {
   try {
     return await webAssembly().compile(bytes)
   } catch (cause) {
-    throw new BackendError(`${where} is no WebAssembly that this runtime can compile: ${textOf(cause)}`, { cause })
+    throw new BackendError(`${where} is no WebAssembly that this runtime can compile: ${messageOf(cause)}`, { cause })
   }
 }
 
@@ -32,7 +30,7 @@ async function compileResponse(response: Response, where: string): Promise<WasmM
   try {
     return await compileStreaming(response)
   } catch (cause) {
-    throw new BackendError(`${where} is no WebAssembly that this runtime can compile: ${textOf(cause)}`, { cause })
+    throw new BackendError(`${where} is no WebAssembly that this runtime can compile: ${messageOf(cause)}`, { cause })
   }
 }
 
@@ -45,7 +43,7 @@ async function fetchBinary(url: URL | string): Promise<WasmModule> {
     const remedy = String(url).startsWith('file:')
       ? ". If this runtime fetches no files, give the binary's bytes as the option wasm.binary, or import 'bertkit' instead of 'bertkit/edge'"
       : ''
-    throw new BackendError(`Cannot load the WebAssembly kernels from ${url}: ${textOf(reason)}${remedy}`, { cause })
+    throw new BackendError(`Cannot load the WebAssembly kernels from ${url}: ${messageOf(reason)}${remedy}`, { cause })
   }
   return compileResponse(response, String(url))
 }

@@ -1,7 +1,7 @@
 // Workers of Node, Deno and Bun, and the binaries of a build.
 import os from 'node:os'
 import { Worker } from 'node:worker_threads'
-import { BackendError } from '../../errors.ts'
+import { BackendError, messageOf } from '../../errors.ts'
 import { here } from '../here.ts'
 import { loadBuilt, loadGiven } from './files.ts'
 import { MOST_THREADS, type WasmHost } from './open.ts'
@@ -15,7 +15,7 @@ function startWorker(script: URL | string = SCRIPT): WorkerPort {
   try {
     worker = new Worker(script, { execArgv: [] })
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = messageOf(cause)
     throw new BackendError(`The worker of the wasm backend could not be started: ${reason}`, { cause })
   }
   worker.unref()

@@ -1,7 +1,7 @@
 // What a program may say about the WebAssembly backend.
 import { ArgumentError } from '../../errors.ts'
 import { kindOf, quote } from '../../json.ts'
-import { checkNames } from '../options.ts'
+import { checkOptionNames } from '../../options.ts'
 import type { WasmSource } from './load.ts'
 
 /** Model options of the WebAssembly backend. */
@@ -29,7 +29,7 @@ export function checkMemoryLimit(memoryLimit: unknown): void {
 
 /** An ArgumentError for what cannot be, whichever backend is going to serve. What the binary is shows when it is opened. */
 export function checkWasmOptions(wasm: WasmOptions): void {
-  checkNames('wasm', wasm, ['worker', 'memoryLimit', 'binary'])
+  checkOptionNames('wasm', wasm, ['worker', 'memoryLimit', 'binary'])
   const { binary, memoryLimit, worker } = wasm
   if (worker !== undefined && typeof worker !== 'boolean' && typeof worker !== 'string' && !(worker instanceof URL))
     throw new ArgumentError(`Expected wasm.worker to be true, false, a URL or a path but received ${quote(worker)}`)

@@ -1,5 +1,5 @@
 // The asking side: a backend whose work is done by a worker.
-import { AbortedError, BackendError, BusyError, DisposedError } from '../../errors.ts'
+import { AbortedError, BackendError, BusyError, DisposedError, messageOf } from '../../errors.ts'
 import type { Arena } from '../../graph/op-table.ts'
 import { kindOf, quote } from '../../json.ts'
 import type { Backend, BackendDescription, BackendMemory, Elements, Peak, Program } from '../backend.ts'
@@ -86,7 +86,7 @@ class Connection {
         this.port.post({ ...question, id }, [])
       } catch (cause) {
         // such as a binary that cannot be sent to a worker
-        const reason = cause instanceof Error ? cause.message : String(cause)
+        const reason = messageOf(cause)
         this.#settle({ id, error: { name: 'BackendError', message: `The worker cannot be asked: ${reason}` } })
       }
     }).finally(() => signal?.removeEventListener('abort', cancel))

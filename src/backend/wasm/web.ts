@@ -1,5 +1,5 @@
 // Workers of the web, and binaries that are fetched.
-import { BackendError } from '../../errors.ts'
+import { BackendError, messageOf } from '../../errors.ts'
 import type { WasmBinary } from './features.ts'
 import { loadWasm } from './load.ts'
 import { MOST_THREADS, type WasmHost } from './open.ts'
@@ -48,7 +48,7 @@ function startWorker(script?: URL | string): WorkerPort {
         : new Worker(script, { type: 'module' }),
     )
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause)
+    const reason = messageOf(cause)
     throw new BackendError(`The worker of the wasm backend could not be started: ${reason}`, { cause })
   }
 }

@@ -1,13 +1,9 @@
 // Masked language modelling (Devlin et al. 2019, section 3.1). Transformers' data/data_collator.py: DataCollatorForLanguageModeling.
+
 import { ArgumentError } from '../../errors.ts'
+import { IGNORE_INDEX } from '../../labels.ts'
 import type { RandomStream } from '../../random.ts'
-import {
-  checkAtLeast,
-  checkProbability,
-  type LabelledTokens,
-  NO_LABEL,
-  type SequenceExample,
-} from '../features/example.ts'
+import { checkAtLeast, checkProbability, type LabelledTokens, type SequenceExample } from '../features/example.ts'
 import type { BertTokenizer } from '../tokenizer/tokenizer.ts'
 
 /** BERT's. */
@@ -58,7 +54,7 @@ function maskingVocabulary(tokenizer: BertTokenizer): MaskingVocabulary {
   return { maskTokenId: tokenizer.maskTokenId, size: tokenizer.vocabSize, kinds }
 }
 
-/** Masks an example, and labels the masked tokens with what they were and the others with `NO_LABEL`; its other fields stay. */
+/** Masks an example, and labels the masked tokens with what they were and the others with `IGNORE_INDEX`; its other fields stay. */
 export type Masking = <Input extends SequenceExample>(example: Input, random: RandomStream) => Input & LabelledTokens
 
 /**
@@ -85,7 +81,7 @@ export function createMasking(tokenizer: BertTokenizer, options: MaskingOptions 
 
   return (example, random) => {
     const inputIds = example.inputIds.slice()
-    const labels = new Array<number>(inputIds.length).fill(NO_LABEL)
+    const labels = new Array<number>(inputIds.length).fill(IGNORE_INDEX)
     const drawn = wordsOf(inputIds, kinds, wholeWordMask).filter(() => random.uniform() < mlmProbability)
     for (const { from, to } of atMost(drawn, maxPredictions, random))
       for (let i = from; i < to; i++) {

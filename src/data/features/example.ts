@@ -10,7 +10,7 @@ export interface Example {
   /** 0 hides a token, as of padding that an example has. */
   readonly attentionMask?: number[] | number[][]
   readonly positionIds?: number[] | number[][]
-  /** A class, a number; one number for each column or label; one class for each token (`NO_LABEL` for none). */
+  /** A class, a number; one number for each column or label; one class for each token (`IGNORE_INDEX` for none). */
   readonly labels?: number | number[]
   /** 0: the second text follows the first; 1: it is a random one. */
   readonly nextSentenceLabel?: number
@@ -27,13 +27,10 @@ export interface SequenceExample extends Example {
   readonly positionIds?: number[]
 }
 
-/** A sequence with a class, or `NO_LABEL`, for each token. */
+/** A sequence with a class, or `IGNORE_INDEX`, for each token. */
 export interface LabelledTokens extends SequenceExample {
   readonly labels: number[]
 }
-
-/** The label of a token that has none: PyTorch's ignore_index. */
-export const NO_LABEL = -100
 
 /** @throws ArgumentError if `value` is no integer of at least `least`. */
 export function checkAtLeast(name: string, value: number, least: number): void {

@@ -1,8 +1,10 @@
 // Words and their tags as tokens and labels. Transformers' examples/pytorch/token-classification/run_ner.py: tokenize_and_align_labels.
+
 import { ArgumentError } from '../../errors.ts'
+import { IGNORE_INDEX } from '../../labels.ts'
 import type { BertTokenizer } from '../tokenizer/tokenizer.ts'
 import { cut, type Window } from '../tokenizer/truncation.ts'
-import { checkAtLeast, type LabelledTokens, NO_LABEL, type SequenceExample } from './example.ts'
+import { checkAtLeast, type LabelledTokens, type SequenceExample } from './example.ts'
 
 /** A place among the tokens of several windows. */
 export interface TokenPlace {
@@ -34,7 +36,7 @@ const around = (ids: readonly number[], { from, to }: Window, tokenizer: BertTok
 ]
 
 /**
- * `[CLS] words [SEP]`, cut to `maxLength` tokens, with the label of each word on its first piece and `NO_LABEL` on every other token.
+ * `[CLS] words [SEP]`, cut to `maxLength` tokens, with the label of each word on its first piece and `IGNORE_INDEX` on every other token.
  * `labelId` gives the class of a tag, or throws; `onCut` is called for a sentence that is longer.
  * @throws ArgumentError if there are not as many tags as tokens.
  */
@@ -50,8 +52,8 @@ export function encodeTokens(
   const { ids, firstOf } = piecesOf(tokens, tokenizer)
   const kept = { from: 0, to: Math.min(ids.length, maxLength - 2) }
   if (kept.to < ids.length) onCut?.()
-  const labels = firstOf.slice(0, kept.to).map((word) => (word === null ? NO_LABEL : labelId(tags[word])))
-  return { inputIds: around(ids, kept, tokenizer), labels: [NO_LABEL, ...labels, NO_LABEL] }
+  const labels = firstOf.slice(0, kept.to).map((word) => (word === null ? IGNORE_INDEX : labelId(tags[word])))
+  return { inputIds: around(ids, kept, tokenizer), labels: [IGNORE_INDEX, ...labels, IGNORE_INDEX] }
 }
 
 /**

@@ -1,6 +1,5 @@
 // Options of the tokenizer and of encode, checked: a wrong one is an ArgumentError, never ignored.
-import { ArgumentError } from '../../errors.ts'
-import { kindOf, quote } from '../../json.ts'
+import { atLeast, BOOLEAN, type Check, checkOptions, defined, oneOf } from '../../options.ts'
 import { specialToken } from './added-tokens.ts'
 import type { SpecialTokens, TokenizerFolder } from './files.ts'
 import type { TruncationStrategy } from './truncation.ts'
@@ -52,19 +51,7 @@ export interface ResolvedEncodeOptions {
   isSplitIntoWords: boolean | undefined
 }
 
-/** What an option may hold, in words and as a test. */
-export type Check = readonly [expected: string, accepts: (value: unknown) => boolean]
-
-export const BOOLEAN: Check = ['true or false', (value) => typeof value === 'boolean']
 export const TOKEN: Check = ['a string that is not empty', (value) => typeof value === 'string' && value !== '']
-export const atLeast = (least: number): Check => [
-  `an integer of at least ${least}`,
-  (value) => Number.isInteger(value) && (value as number) >= least,
-]
-export const oneOf = (...values: unknown[]): Check => [
-  values.map((value) => quote(value)).join(', '),
-  (value) => values.includes(value),
-]
 
 const ENCODE_CHECKS: Record<keyof EncodeOptions, Check> = {
   addSpecialTokens: BOOLEAN,
@@ -92,22 +79,6 @@ export const TOKENIZER_CHECKS: Record<keyof TokenizerOptions, Check> = {
   maskToken: TOKEN,
 }
 
-/** Rejects options that do not exist or hold something wrong; undefined is as good as absent. */
-export function checkOptions(options: unknown, checks: Record<string, Check>): void {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw new ArgumentError(`Expected options to be an object but received ${kindOf(options)}`)
-  }
-  for (const [name, value] of Object.entries(options)) {
-    if (!Object.hasOwn(checks, name)) {
-      throw new ArgumentError(`Unknown option ${quote(name)}; expected one of ${Object.keys(checks).join(', ')}`)
-    }
-    const [expected, accepts] = checks[name]
-    if (value !== undefined && !accepts(value)) {
-      throw new ArgumentError(`Expected ${name} to be ${expected} but received ${quote(value)}`)
-    }
-  }
-}
-
 const DECODE_CHECKS = { skipSpecialTokens: BOOLEAN, cleanUp: BOOLEAN }
 
 export interface DecodeOptions {
@@ -118,13 +89,13 @@ export interface DecodeOptions {
 }
 
 export function resolveDecodeOptions(options: DecodeOptions): Required<DecodeOptions> {
-  checkOptions(options, DECODE_CHECKS)
+  checkOptions('decode', options, DECODE_CHECKS)
   return { skipSpecialTokens: options.skipSpecialTokens ?? false, cleanUp: options.cleanUp ?? true }
 }
 
 /** Fills in defaults as Transformers does: `maxLength` alone asks for truncation, truncation alone cuts to the model's limit. */
 export function resolveEncodeOptions(options: EncodeOptions, modelMaxLength: number): ResolvedEncodeOptions {
-  checkOptions(options, ENCODE_CHECKS)
+  checkOptions('encode', options, ENCODE_CHECKS)
   const { truncation = options.maxLength !== undefined } = options
   return {
     addSpecialTokens: options.addSpecialTokens ?? true,
@@ -140,7 +111,7 @@ export function resolveEncodeOptions(options: EncodeOptions, modelMaxLength: num
 
 /** What a folder says, with the user's options before it. */
 export function withOptions(folder: TokenizerFolder, options: TokenizerOptions): TokenizerFolder {
-  checkOptions(options, TOKENIZER_CHECKS)
+  checkOptions('BertTokenizer', options, TOKENIZER_CHECKS)
   const { unkToken, sepToken, padToken, clsToken, maskToken, additionalSpecialTokens = [], ...given } = options
   const special = defined({ unkToken, sepToken, padToken, clsToken, maskToken })
   const known = new Set(folder.addedTokens.map((each) => each.content))
@@ -151,9 +122,4 @@ export function withOptions(folder: TokenizerFolder, options: TokenizerOptions):
     special: { ...folder.special, ...special },
     addedTokens: [...folder.addedTokens, ...further],
   }
-}
-
-/** Without the entries that are undefined, which would otherwise cover a default. */
-export function defined<Fields extends object>(fields: Fields): Partial<Fields> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<Fields>
 }

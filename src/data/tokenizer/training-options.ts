@@ -1,8 +1,9 @@
 // Options of BertTokenizer.train, checked and filled in.
 import { ArgumentError } from '../../errors.ts'
 import { quote } from '../../json.ts'
+import { atLeast, type Check, checkOptions } from '../../options.ts'
 import type { SpecialTokens } from './files.ts'
-import { atLeast, type Check, checkOptions, TOKEN, TOKENIZER_CHECKS, type TokenizerOptions } from './options.ts'
+import { TOKEN, TOKENIZER_CHECKS, type TokenizerOptions } from './options.ts'
 import type { TokenizerTrainingProgress, WordPieceTrainerOptions } from './trainer.ts'
 import { DEFAULT_SPECIAL } from './vocabulary.ts'
 
@@ -10,9 +11,9 @@ import { DEFAULT_SPECIAL } from './vocabulary.ts'
 export interface TrainTokenizerOptions extends Omit<TokenizerOptions, 'additionalSpecialTokens'> {
   /** Tokens of the vocabulary, special ones and characters included; fewer if the texts do not have as many. Default 30,000. */
   vocabSize?: number
-  /** Two pieces that stand side by side less often make no new one. Default 0: any two do. */
+  /** Only pairs of pieces that are seen at least this often are joined. Default 0: all are. */
   minFrequency?: number
-  /** How many different characters the vocabulary has at most: the most frequent ones. Default 1,000. */
+  /** Distinct characters to keep at most, the most frequent first. Default 1,000. */
   limitAlphabet?: number
   /** Characters that the vocabulary has before others, in the texts or not; default none. */
   initialAlphabet?: readonly string[]
@@ -51,7 +52,7 @@ export function resolveTrainTokenizerOptions(options: TrainTokenizerOptions): {
   trainer: WordPieceTrainerOptions
   tokenizer: TokenizerOptions
 } {
-  checkOptions(options, CHECKS)
+  checkOptions('BertTokenizer.train', options, CHECKS)
   const { vocabSize, minFrequency, limitAlphabet, initialAlphabet, specialTokens, onProgress, signal, ...tokenizer } =
     options
   const named = ORDER.map((name) => tokenizer[name] ?? DEFAULT_SPECIAL[name])

@@ -14,7 +14,7 @@ export const DECOMPOSES = 256
 /** `kind >>> RANK` orders the canonical combining classes; 0 for characters that nothing is moved across. */
 export const RANK = 10
 
-export const REPLACEMENT = 0xfffd
+const REPLACEMENT = 0xfffd
 
 export interface UnicodeData {
   /** One set of bits for each code point. */

@@ -1,7 +1,8 @@
 // The ids of pieces and added tokens together.
+
+import { defined } from '../../options.ts'
 import { type AddedToken, specialToken } from './added-tokens.ts'
 import type { SpecialTokens, TokenizerFolder } from './files.ts'
-import { defined } from './options.ts'
 
 export const DEFAULT_SPECIAL: SpecialTokens = {
   unkToken: '[UNK]',

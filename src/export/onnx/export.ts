@@ -59,7 +59,7 @@ export interface OnnxExport {
 
 const OPTIONS = ['architecture', 'opset', 'externalDataThreshold', 'tokenizer', 'signal']
 
-function checkOptions(options: ExportOnnxOptions) {
+function resolveExportOptions(options: ExportOnnxOptions) {
   checkCall('exportOnnx', options, OPTIONS)
   const { architecture, opset = MIN_OPSET, externalDataThreshold = MAX_MODEL_BYTES, tokenizer } = options
   if (tokenizer !== undefined && !(tokenizer instanceof BertTokenizer))
@@ -161,7 +161,7 @@ export async function writeOnnx(
   outputDir: string,
   options: ExportOnnxOptions,
 ): Promise<OnnxExport> {
-  const { architecture: wanted, opset, externalDataThreshold } = checkOptions(options)
+  const { architecture: wanted, opset, externalDataThreshold } = resolveExportOptions(options)
   if (typeof outputDir !== 'string')
     throw new ArgumentError(`Expected outputDir to be a folder's path but received ${kindOf(outputDir)}`)
   return withSource(model, async (source) => {

@@ -1,5 +1,5 @@
 import { ArgumentError } from '../../errors.ts'
-import { IGNORE_INDEX } from '../../heads/labels.ts'
+import { IGNORE_INDEX } from '../../labels.ts'
 import type { Tensor } from '../../tensor.ts'
 
 /** What evaluations read of a ragged batch (`ModelBatch`): entry i of each field is that of example i. */

@@ -1,5 +1,5 @@
 import { ArgumentError } from '../../errors.ts'
-import { IGNORE_INDEX } from '../../heads/labels.ts'
+import { countLabelled, IGNORE_INDEX } from '../../labels.ts'
 import { argmax } from '../../scores.ts'
 import type { Tensor } from '../../tensor.ts'
 import { slices } from '../../turns.ts'
@@ -36,10 +36,6 @@ export async function countHits(hits: Hits, { data, shape }: Tensor, targets: re
   }
 }
 
-/** How many of the targets count. */
-export const countTargets = (targets: readonly number[]): number =>
-  targets.reduce((count, target) => count + (target === IGNORE_INDEX ? 0 : 1), 0)
-
 /** What each token of a causal model is scored with: the label of the token after it. */
 const shifted = (labels: readonly number[]): number[] => labels.map((_, i) => labels[i + 1] ?? IGNORE_INDEX)
 
@@ -64,7 +60,7 @@ export class LanguageModelEvaluation implements Evaluation {
 
   /** Predicted tokens: the loss is that of a token, whatever the size of batches. */
   weigh(batch: EvaluatedBatch): number {
-    return countTargets(this.#targets(batch))
+    return countLabelled(this.#targets(batch))
   }
 
   #targets(batch: EvaluatedBatch): readonly number[] {

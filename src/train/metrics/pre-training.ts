@@ -1,5 +1,5 @@
 import { ArgumentError } from '../../errors.ts'
-import { IGNORE_INDEX } from '../../heads/labels.ts'
+import { countLabelled, IGNORE_INDEX } from '../../labels.ts'
 import type { Tensor } from '../../tensor.ts'
 import { argmaxRows } from './classification.ts'
 import {
@@ -11,7 +11,7 @@ import {
   outputOf,
   tokenLabelsIn,
 } from './evaluation.ts'
-import { countHits, countTargets } from './language-modeling.ts'
+import { countHits } from './language-modeling.ts'
 
 function countRows(hits: Hits, predictions: Int32Array, labels: readonly number[]): void {
   for (const [row, label] of labels.entries()) hits.add(predictions[row], label)
@@ -53,7 +53,7 @@ export class PreTrainingEvaluation implements Evaluation {
 
   /** Masked tokens, on which most of the loss hangs. */
   weigh(batch: EvaluatedBatch): number {
-    return countTargets(tokenLabelsIn(batch).flat())
+    return countLabelled(tokenLabelsIn(batch).flat())
   }
 
   async add(batch: EvaluatedBatch, outputs: EvaluatedOutputs, loss: number | null): Promise<void> {

@@ -1,5 +1,5 @@
 import { ArgumentError } from '../../errors.ts'
-import { IGNORE_INDEX } from '../../heads/labels.ts'
+import { IGNORE_INDEX } from '../../labels.ts'
 import type { ProblemType } from '../../model/config.ts'
 import type { Tensor } from '../../tensor.ts'
 import { accuracy, argmaxRows, matthews, multiLabelScores, precisionRecallF1 } from './classification.ts'

@@ -1,5 +1,5 @@
 import { ArgumentError } from '../../errors.ts'
-import { IGNORE_INDEX } from '../../heads/labels.ts'
+import { IGNORE_INDEX } from '../../labels.ts'
 import { argmaxRows } from './classification.ts'
 import { type EvaluatedBatch, type EvaluatedOutputs, type Evaluation, outputOf, tokenLabelsIn } from './evaluation.ts'
 import { SpanCounter, type SpanScores } from './spans.ts'

@@ -1,4 +1,4 @@
-import { IGNORE_INDEX } from '../../heads/labels.ts'
+import { IGNORE_INDEX } from '../../labels.ts'
 import type { StepInputs } from '../../session/prepare.ts'
 import type { Tensor } from '../../tensor.ts'
 import type { ModelBatch } from '../types.ts'

@@ -1,5 +1,5 @@
 import { ArgumentError, DataError } from '../../errors.ts'
-import { IGNORE_INDEX } from '../../heads/labels.ts'
+import { IGNORE_INDEX } from '../../labels.ts'
 import { AdamW, type StepOptions } from '../../session/adamw.ts'
 import { BertLMHeadModel } from '../../session/lm-head-model.ts'
 import type { Reproduction } from '../../session/masks.ts'
@@ -119,7 +119,7 @@ export class Parity {
     const padded = batches.map((batch) => padBatch(batch, padTokenId, hasLabelsOfTokens(model)))
     const denominators = lossDenominators(model, batches, options.labelSmoothing ?? 0)
     try {
-      return await this.#optimizer.step(padded, options, { masks: this.#generator, denominators })
+      return await this.#optimizer.stepReproducing(padded, options, { masks: this.#generator, denominators })
     } catch (error) {
       this.#generator = before
       throw error

@@ -1,9 +1,10 @@
 // Masked and causal language models.
+
 import { labelNextTokens } from '../../data/collators/causal-lm.ts'
-import { NO_LABEL } from '../../data/features/example.ts'
 import { passageBlocks } from '../../data/features/passages.ts'
 import { type Passage, passageRows } from '../../data/passages.ts'
 import { ArgumentError, DataError } from '../../errors.ts'
+import { IGNORE_INDEX } from '../../labels.ts'
 import { argmax, softmax } from '../../scores.ts'
 import { BertForMaskedLM, BertLMHeadModel } from '../../session/models.ts'
 import type { Tensor } from '../../tensor.ts'
@@ -41,7 +42,7 @@ export function maskedLM(options: TaskOptions): Task<Passage> {
         )
       })
       // a label marks the rows of the vocabulary that are wanted
-      const labels = inputIds.map((ids) => ids.map((id) => (id === tokenizer.maskTokenId ? id : NO_LABEL)))
+      const labels = inputIds.map((ids) => ids.map((id) => (id === tokenizer.maskTokenId ? id : IGNORE_INDEX)))
       const { logits } = (await model.forward({ inputIds, labels }, { labelledOnly: true, signal })) as {
         logits: Tensor
       }

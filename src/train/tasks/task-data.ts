@@ -1,4 +1,4 @@
-import { inOrder, type LabelSet } from '../../data/classification.ts'
+import { inLabelOrder, type LabelSet } from '../../data/classification.ts'
 import { MLM_PROBABILITY } from '../../data/collators/masked-lm.ts'
 import { SHORT_SEQ_PROB } from '../../data/collators/next-sentence.ts'
 import { checkRereadable } from '../../data/readers/bytes.ts'
@@ -8,6 +8,7 @@ import { ArgumentError, DataError } from '../../errors.ts'
 import { fileBytes } from '../../formats/files.ts'
 import { kindOf } from '../../json.ts'
 import type { BertConfigFields } from '../../model/config.ts'
+import { checkOptionNames } from '../../options.ts'
 import { RandomStream } from '../../random.ts'
 import { slices } from '../../turns.ts'
 import { checkGoesOn } from '../slices.ts'
@@ -272,11 +273,7 @@ const SETTINGS = Object.keys({
 } satisfies Record<keyof DataSettings, true>)
 
 function checkSettings(settings: DataSettings): void {
-  if (typeof settings !== 'object' || settings === null)
-    throw new ArgumentError(`Expected settings to be an object but received ${kindOf(settings)}`)
-  const unknown = Object.keys(settings).find((name) => !SETTINGS.includes(name))
-  if (unknown !== undefined)
-    throw new ArgumentError(`There is no setting '${unknown}'; there are ${SETTINGS.join(', ')}`)
+  checkOptionNames('readTaskData', settings, SETTINGS)
   const { labelOrder } = settings
   if (labelOrder !== undefined && !(Array.isArray(labelOrder) && labelOrder.every((name) => typeof name === 'string')))
     throw new ArgumentError(`Expected labelOrder to be a list of names but received ${kindOf(labelOrder)}`)
@@ -327,6 +324,6 @@ export async function readTaskData(
       nameOf(sources[0]),
     )
   const found = collector?.finish(nameOf(sources[0]))
-  const labels = settings.labels ?? (found && inOrder(found, settings.labelOrder ?? []))
+  const labels = settings.labels ?? (found && inLabelOrder(found, settings.labelOrder ?? []))
   return new TaskData(task, sources, { count, faults, labels, rows }, settings)
 }

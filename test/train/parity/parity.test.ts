@@ -235,7 +235,7 @@ describe("parity 'pytorch-cpu'", () => {
     const masks = { dropout: async (elements: number) => new Uint8Array(elements) }
     const [{ inputIds, labels }] = examplesOf(run)
     const ragged = { inputIds: [inputIds as number[]], labels: [labels as number] }
-    await expect(new AdamW(model.train()).step(ragged, {}, { masks })).rejects.toThrow(/padded input/)
+    await expect(new AdamW(model.train()).stepReproducing(ragged, {}, { masks })).rejects.toThrow(/padded input/)
   })
 })
 

@@ -1,9 +1,9 @@
 // What a caller gives, checked field by field: token ids and their companions, padded or ragged, and lists of choices.
+
 import { ArgumentError } from '../errors.ts'
 import type { GivenShape } from '../heads/head.ts'
 import { quote } from '../json.ts'
-import { elementsOf } from '../model/parameters.ts'
-import { type InputTensor, isTensor } from '../tensor.ts'
+import { elementsOf, type InputTensor, isTensor } from '../tensor.ts'
 
 /** Integers per token: one array per sequence (ragged), or a padded tensor of shape [batch, length], of 64-bit integers too. */
 export type TokenInput = readonly (readonly number[])[] | InputTensor
@@ -98,6 +98,14 @@ export class Rows {
         `${this.place(b)}[${t}] is ${quote(value)}, expected an integer from 0 to ${end - 1} (${limit} ${end})`,
       )
     return value
+  }
+
+  /** Whether a mask shows this token. */
+  isShown(b: number, t: number): boolean {
+    const value = this.at(b, t)
+    if (value !== 0 && value !== 1)
+      throw new ArgumentError(`${this.place(b)}[${t}] is ${quote(value)}, expected 0 (hidden) or 1 (visible)`)
+    return value === 1
   }
 
   /** The integers of row b, each as in `integer`. */
