@@ -82,6 +82,7 @@ struct Sequences {
     return kOk;
   }
   Status check() const {
+    if (count * A > INT32_MAX) return {"heads of all sequences", 0, count * A, 0, (int64_t)INT32_MAX + 1};
     Status s = check_borders(own ? "cu_seqlens" : "cu_keys", cu_keys, count, keys, 1);
     if (!s.where && !own) s = check_borders("cu_queries", cu_queries, count, rows, 0);
     return s.where || !keep ? s : check_pairs();

@@ -128,6 +128,7 @@ static Status linear_backward_weight(Run& run, const Call& call) {
   return kOk;
 }
 static Scratch linear_backward_weight_scratch(const Call& call) {
+  if (!call.operands[2]) return {0, 0};  // sums of dy alone
   const int32_t* at = call.attributes;
   return gemm_scratch((ElementType)at[6], at[2], at[1], at[0]);
 }

@@ -40,6 +40,12 @@ static Status gradient_norm(Run& run, const Call& call) {
 }
 static Scratch gradient_norm_scratch(const Call& call) { return {ceil_div(call.attributes[0], kNormChunk) * 8, 0}; }
 
+/**
+ * Zero for what is below the least normal number. The first moment of a word that comes no more decays to there, where rounding would keep
+ * it for ever, and each update that reads it would take several times as long.
+ */
+BK_INLINE f32 flushed(f32 v) { return select(abs(v) < 1.17549435e-38f, f32{}, v); }
+
 /** The update of one stretch, with the scalars of a step. */
 struct AdamW {
   const float* g;
@@ -76,7 +82,7 @@ struct AdamW {
       const f32 w0 = load_columns(w + i, k), clipped = load_columns(g + i, k) * clip;
       const f32 gi = kCoupled ? fma(decay, w0, clipped) : clipped;
       const f32 m0 = load_columns(exp_avg + i, k), v0 = load_columns(exp_avg_sq + i, k);
-      const f32 m = fma(gi - m0, b1, m0);
+      const f32 m = flushed(fma(gi - m0, b1, m0));
       const f32 v = fma(gi * gi, b2c, v0 * b2);
       const f32 p = kCoupled ? w0 : w0 * keep;
       store_columns(exp_avg + i, m, k);

@@ -78,6 +78,7 @@ struct AdamWStep {
     else
       w *= keep;
     m = fmaf(g - m, b1, m);
+    if (fabsf(m) < 1.17549435e-38f) m = 0;  // as on the CPU, where it would take time
     v = fmaf(g * g, b2c, v * b2);
     w -= step * (m / (sqrtf(v) / root + eps));
   }

@@ -125,14 +125,15 @@ struct Checker {
     for (record = 0; record < plan->records; record++) {
       op = "?";
       if (at + 2 > length) return fail("beyond the end of the plan");
-      const OpInfo* info = op_info(words[at]);
-      if (!info) return fail("no op %d", words[at]);
+      const int32_t code = *(const volatile int32_t*)(words + at);  // read once: others may write into the caller's words meanwhile
+      const OpInfo* info = op_info(code);
+      if (!info) return fail("no op %d", code);
       op = info->name;
       const int size = 2 + info->operands + info->attributes;
       if (words[at + 1] != size || at + (size_t)size > length) return fail("length %d, expected %d", words[at + 1], size);
       Record& r = plan->record[record];
       r.op = info;
-      r.kernel = &kernels.kernels[words[at]];
+      r.kernel = &kernels.kernels[code];
       memcpy(r.operands, words + at + 2, (size_t)info->operands * 4);
       memcpy(r.attributes, words + at + 2 + info->operands, (size_t)info->attributes * 4);
       for (int i = 0; i < info->attributes; i++)
@@ -200,7 +201,7 @@ int plan_check_scalars(const Plan& plan, const double* scalars, size_t count, ch
   }
   for (size_t i = kRows; i < count; i++)
     if (!__builtin_isfinite(scalars[i]) || __builtin_fabs(scalars[i]) > 9007199254740992.0) {
-      write_text(message, capacity, "Scalar %lld is %g, expected a finite number", (long long)i, scalars[i]);
+      write_text(message, capacity, "Scalar %lld is %g, expected a number of at most 2^53", (long long)i, scalars[i]);
       return BK_ARGUMENT;
     }
   return 0;

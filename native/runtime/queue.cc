@@ -68,18 +68,18 @@ void wake_waiter(void* user, int error, const char* message) {
 }  // namespace
 
 bool bk::runner_open() {
-  Queue& q = queue();
-  std::lock_guard<std::mutex> lifecycle(q.lifecycle);
-  if (q.engines == 0) {
-    try {
+  try {
+    Queue& q = queue();
+    std::lock_guard<std::mutex> lifecycle(q.lifecycle);
+    if (q.engines == 0) {
       q.stopping = false;
       q.thread = std::thread(serve);
-    } catch (const std::exception&) {  // std::system_error, or std::bad_alloc for the thread's own state
-      return false;
     }
+    q.engines++;
+    return true;
+  } catch (const std::exception&) {  // std::system_error, or std::bad_alloc for the queue or the thread's own state
+    return false;
   }
-  q.engines++;
-  return true;
 }
 
 void bk::runner_close(bk_engine* engine) {

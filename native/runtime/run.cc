@@ -63,12 +63,16 @@ size_t bk_program_records(const bk_program* program) { return (size_t)program->p
 
 int bk_run_start(bk_program* program, bk_memory* memory, const double* scalars, size_t count, double* seconds, bk_done done, void* user, bk_run** out,
                  char* message, size_t capacity) {
-  if (const int error = plan_check_scalars(program->plan, scalars, count, message, capacity)) return error;
   bk_run* r = create<bk_run>();
   if (!r) return fail(BK_MEMORY, message, capacity, "No memory for a run");
+  // copied before they are checked: others may write into the caller's meanwhile
+  if (count <= kMaxScalars) memcpy(r->scalars, scalars, count * sizeof(double));
+  if (const int error = plan_check_scalars(program->plan, r->scalars, count, message, capacity)) {
+    free(r);
+    return error;
+  }
   r->program = program;
   r->memory = memory;
-  memcpy(r->scalars, scalars, count * sizeof(double));
   r->seconds = seconds;
   if (seconds) memset(seconds, 0, (size_t)program->plan.records * sizeof(double));
   r->done = done;

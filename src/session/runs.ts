@@ -77,11 +77,14 @@ export interface UpdateScalars {
   readonly groups: readonly { readonly lr: number; readonly weightDecay: number; readonly steps: number }[]
 }
 
+/** A run takes no greater number (native/runtime/plan.cc); no norm that is worth a step comes near. */
+const LARGEST_SCALAR = 2 ** 53
+
 /** Writes them among the scalars of an update. */
 export function setUpdateScalars(run: Float64Array, scalars: UpdateScalars): void {
   const { maxGradNorm, betas, eps, decoupledWeightDecay, groups } = scalars
   const [beta1, beta2] = betas
-  run[Scalar.maxGradNorm] = maxGradNorm
+  run[Scalar.maxGradNorm] = Math.min(maxGradNorm, LARGEST_SCALAR)
   run[Scalar.beta1] = beta1
   run[Scalar.beta2] = beta2
   run[Scalar.eps] = eps

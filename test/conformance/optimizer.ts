@@ -172,6 +172,32 @@ export function optimizer(open: Open): void {
       }
     })
 
+    it('adamw: a first moment below the least normal number is 0, so that no update computes with it', async () => {
+      const least = 2 ** -126
+      const n = 37
+      // tenths of the least normal number; one of 0.9 is left of 1, so 0, and 1.8 of 2
+      const expAvg = Float64Array.from({ length: n }, (_, i) => (i % 2 ? -1 : 1) * (i / 10) * least)
+      const got = await runRecord(backend, {
+        op: 'adamw',
+        operands: {
+          g: new Float64Array(n),
+          norm: Float64Array.of(1, 1),
+          w: new Float64Array(n),
+          expAvg,
+          expAvgSq: new Float64Array(n).fill(1e-12),
+        },
+        attributes: { n, W: n, G: n, wFirst: 0, gFirst: 0, group: Scalar.group0, ...NOT_PACKED },
+        absent: ['packed'],
+        scalars: { beta1, beta2, eps: 1e-8, coupledDecay: 0 },
+        groups: [{ lr: 1e-2, weightDecay: 0, steps: 2 }],
+      })
+      for (let i = 0; i < n; i++) {
+        const want = expAvg[i] * beta1
+        if (Math.abs(want) < 0.99 * least) expect([i, got.expAvg[i]]).toEqual([i, 0])
+        else if (Math.abs(want) > 1.01 * least) expect(Math.abs(got.expAvg[i] / want - 1)).toBeLessThan(1e-5)
+      }
+    })
+
     it.each([Number.NaN, Number.POSITIVE_INFINITY])(
       'a gradient of %d is a norm that is not finite, and the update changes nothing',
       async (bad) => {

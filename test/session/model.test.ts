@@ -195,6 +195,16 @@ describe('training', () => {
     }
   })
 
+  it('measures the norm, and clips nothing, where maxGradNorm is as large as a number can be', async () => {
+    const norms = []
+    for (const maxGradNorm of [0, 1e16, Number.MAX_VALUE]) {
+      using model = tinyClassifier({}, { seed: 4 })
+      norms.push((await new AdamW(model).step(batch, { maxGradNorm })).gradNorm)
+    }
+    expect(norms[0]).toBeGreaterThan(0.01)
+    expect(norms).toEqual([norms[0], norms[0], norms[0]])
+  })
+
   it('starts a second optimiser from nothing, and stops the first', async () => {
     using model = tinyClassifier({}, { seed: 2 })
     const first = new AdamW(model, { lr: 1e-2 })
