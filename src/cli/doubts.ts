@@ -94,11 +94,11 @@ const CASED_SHARE = 0.05
 
 /** Whether texts are put into lower case for a vocabulary that was made for both. */
 export function casingDoubt(
-  tokenizer: Pick<BertTokenizer, 'convertIdsToTokens' | 'doLowerCase' | 'vocabSize'>,
+  tokenizer: Pick<BertTokenizer, 'doLowerCase' | 'getVocab'>,
   name = 'the model',
 ): string | undefined {
   if (!tokenizer.doLowerCase) return undefined
-  const tokens = tokenizer.convertIdsToTokens(Array.from({ length: tokenizer.vocabSize }, (_, id) => id))
+  const tokens = [...tokenizer.getVocab().keys()]
   const unused = tokens.filter((token) => /^(?!\[.*\]$).*\p{Lu}/u.test(token)).length
   if (unused < tokens.length * CASED_SHARE) return undefined
   return `${name}: ${grouped(unused)} of its ${grouped(tokens.length)} tokens have upper case, but texts are put into lower case; a tokenizer_config.json with "do_lower_case": false beside the vocabulary keeps it`

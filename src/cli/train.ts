@@ -4,6 +4,7 @@ import { labelKey } from '../data/classification.ts'
 import type { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { DataError, UsageError } from '../errors.ts'
 import type { TrainingArgumentsInput } from '../train/argument-rules.ts'
+import { probeFolder } from '../train/checkpoint.ts'
 import { isStreamed } from '../train/dataset.ts'
 import type { LogRecord, TrainEvent, TrainOutput } from '../train/events.ts'
 import { ResumeError } from '../train/resume.ts'
@@ -247,6 +248,8 @@ export async function train(options: TrainOptions, io: Io, blueprint?: () => Pro
   // a resumed run brings its own weights, and one to compare begins as Transformers does
   if (blueprint !== undefined && !args.resumeFromCheckpoint && (args.parity ?? 'none') === 'none')
     await initializeFromText(model, trainDataset, tokenizer, progress, io)
+  await model.describe() // which may decide the dtype
+  await probeFolder(options.outputDir)
   const trainer = trainerOf({
     model,
     args,

@@ -109,6 +109,8 @@ export function checkHooks(callback: TrainerCallback): void {
     if (hook !== undefined && typeof hook !== 'function')
       throw new ArgumentError(`Expected ${name} of a callback to be a function but received ${kindOf(hook)}`)
   }
+  if (callback.saveState !== undefined && callback.name === undefined)
+    throw new ArgumentError('Expected a callback with saveState to have a name, by which checkpoints keep its state')
 }
 
 /** What a checkpoint remembers of callbacks, by their names. */

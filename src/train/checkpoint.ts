@@ -89,17 +89,20 @@ export async function recoverCheckpoints(outputDir: string): Promise<void> {
 }
 
 /**
- * Makes the output folder ready, so that a run does not find out at its first save that it cannot: undoes what a process that died left
- * behind, and writes a file there. Throws FileError.
+ * Makes the output folder ready: undoes what a process that died left behind, and finds out whether it can be written. Throws FileError.
  */
 export async function prepareOutput(args: TrainingArguments): Promise<void> {
   const { outputDir, resumeFromCheckpoint, saveStrategy } = args
   const saves = saveStrategy !== 'no'
   // what others have left in the folder is none of the business of a run that neither saves nor resumes
   if (saves || resumeFromCheckpoint) await recoverCheckpoints(outputDir)
-  if (!saves) return
-  await makeFolder(outputDir)
-  const probe = path.join(outputDir, `.${process.pid}.probe`)
+  if (saves) await probeFolder(outputDir)
+}
+
+/** Makes a folder and writes a file there, so that nobody finds out after hours that it cannot be done. Throws FileError. */
+export async function probeFolder(folder: string): Promise<void> {
+  await makeFolder(folder)
+  const probe = path.join(folder, `.${process.pid}.probe`)
   await writeText(probe, '')
   await removeFile(probe)
 }
@@ -145,16 +148,17 @@ export async function latestCheckpoint(outputDir: string): Promise<string> {
 }
 
 /**
- * Deletes the oldest checkpoints until `limit` are left. `kept` (the best one) is never deleted; it counts, and where the limit is 1
+ * Deletes the oldest checkpoints until `limit` are left; null: none. `kept` (the best one) is never deleted; it counts, and where the limit is 1
  * the newest stays beside it; those of `foreign` runs are neither counted nor deleted (Transformers' trainer_utils.py, sort_checkpoints and rotate_checkpoints).
  */
 export async function rotateCheckpoints(
   outputDir: string,
-  limit: number,
+  limit: number | null,
   newest: string,
   kept: string | null,
   foreign: ReadonlySet<string> = new Set(),
 ): Promise<void> {
+  if (limit === null) return
   const checkpoints = (await listCheckpoints(outputDir)).filter(({ folder }) => !foreign.has(folder))
   const aged = await Promise.all(
     checkpoints.map(async ({ folder, step }) => ({ folder, step, modified: await modifiedAt(folder) })),

@@ -2,8 +2,12 @@ import { createHash } from 'node:crypto'
 import { ArgumentError } from '../errors.ts'
 import { kindOf, quote, snakeCase } from '../json.ts'
 import { IGNORE_INDEX } from '../labels.ts'
+import { elementsOf, isTensor } from '../tensor.ts'
 import { slices } from '../turns.ts'
+import type { EvaluatedBatch } from './metrics/evaluation.ts'
 import type { Example, ModelBatch, StreamedDataset } from './types.ts'
+
+type LabelField = 'labels' | 'nextSentenceLabel' | 'startPositions' | 'endPositions'
 
 /** Inputs of an example, and those of them that are labels. */
 const USUAL_FIELDS = [
@@ -43,24 +47,43 @@ function refuseUnknownFields(name: string, example: object): void {
     throw new ArgumentError(`Expected ${REFUSED.get(refused)} instead of ${refused} but ${name}[0] has it`)
 }
 
-/** Checks the examples, and yields after some of them. */
-function* checks(name: string, examples: readonly Example[]): Generator<void> {
-  const first = examples[0]
-  if (first === undefined) throw new ArgumentError(`Expected ${name} to hold at least one example but it is empty`)
-  const expected = FIELDS.map((field) => first?.[field] !== undefined)
-  for (let row = 0; row < examples.length; row++) {
-    const example: unknown = examples[row]
-    if (typeof example !== 'object' || example === null || !('inputIds' in example) || !Array.isArray(example.inputIds))
-      throw new ArgumentError(`Expected ${name}[${row}] to be an example with inputIds but received ${quote(example)}`)
-    if (row === 0) refuseUnknownFields(name, example)
-    checkLists(name, row, examples[row])
+/** Checks examples one after another: that each is one, and that all have the fields of the first. */
+export class ExampleCheck {
+  readonly #name: string
+  #row = 0
+  #expected: readonly boolean[] = []
+
+  constructor(name: string) {
+    this.#name = name
+  }
+
+  /** Throws ArgumentError, naming the row, where the next example is none or has other fields than the first. */
+  next(example: Example): void {
+    const [name, row] = [this.#name, this.#row++]
+    const given: unknown = example
+    if (typeof given !== 'object' || given === null || !('inputIds' in given) || !Array.isArray(given.inputIds))
+      throw new ArgumentError(`Expected ${name}[${row}] to be an example with inputIds but received ${quote(given)}`)
+    if (row === 0) {
+      refuseUnknownFields(name, example)
+      this.#expected = FIELDS.map((field) => example[field] !== undefined)
+    }
+    checkLists(name, row, example)
     for (let f = 0; f < FIELDS.length; f++) {
-      if ((examples[row][FIELDS[f]] !== undefined) === expected[f]) continue
-      const [having, lacking] = expected[f] ? [0, row] : [row, 0]
+      if ((example[FIELDS[f]] !== undefined) === this.#expected[f]) continue
+      const [having, lacking] = this.#expected[f] ? [0, row] : [row, 0]
       throw new ArgumentError(
         `Expected every or no example of ${name} to have ${FIELDS[f]} but example ${having} has them and example ${lacking} does not`,
       )
     }
+  }
+}
+
+/** Checks the examples, and yields after some of them. */
+function* checks(name: string, examples: readonly Example[]): Generator<void> {
+  if (examples.length === 0) throw new ArgumentError(`Expected ${name} to hold at least one example but it is empty`)
+  const check = new ExampleCheck(name)
+  for (let row = 0; row < examples.length; row++) {
+    check.next(examples[row])
     if (row % EXAMPLES_AT_A_TIME === EXAMPLES_AT_A_TIME - 1) yield
   }
 }
@@ -79,14 +102,14 @@ export async function checkExamples(name: string, examples: readonly Example[]):
 export const hasLabels = (example: Example | undefined): boolean =>
   LABEL_FIELDS.some((field) => example?.[field] !== undefined)
 
-/** How many examples of a batch have a label that a loss reads: one that is not -100, a place within their tokens. */
-export function countLabelledExamples({
-  endPositions,
-  inputIds,
-  labels,
-  nextSentenceLabel,
-  startPositions,
-}: ModelBatch): number {
+/** Whether the fields of a batch are lists. A collator of somebody's may pad, and make tensors, as models take them. */
+const isRagged = (batch: ModelBatch): boolean =>
+  Object.values(batch).every((field) => field === undefined || Array.isArray(field) || ArrayBuffer.isView(field))
+
+/** How many examples of a batch have a label that a loss reads: one that is not -100, a place within their tokens. All, of tensors. */
+export function countLabelledExamples(batch: ModelBatch): number {
+  if (!isRagged(batch)) return rowsOf<unknown>(batch.inputIds).length
+  const { endPositions, inputIds, labels, nextSentenceLabel, startPositions } = batch
   const isLabel = (label: number | undefined): boolean => label !== undefined && label !== IGNORE_INDEX
   const isLabelled = (row: number): boolean => {
     const label = labels?.[row]
@@ -112,12 +135,36 @@ export function fingerprintOf(data: readonly Example[] | StreamedDataset, settin
     ...RARE_FIELDS.filter((field) => example[field] !== undefined).map((field) => [field, example[field]]),
   ])
   return createHash('sha256')
-    .update(JSON.stringify([settings, fields]))
+    .update(JSON.stringify([settings, fields], (_, value) => (typeof value === 'bigint' ? Number(value) : value)))
     .digest('hex')
     .slice(0, 16)
 }
 
 const isVector = (labels: readonly (number | number[])[]): labels is number[][] => Array.isArray(labels[0])
+
+/** The rows of a field, of a padded tensor too. */
+function rowsOf<Row>(field: readonly Row[]): readonly (Row | number | number[])[] {
+  const given: unknown = field
+  if (!isTensor(given)) return Array.from(field)
+  const { data, shape } = given
+  const width = elementsOf(shape.slice(1))
+  return Array.from({ length: shape[0] ?? 0 }, (_, row) =>
+    shape.length < 2 ? data[row] : Array.from({ length: width }, (_, i) => data[row * width + i]),
+  )
+}
+
+/** What the loss of a batch compares with, an entry for each example: its labels, of a question [start, end]. */
+export function labelsOfBatch({
+  endPositions,
+  labels,
+  nextSentenceLabel,
+  startPositions,
+}: Pick<EvaluatedBatch, LabelField>): readonly (number | readonly number[])[] {
+  if (labels !== undefined || startPositions === undefined || endPositions === undefined)
+    return rowsOf(labels ?? nextSentenceLabel ?? [])
+  const [starts, ends] = [rowsOf(startPositions) as number[], rowsOf(endPositions) as number[]]
+  return starts.map((start, i) => [start, ends[i]])
+}
 
 /** The field `labels` of all examples, or undefined where they have none. */
 export function labelsOf(examples: readonly Example[]): number[] | number[][] | undefined {
@@ -137,7 +184,7 @@ export const collate = (examples: readonly Example[]): ModelBatch =>
 
 const isChoices = (field: number[] | number[][]): field is number[][] => Array.isArray(field[0])
 
-const countSeen = (mask: number[]): number => mask.reduce((sum, seen) => sum + (seen === 0 ? 0 : 1), 0)
+const countSeen = (mask: ArrayLike<number>): number => Array.prototype.filter.call(mask, (seen) => seen !== 0).length
 
 /** Tokens of an example that no mask hides. */
 function tokensOf(inputIds: number[] | number[][], attentionMask: number[] | number[][] | undefined): number {
@@ -154,11 +201,20 @@ export function lengthsOf(examples: readonly Example[]): Uint32Array {
 }
 
 /** Real tokens of a batch, without those that a mask hides. */
-export const countTokens = ({ attentionMask, inputIds }: ModelBatch): number =>
-  (inputIds as (number[] | number[][])[]).reduce<number>(
+export function countTokens({ attentionMask, inputIds }: ModelBatch): number {
+  const [ids, mask]: unknown[] = [inputIds, attentionMask]
+  if (isTensor(ids)) return isTensor(mask) ? countSeen(mask.data) : ids.data.length
+  return (inputIds as (number[] | number[][])[]).reduce<number>(
     (sum, entry, i) => sum + tokensOf(entry, attentionMask?.[i]),
     0,
   )
+}
+
+/** Real tokens of the batches of an update, and whether any example of theirs has a label. */
+export const countBatches = (batches: readonly ModelBatch[]): { hasLabel: boolean; tokens: number } => ({
+  hasLabel: batches.some((batch) => countLabelledExamples(batch) > 0),
+  tokens: batches.reduce((sum, batch) => sum + countTokens(batch), 0),
+})
 
 /** Consecutive groups of `size` examples; the last may be shorter. */
 export function* groupsOf(examples: readonly Example[], size: number): Generator<readonly Example[]> {

@@ -1,7 +1,15 @@
 import { ArgumentError } from '../errors.ts'
 import { isJsonObject, kindOf } from '../json.ts'
 import { isTensor, type Tensor } from '../tensor.ts'
-import { checkExamples, collate, countLabelledExamples, groupsOf, hasLabels, labelsOf } from './dataset.ts'
+import {
+  checkExamples,
+  collate,
+  countLabelledExamples,
+  groupsOf,
+  hasLabels,
+  labelsOf,
+  labelsOfBatch,
+} from './dataset.ts'
 import type { LogRecord } from './events.ts'
 import { evaluationRandoms } from './source.ts'
 import type { ComputeMetrics, DataCollator, Evaluation, Example, ModelBatch, TrainableModel } from './types.ts'
@@ -43,11 +51,8 @@ interface Pass {
 }
 
 /** Of `examples` in a batch those that its loss is the mean of: all of regression, of which any number is a label. */
-function weightOf(batch: ModelBatch, { config }: TrainableModel, examples: number): number {
-  // a collator of somebody's may make tensors, as models take them
-  const isRagged = Object.values(batch).every((field) => Array.isArray(field) || ArrayBuffer.isView(field))
-  return config?.problemType === 'regression' || !isRagged ? examples : countLabelledExamples(batch)
-}
+const weightOf = (batch: ModelBatch, { config }: TrainableModel, examples: number): number =>
+  config?.problemType === 'regression' ? examples : countLabelledExamples(batch)
 
 /** Runs the model without dropout, handing the outputs of each batch to `take`. */
 async function forwardAll(
@@ -58,11 +63,11 @@ async function forwardAll(
   weighing: Pick<Evaluation, 'labelledOnly' | 'weigh'> = {},
 ): Promise<Pass> {
   const started = performance.now()
-  model.eval()
   let [steps, done, weights] = [0, 0, 0]
   let lossSum: number | null = 0
   for (const group of groupsOf(examples, batchSize)) {
-    const batch = collator(group, evaluationRandoms(seed, done, group.length))
+    const batch = await collator(group, evaluationRandoms(seed, done, group.length))
+    model.eval() // for every batch: a training may go on meanwhile, and a call notes the mode at once
     const output = await model.forward(batch, { signal, labelledOnly: weighing.labelledOnly, labelSmoothing })
     const loss = output.loss ?? null
     await take(batch, outputsOf(output), loss)
@@ -81,7 +86,10 @@ async function forwardAll(
   }
 }
 
-/** Puts the rows of several tensors one after another; the first dimension adds up, the others are those of the first. */
+/**
+ * Puts the rows of several tensors one after another: the first dimension adds up. Where the others differ, as of multiple choice with
+ * other numbers of choices, all values are one row of numbers.
+ */
 function concatenate(parts: readonly Tensor[]): Tensor {
   const data = new Float32Array(parts.reduce((sum, part) => sum + part.data.length, 0))
   let at = 0
@@ -89,8 +97,10 @@ function concatenate(parts: readonly Tensor[]): Tensor {
     data.set(part.data, at)
     at += part.data.length
   }
+  const [shape, ...others] = parts.map((part) => part.shape.slice(1))
+  if (others.some((other) => String(other) !== String(shape))) return { data, shape: [data.length] }
   const rows = parts.reduce((sum, part) => sum + part.shape[0], 0)
-  return { data, shape: [rows, ...(parts[0]?.shape.slice(1) ?? [])] }
+  return { data, shape: [rows, ...(shape ?? [])] }
 }
 
 /** The outputs of several batches. */
@@ -135,13 +145,17 @@ export const speedMetrics = (prefix: string, seconds: number, samples: number, s
   [`${prefix}_steps_per_second`]: rounded(steps / Math.max(seconds, 1e-9), 3),
 })
 
-/** What `computeMetrics` takes: all outputs together. */
-function gathering(examples: readonly Example[], computeMetrics: ComputeMetrics): Evaluation {
+/** What `computeMetrics` takes: all outputs together, and the labels that the batches had. */
+function gathering(computeMetrics: ComputeMetrics): Evaluation {
   const gathered = new Gathered()
+  const labels: (number | readonly number[])[] = []
   return {
-    add: (_, outputs) => gathered.add(outputs),
+    add: (batch, outputs) => {
+      gathered.add(outputs)
+      for (const label of labelsOfBatch(batch)) labels.push(label)
+    },
     finish: async () => {
-      const metrics: unknown = await computeMetrics({ ...gathered.all(), labels: labelsOf(examples) ?? [] })
+      const metrics: unknown = await computeMetrics({ ...gathered.all(), labels: labels as number[] | number[][] })
       if (isJsonObject(metrics) && Object.values(metrics).every((value) => typeof value === 'number'))
         return metrics as Record<string, number>
       throw new ArgumentError(`Expected computeMetrics to return an object of numbers but received ${kindOf(metrics)}`)
@@ -172,7 +186,7 @@ export async function evaluateAll(
   // a collator may make the labels
   if (collator === undefined && !hasLabels(examples[0]))
     throw new ArgumentError('Expected evalDataset to have labels but it has none')
-  const evaluation = computeMetrics ? gathering(examples, computeMetrics) : (settings.evaluation ?? LOSS_ALONE)
+  const evaluation = computeMetrics ? gathering(computeMetrics) : (settings.evaluation ?? LOSS_ALONE)
   const { loss, seconds, steps } = await forwardAll(
     model,
     examples,
@@ -182,7 +196,8 @@ export async function evaluateAll(
   )
   if (loss === null) throw new ArgumentError('Expected the model to compute a loss from labels but it has none')
   const metrics: LogRecord = { [`${prefix}_loss`]: loss }
-  for (const [name, value] of Object.entries(await evaluation.finish())) metrics[`${prefix}_${name}`] = value
+  for (const [name, value] of Object.entries(await evaluation.finish()))
+    metrics[name.startsWith(`${prefix}_`) ? name : `${prefix}_${name}`] = value
   return {
     ...metrics,
     [`${prefix}_samples`]: examples.length,

@@ -57,6 +57,8 @@ export interface TrainOutput {
   readonly restoredStep: number | null
   /** Every log line and evaluation, those before a resume included. */
   readonly logHistory: readonly LogRecord[]
+  /** What this call had to say beside its log, as the events of type warning. */
+  readonly warnings: readonly string[]
 }
 
 /**

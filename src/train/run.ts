@@ -22,8 +22,9 @@ export interface Run {
   readonly control: TrainerControl
   /** Checkpoints of other runs in the output folder; undefined until somebody needs to know. */
   foreign: Set<string> | undefined
-  /** Not shown yet. */
+  /** Not shown yet, and those that were. */
   readonly warnings: string[]
+  readonly shown: string[]
   readonly firstStep: number
   readonly started: number
   savedStep: number
@@ -73,6 +74,12 @@ export function metricsOf({ firstStep, plan, source, started, state }: Run, args
   const samples = Math.round((steps / plan.updatesPerEpoch) * source.samplesPerEpoch(args, plan))
   const loss = step === 0 ? 0 : state.totalLoss / step
   return { ...speedMetrics('train', seconds, samples, steps), train_loss: loss, epoch, step }
+}
+
+/** What a run that has ended says of its log and of its best step. */
+export const outcomeOf = ({ shown: warnings, state }: Run) => {
+  const { bestGlobalStep, bestMetric, bestModelCheckpoint, logHistory } = state
+  return { bestGlobalStep, bestMetric, bestModelCheckpoint, logHistory, warnings }
 }
 
 /** What callbacks see of a run at this time. */

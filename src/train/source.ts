@@ -1,7 +1,7 @@
-import { ArgumentError } from '../errors.ts'
+import { AbortedError, ArgumentError } from '../errors.ts'
 import { RandomStream } from '../random.ts'
 import type { TrainingArguments } from './argument-rules.ts'
-import { fingerprintOf, isStreamed, lengthsOf } from './dataset.ts'
+import { ExampleCheck, fingerprintOf, isStreamed, lengthsOf } from './dataset.ts'
 import { epochBatches } from './sampler.ts'
 import type { OpenDataset } from './trainer-options.ts'
 import type { DataSize, TrainingPlan } from './training-plan.ts'
@@ -92,7 +92,9 @@ async function* streamGroups(
   let group: Example[] = []
   let batch = first
   let given = skip
+  const check = new ExampleCheck('the streamed data')
   for await (const example of data.examples({ seed: orderSeed(args), epoch, skip, shuffle })) {
+    check.next(example)
     given++
     if (group.push(example) < size) continue
     yield { examples: group, place: batch * size }
@@ -107,6 +109,37 @@ async function* streamGroups(
     throw new ArgumentError(
       `Expected ${data.length ?? 'endless'} examples in the streamed data but epoch ${epoch} ended after ${given}`,
     )
+}
+
+/** What `promise` gives, or an AbortedError as soon as `signal` fires: a stream may wait for what never comes. */
+export async function unlessAborted<Result>(
+  promise: Promise<Result>,
+  signal: AbortSignal | undefined,
+): Promise<Result> {
+  if (signal === undefined) return promise
+  let stop = (): void => {}
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(new AbortedError())
+  })
+  signal.addEventListener('abort', stop)
+  if (signal.aborted) stop()
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener('abort', stop)
+  }
+}
+
+/** Milliseconds in which a stream that is left has to close what it reads. */
+const CLOSING = 1000
+
+/** Ends what gives batches. A stream that waits for what never comes is left alone. */
+export async function endBatches(batches: AsyncGenerator<ModelBatch>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise((resolve) => {
+    timer = setTimeout(resolve, CLOSING)
+  })
+  await Promise.race([prefetched(batches.return(undefined)), late]).finally(() => clearTimeout(timer))
 }
 
 /** A promise that somebody awaits later: until then its failure is nobody's. */

@@ -141,15 +141,16 @@ export function checkTraining({ collates, data }: OpenDataset, { parity }: Train
 /** The evaluation data of the options. Throws ArgumentError where it is not in memory, or is needed and missing. */
 export function openEvaluation(
   { dataCollator, evalDataset }: TrainerOptions,
-  { evalStrategy }: TrainingArguments,
+  { evalOnStart, evalStrategy }: TrainingArguments,
 ): OpenDataset | undefined {
   if (evalDataset !== undefined) {
     const opened = openChecked('evalDataset', evalDataset, dataCollator)
     examplesOf(opened)
     return opened
   }
-  if (evalStrategy === 'no') return undefined
-  throw new ArgumentError(`Expected evalDataset because evalStrategy is '${evalStrategy}' but received none`)
+  if (evalStrategy === 'no' && !evalOnStart) return undefined
+  const why = evalOnStart ? 'evalOnStart is true' : `evalStrategy is '${evalStrategy}'`
+  throw new ArgumentError(`Expected evalDataset because ${why} but received none`)
 }
 
 /** What train() takes. */

@@ -11,7 +11,7 @@ import {
   type TrainerCallback,
 } from './callbacks.ts'
 import { checkpointFolder, foreignCheckpoints, prepareOutput, rotateCheckpoints, saveCheckpoint } from './checkpoint.ts'
-import { countLabelledExamples, countTokens } from './dataset.ts'
+import { countBatches } from './dataset.ts'
 import { evaluateAll, type Predictions, predictAll } from './evaluation.ts'
 import { type LogRecord, type TrainEvent, TrainingRun, type TrainOutput } from './events.ts'
 import { createOptimizer, createScheduler, prepareModel } from './optimizer.ts'
@@ -23,13 +23,14 @@ import {
   inStep,
   metricsOf,
   OneRun,
+  outcomeOf,
   type Run,
   rescuedError,
   resumption,
   TrainingAborted,
   warningOf,
 } from './run.ts'
-import { prefetched, TrainingSource, takeBatches } from './source.ts'
+import { endBatches, prefetched, TrainingSource, takeBatches, unlessAborted } from './source.ts'
 import { addStep, identityOf, positionOf, stringifyState, takeLog } from './state.ts'
 import {
   argumentsOfRun,
@@ -168,6 +169,7 @@ export class Trainer {
     if (this.#options.signal?.aborted) throw new TrainingAborted(0, null)
     const { plan, source } = this.#train
     await prepareOutput(args)
+    await model.describe?.()
     prepareModel(model, args)
     const optimizer = this.#options.optimizer ?? createOptimizer(model, args)
     const parity = Parity.of(args, model, optimizer, source)
@@ -187,6 +189,7 @@ export class Trainer {
       control: initialControl(state.stopped),
       foreign,
       warnings: foreign?.size ? [foreignWarning(args.outputDir)] : [],
+      shown: [],
       firstStep: state.globalStep,
       started: performance.now(),
       savedStep: state.globalStep,
@@ -217,7 +220,7 @@ export class Trainer {
       let coming = next()
       for (let update = first; update < updatesPerEpoch; update++) {
         if (positionOf(state) >= plan.maxSteps || control.shouldTrainingStop) break
-        const microBatches = await coming
+        const microBatches = await unlessAborted(coming, this.#options.signal)
         // prepared while the step runs
         if (update + 1 < updatesPerEpoch) coming = next()
         Object.assign(control, { shouldLog: false, shouldEvaluate: false, shouldSave: false })
@@ -229,7 +232,7 @@ export class Trainer {
         if (control.shouldEpochStop) break
       }
     } finally {
-      await batches.return(undefined)
+      await endBatches(batches)
     }
     yield* this.#endEpoch(run)
   }
@@ -244,14 +247,16 @@ export class Trainer {
 
   async #step({ optimizer, parity, plan, scheduler, state }: Run, microBatches: ModelBatch[]): Promise<TrainEvent> {
     const { signal } = this.#options
-    const { labelSmoothingFactor: labelSmoothing, maxGradNorm } = this.args
     if (signal?.aborted) throw new AbortedError()
     // an evaluation, or a caller, may have turned dropout off
     this.model.train()
     const started = performance.now()
     const learningRate = optimizer.paramGroups[0].lr
-    const options = { maxGradNorm, labelSmoothing, signal }
+    const { labelSmoothingFactor, maxGradNorm } = this.args
+    const options = { maxGradNorm, labelSmoothing: labelSmoothingFactor, signal }
     const startsEpoch = positionOf(state) % plan.updatesPerEpoch === 0
+    // before the update, so that a batch that cannot be counted changes nothing
+    const { hasLabel, tokens } = countBatches(microBatches)
     const { gradNorm, loss } = await (
       parity?.step(microBatches, options, startsEpoch) ?? optimizer.step(microBatches, options)
     ).catch((error) => {
@@ -259,9 +264,7 @@ export class Trainer {
     })
     scheduler.step()
     const seconds = (performance.now() - started) / 1000
-    const tokens = microBatches.reduce((sum, batch) => sum + countTokens(batch), 0)
-    const labelled = loss !== 0 || microBatches.some((batch) => countLabelledExamples(batch) > 0)
-    const counted = addStep(state, { loss, labelled, gradNorm, learningRate, tokens, seconds })
+    const counted = addStep(state, { loss, labelled: loss !== 0 || hasLabel, gradNorm, learningRate, tokens, seconds })
     const { maxSteps } = plan
     const [step, epoch] = [state.globalStep, epochAt(plan, positionOf(state))]
     return { type: 'step', step, maxSteps, epoch, loss: counted, gradNorm, learningRate, tokens, seconds }
@@ -289,8 +292,10 @@ export class Trainer {
     if (saves && (evaluates || run.savedStep !== step)) yield await this.#save(run)
   }
 
-  *#warnings({ state, warnings }: Run): Generator<TrainEvent> {
-    for (const message of warnings.splice(0)) yield { type: 'warning', step: state.globalStep, message }
+  *#warnings({ shown, state, warnings }: Run): Generator<TrainEvent> {
+    const due = warnings.splice(0)
+    shown.push(...due)
+    for (const message of due) yield { type: 'warning', step: state.globalStep, message }
   }
 
   async #log(run: Run): Promise<TrainEvent> {
@@ -298,7 +303,7 @@ export class Trainer {
     const step = state.globalStep
     const epoch = epochAt(plan, positionOf(state))
     const logs = takeLog(state, epoch)
-    state.logHistory.push(logs)
+    state.logHistory.push({ ...logs }) // whatever callbacks add to theirs
     await this.#call(run, 'onLog', { logs })
     return { type: 'log', step, epoch, logs }
   }
@@ -309,7 +314,7 @@ export class Trainer {
     const step = state.globalStep
     const epoch = epochAt(plan, positionOf(state))
     const metrics = { ...(await this.evaluate()), epoch, step }
-    state.logHistory.push(metrics)
+    state.logHistory.push({ ...metrics })
     let isBest: boolean
     try {
       await this.#call(run, 'onLog', { logs: metrics })
@@ -327,7 +332,6 @@ export class Trainer {
   }
 
   async #save(run: Run, saveOnlyModel = this.args.saveOnlyModel): Promise<TrainEvent> {
-    const { model } = this
     const { outputDir, saveTotalLimit } = this.args
     const { plan, state } = run
     const step = state.globalStep
@@ -339,7 +343,7 @@ export class Trainer {
     run.foreign ??= await foreignCheckpoints(outputDir, state.runId)
     try {
       await saveCheckpoint(checkpoint, {
-        model,
+        model: this.model,
         tokenizer,
         optimizer: saveOnlyModel ? undefined : run.optimizer,
         state: stringifyState(state, run.identity, this.args, plan, statesOf(this.#callbacks)),
@@ -352,10 +356,8 @@ export class Trainer {
     run.savedStep = step
     run.checkpoint = checkpoint
     run.foreign.delete(checkpoint)
-    if (saveTotalLimit !== null)
-      await rotateCheckpoints(outputDir, saveTotalLimit, checkpoint, state.bestModelCheckpoint, run.foreign).catch(
-        warningOf(run),
-      )
+    const rotating = rotateCheckpoints(outputDir, saveTotalLimit, checkpoint, state.bestModelCheckpoint, run.foreign)
+    await rotating.catch(warningOf(run))
     await this.#call(run, 'onSave')
     return { type: 'save', step, epoch: epochAt(plan, positionOf(state)), checkpoint }
   }
@@ -385,14 +387,12 @@ export class Trainer {
     const { state } = run
     const metrics = metricsOf(run, this.args)
     const { epoch, step, train_loss: trainingLoss } = metrics
-    state.logHistory.push(metrics)
+    state.logHistory.push({ ...metrics })
     await this.#call(run, 'onLog', { logs: metrics })
     const restoredStep = await endWithBest(this.args, this.model, run)
     await this.#call(run, 'onTrainEnd')
     yield* this.#warnings(run)
-    const { bestGlobalStep, bestMetric, bestModelCheckpoint, logHistory } = state
-    const best = { bestGlobalStep, bestMetric, bestModelCheckpoint }
-    const output: TrainOutput = { globalStep: step, trainingLoss, metrics, logHistory, restoredStep, ...best }
+    const output = { ...outcomeOf(run), globalStep: step, trainingLoss, metrics, restoredStep }
     yield { type: 'end', step, epoch, output }
     return output
   }

@@ -39,7 +39,10 @@ export interface StreamedDataset {
  * Makes a batch. Random numbers (masks) come from `randoms` alone, a stream for each example that depends on the seed and on its place
  * in the epoch, whatever the batch size.
  */
-export type DataCollator = (examples: readonly Example[], randoms: readonly RandomStream[]) => ModelBatch
+export type DataCollator = (
+  examples: readonly Example[],
+  randoms: readonly RandomStream[],
+) => ModelBatch | Promise<ModelBatch>
 
 export type StateDict = Map<string, Tensor>
 
@@ -58,6 +61,8 @@ export interface TrainableModel {
   readonly seed?: number
   /** What it is built by, as savePretrained writes it into config.json; a resumed run must have the same. */
   readonly config?: { readonly problemType?: string | null; toJSON?(): JsonObject }
+  /** Opens what runs it, which may decide the dtype. */
+  describe?(): Promise<unknown>
   train(): unknown
   eval(): unknown
   /** Outputs by their names, such as logits [sequences, labels]; loss is null without labels. Throws AbortedError when `signal` fires. */

@@ -8,6 +8,8 @@ export interface EvaluatedBatch {
   readonly inputIds: readonly (readonly (number | readonly number[])[])[]
   readonly labels?: readonly (number | readonly number[])[]
   readonly nextSentenceLabel?: readonly number[]
+  readonly startPositions?: readonly number[]
+  readonly endPositions?: readonly number[]
 }
 
 /** A forward's outputs by the names that its model class gives them, such as logits. */

@@ -54,7 +54,9 @@ export function maskedLM(options: TaskOptions): Task<Passage> {
           const scores = softmax(rowOf(logits, mask++))
           const best = argmax(scores)
           filled[i] = best
-          return [{ token: tokenizer.convertIdsToTokens([best])[0], score: scores[best] }]
+          // tables of embeddings are often longer than the vocabulary
+          const token = tokenizer.decode([best]) === '' ? '' : tokenizer.convertIdsToTokens([best])[0]
+          return [{ token, score: scores[best] }]
         })
         return { text: tokenizer.decode(filled, { skipSpecialTokens: true }), fills }
       })
