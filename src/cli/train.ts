@@ -249,7 +249,7 @@ export async function train(options: TrainOptions, io: Io, blueprint?: () => Pro
   if (blueprint !== undefined && !args.resumeFromCheckpoint && (args.parity ?? 'none') === 'none')
     await initializeFromText(model, trainDataset, tokenizer, progress, io)
   await model.describe() // which may decide the dtype
-  await probeFolder(options.outputDir)
+  if (!io.signal?.aborted) await probeFolder(options.outputDir) // the trained model is written there, whatever else is saved
   const trainer = trainerOf({
     model,
     args,
