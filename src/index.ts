@@ -3,7 +3,7 @@
 import './platform-node.ts'
 
 export * from './core.ts'
-export type { LabelSet } from './data/classification.ts'
+export type { LabelSet } from './data/label-names.ts'
 export type { Architecture } from './export/onnx/architectures.ts'
 export type { ExportOnnxOptions, OnnxExport } from './export/onnx/export.ts'
 export { exportOnnx } from './export/onnx.ts'

@@ -1,5 +1,5 @@
 import { type Command, Option } from 'commander'
-import type { ClassificationProblem } from '../data/classification.ts'
+import type { ClassificationProblem } from '../data/label-names.ts'
 import { COLUMN_FORMATS, formatOfName, NAMED_FORMATS, type RowFormat } from '../data/readers/rows.ts'
 import { TEXT_LAYOUTS, type TextLayout } from '../data/readers/text.ts'
 import { ArgumentError, type BertkitError, UsageError } from '../errors.ts'

@@ -1,6 +1,6 @@
 import * as path from 'node:path'
 import type { Command } from 'commander'
-import { labelKey } from '../data/classification.ts'
+import { labelKey } from '../data/label-names.ts'
 import type { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { DataError, UsageError } from '../errors.ts'
 import type { TrainingArgumentsInput } from '../train/argument-rules.ts'

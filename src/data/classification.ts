@@ -9,10 +9,16 @@ import {
   labelsInColumns,
   numbersInColumns,
 } from './label-columns.ts'
+import {
+  areNames,
+  type ClassificationProblem,
+  idsOfLabels,
+  type LabelSet,
+  labelKey,
+  sortLabels,
+} from './label-names.ts'
 import { parseLiteral } from './literals.ts'
 import { type NamedBytes, type ReadOptions, type Row, readRows } from './readers/rows.ts'
-
-export type ClassificationProblem = 'regression' | 'single_label_classification' | 'multi_label_classification'
 
 export interface ClassificationExample {
   text: string
@@ -42,12 +48,6 @@ export interface ClassificationOptions extends Omit<ReadOptions, 'required'> {
   labels?: 'required' | 'ignored'
   /** Called for a label that may not be meant as it is read; `what` tells why. */
   onFault?: (what: string) => void
-}
-
-/** The classes of a data set or of a model: names by id. For regression the names stand for columns. */
-export interface LabelSet {
-  problemType: ClassificationProblem
-  names: string[]
 }
 
 /** A class id; a number or several of regression; 0 or 1 for each class of multi-label. */
@@ -180,6 +180,30 @@ export class FlagPairs {
   }
 }
 
+/** Tells one column of flags from labels: of a model of several, each row seems to have its first or its second. */
+export class FlagColumn {
+  #rows = 0
+  #flags = 0
+
+  add({ columns, label }: ClassificationExample): void {
+    this.#rows++
+    const [part, ...others] = label === undefined ? [] : partsOfLabel(label)
+    if (columns === undefined && others.length === 0 && FLAGS.flat().includes(labelKey(String(part)))) this.#flags++
+  }
+
+  /** Whether all rows are flags, and none of the labels is called so. */
+  isOneOf(names: readonly string[]): boolean {
+    return this.#rows > 0 && this.#flags === this.#rows && names.length > 1 && areNames(names)
+  }
+
+  error(names: readonly string[], file: string): DataError {
+    return new DataError(
+      `expected a column for each label, but one column has 0 and 1, or false and true, alone; name them all (--label-column): ${names.slice(0, 10).join(', ')}`,
+      file,
+    )
+  }
+}
+
 /** The parts of "2,5", of "[2, 5]" in JSON or Python's notation, and of a JSON array; an empty cell has none. */
 function partsOf(value: JsonValue, fail: Fail): JsonValue[] {
   if (typeof value !== 'string') return Array.isArray(value) ? value : [value]
@@ -192,66 +216,17 @@ function partsOf(value: JsonValue, fail: Fail): JsonValue[] {
   return Array.isArray(parsed) ? parsed : [parsed]
 }
 
-const DECIMAL = /^([+-]?)(\d*)(?:\.(\d*))?$/
-
-function withoutZeros(digits: string): string {
-  let end = digits.length
-  while (digits[end - 1] === '0') end--
-  return digits.slice(0, end)
-}
-
-/** The same for "1", "1.0" and "01", which are one number, of any number of digits; other names are their own. */
-export function labelKey(name: string): string {
-  const [, sign, whole = '', decimals = ''] = DECIMAL.exec(name) ?? []
-  if (whole === '' && decimals === '') return name
-  const fraction = withoutZeros(decimals)
-  const digits = `${whole.replace(/^0+/, '') || '0'}${fraction === '' ? '' : `.${fraction}`}`
-  return sign === '-' && digits !== '0' ? `-${digits}` : digits
-}
-
-const isNumeric = (name: string): boolean => name.trim() !== '' && Number.isFinite(Number(name))
-
-/** Names in the order of their ids: by value where all are numbers, else sorted by UTF-16 code units. */
-export function sortLabels(names: Iterable<string>): string[] {
-  const sorted = [...new Set(names)].sort()
-  return sorted.every(isNumeric) ? sorted.sort((a, b) => Number(a) - Number(b)) : sorted
-}
-
-/**
- * The same labels in the order of `order`, where that has the same names: a head that is trained on has its rows in that order. Else as
- * they are.
- */
-export function inLabelOrder(labels: LabelSet, order: readonly string[]): LabelSet {
-  const keys = new Set(labels.names.map(labelKey))
-  const ordered = new Set(order.map(labelKey))
-  const isSame = order.length === keys.size && ordered.size === keys.size && [...ordered].every((key) => keys.has(key))
-  return isSame ? { ...labels, names: [...order] } : labels
-}
-
-/**
- * The id of a name among `names`: of the same name, else of the same number. Where no name is a number (LABEL_0, ...), a number is an id
- * itself.
- */
-export function idsOfLabels(names: readonly string[]): (name: string) => number | undefined {
-  const ids = new Map(names.map((name, id) => [name, id]))
-  const keys = new Map(names.map((name, id) => [labelKey(name), id]))
-  // a model may have learnt "1" and "1.0" as two
-  const areNumbers = keys.size === names.length
-  const acceptsIds = !names.some(isNumeric)
-  const idOfKey = (key: string): number | undefined => {
-    const id = areNumbers ? keys.get(key) : undefined
-    return id ?? (acceptsIds && /^\d{1,9}$/.test(key) && Number(key) < names.length ? Number(key) : undefined)
-  }
-  return (name) => ids.get(name) ?? idOfKey(labelKey(name))
-}
-
 const columnsOf = (example: ClassificationExample | undefined): number =>
   Array.isArray(example?.label) ? example.label.length : 1
 
 /** Turns an example's label into what the model takes, by `idsOfLabels`. A label that is none of them is a DataError at its line. */
-export function labelEncoder(labels: LabelSet, file: string): (example: ClassificationExample) => EncodedLabel {
+export function labelEncoder(
+  labels: LabelSet,
+  file: string,
+  onFault?: (what: string) => void,
+): (example: ClassificationExample) => EncodedLabel {
   const { names, problemType } = labels
-  const idOfName = idsOfLabels(names)
+  const idOfName = idsOfLabels(names, onFault)
   const idOf = (label: string | number, { file: own = file, line }: ClassificationExample): number => {
     const name = String(label)
     const id = idOfName(name)

@@ -1,8 +1,9 @@
 // Labels with a column each: 0 or 1 of several labels, as Jigsaw's toxic comments have them, or several numbers to predict.
+
 import { ArgumentError } from '../errors.ts'
 import { type JsonValue, quote } from '../json.ts'
-import type { ClassificationProblem } from './classification.ts'
 import { type Fail, fieldOf, numberOf } from './fields.ts'
+import type { ClassificationProblem } from './label-names.ts'
 import type { Row } from './readers/rows.ts'
 
 /** The column of the label, or a column for each of several labels or numbers: a list of names, or with commas between them. */

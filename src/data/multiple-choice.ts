@@ -1,6 +1,6 @@
 import { isJsonObject, type JsonObject, type JsonValue, kindOf, quote } from '../json.ts'
-import { idsOfLabels } from './classification.ts'
 import { columnOf, type Fail, failAt, fieldOf, hasField, nameOf, textFrom, textOf } from './fields.ts'
+import { idsOfLabels } from './label-names.ts'
 import { type NamedBytes, type ReadOptions, type Row, readRows } from './readers/rows.ts'
 
 /** A situation and its possible continuations or answers. */

@@ -29,9 +29,12 @@ export function resolveLabels(fields: LabelFields, where: string): LabelNames {
       `${where}: expected num_labels to be an integer from 1 to ${MAX_LABELS}, but it is ${quote(numLabels)}`,
     )
   }
-  const ids = label2id === undefined ? undefined : checkIds(label2id, where)
+  // maps of another number of labels are not looked at
+  const isOfOthers = isJsonObject(id2label) && numLabels !== undefined && Object.keys(id2label).length !== numLabels
+  const ids = label2id === undefined || isOfOthers ? undefined : checkIds(label2id, where)
   let names: string[] | undefined
-  if (id2label !== undefined) names = namesById(id2label, where)
+  if (isOfOthers) names = undefined
+  else if (id2label !== undefined) names = namesById(id2label, where)
   else if (ids !== undefined) names = namesById(Object.fromEntries(Object.entries(ids).map(([k, v]) => [v, k])), where)
   if (names === undefined || (numLabels !== undefined && numLabels !== names.length)) {
     const generated = generatedNames(numLabels ?? DEFAULT_LABELS)
@@ -63,7 +66,8 @@ function checkIds(label2id: unknown, where: string): Record<string, number> {
     throw new ConfigError(`${where}: expected label2id to be an object, but it is ${kindOf(label2id)}`)
   }
   const ids: Record<string, number> = Object.create(null)
-  for (const [name, id] of Object.entries(label2id)) {
+  for (const [name, given] of Object.entries(label2id)) {
+    const id = typeof given === 'string' && /^\d+$/.test(given) ? Number(given) : given // Transformers' own type has both
     if (typeof id !== 'number' || !Number.isInteger(id) || id < 0 || id >= MAX_LABELS) {
       throw new ConfigError(`${where}: expected label2id[${quote(name)}] to be a label's id, but it is ${quote(id)}`)
     }

@@ -34,9 +34,9 @@ function labelsOf(labels: string | readonly string[] | undefined): readonly stri
   throw new ArgumentError(`Expected candidateLabels to be one or more labels but received ${quote(labels)}`)
 }
 
-/** The class that says that a hypothesis follows; -1 where none is named so. */
-const entailmentOf = ({ labels }: BertConfig): number =>
-  labels.findIndex((name) => name.toLowerCase().startsWith('entail'))
+/** The class that says that a hypothesis follows; -1 where none is named so (zero_shot_classification.py, entailment_id). */
+const entailmentOf = ({ label2id }: BertConfig): number =>
+  Object.entries(label2id).find(([name]) => name.toLowerCase().startsWith('entail'))?.[1] ?? -1
 
 const warned = new WeakSet<BertForSequenceClassification>()
 
@@ -46,7 +46,7 @@ function warnOfLabels(model: BertForSequenceClassification): void {
   if (entailmentOf(config) >= 0 || warned.has(model)) return
   warned.add(model)
   console.warn(
-    `bertkit: zero-shot-classification takes the last of the model's labels, ${quote(config.labels.at(-1))}, for entailment, because none of ${quote(config.labels)} begins with "entail"; scores mean nothing unless it is, and id2label of its config can say so`,
+    `bertkit: zero-shot-classification takes the last of the model's labels, ${quote(config.labels.at(-1))}, for entailment, because none of ${quote(config.labels)} begins with "entail"; scores mean nothing unless it is, and label2id of its config can say so`,
   )
 }
 

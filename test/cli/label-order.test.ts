@@ -69,6 +69,45 @@ describe.each(Object.keys(ORDER))('%s', (task) => {
   })
 })
 
+describe('labels that are numbers', () => {
+  const names = ['cool', 'neither', 'warm']
+  const ids = (i: number): number => (warmOrCold(i) === 'warm' ? 2 : 0)
+  const asNumbers = (): string => ['text,label', ...numbers.map((i) => `${sentence(i).text},${ids(i)}`), ''].join('\n')
+  const taken =
+    '60 labels are numbers, taken as places among the labels of the model: 0 is "cool", 1 is "neither", 2 is "warm"'
+
+  test('are places among the names of a config, and of a model, and a warning says so', async () => {
+    writeFileSync(at('numbers.csv'), asNumbers())
+    const config = JSON.parse(readFileSync(at('config.json'), 'utf8'))
+    writeFileSync(at('named.json'), JSON.stringify({ ...config, id2label: { ...names } }))
+    const source = ['--config', at('named.json'), '--vocab', at('vocab.txt'), '--train-file', at('numbers.csv')]
+    const fast = ['--learning-rate', '0.01', '--num-train-epochs', '6', '--save-strategy', 'no']
+    const [warning] = await train(...source, '--output-dir', at('named'), ...fast)
+    expect(warning).toEqual({ warning: `${at('numbers.csv')}: ${taken}` })
+    expect(idsOf('named')).toEqual({ ...names })
+    const { stdout } = await bertkit(['evaluate', '--model', at('named'), '--eval-file', at('numbers.csv'), '--json'])
+    expect(jsonLines(stdout)).toMatchObject([{ warning: `${at('numbers.csv')}: ${taken}` }, { eval_accuracy: 1 }])
+  })
+
+  test('are no columns of their own', async () => {
+    const rows = numbers.map((i) => [
+      sentence(i).text,
+      ...['warm', 'cold'].map((each) => Number(warmOrCold(i) === each)),
+      1,
+    ])
+    writeFileSync(at('flags.csv'), [['text', 'warm', 'cold', 'seen'], ...rows, ''].join('\n'))
+    const source = ['--config', at('config.json'), '--vocab', at('vocab.txt'), '--train-file', at('flags.csv')]
+    const output = ['--output-dir', at('flags'), '--max-steps', '1', '--save-strategy', 'no']
+    await train(...source, '--label-column', 'warm,cold,seen', ...output)
+    const evaluation = ['evaluate', '--model', at('flags'), '--eval-file', at('flags.csv'), '--label-column', 'warm']
+    const { code, stderr } = await bertkit(evaluation)
+    expect(stderr).toContain(
+      'flags.csv: expected a column for each label, but one column has 0 and 1, or false and true, alone; name them all (--label-column): cold, seen, warm',
+    )
+    expect(code).toBe(1)
+  })
+})
+
 test('says where the head of a model goes on with other labels, or is made anew', async () => {
   const named = (name: (i: number) => string): string =>
     ['text,label', ...numbers.map((i) => `${sentence(i).text},${name(i)}`), ''].join('\n')

@@ -6,13 +6,10 @@ import {
   type ClassificationExample,
   type ClassificationOptions,
   classificationRows,
-  inLabelOrder,
-  type LabelSet,
   labelCollector,
   labelEncoder,
-  labelKey,
-  sortLabels,
 } from '../../src/data/classification.ts'
+import { inLabelOrder, type LabelSet, labelKey, sortLabels } from '../../src/data/label-names.ts'
 import { ArgumentError, DataError } from '../../src/errors.ts'
 
 const reference = process.env.BERTKIT_REFERENCE_DIR

@@ -1,14 +1,15 @@
 // Labels and numbers with a column each.
+
 import { describe, expect, it } from 'vitest'
 import {
   type ClassificationExample,
   type ClassificationOptions,
-  type ClassificationProblem,
   classificationRows,
   labelCollector,
   labelEncoder,
 } from '../../src/data/classification.ts'
 import { labelColumnOf } from '../../src/data/label-columns.ts'
+import type { ClassificationProblem } from '../../src/data/label-names.ts'
 import { ArgumentError, DataError } from '../../src/errors.ts'
 import { jsonl, listOf, put, reader } from './reading.ts'
 

@@ -151,6 +151,13 @@ describe('labels', () => {
     expect(Object.getOwnPropertyNames(Object.prototype)).toEqual(before)
   })
 
+  it('may have ids that are texts, and maps of another number of labels that are no maps', () => {
+    const texts = BertConfig.fromJSON({ id2label: { 0: 'no', 1: 'yes' }, label2id: { no: '0', yes: '1' } })
+    expect(texts.label2id).toEqual({ no: 0, yes: 1 })
+    const others = BertConfig.fromJSON({ num_labels: 3, id2label: { 0: 'A', 2: 'C' }, label2id: { A: 'first' } })
+    expect(others.labels).toEqual(['LABEL_0', 'LABEL_1', 'LABEL_2'])
+  })
+
   it('are refused when they are no labels', () => {
     refusesJson({ num_labels: 0 }, /num_labels to be an integer from 1/)
     refusesJson({ num_labels: '3' }, /num_labels.*"3"/)
@@ -158,7 +165,7 @@ describe('labels', () => {
     refusesJson({ id2label: {} }, /id2label names no label/)
     refusesJson({ id2label: { 1: 'a', 2: 'b' } }, /keys "0" to "1", but "0" is missing/)
     refusesJson({ id2label: { 0: 'a', 1: null } }, /id2label\["1"\] to be a string, but it is null/)
-    refusesJson({ label2id: { a: '0' } }, /label2id\["a"\]/)
+    refusesJson({ label2id: { a: 'first' } }, /label2id\["a"\]/)
     refusesJson({ label2id: 'a' }, /label2id to be an object/)
   })
 })

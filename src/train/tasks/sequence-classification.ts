@@ -1,13 +1,13 @@
 import {
   type ClassificationExample,
-  type ClassificationProblem,
   classificationRows,
+  FlagColumn,
   FlagPairs,
-  type LabelSet,
   labelCollector,
   labelEncoder,
 } from '../../data/classification.ts'
 import { labelColumnsOf } from '../../data/label-columns.ts'
+import type { ClassificationProblem, LabelSet } from '../../data/label-names.ts'
 import { ConfigError } from '../../errors.ts'
 import { quote } from '../../json.ts'
 import type { BertConfig } from '../../model/config.ts'
@@ -71,17 +71,21 @@ export function sequenceClassification({
       ...(labels && { numLabels: labels.names.length, id2label: { ...labels.names } }),
       problemType: problem(labels),
     }),
-    async *examples(rows, { file, labels, maxLength, tokenizer }) {
-      const encodeLabel = labels && labelEncoder(labels, file)
+    async *examples(rows, { file, labels, maxLength, onFault, tokenizer }) {
+      const encodeLabel = labels && labelEncoder(labels, file, onFault)
       const pairs = new FlagPairs()
+      const column = new FlagColumn()
       for await (const row of rows) {
         pairs.add(row)
+        column.add(row)
         const { inputIds, tokenTypeIds } = tokenizer.encode(row.text, row.textPair, { truncation: true, maxLength })
         yield { inputIds, tokenTypeIds, ...(encodeLabel && { labels: encodeLabel(row) }) }
       }
       // of a model of two labels, whose ids such flags may be as well
       const isOfTwo = labels?.problemType === 'multi_label_classification' && labels.names.length === 2
       if (isOfTwo && pairs.areAll({ falling: true })) throw pairs.error(file)
+      if (labels?.problemType === 'multi_label_classification' && column.isOneOf(labels.names))
+        throw column.error(labels.names, file)
     },
     evaluation: (_, { labels }) => new SequenceClassificationEvaluation(problem(labels)),
     rowOf: (text, line) => ({ text, line }),

@@ -1,6 +1,6 @@
-import { inLabelOrder, type LabelSet } from '../../data/classification.ts'
 import { MLM_PROBABILITY } from '../../data/collators/masked-lm.ts'
 import { SHORT_SEQ_PROB } from '../../data/collators/next-sentence.ts'
+import { inLabelOrder, type LabelSet } from '../../data/label-names.ts'
 import { checkRereadable } from '../../data/readers/bytes.ts'
 import type { NamedBytes } from '../../data/readers/rows.ts'
 import { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'

@@ -1,6 +1,7 @@
 // What the command line and the API know of a task: its model, its data, its metrics, and what it predicts. One task, one file.
-import type { ClassificationProblem, LabelSet } from '../../data/classification.ts'
+
 import type { LabelColumn } from '../../data/label-columns.ts'
+import type { ClassificationProblem, LabelSet } from '../../data/label-names.ts'
 import type { NamedBytes, RowFormat } from '../../data/readers/rows.ts'
 import type { TextLayout } from '../../data/readers/text.ts'
 import type { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'

@@ -1,5 +1,5 @@
-import { idsOfLabels, type LabelSet, sortLabels } from '../../data/classification.ts'
 import { encodeTokens, encodeWords } from '../../data/features/tokens.ts'
+import { idsOfLabels, type LabelSet, sortLabels } from '../../data/label-names.ts'
 import { type TokenExample, tokenRows } from '../../data/token-classification.ts'
 import type { BertTokenizer } from '../../data/tokenizer/tokenizer.ts'
 import { DataError } from '../../errors.ts'
@@ -66,7 +66,7 @@ export function tokenClassification(): Task<Sentence> {
     modelFields: (labels) =>
       labels ? { numLabels: labels.names.length, id2label: { ...labels.names }, problemType: null } : {},
     async *examples(rows, { file, labels, maxLength, onFault, tokenizer }) {
-      const idOf = idsOfLabels(labels?.names ?? [])
+      const idOf = idsOfLabels(labels?.names ?? [], onFault)
       const onCut = (): void =>
         onFault?.(`sentences are longer than ${maxLength} tokens; words beyond are neither learnt nor scored`)
       for await (const { file: own = file, line, tags = [], tokens } of rows) {
