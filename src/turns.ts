@@ -1,3 +1,5 @@
+import { AbortedError } from './errors.ts'
+
 /** Longest time that preparing data or choosing tokens keeps the event loop, in milliseconds; half of what is promised. */
 const SLICE = 5
 
@@ -27,5 +29,24 @@ export function slices(): () => Promise<void> | undefined {
     return nextTurn().then(() => {
       end = performance.now() + SLICE
     })
+  }
+}
+
+/** What `promise` gives, or an AbortedError as soon as `signal` fires: what it waits for may take long, or never come. */
+export async function unlessAborted<Result>(
+  promise: Promise<Result>,
+  signal: AbortSignal | undefined,
+): Promise<Result> {
+  if (signal === undefined) return promise
+  let stop = (): void => {}
+  const aborted = new Promise<never>((_, reject) => {
+    stop = () => reject(new AbortedError())
+  })
+  signal.addEventListener('abort', stop)
+  if (signal.aborted) stop()
+  try {
+    return await Promise.race([promise, aborted])
+  } finally {
+    signal.removeEventListener('abort', stop)
   }
 }

@@ -259,6 +259,8 @@ export class BertConfig implements BertConfigFields {
 
   /** `where` begins error messages; `extra` are unknown keys of config.json. Unnamed fields take Transformers' defaults. */
   constructor(fields: Partial<BertConfigFields> = {}, where = 'BertConfig', extra: JsonObject = {}) {
+    if (!isJsonObject(fields))
+      throw new ConfigError(`${where}: expected an object of fields, but it is ${kindOf(fields)}`)
     for (const name of Object.keys(fields)) {
       if (!isConfigField(name)) throw new ConfigError(`${where}: there is no field ${quote(name)}`)
     }
@@ -315,6 +317,8 @@ export class BertConfig implements BertConfigFields {
 
   /** The same config with some fields changed; a new `numLabels` replaces label names of another number, and vice versa. */
   with(overrides: Partial<BertConfigFields>, where?: string): BertConfig {
+    if (!isJsonObject(overrides))
+      throw new ConfigError(`${where ?? 'config'}: expected an object of fields, but it is ${kindOf(overrides)}`)
     const fields: Partial<BertConfigFields> = {}
     for (const field of PLAIN_FIELDS) Object.assign(fields, { [field]: this[field] })
     const relabelled = overrides.id2label !== undefined || overrides.label2id !== undefined

@@ -114,7 +114,7 @@ export class AdamW {
     if (!Number.isFinite(maxGradNorm) || maxGradNorm < 0)
       throw new ArgumentError(`Expected maxGradNorm of at least 0 but received ${maxGradNorm}`)
     const model = this.#model
-    const list = Array.isArray(batches) ? batches : [batches as StepInputs]
+    const list = Array.isArray(batches) ? Array.from(batches) : [batches as StepInputs]
     // with the rates of now, whatever they are changed to while this waits in the queue
     const groups = this.#groups()
     if (model.runtime.layout.gradientBytes === 0) throw new ArgumentError('Every parameter is frozen: nothing to train')

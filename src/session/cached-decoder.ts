@@ -206,15 +206,15 @@ export class CachedDecoder implements Decoder {
       Int32Array.from(copies.flatMap((copy) => Array.from(upTo(copy.length), (t) => copy[which] * this.#length + t)))
     const [source, target] = [indices('from'), indices('target')]
     const capacity = { tokens: bucket(source.length, 64), cached: this.#cached }
-    await this.runtime.exclusive(() =>
+    const copy = () =>
       this.runtime.runGeneration(
         JSON.stringify(['copy', this.#region, capacity]),
         () => this.#recordCopies(capacity),
         { from: source, target },
         { tokens: source.length, cached: this.#cached },
         signal,
-      ),
-    )
+      )
+    await this.runtime.exclusive(copy, signal)
     return rows
   }
 
@@ -271,7 +271,7 @@ export class CachedDecoder implements Decoder {
       const { hiddenSize } = this.config
       if (step.pooled) this.poolerOutput = await this.runtime.readOutput(step.pooled, counts.sequences * hiddenSize)
       return this.runtime.readOutput(step.result!, results * this.#width)
-    })
+    }, signal)
   }
 
   #record(

@@ -5,7 +5,7 @@ import { CachedDecoder, type CachedOutput } from './cached-decoder.ts'
 import { type EncoderInputs, prepareEncoder } from './encoder.ts'
 import { type ModelInputs, readFields } from './inputs.ts'
 import { KeyValueCache } from './key-value-cache.ts'
-import { checkCall, FORWARD_OPTIONS, type ForwardOptions } from './options.ts'
+import { checkForward, type ForwardOptions } from './options.ts'
 import type { ModelRuntime } from './runtime.ts'
 
 export interface DecoderInputs extends ModelInputs, EncoderInputs {
@@ -20,7 +20,7 @@ export interface DecoderOptions extends ForwardOptions {
 
 /** Whether a forward starts or continues a cache; an ArgumentError for an option that there is not. */
 export function usesCache(inputs: DecoderInputs, options: DecoderOptions): boolean {
-  checkCall('forward', options, [...FORWARD_OPTIONS, 'useCache'])
+  checkForward(options, ['useCache'])
   return !!options.useCache || !!inputs?.pastKeyValues
 }
 

@@ -41,7 +41,7 @@ export class Rows {
     private readonly cuChoices?: Int32Array,
   ) {
     if (isPadded(input)) this.checkTensor(input)
-    else if (!input.every(isArray))
+    else if (!Array.from(input).every(isArray))
       throw new ArgumentError(`Expected ${name} to be number[][] or a tensor { data, shape }`)
     if (!expected) return
     if (expected.padded !== this.padded || expected.count !== this.count)
@@ -206,8 +206,8 @@ function choiceCounts(name: string, input: ChoiceInput): number[] {
       )
     return Array(shape[0]).fill(shape[1])
   }
-  return input.map((choices: unknown, i) => {
-    if (!Array.isArray(choices) || !choices.every(isArray)) throw wrong()
+  return Array.from(input, (choices: unknown, i) => {
+    if (!Array.isArray(choices) || !Array.from(choices).every(isArray)) throw wrong()
     if (choices.length === 0) throw new ArgumentError(`${name}[${i}] has no choice; an example has at least one`)
     return choices.length
   })

@@ -1,7 +1,9 @@
 // From the tensors of a model's files to its memory.
+import { WeightsError } from '../errors.ts'
 import { matchWeights, mismatchError, type Twins, type WeightsMatch } from '../formats/names.ts'
 import { TiedTables } from '../formats/tied-tables.ts'
 import type { WeightsSource } from '../formats/weights.ts'
+import { quote } from '../json.ts'
 import type { Layout, TensorPlace } from './layout.ts'
 import type { LoadSettings } from './options.ts'
 import type { ModelRuntime } from './runtime.ts'
@@ -27,9 +29,18 @@ function tablesToCompare(
   return twins.filter(({ stored, alias }) => !ignoreMismatchedSizes || shapeOf(stored) === shapeOf(alias))
 }
 
+/** Of a folder none of whose tensors the model has: with new weights alone it would seem to work. */
+function strangersError(where: string, { tensors }: WeightsSource, layout: Layout): WeightsError {
+  const [wanted] = layout.tensors.keys()
+  const found = [...tensors.keys()].slice(0, 2).map((name) => quote(name))
+  return new WeightsError(
+    `${where}: expected weights of this model, such as ${quote(wanted)}, but found none of them; there are ${tensors.size} others${found.length > 0 ? `, such as ${found.join(' and ')}` : ''}`,
+  )
+}
+
 /**
  * Writes stored tensors to their places. A WeightsError, which `where` begins, for a shape that is not the model's, before anything is
- * written, and for two tables that differ and that the model has as one.
+ * written, where no tensor is the model's, and for two tables that differ and that the model has as one.
  */
 export async function loadTensors(
   runtime: ModelRuntime,
@@ -39,6 +50,7 @@ export async function loadTensors(
   settings: LoadSettings,
 ): Promise<void> {
   if (mismatched.length > 0 && !settings.ignoreMismatchedSizes) throw mismatchError(where, mismatched)
+  if (sources.size === 0 && mismatched.length === 0) throw strangersError(where, source, runtime.layout)
   const tied = new TiedTables(where, source, tablesToCompare(source, twins, settings))
   await runtime.exclusive(async () => {
     const places = new Map<string, TensorPlace>()

@@ -40,7 +40,7 @@ export interface ForwardOptions {
 }
 
 /** Names of ForwardOptions. */
-export const FORWARD_OPTIONS: readonly string[] = [
+const FORWARD_OPTIONS: readonly string[] = [
   'outputHiddenStates',
   'outputAttentions',
   'labelledOnly',
@@ -104,6 +104,15 @@ export function checkCall(call: string, options: { readonly signal?: AbortSignal
     throw new ArgumentError(
       `${call}: expected the option signal to be an AbortSignal but received ${kindOf(options.signal)}`,
     )
+}
+
+/** Checks the options of `forward`, and of one that takes `more`. */
+export function checkForward(options: ForwardOptions, more: readonly string[] = []): void {
+  checkCall('forward', options, [...FORWARD_OPTIONS, ...more])
+  for (const name of ['outputHiddenStates', 'outputAttentions', 'labelledOnly'] as const)
+    if (options[name] !== undefined && typeof options[name] !== 'boolean')
+      throw new ArgumentError(`forward: expected ${name} to be true or false but received ${quote(options[name])}`)
+  checkSmoothing(options.labelSmoothing ?? 0)
 }
 
 /** An ArgumentError for a label smoothing that cannot be. */

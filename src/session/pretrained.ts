@@ -20,9 +20,9 @@ import { denominatorsOf, type Reproduction } from './masks.ts'
 import { nonFiniteError } from './non-finite.ts'
 import {
   checkCall,
+  checkForward,
   checkModelOptions,
   checkSmoothing,
-  FORWARD_OPTIONS,
   type ForwardOptions,
   type FromPretrainedOptions,
   type LoadReport,
@@ -197,9 +197,8 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
 
   /** All outputs of the class; the loss is null without labels. Rows of ragged input come one after another. */
   async forward(inputs: Inputs, options: ForwardOptions = {}): Promise<Output> {
-    checkCall('forward', options, FORWARD_OPTIONS)
+    checkForward(options)
     const { labelledOnly = false, labelSmoothing = 0 } = options
-    checkSmoothing(labelSmoothing)
     const { outputHiddenStates: hiddenStates = this.config.outputHiddenStates } = options
     const { outputAttentions: attentions = this.config.outputAttentions } = options
     const [{ settings, ...step }] = this.#prepare([inputs], {
@@ -222,7 +221,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
       )
       const hasLoss = this.#head.labelNames.length > 0
       return { ...(hasLoss ? { loss } : {}), ...tensors, ...seen } as Output
-    })
+    }, options.signal)
   }
 
   /** Loss and its gradient by every parameter that it depends on. Weights stay as they are. */
@@ -284,7 +283,7 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
         if (update && !Number.isFinite(loss)) break
       }
       return { loss, result: await finish({ loss, norm, written }) }
-    })
+    }, signal)
   }
 
   /** @internal A NonFiniteError that names the first tensor that is not finite. */

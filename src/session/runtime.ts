@@ -4,6 +4,7 @@ import { type Capacity, type Packing, roundUp, type Value } from '../graph/graph
 import { Arena, Row } from '../graph/op-table.ts'
 import { MAX_ARENA_BYTES, type Plan } from '../graph/plan.ts'
 import type { Head } from '../heads/head.ts'
+import { unlessAborted } from '../turns.ts'
 import { isTrainable, type Layout, type TensorPlace } from './layout.ts'
 import { drawMask } from './masks.ts'
 import { ModelMemory } from './model-memory.ts'
@@ -96,11 +97,13 @@ export class ModelRuntime extends ModelMemory {
     return this.#pending > 0
   }
 
-  /** Runs `body` alone, after everything asked for before it. */
-  async exclusive<Result>(body: () => Promise<Result>): Promise<Result> {
+  /** Runs `body` alone, after everything asked for before it; not where `signal` fires before its turn, which is told at once. */
+  async exclusive<Result>(body: () => Promise<Result>, signal?: AbortSignal): Promise<Result> {
     this.requireNotDisposed()
     this.#pending++
-    const turn = this.#tail.then(async () => {
+    const before = this.#tail
+    const turn = before.then(async () => {
+      if (signal?.aborted) throw new AbortedError()
       this.requireNotDisposed()
       await this.#fillOnce()
       while (this.#moves.length > 0) {
@@ -111,6 +114,7 @@ export class ModelRuntime extends ModelMemory {
     })
     this.#tail = turn.catch(() => {})
     try {
+      await unlessAborted(before, signal)
       return await turn
     } finally {
       this.#pending--

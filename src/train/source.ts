@@ -1,4 +1,4 @@
-import { AbortedError, ArgumentError } from '../errors.ts'
+import { ArgumentError } from '../errors.ts'
 import { RandomStream } from '../random.ts'
 import type { TrainingArguments } from './argument-rules.ts'
 import { ExampleCheck, fingerprintOf, isStreamed, lengthsOf } from './dataset.ts'
@@ -109,25 +109,6 @@ async function* streamGroups(
     throw new ArgumentError(
       `Expected ${data.length ?? 'endless'} examples in the streamed data but epoch ${epoch} ended after ${given}`,
     )
-}
-
-/** What `promise` gives, or an AbortedError as soon as `signal` fires: a stream may wait for what never comes. */
-export async function unlessAborted<Result>(
-  promise: Promise<Result>,
-  signal: AbortSignal | undefined,
-): Promise<Result> {
-  if (signal === undefined) return promise
-  let stop = (): void => {}
-  const aborted = new Promise<never>((_, reject) => {
-    stop = () => reject(new AbortedError())
-  })
-  signal.addEventListener('abort', stop)
-  if (signal.aborted) stop()
-  try {
-    return await Promise.race([promise, aborted])
-  } finally {
-    signal.removeEventListener('abort', stop)
-  }
 }
 
 /** Milliseconds in which a stream that is left has to close what it reads. */

@@ -1,4 +1,5 @@
 import { AbortedError, ArgumentError, NonFiniteError } from '../errors.ts'
+import { unlessAborted } from '../turns.ts'
 import type { TrainingArguments } from './argument-rules.ts'
 import { resolveTrainingArguments, type TrainingArgumentsInput } from './arguments.ts'
 import { endWithBest, noteBest } from './best-model.ts'
@@ -30,7 +31,7 @@ import {
   TrainingAborted,
   warningOf,
 } from './run.ts'
-import { endBatches, prefetched, TrainingSource, takeBatches, unlessAborted } from './source.ts'
+import { endBatches, prefetched, TrainingSource, takeBatches } from './source.ts'
 import { addStep, identityOf, positionOf, stringifyState, takeLog } from './state.ts'
 import {
   argumentsOfRun,

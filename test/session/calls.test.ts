@@ -1,7 +1,7 @@
 // A call computes with what it was given, and one that cannot be computed starts nothing.
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import { openBackend } from '../../src/backend/open.ts'
-import { ArgumentError } from '../../src/errors.ts'
+import { AbortedError, ArgumentError } from '../../src/errors.ts'
 import { getScheduler } from '../../src/optim/schedules.ts'
 import { AdamW, type AdamWOptions } from '../../src/session/adamw.ts'
 import { BertLMHeadModel, BertModel } from '../../src/session/models.ts'
@@ -30,6 +30,35 @@ describe('a signal that is none', () => {
     await expect(model.forward(batch, { signal })).rejects.toThrow(ArgumentError)
     await expect(model.gradients(batch, { signal })).rejects.toThrow(ArgumentError)
     await expect(decoder.forward({ inputIds: [[1]] }, { useCache: true, signal })).rejects.toThrow(ArgumentError)
+  })
+})
+
+describe('a signal that fires before the turn of its call', () => {
+  it('ends the call at once, whatever it waits for, and the call changes nothing', async () => {
+    using model = tinyClassifier({}, { seed: 1 })
+    const optimizer = new AdamW(model)
+    let end = (): void => {}
+    const held = new Promise<void>((resolve) => {
+      end = resolve
+    })
+    const before = model.runtime.exclusive(() => held)
+    const stop = new AbortController()
+    const { signal } = stop
+    const calls = [
+      model.forward(batch, { signal }),
+      model.gradients(batch, { signal }),
+      optimizer.step(batch, { signal }),
+    ]
+    const after = model.stateDict()
+    stop.abort()
+    for (const call of calls) await expect(call).rejects.toThrow(AbortedError)
+    await expect(optimizer.step(batch, { signal })).rejects.toThrow(AbortedError)
+    end()
+    await before
+    expect(model.optimizerSteps).toBe(0)
+    using twin = tinyClassifier({}, { seed: 1 })
+    const wanted = await twin.stateDict()
+    for (const [name, { data }] of await after) expect(sameBits(data, wanted.get(name)!.data), name).toBe(true)
   })
 })
 

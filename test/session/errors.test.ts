@@ -14,6 +14,7 @@ import {
   NonFiniteError,
   WeightsError,
 } from '../../src/errors.ts'
+import { BertConfig } from '../../src/model/config.ts'
 import { AdamW } from '../../src/session/adamw.ts'
 import { BertForSequenceClassification, BertModel } from '../../src/session/models.ts'
 import { sameBits, sequences, tinyClassifier, tinyConfig } from './tiny.ts'
@@ -401,5 +402,38 @@ describe('the state of a model', () => {
       ArgumentError,
       /classifier\.bias of shape \[3\].*\[4\]/,
     )
+  })
+})
+
+it('a folder none of whose weights are the model’s', async () => {
+  const folder = await fs.mkdtemp(path.join(os.tmpdir(), 'bertkit-strangers-'))
+  using model = tinyClassifier()
+  await model.savePretrained(folder)
+  const file = path.join(folder, 'model.safetensors')
+  const bytes = await fs.readFile(file)
+  await fs.writeFile(file, Buffer.from(bytes.toString('latin1').replaceAll('"bert.', '"nett.'), 'latin1'))
+  const text =
+    /weights of this model, such as "embeddings\.word_embeddings\.weight", but found none of them; there are \d+ others, such as "/
+  await fails(() => BertModel.fromPretrained(folder), WeightsError, text)
+  await fs.rm(folder, { recursive: true })
+})
+
+describe('what JavaScript alone can give', () => {
+  const options = (name: string) => tinyClassifier().forward({ inputIds: [[1, 2]] }, { [name]: { odd: 1n } } as never)
+
+  it.each<[string, () => unknown, new (...args: never[]) => Error, RegExp]>([
+    ['a config of null', () => new BertConfig(null as never), ConfigError, /an object of fields, but it is null/],
+    ['fields of null', () => tinyConfig().with(null as never), ConfigError, /an object of fields, but it is null/],
+    ['a list with holes', () => tinyClassifier().forward({ inputIds: new Array(3) }), ArgumentError, /number\[\]\[\]/],
+    ['outputs that are no choice', () => options('outputHiddenStates'), ArgumentError, /outputHiddenStates to be true/],
+    ['attentions that are no choice', () => options('outputAttentions'), ArgumentError, /outputAttentions to be true/],
+    [
+      'batches with a hole',
+      () => new AdamW(tinyClassifier()).step(new Array(1) as never),
+      ArgumentError,
+      /an input with inputIds/,
+    ],
+  ])('%s', async (_name, call, type, text) => {
+    await fails(async () => call(), type, text)
   })
 })
