@@ -1,7 +1,7 @@
 import { WeightsError } from '../errors.ts'
 import { quote } from '../json.ts'
 
-/** What a folder's tensors are to a model. All but `sources` and `twins` are for the report of a load. */
+/** What a folder's tensors are to a model. All but `sources`, `twins` and `rowwise` are for the report of a load. */
 export interface WeightsMatch {
   /** The model's name -> the name in the folder, where both have the same shape. */
   sources: Map<string, string>
@@ -12,6 +12,8 @@ export interface WeightsMatch {
   /** Names of the folder that the model has no use for. */
   unexpected: string[]
   mismatched: { name: string; expected: number[]; found: number[] }[]
+  /** Of those whose shapes differ in the number of rows alone: the model's name -> the name in the folder. */
+  rowwise: Map<string, string>
 }
 
 export interface Twins {
@@ -90,13 +92,21 @@ export function matchWeights(
     else if (loser && loser.name !== owner.parameter) aliased.set(owner.parameter, loser.source)
   }
 
-  const match: WeightsMatch = { sources: new Map(), twins: [], missing: [], unexpected, mismatched: [] }
+  const match: WeightsMatch = {
+    sources: new Map(),
+    twins: [],
+    missing: [],
+    unexpected,
+    mismatched: [],
+    rowwise: new Map(),
+  }
   for (const [name, shape] of expected) {
     const source = chosen.get(name)?.source
     const found = source === undefined ? undefined : available.get(source)?.shape
     if (source === undefined || found === undefined) match.missing.push(name)
     else if (shape.length !== found.length || shape.some((size, axis) => size !== found[axis])) {
       match.mismatched.push({ name, expected: [...shape], found: [...found] })
+      if (String(shape.slice(1)) === String(found.slice(1))) match.rowwise.set(name, source)
     } else {
       match.sources.set(name, source)
       const alias = aliased.get(name)

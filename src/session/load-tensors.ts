@@ -7,6 +7,7 @@ import { quote } from '../json.ts'
 import type { Layout, TensorPlace } from './layout.ts'
 import type { LoadSettings } from './options.ts'
 import type { ModelRuntime } from './runtime.ts'
+import { resized } from './word-tables.ts'
 
 /** What stored tensors are to a model of this layout. */
 export function matchTensors(
@@ -39,7 +40,7 @@ function strangersError(where: string, { tensors }: WeightsSource, layout: Layou
 }
 
 /**
- * Writes stored tensors to their places. A WeightsError, which `where` begins, for a shape that is not the model's, before anything is
+ * Writes stored tensors to their places, and `tables` with other rows. A WeightsError, which `where` begins, for a shape that is not the model's, before anything is
  * written, where no tensor is the model's, and for two tables that differ and that the model has as one.
  */
 export async function loadTensors(
@@ -47,6 +48,7 @@ export async function loadTensors(
   source: WeightsSource,
   where: string,
   { mismatched, sources, twins }: WeightsMatch,
+  tables: ReadonlyMap<string, string>,
   settings: LoadSettings,
 ): Promise<void> {
   if (mismatched.length > 0 && !settings.ignoreMismatchedSizes) throw mismatchError(where, mismatched)
@@ -54,11 +56,13 @@ export async function loadTensors(
   const tied = new TiedTables(where, source, tablesToCompare(source, twins, settings))
   await runtime.exclusive(async () => {
     const places = new Map<string, TensorPlace>()
-    for (const [name, stored] of sources) places.set(stored, runtime.layout.tensors.get(name)!)
+    for (const [name, stored] of [...sources, ...tables]) places.set(stored, runtime.layout.tensors.get(name)!)
+    const others = new Set(tables.values())
     // in the order of the files: a stream passes once
     for (const stored of source.tensors.keys()) {
       const place = places.get(stored)
-      if (place) await runtime.writePieces(place, tied.pieces(stored))
+      const pieces = tied.pieces(stored)
+      if (place) await runtime.writePieces(place, others.has(stored) ? resized(pieces, place) : pieces)
       else await tied.read(stored)
     }
     await runtime.settle()

@@ -55,7 +55,7 @@ export interface LossOptions {
 }
 
 /** What became of a folder's tensors in a load. */
-export type LoadReport = Omit<WeightsMatch, 'sources' | 'twins'>
+export type LoadReport = Omit<WeightsMatch, 'sources' | 'twins' | 'rowwise'>
 
 /** A parameter as `model.parameters()` lists it. */
 export interface ParameterInfo {

@@ -38,6 +38,7 @@ import { type PreparedStep, prepareSteps, type StepInputs, type Wanted } from '.
 import type { Accumulation } from './runs.ts'
 import { ModelRuntime } from './runtime.ts'
 import { checkNumbers, compareNames, mapOf, piecesOf, tensorsAt, valuesOf } from './state-dict.ts'
+import { resizedTables } from './word-tables.ts'
 
 /**
  * A BERT model on a backend: the head inside decides what it computes; this class loads, runs, saves and disposes.
@@ -377,11 +378,14 @@ export abstract class PreTrainedModel<Inputs extends StepInputs = StepInputs, Ou
 
   /** @internal Takes weights by their names, those of a model of the config `stored`; what is missing stays to be made. */
   async loadFrom(source: WeightsSource, where: string, settings: LoadSettings, stored: BertConfig): Promise<void> {
-    const { sources, twins, ...report } = this.matchFolder(source)
+    const match = this.matchFolder(source)
+    const tables = resizedTables(match, settings, stored)
+    const mismatched = match.mismatched.filter(({ name }) => !tables.has(name))
+    const { missing, sources, unexpected } = match
     if (sources.has('classifier.weight')) checkOrder(stored.labels, this.config.labels, where)
-    this.loadReport = report
-    this.#stored = new Set(sources.keys())
-    await loadTensors(this.runtime, source, where, { sources, twins, ...report }, settings)
+    this.loadReport = { missing, unexpected, mismatched }
+    this.#stored = new Set([...sources.keys(), ...tables.keys()])
+    await loadTensors(this.runtime, source, where, { ...match, mismatched }, tables, settings)
   }
 
   /** First weights for everything that no folder brings. */
