@@ -292,7 +292,7 @@ static Scratch attend_scratch(ElementType type, int64_t L, int64_t D) {
 }
 
 static Status attention(Run& run, const Call& call) {
-  return with_type((ElementType)call.attributes[8], [&](auto element) {
+  return with_type((ElementType)call.attributes[BK_PLACE(attention, type)], [&](auto element) {
     typedef decltype(element) T;
     Cursor c(call);
     const T* qkv = (T*)c.any();
@@ -306,11 +306,11 @@ static Status attention(Run& run, const Call& call) {
 }
 static Scratch attention_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return attend_scratch((ElementType)at[8], at[0], at[4]);
+  return attend_scratch((ElementType)at[BK_PLACE(attention, type)], at[BK_PLACE(attention, rows)], at[BK_PLACE(attention, D)]);
 }
 
 static Status cross_attention(Run& run, const Call& call) {
-  return with_type((ElementType)call.attributes[9], [&](auto element) {
+  return with_type((ElementType)call.attributes[BK_PLACE(cross_attention, type)], [&](auto element) {
     typedef decltype(element) T;
     Cursor c(call);
     const T *q = (T*)c.any(), *kv = (T*)c.any();
@@ -324,5 +324,5 @@ static Status cross_attention(Run& run, const Call& call) {
 }
 static Scratch cross_attention_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return attend_scratch((ElementType)at[9], at[1], at[5]);
+  return attend_scratch((ElementType)at[BK_PLACE(cross_attention, type)], at[BK_PLACE(cross_attention, keys)], at[BK_PLACE(cross_attention, D)]);
 }

@@ -103,7 +103,7 @@ static Scratch attend_backward_scratch(ElementType type, int64_t L, int64_t D) {
 }
 
 static Status attention_backward(Run& run, const Call& call) {
-  return with_type((ElementType)call.attributes[8], [&](auto element) {
+  return with_type((ElementType)call.attributes[BK_PLACE(attention_backward, type)], [&](auto element) {
     typedef decltype(element) T;
     Cursor c(call);
     const T *dcontext = (T*)c.any(), *qkv = (T*)c.any(), *context = (T*)c.any();
@@ -118,11 +118,12 @@ static Status attention_backward(Run& run, const Call& call) {
 }
 static Scratch attention_backward_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return attend_backward_scratch((ElementType)at[8], at[0], at[4]);
+  return attend_backward_scratch((ElementType)at[BK_PLACE(attention_backward, type)], at[BK_PLACE(attention_backward, rows)],
+                                 at[BK_PLACE(attention_backward, D)]);
 }
 
 static Status cross_attention_backward(Run& run, const Call& call) {
-  return with_type((ElementType)call.attributes[9], [&](auto element) {
+  return with_type((ElementType)call.attributes[BK_PLACE(cross_attention_backward, type)], [&](auto element) {
     typedef decltype(element) T;
     Cursor c(call);
     const T *dcontext = (T*)c.any(), *q = (T*)c.any(), *kv = (T*)c.any(), *context = (T*)c.any();
@@ -136,5 +137,6 @@ static Status cross_attention_backward(Run& run, const Call& call) {
 }
 static Scratch cross_attention_backward_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return attend_backward_scratch((ElementType)at[9], at[1], at[5]);
+  return attend_backward_scratch((ElementType)at[BK_PLACE(cross_attention_backward, type)], at[BK_PLACE(cross_attention_backward, keys)],
+                                 at[BK_PLACE(cross_attention_backward, D)]);
 }

@@ -45,7 +45,7 @@ static Scratch attend_probs_scratch(ElementType type, int64_t L, int64_t D) {
 }
 
 static Status attention_probs(Run& run, const Call& call) {
-  return with_type((ElementType)call.attributes[8], [&](auto element) {
+  return with_type((ElementType)call.attributes[BK_PLACE(attention_probs, type)], [&](auto element) {
     typedef decltype(element) T;
     Cursor c(call);
     const T* qkv = (T*)c.any();
@@ -59,11 +59,11 @@ static Status attention_probs(Run& run, const Call& call) {
 }
 static Scratch attention_probs_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return attend_probs_scratch((ElementType)at[8], at[0], at[4]);
+  return attend_probs_scratch((ElementType)at[BK_PLACE(attention_probs, type)], at[BK_PLACE(attention_probs, rows)], at[BK_PLACE(attention_probs, D)]);
 }
 
 static Status cross_attention_probs(Run& run, const Call& call) {
-  return with_type((ElementType)call.attributes[9], [&](auto element) {
+  return with_type((ElementType)call.attributes[BK_PLACE(cross_attention_probs, type)], [&](auto element) {
     typedef decltype(element) T;
     Cursor c(call);
     const T *q = (T*)c.any(), *kv = (T*)c.any();
@@ -77,5 +77,6 @@ static Status cross_attention_probs(Run& run, const Call& call) {
 }
 static Scratch cross_attention_probs_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return attend_probs_scratch((ElementType)at[9], at[1], at[5]);
+  return attend_probs_scratch((ElementType)at[BK_PLACE(cross_attention_probs, type)], at[BK_PLACE(cross_attention_probs, keys)],
+                              at[BK_PLACE(cross_attention_probs, D)]);
 }

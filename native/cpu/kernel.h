@@ -28,6 +28,29 @@ enum ArenaId {
 #include "../ops.def"
 };
 
+/** The attributes of each op, as ops.def lists them. */
+#define OP(id, name, inputs, outputs, attributes) constexpr const char* kAttributes_##name = attributes;
+#include "../ops.def"
+
+/** The place of an attribute in such a list; -1 where it has none of that name. */
+constexpr int attribute_place(const char* list, const char* name) {
+  for (int place = 0; *list; place++) {
+    const char* letter = name;
+    while (*letter && *list == *letter) list++, letter++;
+    if (!*letter && *list == ':') return place;
+    while (*list && *list != ' ') list++;
+    if (*list) list++;
+  }
+  return -1;
+}
+template <int kPlace>
+struct KnownPlace {
+  static_assert(kPlace >= 0, "ops.def gives this op no attribute of that name");
+  enum { value = kPlace };
+};
+/** The place of an attribute in a record of an op, both by their names in ops.def. */
+#define BK_PLACE(op, name) (bk::KnownPlace<bk::attribute_place(bk::kAttributes_##op, #name)>::value)
+
 /** What a record's activations are: an attribute of kind `t` in ops.def. */
 enum ElementType { kFloat32 = 0, kBfloat16 = 1 };
 

@@ -53,10 +53,10 @@ static void normalise(Run& run, const Call& call) {
 }
 
 static Status layer_norm(Run& run, const Call& call) {
-  with_type((ElementType)call.attributes[5], [&](auto element) { normalise<decltype(element)>(run, call); });
+  with_type((ElementType)call.attributes[BK_PLACE(layer_norm, type)], [&](auto element) { normalise<decltype(element)>(run, call); });
   return kOk;
 }
-static Scratch layer_norm_scratch(const Call& call) { return {0, (int64_t)call.attributes[1] * 4}; }
+static Scratch layer_norm_scratch(const Call& call) { return {0, (int64_t)call.attributes[BK_PLACE(layer_norm, H)] * 4}; }
 
 /** With g = dy gamma and h = (sum - mean) rstd: dsum = rstd (g - mean(g) - h mean(g h)); dx = dropout(dsum). */
 template <class T>
@@ -100,10 +100,10 @@ static void normalise_backward(Run& run, const Call& call) {
 }
 
 static Status layer_norm_backward(Run& run, const Call& call) {
-  with_type((ElementType)call.attributes[5], [&](auto element) { normalise_backward<decltype(element)>(run, call); });
+  with_type((ElementType)call.attributes[BK_PLACE(layer_norm_backward, type)], [&](auto element) { normalise_backward<decltype(element)>(run, call); });
   return kOk;
 }
-static Scratch layer_norm_backward_scratch(const Call& call) { return {0, (int64_t)call.attributes[1] * 4}; }
+static Scratch layer_norm_backward_scratch(const Call& call) { return {0, (int64_t)call.attributes[BK_PLACE(layer_norm_backward, H)] * 4}; }
 
 /** dgamma = column sums of dy h, dbeta = column sums of dy. A task takes 64 columns; sums of 64 rows are added to the total. */
 template <class T>
@@ -135,7 +135,8 @@ static void normalise_backward_weight(Run& run, const Call& call) {
 }
 
 static Status layer_norm_backward_weight(Run& run, const Call& call) {
-  with_type((ElementType)call.attributes[3], [&](auto element) { normalise_backward_weight<decltype(element)>(run, call); });
+  with_type((ElementType)call.attributes[BK_PLACE(layer_norm_backward_weight, type)],
+            [&](auto element) { normalise_backward_weight<decltype(element)>(run, call); });
   return kOk;
 }
 static constexpr Scratch (*layer_norm_backward_weight_scratch)(const Call&) = nullptr;

@@ -50,7 +50,7 @@ static Status linear(Run& run, const Call& call) {
 }
 static Scratch linear_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return gemm_scratch((ElementType)at[5], at[0], at[2], at[1], call.operands[3]);
+  return gemm_scratch((ElementType)at[BK_PLACE(linear, type)], at[BK_PLACE(linear, rows)], at[BK_PLACE(linear, N)], at[BK_PLACE(linear, K)], call.operands[3]);
 }
 
 /** dx = dy w */
@@ -72,7 +72,8 @@ static Status linear_backward_data(Run& run, const Call& call) {
 }
 static Scratch linear_backward_data_scratch(const Call& call) {
   const int32_t* at = call.attributes;
-  return gemm_scratch((ElementType)at[5], at[0], at[1], at[2]);
+  return gemm_scratch((ElementType)at[BK_PLACE(linear_backward_data, type)], at[BK_PLACE(linear_backward_data, rows)], at[BK_PLACE(linear_backward_data, K)],
+                      at[BK_PLACE(linear_backward_data, N)]);
 }
 
 BK_INLINE bool accumulates(const Run& run, int accumulate) { return accumulate || run.scalars[kScalar_accumulate] != 0; }
@@ -130,5 +131,6 @@ static Status linear_backward_weight(Run& run, const Call& call) {
 static Scratch linear_backward_weight_scratch(const Call& call) {
   if (!call.operands[2]) return {0, 0};  // sums of dy alone
   const int32_t* at = call.attributes;
-  return gemm_scratch((ElementType)at[6], at[2], at[1], at[0]);
+  return gemm_scratch((ElementType)at[BK_PLACE(linear_backward_weight, type)], at[BK_PLACE(linear_backward_weight, N)], at[BK_PLACE(linear_backward_weight, K)],
+                      at[BK_PLACE(linear_backward_weight, rows)]);
 }

@@ -144,7 +144,7 @@ static Status quantize_rows(Run& run, const Call& call) {
 static constexpr Scratch (*quantize_rows_scratch)(const Call&) = nullptr;
 
 static Scratch linear_int8_scratch(const Call& call) {
-  const int64_t height = round_up(call.attributes[0], Int8::MR), depth = int8_depth(call.attributes[1]);
+  const int64_t height = round_up(call.attributes[BK_PLACE(linear_int8, rows)], Int8::MR), depth = int8_depth(call.attributes[BK_PLACE(linear_int8, K)]);
   return {height * (depth * FOURS + ceil_div(depth * 4, Int8::BLOCK)) * 4, 0};
 }
 

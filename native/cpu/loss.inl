@@ -66,7 +66,7 @@ static Status cross_entropy(Run& run, const Call& call) {
   put_loss(loss, add, total, denominator);
   return kOk;
 }
-static Scratch cross_entropy_scratch(const Call& call) { return {(int64_t)call.attributes[0] * 8, 0}; }
+static Scratch cross_entropy_scratch(const Call& call) { return {(int64_t)call.attributes[BK_PLACE(cross_entropy, rows)] * 8, 0}; }
 
 /** dlogits = (softmax(logits) - (1 - e) one_hot(label) - e / C) / denominator; rows labelled -100 get 0. */
 static Status cross_entropy_backward(Run& run, const Call& call) {

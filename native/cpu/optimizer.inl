@@ -38,7 +38,7 @@ static Status gradient_norm(Run& run, const Call& call) {
   norm[1] = limit > 0 && coefficient < 1 ? (float)coefficient : 1.0f;
   return kOk;
 }
-static Scratch gradient_norm_scratch(const Call& call) { return {ceil_div(call.attributes[0], kNormChunk) * 8, 0}; }
+static Scratch gradient_norm_scratch(const Call& call) { return {ceil_div(call.attributes[BK_PLACE(gradient_norm, n)], kNormChunk) * 8, 0}; }
 
 /**
  * Zero for what is below the least normal number. The first moment of a word that comes no more decays to there, where rounding would keep

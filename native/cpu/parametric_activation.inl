@@ -30,14 +30,16 @@ static double sum_elements(Run& run, int64_t rows, int64_t N, double* parts, F f
   for (int64_t i = 0; i < ceil_div(rows * N, kSumGrain); i++) total += parts[i];
   return total;
 }
-static Scratch sum_scratch(const Call& call) { return {ceil_div((int64_t)call.attributes[0] * call.attributes[1], kSumGrain) * 8, 0}; }
+static Scratch sum_scratch(const Call& call) {
+  return {ceil_div((int64_t)call.attributes[BK_PLACE(prelu_backward_weight, rows)] * call.attributes[BK_PLACE(prelu_backward_weight, N)], kSumGrain) * 8, 0};
+}
 
 static void put_gradient(float* gradient, bool add, double value) { gradient[0] = (add ? gradient[0] : 0.0f) + (float)value; }
 
 /** max(z, 0) + weight min(z, 0): He et al., "Delving Deep into Rectifiers" (2015). */
 static Status prelu(Run& run, const Call& call) {
   Cursor c(call);
-  const ElementType type = (ElementType)call.attributes[2];
+  const ElementType type = (ElementType)call.attributes[BK_PLACE(prelu, type)];
   const Flat z = {c.any(), type};
   const float* weight = c.f32();
   const Flat y = {c.any(), type};
@@ -52,7 +54,7 @@ static constexpr Scratch (*prelu_scratch)(const Call&) = nullptr;
 
 static Status prelu_backward(Run& run, const Call& call) {
   Cursor c(call);
-  const ElementType type = (ElementType)call.attributes[2];
+  const ElementType type = (ElementType)call.attributes[BK_PLACE(prelu_backward, type)];
   const Flat dy = {c.any(), type}, z = {c.any(), type};
   const float* weight = c.f32();
   const Flat dz = {c.any(), type};
@@ -68,7 +70,7 @@ static constexpr Scratch (*prelu_backward_scratch)(const Call&) = nullptr;
 /** dweight = the sum of dy z where z is not positive */
 static Status prelu_backward_weight(Run& run, const Call& call) {
   Cursor c(call);
-  const ElementType type = (ElementType)call.attributes[3];
+  const ElementType type = (ElementType)call.attributes[BK_PLACE(prelu_backward_weight, type)];
   const Flat dy = {c.any(), type}, z = {c.any(), type};
   float* dweight = c.f32();
   const int64_t rows = c.dim(), N = c.dim();
@@ -111,7 +113,7 @@ struct Xielu {
 
 static Status xielu(Run& run, const Call& call) {
   Cursor c(call);
-  const ElementType type = (ElementType)call.attributes[2];
+  const ElementType type = (ElementType)call.attributes[BK_PLACE(xielu, type)];
   const Flat z = {c.any(), type};
   const Xielu act = Xielu::of(c);
   const Flat y = {c.any(), type};
@@ -123,7 +125,7 @@ static constexpr Scratch (*xielu_scratch)(const Call&) = nullptr;
 
 static Status xielu_backward(Run& run, const Call& call) {
   Cursor c(call);
-  const ElementType type = (ElementType)call.attributes[2];
+  const ElementType type = (ElementType)call.attributes[BK_PLACE(xielu_backward, type)];
   const Flat dy = {c.any(), type}, z = {c.any(), type};
   const Xielu act = Xielu::of(c);
   const Flat dz = {c.any(), type};
@@ -136,7 +138,7 @@ static constexpr Scratch (*xielu_backward_scratch)(const Call&) = nullptr;
 /** dalpha_p = sigmoid(alpha_p) times the sum of dy z^2 where z > 0; dalpha_n = sigmoid(alpha_n) times that of dy (e^min(z, eps) - 1 - z) elsewhere */
 static Status xielu_backward_weight(Run& run, const Call& call) {
   Cursor c(call);
-  const ElementType type = (ElementType)call.attributes[3];
+  const ElementType type = (ElementType)call.attributes[BK_PLACE(xielu_backward_weight, type)];
   const Flat dy = {c.any(), type}, z = {c.any(), type};
   const float *alpha_p = c.f32(), *alpha_n = c.f32();
   const float eps = c.f32()[0];

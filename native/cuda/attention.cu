@@ -246,7 +246,7 @@ Status attend(Launch& launch, const Sequences<T>& s, T* context, float* lse) {
 }  // namespace
 
 Status attention(Launch& launch, Operands c) {
-  return with_type(type_after(8, c), [&](auto element) {
+  return with_type(type_after(BK_PLACE(attention, type), c), [&](auto element) {
     typedef decltype(element) T;
     const T* qkv = (T*)c.any();
     const int32_t *cu_seqlens = c.i32(), *key_mask = c.i32(), *keep = c.i32();
@@ -259,7 +259,7 @@ Status attention(Launch& launch, Operands c) {
 }
 
 Status cross_attention(Launch& launch, Operands c) {
-  return with_type(type_after(9, c), [&](auto element) {
+  return with_type(type_after(BK_PLACE(cross_attention, type), c), [&](auto element) {
     typedef decltype(element) T;
     const T *q = (T*)c.any(), *kv = (T*)c.any();
     const int32_t *cu_queries = c.i32(), *cu_keys = c.i32(), *key_mask = c.i32(), *keep = c.i32();

@@ -281,7 +281,7 @@ Status attend_backward(Launch& launch, const Sequences<T>& s, const T* dcontext,
 }  // namespace
 
 Status attention_backward(Launch& launch, Operands c) {
-  return with_type(type_after(8, c), [&](auto element) {
+  return with_type(type_after(BK_PLACE(attention_backward, type), c), [&](auto element) {
     typedef decltype(element) T;
     const T *dcontext = (T*)c.any(), *qkv = (T*)c.any(), *context = (T*)c.any();
     const float* lse = c.f32();
@@ -295,7 +295,7 @@ Status attention_backward(Launch& launch, Operands c) {
 }
 
 Status cross_attention_backward(Launch& launch, Operands c) {
-  return with_type(type_after(9, c), [&](auto element) {
+  return with_type(type_after(BK_PLACE(cross_attention_backward, type), c), [&](auto element) {
     typedef decltype(element) T;
     const T *dcontext = (T*)c.any(), *q = (T*)c.any(), *kv = (T*)c.any(), *context = (T*)c.any();
     const float* lse = c.f32();

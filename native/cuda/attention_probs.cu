@@ -33,7 +33,7 @@ Status attend_probs(Launch& launch, const Sequences<T>& s, const float* lse, flo
 }  // namespace
 
 Status attention_probs(Launch& launch, Operands c) {
-  return with_type(type_after(8, c), [&](auto element) {
+  return with_type(type_after(BK_PLACE(attention_probs, type), c), [&](auto element) {
     typedef decltype(element) T;
     const T* qkv = (T*)c.any();
     const float* lse = c.f32();
@@ -46,7 +46,7 @@ Status attention_probs(Launch& launch, Operands c) {
 }
 
 Status cross_attention_probs(Launch& launch, Operands c) {
-  return with_type(type_after(9, c), [&](auto element) {
+  return with_type(type_after(BK_PLACE(cross_attention_probs, type), c), [&](auto element) {
     typedef decltype(element) T;
     const T *q = (T*)c.any(), *kv = (T*)c.any();
     const float* lse = c.f32();
