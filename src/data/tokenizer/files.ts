@@ -1,13 +1,11 @@
-// The files of a tokenizer folder: tokenizer.json, vocab.txt, tokenizer_config.json; of older versions of Transformers also
+// Reads the files of a tokenizer folder: tokenizer.json, vocab.txt, tokenizer_config.json; of older versions of Transformers also
 // special_tokens_map.json and added_tokens.json.
 import { DataError } from '../../errors.ts'
 import type { ModelFiles } from '../../formats/model-files.ts'
 import { modelFolder } from '../../formats/model-folder.ts'
-import type { FilesToSave } from '../../formats/save-files.ts'
 import { isJsonObject, type JsonObject, quote } from '../../json.ts'
 import { type AddedToken, specialToken } from './added-tokens.ts'
 import { AN_ID, Fields, isId, readFields } from './json-fields.ts'
-import type { TokenizerSpec } from './pipeline.ts'
 
 /** Names of the five special tokens of BERT. */
 export interface SpecialTokens {
@@ -37,7 +35,7 @@ export interface TokenizerFolder {
   modelMaxLength?: number
 }
 
-const SPECIAL_KEYS = {
+export const SPECIAL_KEYS = {
   unkToken: 'unk_token',
   sepToken: 'sep_token',
   padToken: 'pad_token',
@@ -267,92 +265,4 @@ export async function readTokenizerFolder(root: ModelFiles): Promise<TokenizerFo
     found.vocabulary = new Map(vocabularyTokens(vocabulary, file).map((token, id) => [token, id]))
   await readSettingsFiles(folder, found)
   return found
-}
-
-/** The text of a tokenizer.json that `tokenizers` and Transformers load. */
-function tokenizerJson(spec: TokenizerSpec, special: SpecialTokens, ids: ReadonlyMap<string, number>): string {
-  const piece = (kind: 'SpecialToken' | 'Sequence', id: string, type: number) => ({ [kind]: { id, type_id: type } })
-  const { clsToken, sepToken } = special
-  const single = [piece('SpecialToken', clsToken, 0), piece('Sequence', 'A', 0), piece('SpecialToken', sepToken, 0)]
-  const pair = [...single, piece('Sequence', 'B', 1), piece('SpecialToken', sepToken, 1)]
-  const named = (token: string) => ({ id: token, ids: [ids.get(token)], tokens: [token] })
-  const frame = JSON.stringify(
-    {
-      version: '1.0',
-      truncation: null,
-      padding: null,
-      added_tokens: [...spec.addedTokens]
-        .sort((a, b) => a.id - b.id)
-        .map(({ id, singleWord, ...token }) => ({ id, single_word: singleWord, ...token })),
-      normalizer: {
-        type: 'BertNormalizer',
-        clean_text: spec.normalizer.cleanText,
-        handle_chinese_chars: spec.normalizer.tokenizeChineseChars,
-        strip_accents: spec.normalizer.stripAccents,
-        lowercase: spec.normalizer.doLowerCase,
-      },
-      pre_tokenizer: { type: 'BertPreTokenizer' },
-      post_processor: {
-        type: 'TemplateProcessing',
-        single,
-        pair,
-        special_tokens: { [clsToken]: named(clsToken), [sepToken]: named(sepToken) },
-      },
-      decoder: { type: 'WordPiece', prefix: spec.continuingSubwordPrefix, cleanup: true },
-      model: {
-        type: 'WordPiece',
-        unk_token: spec.unkToken,
-        continuing_subword_prefix: spec.continuingSubwordPrefix,
-        max_input_chars_per_word: spec.maxInputCharsPerWord,
-        vocab: {},
-      },
-    },
-    null,
-    2,
-  )
-  // Written by hand because an object would move tokens that look like numbers to the front.
-  const entries = [...spec.vocabulary]
-    .sort((a, b) => a[1] - b[1])
-    .map(([token, id]) => `      ${JSON.stringify(token)}: ${id}`)
-  const hole = frame.lastIndexOf('{}')
-  return `${frame.slice(0, hole)}{\n${entries.join(',\n')}\n    }${frame.slice(hole + 2)}\n`
-}
-
-/** The lines of vocab.txt, ids that no token has left empty; null if a token cannot be a line. */
-function vocabularyText(vocabulary: Map<string, number>): string | null {
-  const lines: string[] = []
-  for (const [token, id] of vocabulary) {
-    if (token.includes('\n') || token.endsWith('\r')) return null
-    lines[id] = token
-  }
-  return `${Array.from(lines, (line) => line ?? '').join('\n')}\n`
-}
-
-/** The files of a tokenizer: tokenizer.json, tokenizer_config.json and, unless a token holds a line break, vocab.txt. */
-export function tokenizerFiles(
-  spec: TokenizerSpec,
-  special: SpecialTokens,
-  modelMaxLength: number,
-  ids: ReadonlyMap<string, number>,
-): FilesToSave {
-  const names = Object.entries(SPECIAL_KEYS).map(([name, key]) => [key, special[name as keyof SpecialTokens]])
-  const config = {
-    tokenizer_class: 'BertTokenizer',
-    do_lower_case: spec.normalizer.doLowerCase,
-    strip_accents: spec.normalizer.stripAccents,
-    tokenize_chinese_chars: spec.normalizer.tokenizeChineseChars,
-    ...(Number.isFinite(modelMaxLength) ? { model_max_length: modelMaxLength } : {}),
-    ...Object.fromEntries(names),
-    added_tokens_decoder: Object.fromEntries(
-      spec.addedTokens.map(({ id, singleWord, ...token }) => [id, { ...token, single_word: singleWord }]),
-    ),
-  }
-  const vocabulary = vocabularyText(spec.vocabulary)
-  return {
-    texts: [
-      ...(vocabulary === null ? [] : [['vocab.txt', vocabulary] as const]),
-      ['tokenizer.json', tokenizerJson(spec, special, ids)],
-      ['tokenizer_config.json', `${JSON.stringify(config, null, 2)}\n`],
-    ],
-  }
 }

@@ -7,7 +7,7 @@ import { type FileSink, saveFiles } from '../../formats/save-files.ts'
 import { kindOf, quote } from '../../json.ts'
 import { decodeTokens } from './decoder.ts'
 import { assemble, type Encoding, TokenList } from './encoding.ts'
-import { readTokenizerFolder, type SpecialTokens, type TokenizerFolder, tokenizerFiles } from './files.ts'
+import { readTokenizerFolder, type SpecialTokens, type TokenizerFolder } from './files.ts'
 import {
   type DecodeOptions,
   type EncodeOptions,
@@ -17,6 +17,7 @@ import {
   withOptions,
 } from './options.ts'
 import { Pipeline, type TokenizerSpec } from './pipeline.ts'
+import { tokenizerFiles } from './saved-files.ts'
 import { trainWordPiece } from './trainer.ts'
 import { resolveTrainTokenizerOptions, type TrainTokenizerOptions } from './training-options.ts'
 import { truncate } from './truncation.ts'
