@@ -194,7 +194,7 @@ describe('tokens and ids', () => {
   test('decode joins pieces and cleans up', () => {
     const { inputIds } = tokenizer.encode('The unaffable fox.')
     expect(tokenizer.decode(inputIds)).toBe('[CLS] the unaffable fox. [SEP]')
-    expect(tokenizer.decode(inputIds, { skipSpecialTokens: true, cleanUp: false })).toBe('the unaffable fox .')
+    expect(tokenizer.decode(inputIds, { skipSpecialTokens: true, cleanUp: false })).toBe('the unaffable fox.')
     expect(tokenizer.decode([9, 12345])).toBe('fox')
   })
 

@@ -147,35 +147,38 @@ describe('words for masks', () => {
     expect(logits.shape).toEqual([4, fill.model.config.vocabSize])
   })
 
-  test('are written as the tokenizer writes the whole text', async () => {
-    const tokenizer = await BertTokenizer.fromPretrained(folder('masked-lm'))
-    const { vocabSize, maskTokenId, padTokenId } = tokenizer
-    const texts = [
-      '[MASK]',
-      '[MASK] film',
-      'film [MASK]',
-      '[MASK]ing',
-      "[MASK] . it 's [MASK] ! do [MASK] not",
-      'water [MASK] [PAD] ing , [SEP] [UNK] [MASK]',
-      '[UNK] [PAD] [MASK] , ok',
-    ]
-    for (const text of texts) {
-      for (const skipSpecialTokens of [true, false]) {
-        for (const { inputIds } of [tokenizer.encode(text), tokenizer.encode(text, { addSpecialTokens: false })]) {
-          const filler = fillerOf(inputIds, tokenizer, skipSpecialTokens)
-          for (const [position, id] of inputIds.entries()) {
-            if (id !== maskTokenId) continue
-            const fill = filler(position)
-            // one beyond the vocabulary has no text
-            for (let token = 0; token <= vocabSize; token++) {
-              const ids = inputIds.with(position, token).filter((each) => each !== padTokenId)
-              expect(fill(token), `${text} ${token}`).toBe(tokenizer.decode(ids, { skipSpecialTokens }))
+  test.each([true, false])(
+    'are written as the tokenizer writes the whole text, cleaned up: %s',
+    async (cleanUpTokenizationSpaces) => {
+      const tokenizer = await BertTokenizer.fromPretrained(folder('masked-lm'), { cleanUpTokenizationSpaces })
+      const { vocabSize, maskTokenId, padTokenId } = tokenizer
+      const texts = [
+        '[MASK]',
+        '[MASK] film',
+        'film [MASK]',
+        '[MASK]ing',
+        "[MASK] . it 's [MASK] ! do [MASK] not",
+        'water [MASK] [PAD] ing , [SEP] [UNK] [MASK]',
+        '[UNK] [PAD] [MASK] , ok',
+      ]
+      for (const text of texts) {
+        for (const skipSpecialTokens of [true, false]) {
+          for (const { inputIds } of [tokenizer.encode(text), tokenizer.encode(text, { addSpecialTokens: false })]) {
+            const filler = fillerOf(inputIds, tokenizer, skipSpecialTokens)
+            for (const [position, id] of inputIds.entries()) {
+              if (id !== maskTokenId) continue
+              const fill = filler(position)
+              // one beyond the vocabulary has no text
+              for (let token = 0; token <= vocabSize; token++) {
+                const ids = inputIds.with(position, token).filter((each) => each !== padTokenId)
+                expect(fill(token), `${text} ${token}`).toBe(tokenizer.decode(ids, { skipSpecialTokens }))
+              }
             }
           }
         }
       }
-    }
-  })
+    },
+  )
 
   test('may be as many as there are', async () => {
     using fill = await pipeline('fill-mask', folder('masked-lm'))

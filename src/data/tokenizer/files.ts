@@ -33,6 +33,7 @@ export interface TokenizerFolder {
   stripAccents?: boolean | null
   doLowerCase?: boolean
   modelMaxLength?: number
+  cleanUpTokenizationSpaces?: boolean
 }
 
 export const SPECIAL_KEYS = {
@@ -105,6 +106,8 @@ function readSettings(config: Fields, folder: TokenizerFolder): void {
   folder.tokenizeChineseChars = config.boolean('tokenize_chinese_chars') ?? folder.tokenizeChineseChars
   const stripAccents = config.booleanOrNull('strip_accents')
   if (stripAccents !== undefined) folder.stripAccents = stripAccents
+  folder.cleanUpTokenizationSpaces =
+    config.booleanOrNull('clean_up_tokenization_spaces') ?? folder.cleanUpTokenizationSpaces
   // null says as little as no limit at all
   const limit = config.values.model_max_length === null ? undefined : config.positive('model_max_length')
   if (limit !== undefined) folder.modelMaxLength = limit >= UNLIMITED ? Number.POSITIVE_INFINITY : Math.floor(limit)

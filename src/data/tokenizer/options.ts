@@ -18,6 +18,8 @@ export interface TokenizerOptions extends Partial<SpecialTokens> {
   maxInputCharsPerWord?: number
   /** Tokens; default Infinity. */
   modelMaxLength?: number
+  /** What `decode` does where its `cleanUp` is not given; default false. */
+  cleanUpTokenizationSpaces?: boolean
   /** Further special tokens; those outside the vocabulary get the next ids. */
   additionalSpecialTokens?: readonly string[]
 }
@@ -71,6 +73,7 @@ export const TOKENIZER_CHECKS: Record<keyof TokenizerOptions, Check> = {
   cleanText: BOOLEAN,
   maxInputCharsPerWord: atLeast(1),
   modelMaxLength: ['an integer of at least 1, or Infinity', (value) => value === Infinity || atLeast(1)[1](value)],
+  cleanUpTokenizationSpaces: BOOLEAN,
   additionalSpecialTokens: ['a list of strings', (value) => Array.isArray(value) && value.every(TOKEN[1])],
   unkToken: TOKEN,
   sepToken: TOKEN,
@@ -84,13 +87,16 @@ const DECODE_CHECKS = { skipSpecialTokens: BOOLEAN, cleanUp: BOOLEAN }
 export interface DecodeOptions {
   /** Default false. */
   skipSpecialTokens?: boolean
-  /** Remove the space before punctuation and inside contractions; default true. */
+  /**
+   * Remove spaces across tokens, too, as in contractions: `it's` instead of `it ' s`. The space before a full stop, a comma, a question
+   * or an exclamation mark goes in any case. Default: the tokenizer's `cleanUpTokenizationSpaces`.
+   */
   cleanUp?: boolean
 }
 
-export function resolveDecodeOptions(options: DecodeOptions): Required<DecodeOptions> {
+export function resolveDecodeOptions(options: DecodeOptions, cleanUp: boolean): Required<DecodeOptions> {
   checkOptions('decode', options, DECODE_CHECKS)
-  return { skipSpecialTokens: options.skipSpecialTokens ?? false, cleanUp: options.cleanUp ?? true }
+  return { skipSpecialTokens: options.skipSpecialTokens ?? false, cleanUp: options.cleanUp ?? cleanUp }
 }
 
 /** Fills in defaults as Transformers does: `maxLength` alone asks for truncation, truncation alone cuts to the model's limit. */

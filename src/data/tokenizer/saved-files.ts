@@ -62,19 +62,22 @@ function vocabularyText(vocabulary: Map<string, number>): string | null {
   return `${Array.from(lines, (line) => line ?? '').join('\n')}\n`
 }
 
+/** What a tokenizer has beside its spec. */
+interface Settings extends SpecialTokens {
+  modelMaxLength: number
+  cleanUpTokenizationSpaces: boolean
+}
+
 /** The files of a tokenizer: tokenizer.json, tokenizer_config.json and, unless a token holds a line break, vocab.txt. */
-export function tokenizerFiles(
-  spec: TokenizerSpec,
-  special: SpecialTokens,
-  modelMaxLength: number,
-  ids: ReadonlyMap<string, number>,
-): FilesToSave {
-  const names = Object.entries(SPECIAL_KEYS).map(([name, key]) => [key, special[name as keyof SpecialTokens]])
+export function tokenizerFiles(spec: TokenizerSpec, settings: Settings, ids: ReadonlyMap<string, number>): FilesToSave {
+  const { modelMaxLength } = settings
+  const names = Object.entries(SPECIAL_KEYS).map(([name, key]) => [key, settings[name as keyof SpecialTokens]])
   const config = {
     tokenizer_class: 'BertTokenizer',
     do_lower_case: spec.normalizer.doLowerCase,
     strip_accents: spec.normalizer.stripAccents,
     tokenize_chinese_chars: spec.normalizer.tokenizeChineseChars,
+    clean_up_tokenization_spaces: settings.cleanUpTokenizationSpaces,
     ...(Number.isFinite(modelMaxLength) ? { model_max_length: modelMaxLength } : {}),
     ...Object.fromEntries(names),
     added_tokens_decoder: Object.fromEntries(
@@ -85,7 +88,7 @@ export function tokenizerFiles(
   return {
     texts: [
       ...(vocabulary === null ? [] : [['vocab.txt', vocabulary] as const]),
-      ['tokenizer.json', tokenizerJson(spec, special, ids)],
+      ['tokenizer.json', tokenizerJson(spec, settings, ids)],
       ['tokenizer_config.json', `${JSON.stringify(config, null, 2)}\n`],
     ],
   }

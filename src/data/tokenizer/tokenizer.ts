@@ -5,7 +5,7 @@ import type { ModelFiles } from '../../formats/model-files.ts'
 import { openModelFiles, type PretrainedSource } from '../../formats/pretrained-source.ts'
 import { type FileSink, saveFiles } from '../../formats/save-files.ts'
 import { kindOf, quote } from '../../json.ts'
-import { decodeTokens } from './decoder.ts'
+import { cleanUpText, decodeTokens } from './decoder.ts'
 import { assemble, type Encoding, TokenList } from './encoding.ts'
 import { readTokenizerFolder, type SpecialTokens, type TokenizerFolder } from './files.ts'
 import {
@@ -50,6 +50,8 @@ export class BertTokenizer implements SpecialTokens {
   readonly maskTokenId: number
   /** The longest input of the model in tokens; Infinity if nobody says. */
   readonly modelMaxLength: number
+  /** What `decode` does where its `cleanUp` is not given. */
+  readonly cleanUpTokenizationSpaces: boolean
   /** The number of different tokens, added ones included: Python's `len(tokenizer)`. */
   readonly vocabSize: number
   /** The ids that `decode` leaves out with `skipSpecialTokens`, in ascending order. */
@@ -73,6 +75,7 @@ export class BertTokenizer implements SpecialTokens {
     this.#special = new Set(addedTokens.flatMap((each) => (each.special ? [each.content] : [])))
     this.vocabSize = ids.size
     this.modelMaxLength = folder.modelMaxLength ?? Number.POSITIVE_INFINITY
+    this.cleanUpTokenizationSpaces = folder.cleanUpTokenizationSpaces ?? false
     this.unkToken = special.unkToken
     this.sepToken = special.sepToken
     this.padToken = special.padToken
@@ -211,19 +214,21 @@ export class BertTokenizer implements SpecialTokens {
   }
 
   /**
-   * The text of token ids, as far as tokens tell; ids that no token has are skipped, as in Transformers.
+   * The text of token ids, as far as tokens tell; ids that no token has are skipped, as in Transformers. The space before a full stop,
+   * a comma, a question or an exclamation mark is left out; what else is cleaned up says `cleanUp`.
    * @throws ArgumentError for what is no list of integers, and for unknown options.
    */
   decode(ids: Iterable<number>, options: DecodeOptions = {}): string {
     checkIds(ids)
-    const { skipSpecialTokens, cleanUp } = resolveDecodeOptions(options)
+    const { skipSpecialTokens, cleanUp } = resolveDecodeOptions(options, this.cleanUpTokenizationSpaces)
     const tokens: string[] = []
     for (const id of ids) {
       if (!Number.isInteger(id)) throw new ArgumentError(`Expected token ids to be integers but received ${quote(id)}`)
       const token = this.#written.get(id) ?? this.#tokens.get(id)
       if (token !== undefined && !(skipSpecialTokens && this.#special.has(token))) tokens.push(token)
     }
-    return decodeTokens(tokens, this.#spec.continuingSubwordPrefix, cleanUp)
+    const text = decodeTokens(tokens, this.#spec.continuingSubwordPrefix)
+    return cleanUp ? cleanUpText(text) : text
   }
 
   /** Ids of tokens; `unkTokenId` for a string that is no token. @throws ArgumentError for what is no list of strings. */
@@ -242,10 +247,10 @@ export class BertTokenizer implements SpecialTokens {
     })
   }
 
-  /** The text of tokens, as `decode` puts it together. @throws ArgumentError for what is no list of strings. */
+  /** The text of tokens, as `decode` puts it together without `cleanUp`. @throws ArgumentError for what is no list of strings. */
   convertTokensToString(tokens: readonly string[]): string {
     checkTokens(tokens)
-    return decodeTokens(tokens, this.#spec.continuingSubwordPrefix, true)
+    return decodeTokens(tokens, this.#spec.continuingSubwordPrefix)
   }
 
   /** Every token and its id; a copy. */
@@ -260,7 +265,7 @@ export class BertTokenizer implements SpecialTokens {
   async savePretrained(target: string | FileSink): Promise<void>
   async savePretrained(): Promise<Record<string, Blob>>
   async savePretrained(target?: string | FileSink): Promise<unknown> {
-    return saveFiles(target, tokenizerFiles(this.#spec, this, this.modelMaxLength, this.#ids))
+    return saveFiles(target, tokenizerFiles(this.#spec, this, this.#ids))
   }
 
   #tokenize(text: TextInput, list: TokenList, codePoints: boolean): TokenList {
