@@ -11,6 +11,7 @@ export type {
   TokenizerOptions,
   TokenizerTrainingProgress,
   TrainTokenizerOptions,
+  TruncationSide,
   TruncationStrategy,
 } from './data/tokenizer/tokenizer.ts'
 export { BertTokenizer } from './data/tokenizer/tokenizer.ts'

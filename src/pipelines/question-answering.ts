@@ -92,7 +92,7 @@ function encode(
     throw new ArgumentError(
       `Expected docStride below ${left}, the tokens that the question leaves to a window, but received ${stride}`,
     )
-  return { question: questionIds, context: encoding, windows: cut(length, left, stride) }
+  return { question: questionIds, context: encoding, windows: cut(length, left, stride, tokenizer.truncationSide) }
 }
 
 /** `[CLS] question [SEP] window [SEP]` of each window. */

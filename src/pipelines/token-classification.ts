@@ -138,7 +138,7 @@ export const tokenClassification: Task<
     const room = maxLength - 2
     const limit = stride === undefined ? { truncation: true, maxLength: room } : { truncation: false }
     const encoding = tokenizer.encode(input, { addSpecialTokens: false, returnOffsets: true, ...limit })
-    const windows = cut(encoding.inputIds.length, room, stride ?? 0)
+    const windows = cut(encoding.inputIds.length, room, stride ?? 0, tokenizer.truncationSide)
     const written = textOf(input, delimiter)
     const { labels } = model.config
     const join = (words: readonly string[]) => tokenizer.convertTokensToString(words)

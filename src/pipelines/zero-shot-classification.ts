@@ -1,5 +1,6 @@
 // Any labels, by a model of natural language inference: transformers/pipelines/zero_shot_classification.py.
 import { pairOf } from '../data/features/pair.ts'
+import { cut } from '../data/tokenizer/truncation.ts'
 import { ArgumentError } from '../errors.ts'
 import { quote } from '../json.ts'
 import type { BertConfig } from '../model/config.ts'
@@ -64,11 +65,12 @@ function* encodePairs(
     const length = premise.length + hypothesisIds.length + 3
     const surplus = Math.max(length - maxLength, 0)
     const isCut = surplus < premise.length
+    const [{ from, to }] = cut(premise.length, premise.length - (isCut ? surplus : 0), 0, tokenizer.truncationSide)
     if (!isCut && length > most)
       throw new ArgumentError(
         `Expected at most ${most} tokens but received ${length}: the hypothesis ${quote(hypothesis)} leaves the text no room`,
       )
-    yield pairOf(isCut ? premise.slice(0, premise.length - surplus) : premise, hypothesisIds, tokenizer)
+    yield pairOf(premise.slice(from, to), hypothesisIds, tokenizer)
   }
 }
 

@@ -4,8 +4,10 @@ import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { BertTokenizer, type TokenizerOptions } from '../../src/data/tokenizer/tokenizer.ts'
-import { ArgumentError } from '../../src/errors.ts'
+import { encodeQuestion } from '../../src/data/features/questions.ts'
+import { encodeTokens, encodeWords } from '../../src/data/features/tokens.ts'
+import { BertTokenizer, type EncodeOptions, type TokenizerOptions } from '../../src/data/tokenizer/tokenizer.ts'
+import { ArgumentError, DataError } from '../../src/errors.ts'
 
 const SPECIAL = ['[PAD]', '[UNK]', '[CLS]', '[SEP]', '[MASK]']
 const CONFIG = 'tokenizer_config.json'
@@ -73,5 +75,173 @@ describe('clean_up_tokenization_spaces', () => {
       expect(read.cleanUpTokenizationSpaces).toBe(flag)
     }
     expect(() => BertTokenizer.fromVocab(TOKENS, { cleanUpTokenizationSpaces: 1 as never })).toThrow(ArgumentError)
+  })
+})
+
+describe('truncation_side', () => {
+  const TOKENS = [...SPECIAL, ...'abcdefgh']
+  const options: EncodeOptions = { truncation: true, returnOverflowingTokens: true }
+  const open = async (files: Record<string, unknown>, given?: TokenizerOptions) =>
+    BertTokenizer.fromPretrained(await folderWith(files, TOKENS), given)
+  const json = (direction?: string) => ({
+    truncation: { max_length: 4, strategy: 'LongestFirst', stride: 0, ...(direction && { direction }) },
+    model: { type: 'WordPiece', vocab: Object.fromEntries(TOKENS.map((token, i) => [token, i])) },
+  })
+
+  test.each<[string, string | null, EncodeOptions, number[][]]>([
+    [
+      'a b c d e f',
+      null,
+      { maxLength: 5, stride: 1 },
+      [
+        [2, 8, 9, 10, 3],
+        [2, 6, 7, 8, 3],
+        [2, 5, 6, 3],
+      ],
+    ],
+    [
+      'a b c d e f',
+      'g h',
+      { maxLength: 7 },
+      [
+        [2, 9, 10, 3, 11, 12, 3],
+        [2, 7, 8, 3, 11, 12, 3],
+        [2, 5, 6, 3, 11, 12, 3],
+      ],
+    ],
+    [
+      'a b c',
+      'd e f g h',
+      { maxLength: 7 },
+      [
+        [2, 6, 7, 3, 11, 12, 3],
+        [2, 5, 3, 11, 12, 3],
+        [2, 5, 3, 9, 10, 3],
+        [2, 5, 3, 8, 3],
+        [2, 6, 7, 3, 9, 10, 3],
+        [2, 6, 7, 3, 8, 3],
+      ],
+    ],
+    [
+      'a b c d e f',
+      'g h',
+      { maxLength: 8, truncation: 'only_first', stride: 1 },
+      [
+        [2, 8, 9, 10, 3, 11, 12, 3],
+        [2, 6, 7, 8, 3, 11, 12, 3],
+        [2, 5, 6, 3, 11, 12, 3],
+      ],
+    ],
+    [
+      'a b',
+      'c d e f g h',
+      { maxLength: 8, truncation: 'only_second', stride: 2 },
+      [
+        [2, 5, 6, 3, 10, 11, 12, 3],
+        [2, 5, 6, 3, 9, 10, 11, 3],
+        [2, 5, 6, 3, 8, 9, 10, 3],
+        [2, 5, 6, 3, 7, 8, 9, 3],
+      ],
+    ],
+    [
+      'a b c d e',
+      'd e f g h',
+      { maxLength: 8, stride: 1 },
+      [
+        [2, 8, 9, 3, 10, 11, 12, 3],
+        [2, 7, 8, 3, 10, 11, 12, 3],
+        [2, 7, 8, 3, 8, 9, 10, 3],
+        [2, 6, 7, 3, 10, 11, 12, 3],
+        [2, 6, 7, 3, 8, 9, 10, 3],
+        [2, 5, 6, 3, 10, 11, 12, 3],
+        [2, 5, 6, 3, 8, 9, 10, 3],
+        [2, 8, 9, 3, 8, 9, 10, 3],
+      ],
+    ],
+  ])('left cuts %s | %s, %j', async (text, pair, given, expected) => {
+    const tokenizer = await open({ [CONFIG]: { truncation_side: 'left' } })
+    const { inputIds, overflowing = [] } = tokenizer.encode(text, pair, { ...options, ...given })
+    expect([inputIds, ...overflowing.map((each) => each.inputIds)]).toEqual(expected)
+  })
+
+  test('words, sequences and offsets are those of the text', async () => {
+    const tokenizer = BertTokenizer.fromVocab(TOKENS, { truncationSide: 'left' })
+    expect(tokenizer.encode('a b c d e f', 'g h', { maxLength: 7, returnOffsets: true })).toEqual({
+      inputIds: [2, 9, 10, 3, 11, 12, 3],
+      tokenTypeIds: [0, 0, 0, 0, 1, 1, 1],
+      attentionMask: [1, 1, 1, 1, 1, 1, 1],
+      specialTokensMask: [1, 0, 0, 1, 0, 0, 1],
+      wordIds: [null, 4, 5, null, 0, 1, null],
+      sequenceIds: [null, 0, 0, null, 1, 1, null],
+      offsets: [
+        [0, 0],
+        [8, 9],
+        [10, 11],
+        [0, 0],
+        [0, 1],
+        [2, 3],
+        [0, 0],
+      ],
+    })
+  })
+
+  test.each<[Record<string, unknown>, 'left' | 'right']>([
+    [{ 'tokenizer.json': json('Left') }, 'left'],
+    [{ 'tokenizer.json': json('Right') }, 'right'],
+    [{ 'tokenizer.json': json() }, 'right'],
+    [{ 'tokenizer.json': json('Left'), [CONFIG]: { truncation_side: 'right' } }, 'right'],
+    [{ 'tokenizer.json': json('Right'), [CONFIG]: { truncation_side: 'left' } }, 'left'],
+  ])('%j', async (files, side) => {
+    const tokenizer = await open(files)
+    expect(tokenizer.truncationSide).toBe(side)
+    const { inputIds } = tokenizer.encode('a b c d', { maxLength: 4 })
+    expect(inputIds).toEqual(side === 'left' ? [2, 7, 8, 3] : [2, 5, 6, 3])
+    expect((await open(files, { truncationSide: 'left' })).truncationSide).toBe('left')
+  })
+
+  test('is saved', async () => {
+    for (const truncationSide of ['left', 'right'] as const) {
+      const { config, read } = await saved(BertTokenizer.fromVocab(TOKENS, { truncationSide }))
+      expect([config.truncation_side, read.truncationSide]).toEqual([truncationSide, truncationSide])
+    }
+  })
+
+  test.each<[Record<string, unknown>, RegExp]>([
+    [{ [CONFIG]: { truncation_side: 'Left' } }, /truncation_side to be "left" or "right" but received "Left"/],
+    [{ [CONFIG]: { truncation_side: null } }, /truncation_side to be "left" or "right" but received null/],
+    [{ 'tokenizer.json': json('left') }, /truncation\.direction to be "Left" or "Right" but received "left"/],
+  ])('%j is a DataError', async (files, message) => {
+    const error = await open(files).catch((reason: unknown) => reason)
+    expect(error).toBeInstanceOf(DataError)
+    expect((error as DataError).message).toMatch(message)
+    expect(() => BertTokenizer.fromVocab(TOKENS, { truncationSide: 'Left' as never })).toThrow(ArgumentError)
+  })
+
+  test('examples of tasks are cut on that side, too', () => {
+    const tokenizer = BertTokenizer.fromVocab([...TOKENS, '##a'], { truncationSide: 'left' })
+    const tags = { tokens: ['h', 'a', 'ba', 'b'], tags: ['H', 'A', 'BA', 'B'] }
+    const labelId = (tag: string) => ['H', 'A', 'BA', 'B'].indexOf(tag)
+    expect(encodeTokens(tags, tokenizer, { maxLength: 5, labelId })).toEqual({
+      inputIds: [2, 6, 13, 6, 3],
+      labels: [-100, 2, -100, 3, -100],
+    })
+    // as in run_ner.py, a word whose beginning is cut off has its label on what is left
+    expect(encodeTokens({ tokens: ['ba', 'b'], tags: ['BA', 'B'] }, tokenizer, { maxLength: 4, labelId })).toEqual({
+      inputIds: [2, 13, 6, 3],
+      labels: [-100, 2, 3, -100],
+    })
+    const { windows } = encodeWords([...'abcdef'], tokenizer, { maxLength: 5, stride: 1 })
+    expect(windows.map(({ inputIds }) => inputIds)).toEqual([
+      [2, 8, 9, 10, 3],
+      [2, 6, 7, 8, 3],
+      [2, 5, 6, 3],
+    ])
+    const question = { id: 'q', question: 'a b', context: 'c d e f g h' }
+    const parts = encodeQuestion(question, 0, tokenizer, { maxLength: 8, docStride: 1 })
+    expect(parts.map(({ inputs }) => inputs.inputIds)).toEqual([
+      [2, 5, 6, 3, 10, 11, 12, 3],
+      [2, 5, 6, 3, 8, 9, 10, 3],
+      [2, 5, 6, 3, 7, 8, 3],
+    ])
   })
 })

@@ -155,13 +155,13 @@ describe('encode', () => {
 
 describe('truncation', () => {
   test('cuts into windows', () => {
-    expect(cut(7, 3, 1)).toEqual([
+    expect(cut(7, 3, 1, 'right')).toEqual([
       { from: 0, to: 3 },
       { from: 2, to: 5 },
       { from: 4, to: 7 },
     ])
-    expect(cut(3, 3, 2)).toEqual([{ from: 0, to: 3 }])
-    expect(cut(2, 0, 0)).toEqual([
+    expect(cut(3, 3, 2, 'right')).toEqual([{ from: 0, to: 3 }])
+    expect(cut(2, 0, 0, 'right')).toEqual([
       { from: 0, to: 0 },
       { from: 0, to: 2 },
     ])
@@ -176,7 +176,7 @@ describe('truncation', () => {
     [1, 1, 7, 1, 1],
     [3, 3, 0, 0, 0],
   ])('longest_first leaves of %i and %i tokens in %i: %i and %i', (first, second, room, one, two) => {
-    const windows = truncate(first, second, room, 'longest_first', 0)
+    const windows = truncate(first, second, room, 'longest_first', 0, 'right')
     expect([windows.first[0].to, windows.second?.[0].to]).toEqual([one, two])
   })
 })

@@ -92,7 +92,7 @@ export function encodeQuestion(
   const { kept, stride } = splitRoom(questionIds.length, contextIds.length, options)
   const asked = questionIds.slice(0, kept)
   const first = kept + 2
-  const windows = cut(contextIds.length, options.maxLength - kept - 3, stride)
+  const windows = cut(contextIds.length, options.maxLength - kept - 3, stride, tokenizer.truncationSide)
   return windows.map(({ from, to }) => {
     const part = { offsets: offsets.slice(from, to), first }
     return {

@@ -22,10 +22,10 @@ export interface WordWindows {
   readonly words: readonly (TokenPlace | null)[]
 }
 
-/** The pieces of all words, and for each piece the word that it is the first of, else null. */
-function piecesOf(words: readonly string[], tokenizer: BertTokenizer): { ids: number[]; firstOf: (number | null)[] } {
+/** The pieces of all words, and for each piece its word. */
+function piecesOf(words: readonly string[], tokenizer: BertTokenizer): { ids: number[]; wordIds: (number | null)[] } {
   const { inputIds, wordIds } = tokenizer.encode(words, { addSpecialTokens: false, truncation: false })
-  return { ids: inputIds, firstOf: wordIds.map((word, i) => (word === wordIds[i - 1] ? null : word)) }
+  return { ids: inputIds, wordIds }
 }
 
 /** `[CLS]`, the pieces of the window, `[SEP]`. */
@@ -49,10 +49,13 @@ export function encodeTokens(
   checkAtLeast('maxLength', maxLength, 3)
   if (tags.length !== tokens.length)
     throw new ArgumentError(`Expected ${tokens.length} tags, one for each token, but received ${tags.length}`)
-  const { ids, firstOf } = piecesOf(tokens, tokenizer)
-  const kept = { from: 0, to: Math.min(ids.length, maxLength - 2) }
-  if (kept.to < ids.length) onCut?.()
-  const labels = firstOf.slice(0, kept.to).map((word) => (word === null ? IGNORE_INDEX : labelId(tags[word])))
+  const { ids, wordIds } = piecesOf(tokens, tokenizer)
+  const [kept, ...rest] = cut(ids.length, maxLength - 2, 0, tokenizer.truncationSide)
+  if (rest.length > 0) onCut?.()
+  // a word whose beginning is cut off has its label on the first piece that is left, as in run_ner.py
+  const labels = wordIds
+    .slice(kept.from, kept.to)
+    .map((word, i, words) => (word === null || word === words[i - 1] ? IGNORE_INDEX : labelId(tags[word])))
   return { inputIds: around(ids, kept, tokenizer), labels: [IGNORE_INDEX, ...labels, IGNORE_INDEX] }
 }
 
@@ -69,14 +72,14 @@ export function encodeWords(
   checkAtLeast('stride', stride, 0)
   if (stride >= maxLength - 2)
     throw new ArgumentError(`Expected stride below ${maxLength - 2} (maxLength less 2) but received ${stride}`)
-  const { ids, firstOf } = piecesOf(words, tokenizer)
-  const windows = cut(ids.length, maxLength - 2, stride)
+  const { ids, wordIds } = piecesOf(words, tokenizer)
+  const windows = cut(ids.length, maxLength - 2, stride, tokenizer.truncationSide)
   const places = new Array<TokenPlace | null>(words.length).fill(null)
   const contexts = new Int32Array(words.length).fill(-1)
   windows.forEach(({ from, to }, window) => {
     for (let i = from; i < to; i++) {
-      const word = firstOf[i]
-      if (word === null) continue
+      const word = wordIds[i]
+      if (word === null || word === wordIds[i - 1]) continue
       // what is missing at either end of the sentence is missing in every window
       const context = Math.min(from === 0 ? ids.length : i - from, to === ids.length ? to : to - 1 - i)
       if (context <= contexts[word]) continue

@@ -6,6 +6,7 @@ import { modelFolder } from '../../formats/model-folder.ts'
 import { isJsonObject, type JsonObject, quote } from '../../json.ts'
 import { type AddedToken, specialToken } from './added-tokens.ts'
 import { AN_ID, Fields, isId, readFields } from './json-fields.ts'
+import type { TruncationSide } from './truncation.ts'
 
 /** Names of the five special tokens of BERT. */
 export interface SpecialTokens {
@@ -34,6 +35,7 @@ export interface TokenizerFolder {
   doLowerCase?: boolean
   modelMaxLength?: number
   cleanUpTokenizationSpaces?: boolean
+  truncationSide?: TruncationSide
 }
 
 export const SPECIAL_KEYS = {
@@ -91,6 +93,8 @@ function readTokenizerJson(root: Fields, folder: TokenizerFolder): void {
     folder.addedTokens.push(token)
     folder.addedIds.set(token.content, fields.id('id'))
   }
+  const direction = root.object('truncation')?.oneOf('direction', ['Left', 'Right'])
+  if (direction !== undefined) folder.truncationSide = direction === 'Left' ? 'left' : 'right'
   // Components of another kind give way to BERT's own, as in Transformers' BertTokenizer.
   const normalizer = root.object('normalizer')
   if (normalizer?.string('type') !== 'BertNormalizer') return
@@ -108,6 +112,7 @@ function readSettings(config: Fields, folder: TokenizerFolder): void {
   if (stripAccents !== undefined) folder.stripAccents = stripAccents
   folder.cleanUpTokenizationSpaces =
     config.booleanOrNull('clean_up_tokenization_spaces') ?? folder.cleanUpTokenizationSpaces
+  folder.truncationSide = config.oneOf('truncation_side', ['left', 'right']) ?? folder.truncationSide
   // null says as little as no limit at all
   const limit = config.values.model_max_length === null ? undefined : config.positive('model_max_length')
   if (limit !== undefined) folder.modelMaxLength = limit >= UNLIMITED ? Number.POSITIVE_INFINITY : Math.floor(limit)

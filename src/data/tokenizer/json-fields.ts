@@ -36,6 +36,10 @@ export class Fields {
   string = (key: string) => this.#optional(key, 'a string', (value) => typeof value === 'string')
   positive = (key: string) =>
     this.#optional(key, 'a positive number', (value): value is number => typeof value === 'number' && value > 0)
+  oneOf = <Word extends string>(key: string, words: readonly Word[]) =>
+    this.#optional(key, words.map((word) => quote(word)).join(' or '), (value): value is Word =>
+      words.some((word) => word === value),
+    )
   list = (key: string) => this.#optional(key, 'a list', (value) => Array.isArray(value))
 
   /** The object under `key`, or null if there is none. */

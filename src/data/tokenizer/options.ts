@@ -2,7 +2,7 @@
 import { atLeast, BOOLEAN, type Check, checkOptions, defined, oneOf } from '../../options.ts'
 import { specialToken } from './added-tokens.ts'
 import type { SpecialTokens, TokenizerFolder } from './files.ts'
-import type { TruncationStrategy } from './truncation.ts'
+import type { TruncationSide, TruncationStrategy } from './truncation.ts'
 
 /** How a tokenizer is built; the defaults are Transformers'. */
 export interface TokenizerOptions extends Partial<SpecialTokens> {
@@ -18,6 +18,8 @@ export interface TokenizerOptions extends Partial<SpecialTokens> {
   maxInputCharsPerWord?: number
   /** Tokens; default Infinity. */
   modelMaxLength?: number
+  /** Which end of a text is cut off where it is too long; default 'right'. */
+  truncationSide?: TruncationSide
   /** What `decode` does where its `cleanUp` is not given; default false. */
   cleanUpTokenizationSpaces?: boolean
   /** Further special tokens; those outside the vocabulary get the next ids. */
@@ -27,7 +29,7 @@ export interface TokenizerOptions extends Partial<SpecialTokens> {
 export interface EncodeOptions {
   /** Put [CLS] and [SEP] around; default true. */
   addSpecialTokens?: boolean
-  /** Cut to `maxLength`; true is 'longest_first'. Default false, or true if `maxLength` is given. */
+  /** Cut to `maxLength`, on the tokenizer's `truncationSide`; true is 'longest_first'. Default false, or true if `maxLength` is given. */
   truncation?: boolean | TruncationStrategy
   /** Tokens, special ones included; default `modelMaxLength`. */
   maxLength?: number
@@ -73,6 +75,7 @@ export const TOKENIZER_CHECKS: Record<keyof TokenizerOptions, Check> = {
   cleanText: BOOLEAN,
   maxInputCharsPerWord: atLeast(1),
   modelMaxLength: ['an integer of at least 1, or Infinity', (value) => value === Infinity || atLeast(1)[1](value)],
+  truncationSide: oneOf('left', 'right'),
   cleanUpTokenizationSpaces: BOOLEAN,
   additionalSpecialTokens: ['a list of strings', (value) => Array.isArray(value) && value.every(TOKEN[1])],
   unkToken: TOKEN,

@@ -2,6 +2,7 @@
 import type { FilesToSave } from '../../formats/save-files.ts'
 import { SPECIAL_KEYS, type SpecialTokens } from './files.ts'
 import type { TokenizerSpec } from './pipeline.ts'
+import type { TruncationSide } from './truncation.ts'
 
 /** The text of a tokenizer.json that `tokenizers` and Transformers load. */
 function tokenizerJson(spec: TokenizerSpec, special: SpecialTokens, ids: ReadonlyMap<string, number>): string {
@@ -66,6 +67,7 @@ function vocabularyText(vocabulary: Map<string, number>): string | null {
 interface Settings extends SpecialTokens {
   modelMaxLength: number
   cleanUpTokenizationSpaces: boolean
+  truncationSide: TruncationSide
 }
 
 /** The files of a tokenizer: tokenizer.json, tokenizer_config.json and, unless a token holds a line break, vocab.txt. */
@@ -77,6 +79,7 @@ export function tokenizerFiles(spec: TokenizerSpec, settings: Settings, ids: Rea
     do_lower_case: spec.normalizer.doLowerCase,
     strip_accents: spec.normalizer.stripAccents,
     tokenize_chinese_chars: spec.normalizer.tokenizeChineseChars,
+    truncation_side: settings.truncationSide,
     clean_up_tokenization_spaces: settings.cleanUpTokenizationSpaces,
     ...(Number.isFinite(modelMaxLength) ? { model_max_length: modelMaxLength } : {}),
     ...Object.fromEntries(names),

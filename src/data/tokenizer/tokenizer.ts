@@ -20,7 +20,7 @@ import { Pipeline, type TokenizerSpec } from './pipeline.ts'
 import { tokenizerFiles } from './saved-files.ts'
 import { trainWordPiece } from './trainer.ts'
 import { resolveTrainTokenizerOptions, type TrainTokenizerOptions } from './training-options.ts'
-import { truncate } from './truncation.ts'
+import { type TruncationSide, truncate } from './truncation.ts'
 import { characterLength } from './unicode.ts'
 import { buildVocabulary } from './vocabulary.ts'
 
@@ -28,7 +28,7 @@ export type { Encoding } from './encoding.ts'
 export type { DecodeOptions, EncodeOptions, TokenizerOptions } from './options.ts'
 export type { TokenizerTrainingProgress } from './trainer.ts'
 export type { TrainTokenizerOptions } from './training-options.ts'
-export type { TruncationStrategy } from './truncation.ts'
+export type { TruncationSide, TruncationStrategy } from './truncation.ts'
 
 /** A text, or a text already split into words. */
 export type TextInput = string | readonly string[]
@@ -50,6 +50,8 @@ export class BertTokenizer implements SpecialTokens {
   readonly maskTokenId: number
   /** The longest input of the model in tokens; Infinity if nobody says. */
   readonly modelMaxLength: number
+  /** Which end of a text is cut off where it is too long. */
+  readonly truncationSide: TruncationSide
   /** What `decode` does where its `cleanUp` is not given. */
   readonly cleanUpTokenizationSpaces: boolean
   /** The number of different tokens, added ones included: Python's `len(tokenizer)`. */
@@ -75,6 +77,7 @@ export class BertTokenizer implements SpecialTokens {
     this.#special = new Set(addedTokens.flatMap((each) => (each.special ? [each.content] : [])))
     this.vocabSize = ids.size
     this.modelMaxLength = folder.modelMaxLength ?? Number.POSITIVE_INFINITY
+    this.truncationSide = folder.truncationSide ?? 'right'
     this.cleanUpTokenizationSpaces = folder.cleanUpTokenizationSpaces ?? false
     this.unkToken = special.unkToken
     this.sepToken = special.sepToken
@@ -197,7 +200,14 @@ export class BertTokenizer implements SpecialTokens {
     }
     const first = this.#tokenize(text, this.#scratch[0], codePoints)
     const second = pair === null ? null : this.#tokenize(pair, this.#scratch[1], codePoints)
-    const windows = truncate(first.length, second === null ? null : second.length, room, strategy, stride)
+    const windows = truncate(
+      first.length,
+      second === null ? null : second.length,
+      room,
+      strategy,
+      stride,
+      this.truncationSide,
+    )
     return assemble(
       { tokens: first, windows: windows.first },
       second === null || windows.second === null ? null : { tokens: second, windows: windows.second },

@@ -1,6 +1,9 @@
 // Which tokens of a sequence or a pair stay, and which windows the rest goes into.
 import { ArgumentError } from '../../errors.ts'
 
+/** Where tokens that are too many are taken from. */
+export type TruncationSide = 'left' | 'right'
+
 export type TruncationStrategy = 'longest_first' | 'only_first' | 'only_second'
 
 /** Tokens `[from, to)` of a sequence. */
@@ -14,11 +17,19 @@ export type Windows = [Window, ...Window[]]
 
 const whole = (length: number): Windows => [{ from: 0, to: length }]
 
+const mirrored = ({ from, to }: Window, length: number): Window => ({ from: length - to, to: length - from })
+
 /**
- * Cuts `length` tokens into windows of at most `limit`, each sharing `stride` tokens with the one before.
- * With no room at all the whole sequence overflows as one window.
+ * Cuts `length` tokens into windows of at most `limit`, each sharing `stride` tokens with the one before: from the first token on, or,
+ * cut on the left, from the last one back. With no room at all the whole sequence overflows as one window.
  */
-export function cut(length: number, limit: number, stride: number): Windows {
+export function cut(length: number, limit: number, stride: number, side: TruncationSide): Windows {
+  const [kept, ...rest] = cutRight(length, limit, stride)
+  if (side === 'right') return [kept, ...rest]
+  return [mirrored(kept, length), ...rest.map((window) => mirrored(window, length))]
+}
+
+function cutRight(length: number, limit: number, stride: number): Windows {
   if (limit >= length) return whole(length)
   if (limit === 0) return [{ from: 0, to: 0 }, ...whole(length)]
   if (stride >= limit) {
@@ -54,14 +65,16 @@ export function truncate(
   room: number,
   strategy: TruncationStrategy,
   stride: number,
+  side: TruncationSide,
 ): { first: Windows; second: Windows | null } {
+  const part = (length: number, limit: number) => cut(length, limit, stride, side)
   const surplus = first + (second ?? 0) - room
   if (surplus <= 0) return { first: whole(first), second: second === null ? null : whole(second) }
-  if (room === 0) return { first: cut(first, 0, stride), second: second === null ? null : cut(second, 0, stride) }
+  if (room === 0) return { first: part(first, 0), second: second === null ? null : part(second, 0) }
   if (strategy === 'longest_first') {
-    if (second === null) return { first: cut(first, room, stride), second: null }
+    if (second === null) return { first: part(first, room), second: null }
     const [one, two] = longestFirst(first, second, room)
-    return { first: cut(first, one, stride), second: cut(second, two, stride) }
+    return { first: part(first, one), second: part(second, two) }
   }
   if (strategy === 'only_second' && second === null) {
     throw new ArgumentError("Expected a pair for truncation 'only_second' but received one sequence that is too long")
@@ -72,7 +85,7 @@ export function truncate(
       `Expected truncation '${strategy}' to remove ${surplus} tokens, but that sequence has only ${length}`,
     )
   }
-  const windows = cut(length, length - surplus, stride)
+  const windows = part(length, length - surplus)
   if (strategy === 'only_first') return { first: windows, second: second === null ? null : whole(second) }
   return { first: whole(first), second: windows }
 }
