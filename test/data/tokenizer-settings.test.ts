@@ -245,3 +245,83 @@ describe('truncation_side', () => {
     ])
   })
 })
+
+describe('special tokens with another name', () => {
+  const TOKENS = [...SPECIAL.slice(0, 4), 'a', 'b', '[unused1]', '[unused2]']
+  const open = async (config: object, files: Record<string, unknown> = {}) =>
+    BertTokenizer.fromPretrained(await folderWith({ [CONFIG]: config, ...files }, TOKENS))
+  /** The tokens beyond the vocabulary, in the order of their ids. */
+  const further = (tokenizer: BertTokenizer) =>
+    Array.from(tokenizer.getVocab())
+      .sort(([, a], [, b]) => a - b)
+      .map(([token]) => token)
+      .slice(TOKENS.length)
+
+  test.each<[object, string[]]>([
+    [{ bos_token: '<s>', eos_token: '</s>' }, ['<s>', '</s>', '[MASK]']],
+    [{ eos_token: '</s>', bos_token: '<s>' }, ['<s>', '</s>', '[MASK]']],
+    [{ bos_token: '<s>', image_token: '<img>', additional_special_tokens: ['<x>'] }, ['<s>', '[MASK]', '<img>', '<x>']],
+    [
+      { bos_token: '<s>', added_tokens_decoder: { 8: { content: '<q>' }, 9: { content: '[MASK]', special: true } } },
+      ['<q>', '[MASK]', '<s>'],
+    ],
+    [{ bos_token: '[CLS]', eos_token: null }, ['[MASK]']],
+    [{ bos_token: '', image_token: 5, add_bos_token: true }, ['[MASK]']],
+  ])('%j get the next ids, in the order of Transformers', async (config, tokens) => {
+    expect(further(await open(config))).toEqual(tokens)
+  })
+
+  test('special_tokens_map.json goes before tokenizer_config.json, and added_tokens.json has its ids', async () => {
+    const files = {
+      'special_tokens_map.json': { bos_token: { content: '<t>', lstrip: false }, eos_token: '</t>' },
+      'added_tokens.json': { '<n>': 8 },
+    }
+    expect(further(await open({ bos_token: '<s>' }, files))).toEqual(['<n>', '<t>', '</t>', '[MASK]'])
+  })
+
+  test('are found in texts, left out by decode, and not put around a text', async () => {
+    const tokenizer = await open({ bos_token: '[unused1]', eos_token: '[unused2]', image_token: '<img>' })
+    const { inputIds } = tokenizer.encode('[unused1] a<img> [unused2]')
+    expect(inputIds).toEqual([2, 6, 4, 9, 7, 3])
+    expect(tokenizer.decode(inputIds, { skipSpecialTokens: true })).toBe('a')
+    expect(tokenizer.allSpecialIds).toEqual([0, 1, 2, 3, 6, 7, 8, 9])
+  })
+
+  test('what has a name is special whatever the file says of it', async () => {
+    const decoder = { 8: { content: '<q>', special: false } }
+    const tokenizer = await open({ bos_token: '<q>', added_tokens_decoder: decoder })
+    expect(tokenizer.decode(tokenizer.encode('a <q> b').inputIds, { skipSpecialTokens: true })).toBe('a b')
+  })
+
+  test('are saved', async () => {
+    const made = await open({ bos_token: '<s>', eos_token: '</s>', image_token: '<img>' })
+    const { config, read } = await saved(made)
+    expect(config).toMatchObject({ bos_token: '<s>', eos_token: '</s>', image_token: '<img>' })
+    expect(read.getVocab()).toEqual(made.getVocab())
+    expect((await saved(read)).config).toEqual(config)
+  })
+
+  test('a name that is no string is a DataError', async () => {
+    await expect(open({ bos_token: 5 })).rejects.toThrow(
+      /tokenizer_config\.json: .*bos_token to be a string.*received 5/,
+    )
+  })
+})
+
+describe('max_len', () => {
+  test.each<[object, number]>([
+    [{ max_len: 8 }, 8],
+    [{ max_len: 8, model_max_length: 12 }, 12],
+    [{ max_len: 8, model_max_length: null }, Number.POSITIVE_INFINITY],
+    [{ max_len: null }, Number.POSITIVE_INFINITY],
+    [{ max_len: 1e30 }, Number.POSITIVE_INFINITY],
+  ])('%j', async (config, length) => {
+    const tokenizer = await BertTokenizer.fromPretrained(await folderWith({ [CONFIG]: config }, SPECIAL))
+    expect(tokenizer.modelMaxLength).toBe(length)
+  })
+
+  test('that is no number is a DataError', async () => {
+    const folder = await folderWith({ [CONFIG]: { max_len: '8' } }, SPECIAL)
+    await expect(BertTokenizer.fromPretrained(folder)).rejects.toThrow(/max_len to be a positive number.*received "8"/)
+  })
+})

@@ -26,6 +26,10 @@ export interface TokenizerFolder {
   /** Ids of added tokens as the files give them. */
   addedIds: Map<string, number>
   special: Partial<SpecialTokens>
+  /** Special tokens that files name otherwise, as bos_token and eos_token, by their keys. */
+  namedTokens: Map<string, string>
+  /** Special tokens without a name of their own. */
+  furtherTokens: string[]
   continuingSubwordPrefix?: string
   maxInputCharsPerWord?: number
   cleanText?: boolean
@@ -45,6 +49,18 @@ export const SPECIAL_KEYS = {
   clsToken: 'cls_token',
   maskToken: 'mask_token',
 } as const
+
+const FIVE: ReadonlySet<string> = new Set(Object.values(SPECIAL_KEYS))
+
+export const emptyFolder = (file: string): TokenizerFolder => ({
+  vocabulary: new Map(),
+  file,
+  addedTokens: [],
+  addedIds: new Map(),
+  special: {},
+  namedTokens: new Map(),
+  furtherTokens: [],
+})
 
 /** Transformers writes 1e30 for "no limit". */
 const UNLIMITED = 1e20
@@ -113,12 +129,25 @@ function readSettings(config: Fields, folder: TokenizerFolder): void {
   folder.cleanUpTokenizationSpaces =
     config.booleanOrNull('clean_up_tokenization_spaces') ?? folder.cleanUpTokenizationSpaces
   folder.truncationSide = config.oneOf('truncation_side', ['left', 'right']) ?? folder.truncationSide
-  // null says as little as no limit at all
-  const limit = config.values.model_max_length === null ? undefined : config.positive('model_max_length')
+  // max_len is the older name, and null says as little as no limit at all
+  const key = Object.hasOwn(config.values, 'model_max_length') ? 'model_max_length' : 'max_len'
+  const limit = config.values[key] === null ? undefined : config.positive(key)
   if (limit !== undefined) folder.modelMaxLength = limit >= UNLIMITED ? Number.POSITIVE_INFINITY : Math.floor(limit)
   for (const [name, key] of Object.entries(SPECIAL_KEYS)) {
     const token = config.token(key)
     if (token !== undefined) folder.special[name as keyof SpecialTokens] = token
+  }
+  readNamedTokens(config, folder)
+}
+
+/** What ends in _token is a special token, as in Transformers, which looks at other keys than bos_token and eos_token for texts only. */
+function readNamedTokens(config: Fields, folder: TokenizerFolder): void {
+  for (const key of ['bos_token', 'eos_token', ...Object.keys(config.values)]) {
+    if (!key.endsWith('_token') || FIVE.has(key)) continue
+    const isKnown = key === 'bos_token' || key === 'eos_token'
+    if (!isKnown && typeof config.values[key] !== 'string') continue
+    const token = config.token(key)
+    if (token !== undefined && token !== '') folder.namedTokens.set(key, token)
   }
 }
 
@@ -210,9 +239,7 @@ async function readSettingsFiles(files: ModelFiles, folder: TokenizerFolder): Pr
     // without `mapped`: what only the map's v4 list calls special is an ordinary token, as in Transformers
     readAddedTokens(added, folder, new Set([...named, ...special]))
   }
-  for (const content of [...special, ...mapped]) {
-    if (!folder.addedTokens.some((each) => each.content === content)) folder.addedTokens.push(specialToken(content))
-  }
+  folder.furtherTokens.push(...special, ...mapped)
 }
 
 /**
@@ -267,7 +294,7 @@ export async function readTokenizerFolder(root: ModelFiles): Promise<TokenizerFo
     throw new DataError('Expected tokenizer.json or vocab.txt but found neither', folder.where)
   }
   const file = folder.pathOf(json === null ? 'vocab.txt' : 'tokenizer.json')
-  const found: TokenizerFolder = { vocabulary: new Map(), file, addedTokens: [], addedIds: new Map(), special: {} }
+  const found = emptyFolder(file)
   if (json !== null) readTokenizerJson(json, found)
   else if (vocabulary !== undefined)
     found.vocabulary = new Map(vocabularyTokens(vocabulary, file).map((token, id) => [token, id]))

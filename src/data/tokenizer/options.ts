@@ -1,6 +1,5 @@
 // Options of the tokenizer and of encode, checked: a wrong one is an ArgumentError, never ignored.
 import { atLeast, BOOLEAN, type Check, checkOptions, defined, oneOf } from '../../options.ts'
-import { specialToken } from './added-tokens.ts'
 import type { SpecialTokens, TokenizerFolder } from './files.ts'
 import type { TruncationSide, TruncationStrategy } from './truncation.ts'
 
@@ -123,12 +122,10 @@ export function withOptions(folder: TokenizerFolder, options: TokenizerOptions):
   checkOptions('BertTokenizer', options, TOKENIZER_CHECKS)
   const { unkToken, sepToken, padToken, clsToken, maskToken, additionalSpecialTokens = [], ...given } = options
   const special = defined({ unkToken, sepToken, padToken, clsToken, maskToken })
-  const known = new Set(folder.addedTokens.map((each) => each.content))
-  const further = [...new Set(additionalSpecialTokens)].filter((content) => !known.has(content)).map(specialToken)
   return {
     ...folder,
     ...defined(given),
     special: { ...folder.special, ...special },
-    addedTokens: [...folder.addedTokens, ...further],
+    furtherTokens: [...folder.furtherTokens, ...additionalSpecialTokens],
   }
 }

@@ -12,6 +12,8 @@ export interface TokenizerSpec {
   /** Pieces and their ids, without added tokens that are no pieces. */
   vocabulary: Map<string, number>
   addedTokens: AddedToken[]
+  /** Of these, special ones that have a name beside BERT's five, by the key that files have for it. */
+  namedTokens: ReadonlyMap<string, string>
   unkToken: string
   continuingSubwordPrefix: string
   maxInputCharsPerWord: number

@@ -83,6 +83,7 @@ export function tokenizerFiles(spec: TokenizerSpec, settings: Settings, ids: Rea
     clean_up_tokenization_spaces: settings.cleanUpTokenizationSpaces,
     ...(Number.isFinite(modelMaxLength) ? { model_max_length: modelMaxLength } : {}),
     ...Object.fromEntries(names),
+    ...Object.fromEntries(spec.namedTokens),
     added_tokens_decoder: Object.fromEntries(
       spec.addedTokens.map(({ id, singleWord, ...token }) => [id, { ...token, single_word: singleWord }]),
     ),

@@ -7,7 +7,7 @@ import { type FileSink, saveFiles } from '../../formats/save-files.ts'
 import { kindOf, quote } from '../../json.ts'
 import { cleanUpText, decodeTokens } from './decoder.ts'
 import { assemble, type Encoding, TokenList } from './encoding.ts'
-import { readTokenizerFolder, type SpecialTokens, type TokenizerFolder } from './files.ts'
+import { emptyFolder, readTokenizerFolder, type SpecialTokens, type TokenizerFolder } from './files.ts'
 import {
   type DecodeOptions,
   type EncodeOptions,
@@ -98,6 +98,7 @@ export class BertTokenizer implements SpecialTokens {
       },
       vocabulary: folder.vocabulary,
       addedTokens,
+      namedTokens: folder.namedTokens,
       unkToken: special.unkToken,
       continuingSubwordPrefix: folder.continuingSubwordPrefix ?? '##',
       maxInputCharsPerWord: folder.maxInputCharsPerWord ?? 100,
@@ -150,8 +151,7 @@ export class BertTokenizer implements SpecialTokens {
         `Expected tokens[${id}] to be a string without lone surrogates but received ${quote(token)}`,
       )
     })
-    const vocabulary = new Map(tokens.map((token, id) => [token, id]))
-    const folder = { vocabulary, file: '', addedTokens: [], addedIds: new Map(), special: {} }
+    const folder = { ...emptyFolder(''), vocabulary: new Map(tokens.map((token, id) => [token, id])) }
     return new BertTokenizer(withOptions(folder, options), (reason) => new ArgumentError(reason))
   }
 

@@ -12,9 +12,13 @@ export const DEFAULT_SPECIAL: SpecialTokens = {
   maskToken: '[MASK]',
 }
 
+/** The keys of Transformers' SPECIAL_TOKENS_ATTRIBUTES that come before BERT's five. */
+const BEFORE_FIVE: ReadonlySet<string> = new Set(['bos_token', 'eos_token'])
+
 /**
  * Gives every added token its id: its piece's, the one that the files name, or the next free one. The special tokens are
- * added tokens too. `fail` makes the error for a special token that is missing and for ids that clash.
+ * added tokens too, and come after the others in the order of Transformers: bos_token, eos_token, BERT's five, those with another name,
+ * those without one. `fail` makes the error for a special token that is missing and for ids that clash.
  */
 export function buildVocabulary(
   folder: TokenizerFolder,
@@ -25,15 +29,22 @@ export function buildVocabulary(
   const five = new Set<string>(Object.values(special))
   const listed = [...folder.addedTokens]
   const names = new Set(listed.map((each) => each.content))
+  const given = new Set([...names, ...folder.furtherTokens])
+  const list = (token: string): void => {
+    if (!names.has(token)) listed.push(specialToken(token))
+    names.add(token)
+  }
+  for (const [key, token] of folder.namedTokens) if (BEFORE_FIVE.has(key)) list(token)
   for (const token of five) {
-    const known = vocabulary.has(token) || (names.has(token) && token !== special.unkToken)
+    const known = vocabulary.has(token) || (given.has(token) && token !== special.unkToken)
     // A model without masks may do without; for any other one a word is missing that every input has.
     if (!known && token !== special.maskToken) {
       throw fail(`Expected a vocabulary with the token ${token} but none of its ${vocabulary.size} tokens is that`)
     }
-    if (!names.has(token)) listed.push(specialToken(token))
-    names.add(token)
+    list(token)
   }
+  for (const token of [...folder.namedTokens.values(), ...folder.furtherTokens]) list(token)
+  const isSpecial = new Set([...five, ...folder.namedTokens.values()])
   // a vocabulary has all of them as a rule, and tens of thousands of tokens: copied only where one comes to it
   const isWhole = listed.every(({ content }) => vocabulary.has(content))
   const ids = isWhole ? vocabulary : new Map(vocabulary)
@@ -55,8 +66,8 @@ export function buildVocabulary(
       ids.set(token.content, id)
       taken.add(id)
     }
-    // one of BERT's five is special whatever a file says of it, as in Transformers
-    return { ...token, id, special: token.special || five.has(token.content) }
+    // what has a name is special whatever a file says of it, as in Transformers
+    return { ...token, id, special: token.special || isSpecial.has(token.content) }
   })
   return { ids, addedTokens, special }
 }
