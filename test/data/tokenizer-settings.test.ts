@@ -325,3 +325,34 @@ describe('max_len', () => {
     await expect(BertTokenizer.fromPretrained(folder)).rejects.toThrow(/max_len to be a positive number.*received "8"/)
   })
 })
+
+describe('split_special_tokens', () => {
+  const TOKENS = [...SPECIAL, ...'abfn<']
+  const ADDED = {
+    10: { content: '<n>', special: false, normalized: false },
+    11: { content: '<n>a', special: true, normalized: false },
+    12: { content: 'F', special: false, normalized: true },
+  }
+
+  test('special tokens in a text are text', async () => {
+    const configured = { split_special_tokens: true, bos_token: '<s>', added_tokens_decoder: ADDED }
+    const tokenizer = await BertTokenizer.fromPretrained(await folderWith({ [CONFIG]: configured }, TOKENS))
+    const { config, read } = await saved(tokenizer)
+    expect(config.split_special_tokens).toBe(true)
+    for (const each of [tokenizer, read]) {
+      expect(each.encode('a [MASK] b').inputIds).toEqual([2, 5, 1, 1, 1, 6, 3])
+      expect(each.encode('a [SEP]b').inputIds).toEqual([2, 5, 1, 1, 1, 6, 3])
+      // what is passed over is not looked into again
+      expect(each.encode('<n> <n>a').inputIds).toEqual([2, 10, 9, 8, 1, 5, 3])
+      expect(each.encode('f F').inputIds).toEqual([2, 12, 12, 3])
+    }
+    expect(BertTokenizer.fromVocab(TOKENS, { splitSpecialTokens: true }).tokenize('[SEP]')).toHaveLength(3)
+    expect(BertTokenizer.fromVocab(TOKENS).tokenize('[SEP]')).toEqual(['[SEP]'])
+    expect(() => BertTokenizer.fromVocab(TOKENS, { splitSpecialTokens: 1 as never })).toThrow(ArgumentError)
+  })
+
+  test('that is no boolean is a DataError', async () => {
+    const folder = await folderWith({ [CONFIG]: { split_special_tokens: 'yes' } }, TOKENS)
+    await expect(BertTokenizer.fromPretrained(folder)).rejects.toThrow(/split_special_tokens to be true or false/)
+  })
+})

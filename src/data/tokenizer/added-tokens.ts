@@ -48,8 +48,14 @@ export class AddedTokenMatcher {
   /** The only unit that tokens start with, if there is only one. */
   readonly #first: string | undefined
 
-  /** `patterns`: what to look for, and the token that it stands for; empty ones are never found. */
-  constructor(patterns: Iterable<[string, AddedToken]>) {
+  readonly #splitsSpecial: boolean
+
+  /**
+   * `patterns`: what to look for, and the token that it stands for; empty ones are never found. With `splitsSpecial` special ones are
+   * passed over, together with what overlaps them.
+   */
+  constructor(patterns: Iterable<[string, AddedToken]>, splitsSpecial: boolean) {
+    this.#splitsSpecial = splitsSpecial
     for (const [pattern, token] of patterns) {
       if (pattern.length === 0) continue
       let node = this.#root
@@ -77,7 +83,7 @@ export class AddedTokenMatcher {
     for (let at = this.#candidate(text, from); at >= 0 && at < text.length; at = this.#candidate(text, at)) {
       const match = this.#longest(text, at)
       if (match === null) at++
-      else if (match.token.singleWord && this.#touchesWord(text, match)) at = match.end
+      else if (this.#isPassedOver(text, match)) at = match.end
       else return this.#widen(text, match, from)
     }
     return null
@@ -99,6 +105,11 @@ export class AddedTokenMatcher {
       if (node.token !== undefined) match = { token: node.token, start, end: at + 1 }
     }
     return match
+  }
+
+  #isPassedOver(text: string, match: Match): boolean {
+    const { special, singleWord } = match.token
+    return (special && this.#splitsSpecial) || (singleWord && this.#touchesWord(text, match))
   }
 
   #touchesWord(text: string, { start, end }: Match): boolean {

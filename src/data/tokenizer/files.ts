@@ -40,6 +40,7 @@ export interface TokenizerFolder {
   modelMaxLength?: number
   cleanUpTokenizationSpaces?: boolean
   truncationSide?: TruncationSide
+  splitSpecialTokens?: boolean
 }
 
 export const SPECIAL_KEYS = {
@@ -128,6 +129,7 @@ function readSettings(config: Fields, folder: TokenizerFolder): void {
   if (stripAccents !== undefined) folder.stripAccents = stripAccents
   folder.cleanUpTokenizationSpaces =
     config.booleanOrNull('clean_up_tokenization_spaces') ?? folder.cleanUpTokenizationSpaces
+  folder.splitSpecialTokens = config.boolean('split_special_tokens') ?? folder.splitSpecialTokens
   folder.truncationSide = config.oneOf('truncation_side', ['left', 'right']) ?? folder.truncationSide
   // max_len is the older name, and null says as little as no limit at all
   const key = Object.hasOwn(config.values, 'model_max_length') ? 'model_max_length' : 'max_len'

@@ -19,6 +19,8 @@ export interface TokenizerOptions extends Partial<SpecialTokens> {
   modelMaxLength?: number
   /** Which end of a text is cut off where it is too long; default 'right'. */
   truncationSide?: TruncationSide
+  /** Take special tokens that stand in a text, as [MASK], for text; default false. */
+  splitSpecialTokens?: boolean
   /** What `decode` does where its `cleanUp` is not given; default false. */
   cleanUpTokenizationSpaces?: boolean
   /** Further special tokens; those outside the vocabulary get the next ids. */
@@ -74,6 +76,7 @@ export const TOKENIZER_CHECKS: Record<keyof TokenizerOptions, Check> = {
   cleanText: BOOLEAN,
   maxInputCharsPerWord: atLeast(1),
   modelMaxLength: ['an integer of at least 1, or Infinity', (value) => value === Infinity || atLeast(1)[1](value)],
+  splitSpecialTokens: BOOLEAN,
   truncationSide: oneOf('left', 'right'),
   cleanUpTokenizationSpaces: BOOLEAN,
   additionalSpecialTokens: ['a list of strings', (value) => Array.isArray(value) && value.every(TOKEN[1])],

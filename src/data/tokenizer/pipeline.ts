@@ -14,6 +14,8 @@ export interface TokenizerSpec {
   addedTokens: AddedToken[]
   /** Of these, special ones that have a name beside BERT's five, by the key that files have for it. */
   namedTokens: ReadonlyMap<string, string>
+  /** Special tokens in a text are text. */
+  splitSpecialTokens: boolean
   unkToken: string
   continuingSubwordPrefix: string
   maxInputCharsPerWord: number
@@ -60,9 +62,13 @@ export class Pipeline {
       spec.maxInputCharsPerWord,
     )
     const tokens = spec.addedTokens
-    this.#literal = new AddedTokenMatcher(tokens.filter((each) => !each.normalized).map((each) => [each.content, each]))
+    this.#literal = new AddedTokenMatcher(
+      tokens.filter((each) => !each.normalized).map((each) => [each.content, each]),
+      spec.splitSpecialTokens,
+    )
     this.#normalizedTokens = new AddedTokenMatcher(
       tokens.filter((each) => each.normalized).map((each) => [this.normalize(each.content), each]),
+      spec.splitSpecialTokens,
     )
   }
 

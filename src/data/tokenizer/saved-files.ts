@@ -79,6 +79,7 @@ export function tokenizerFiles(spec: TokenizerSpec, settings: Settings, ids: Rea
     do_lower_case: spec.normalizer.doLowerCase,
     strip_accents: spec.normalizer.stripAccents,
     tokenize_chinese_chars: spec.normalizer.tokenizeChineseChars,
+    split_special_tokens: spec.splitSpecialTokens,
     truncation_side: settings.truncationSide,
     clean_up_tokenization_spaces: settings.cleanUpTokenizationSpaces,
     ...(Number.isFinite(modelMaxLength) ? { model_max_length: modelMaxLength } : {}),

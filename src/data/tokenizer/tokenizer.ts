@@ -99,6 +99,7 @@ export class BertTokenizer implements SpecialTokens {
       vocabulary: folder.vocabulary,
       addedTokens,
       namedTokens: folder.namedTokens,
+      splitSpecialTokens: folder.splitSpecialTokens ?? false,
       unkToken: special.unkToken,
       continuingSubwordPrefix: folder.continuingSubwordPrefix ?? '##',
       maxInputCharsPerWord: folder.maxInputCharsPerWord ?? 100,
