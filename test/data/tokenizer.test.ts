@@ -214,6 +214,10 @@ describe('tokens and ids', () => {
     ['an unknown option', () => BertTokenizer.fromVocab(TOKENS, { lowercase: true } as TokenizerOptions)],
     ['a wrong option', () => BertTokenizer.fromVocab(TOKENS, { modelMaxLength: -1 })],
     ['a token that is no string', () => BertTokenizer.fromVocab([1n] as unknown as string[])],
+    ['a list of holes', () => BertTokenizer.fromVocab(new Array(3))],
+    ['a hole among tokens', () => BertTokenizer.fromVocab(Object.assign([...TOKENS], { length: TOKENS.length + 1 }))],
+    ['a list of holes for an option', () => BertTokenizer.fromVocab(TOKENS, { additionalSpecialTokens: new Array(1) })],
+    ['a list of holes for a text', () => tokenizer.encode(new Array(1))],
     ['a BigInt for an option', () => tokenizer.encode('x', { maxLength: 10n as unknown as number })],
   ])('%s is an ArgumentError', (_, call) => {
     expect(call).toThrow(ArgumentError)

@@ -58,6 +58,13 @@ export interface ResolvedEncodeOptions {
 
 export const TOKEN: Check = ['a string that is not empty', (value) => typeof value === 'string' && value !== '']
 
+/** `Array.from` makes undefined of holes, which `every` would not see. */
+export const listOf = (what: string, accepts: (value: unknown) => boolean): Check => [
+  `a list of ${what}`,
+  (value) => Array.isArray(value) && Array.from(value).every(accepts),
+]
+export const TOKENS = listOf('strings', TOKEN[1])
+
 const ENCODE_CHECKS: Record<keyof EncodeOptions, Check> = {
   addSpecialTokens: BOOLEAN,
   truncation: oneOf(true, false, 'longest_first', 'only_first', 'only_second'),
@@ -79,7 +86,7 @@ export const TOKENIZER_CHECKS: Record<keyof TokenizerOptions, Check> = {
   splitSpecialTokens: BOOLEAN,
   truncationSide: oneOf('left', 'right'),
   cleanUpTokenizationSpaces: BOOLEAN,
-  additionalSpecialTokens: ['a list of strings', (value) => Array.isArray(value) && value.every(TOKEN[1])],
+  additionalSpecialTokens: TOKENS,
   unkToken: TOKEN,
   sepToken: TOKEN,
   padToken: TOKEN,

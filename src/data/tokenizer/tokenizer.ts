@@ -127,8 +127,11 @@ export class BertTokenizer implements SpecialTokens {
   /**
    * Reads a tokenizer of a folder, a Hub id, a URL or given files: tokenizer.json (normaliser options, vocabulary, added tokens),
    * else vocab.txt; then tokenizer_config.json, whose do_lower_case, strip_accents, tokenize_chinese_chars and special tokens,
-   * where it has them, go before tokenizer.json's as in Transformers. Only where it has no added_tokens_decoder, the older
-   * special_tokens_map.json and added_tokens.json count, too. `options` go before all files.
+   * where it has them, go before tokenizer.json's. Only where it has no added_tokens_decoder, the older special_tokens_map.json and
+   * added_tokens.json count, too. `options` go before all files.
+   *
+   * That is as in Transformers but for one thing: what tokenizer_config.json does not say is as tokenizer.json has it. Transformers'
+   * `BertTokenizer` takes its own defaults there, lower case for one, whatever tokenizer.json says.
    * @throws DataError for a broken file, naming it and the field or line; FileError if one cannot be read; HubError; DownloadError.
    */
   static async fromPretrained(
@@ -146,7 +149,8 @@ export class BertTokenizer implements SpecialTokens {
    */
   static fromVocab(tokens: readonly string[], options: TokenizerOptions = {}): BertTokenizer {
     if (!Array.isArray(tokens)) throw new ArgumentError(`Expected a list of tokens but received ${kindOf(tokens)}`)
-    tokens.forEach((token, id) => {
+    // forEach would not see holes, which are no tokens
+    Array.from(tokens).forEach((token, id) => {
       if (typeof token === 'string' && !/\p{Surrogate}/u.test(token)) return
       throw new ArgumentError(
         `Expected tokens[${id}] to be a string without lone surrogates but received ${quote(token)}`,
@@ -311,7 +315,7 @@ function checkTokens(tokens: unknown): void {
 }
 
 function checkStrings(name: string, list: readonly unknown[]): void {
-  list.forEach((each, i) => {
+  Array.from(list).forEach((each, i) => {
     if (typeof each !== 'string')
       throw new ArgumentError(`Expected ${name}[${i}] to be a string but received ${kindOf(each)}`)
   })

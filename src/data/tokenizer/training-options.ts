@@ -3,7 +3,7 @@ import { ArgumentError } from '../../errors.ts'
 import { quote } from '../../json.ts'
 import { atLeast, type Check, checkOptions } from '../../options.ts'
 import type { SpecialTokens } from './files.ts'
-import { TOKEN, TOKENIZER_CHECKS, type TokenizerOptions } from './options.ts'
+import { listOf, TOKENIZER_CHECKS, TOKENS, type TokenizerOptions } from './options.ts'
 import type { TokenizerTrainingProgress, WordPieceTrainerOptions } from './trainer.ts'
 import { DEFAULT_SPECIAL } from './vocabulary.ts'
 
@@ -41,8 +41,8 @@ const CHECKS: Record<keyof TrainTokenizerOptions, Check> = {
   vocabSize: atLeast(1),
   minFrequency: atLeast(0),
   limitAlphabet: atLeast(1),
-  initialAlphabet: ['a list of single characters', (value) => Array.isArray(value) && value.every(isCharacter)],
-  specialTokens: ['a list of strings', (value) => Array.isArray(value) && value.every(TOKEN[1])],
+  initialAlphabet: listOf('single characters', isCharacter),
+  specialTokens: TOKENS,
   onProgress: ['a function', (value) => typeof value === 'function'],
   signal: ['an AbortSignal', (value) => value instanceof AbortSignal],
 }
