@@ -103,6 +103,16 @@ describe('encode', () => {
     ])
   })
 
+  test('takes an empty pair for none, but an empty text for one', () => {
+    // Transformers 5.18: tokenizer('fox', ''), tokenizer(['fox'], [], is_split_into_words=True), tokenizer('', 'fox')
+    expect(tokenizer.encode('fox', '')).toEqual(tokenizer.encode('fox'))
+    expect(tokenizer.encode('fox', '', { maxLength: 3 }).inputIds).toEqual([2, 9, 3])
+    expect(tokenizer.encode(['fox'], []).inputIds).toEqual([2, 9, 3])
+    expect(tokenizer.encode('', 'fox').inputIds).toEqual([2, 3, 9, 3])
+    expect(tokenizer.encode('fox', ' ').inputIds).toEqual([2, 9, 3, 3])
+    expect(() => tokenizer.encode('fox', [])).toThrow('Expected pair to be a string but received a list')
+  })
+
   test('a word of more than maxInputCharsPerWord characters is unknown', () => {
     const strict = BertTokenizer.fromVocab(TOKENS, { maxInputCharsPerWord: 3 })
     expect(strict.tokenize('fox unaffable')).toEqual(['fox', '[UNK]'])

@@ -180,17 +180,19 @@ export class BertTokenizer implements SpecialTokens {
 
   /**
    * Encodes a text, or a pair of them: `[CLS] text [SEP]` or `[CLS] text [SEP] pair [SEP]`. A list is a text already split
-   * into words; its word ids count in that list, its offsets in each word. Takes time linear in the length.
+   * into words; its word ids count in that list, its offsets in each word. An empty pair is none, as where Transformers is called with
+   * one text: there is no second [SEP]. Takes time linear in the length.
    * @throws ArgumentError for unknown options, or a `maxLength` or `stride` that cannot be met.
    */
   encode(text: TextInput, options?: EncodeOptions): Encoding
   encode(text: TextInput, pair?: TextInput | null, options?: EncodeOptions): Encoding
   encode(text: TextInput, pairOrOptions?: TextInput | EncodeOptions | null, last?: EncodeOptions): Encoding {
-    const pair = isText(pairOrOptions) ? pairOrOptions : null
+    const given = isText(pairOrOptions) ? pairOrOptions : null
+    const pair = given?.length === 0 ? null : given
     const options = resolveEncodeOptions(pickOptions(pairOrOptions, last), this.modelMaxLength)
     const { addSpecialTokens, maxLength, strategy, stride, codePoints, isSplitIntoWords } = options
     checkText(text, 'text', isSplitIntoWords)
-    if (pair !== null) checkText(pair, 'pair', Array.isArray(text))
+    if (given !== null) checkText(given, 'pair', Array.isArray(text))
 
     const special = addSpecialTokens ? { cls: this.clsTokenId, sep: this.sepTokenId } : null
     const added = special === null ? 0 : pair === null ? 2 : 3
