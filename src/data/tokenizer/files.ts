@@ -4,8 +4,10 @@ import { DataError } from '../../errors.ts'
 import type { ModelFiles } from '../../formats/model-files.ts'
 import { modelFolder } from '../../formats/model-folder.ts'
 import { isJsonObject, type JsonObject, quote } from '../../json.ts'
+import { defined } from '../../options.ts'
 import { type AddedToken, specialToken } from './added-tokens.ts'
 import { AN_ID, Fields, isId, readFields } from './json-fields.ts'
+import { checkGenericTokenizer, isGenericClass } from './tokenizer-class.ts'
 import type { TruncationSide } from './truncation.ts'
 
 /** Names of the five special tokens of BERT. */
@@ -15,6 +17,14 @@ export interface SpecialTokens {
   padToken: string
   clsToken: string
   maskToken: string
+}
+
+export const DEFAULT_SPECIAL: SpecialTokens = {
+  unkToken: '[UNK]',
+  sepToken: '[SEP]',
+  padToken: '[PAD]',
+  clsToken: '[CLS]',
+  maskToken: '[MASK]',
 }
 
 /** What a folder says; what it leaves open is undefined. */
@@ -112,7 +122,7 @@ function readTokenizerJson(root: Fields, folder: TokenizerFolder): void {
   }
   const direction = root.object('truncation')?.oneOf('direction', ['Left', 'Right'])
   if (direction !== undefined) folder.truncationSide = direction === 'Left' ? 'left' : 'right'
-  // Components of another kind give way to BERT's own, as in Transformers' BertTokenizer.
+  // Components of another kind give way to BERT's own, as in Transformers' BertTokenizer; of generic classes tokenizer-class.ts sees to it.
   const normalizer = root.object('normalizer')
   if (normalizer?.string('type') !== 'BertNormalizer') return
   folder.cleanText = normalizer.boolean('clean_text')
@@ -220,8 +230,7 @@ const listsTokens = (config: Fields | null, key: string): boolean =>
  * Reads the files beside the vocabulary, by Transformers' rule: special_tokens_map.json and added_tokens.json count only if
  * tokenizer_config.json has no added_tokens_decoder, which newer versions write. So what an earlier save left is not read.
  */
-async function readSettingsFiles(files: ModelFiles, folder: TokenizerFolder): Promise<void> {
-  const config = await readFields(files, 'tokenizer_config.json')
+async function readSettingsFiles(files: ModelFiles, config: Fields | null, folder: TokenizerFolder): Promise<void> {
   if (config !== null) readSettings(config, folder)
   const decoder = config?.object('added_tokens_decoder') ?? null
   if (decoder !== null) readDecoder(decoder, folder)
@@ -300,6 +309,12 @@ export async function readTokenizerFolder(root: ModelFiles): Promise<TokenizerFo
   if (json !== null) readTokenizerJson(json, found)
   else if (vocabulary !== undefined)
     found.vocabulary = new Map(vocabularyTokens(vocabulary, file).map((token, id) => [token, id]))
-  await readSettingsFiles(folder, found)
+  const config = await readFields(folder, 'tokenizer_config.json')
+  const isGeneric = config !== null && isGenericClass(config)
+  await readSettingsFiles(folder, config, found)
+  if (json !== null && isGeneric) {
+    const { clsToken, sepToken } = { ...DEFAULT_SPECIAL, ...defined(found.special) }
+    Object.assign(found, checkGenericTokenizer(json, clsToken, sepToken))
+  }
   return found
 }

@@ -130,6 +130,9 @@ export class BertTokenizer implements SpecialTokens {
    * where it has them, go before tokenizer.json's. Only where it has no added_tokens_decoder, the older special_tokens_map.json and
    * added_tokens.json count, too. `options` go before all files.
    *
+   * tokenizer_class has to be BertTokenizer or one like it; a generic one, as PreTrainedTokenizerFast, needs BERT's parts in tokenizer.json,
+   * whose normaliser then counts alone.
+   *
    * That is as in Transformers but for one thing: what tokenizer_config.json does not say is as tokenizer.json has it. Transformers'
    * `BertTokenizer` takes its own defaults there, lower case for one, whatever tokenizer.json says.
    * @throws DataError for a broken file, naming it and the field or line; FileError if one cannot be read; HubError; DownloadError.

@@ -2,10 +2,9 @@
 import { ArgumentError } from '../../errors.ts'
 import { quote } from '../../json.ts'
 import { atLeast, type Check, checkOptions } from '../../options.ts'
-import type { SpecialTokens } from './files.ts'
+import { DEFAULT_SPECIAL, type SpecialTokens } from './files.ts'
 import { listOf, TOKENIZER_CHECKS, TOKENS, type TokenizerOptions } from './options.ts'
 import type { TokenizerTrainingProgress, WordPieceTrainerOptions } from './trainer.ts'
-import { DEFAULT_SPECIAL } from './vocabulary.ts'
 
 /** How a tokenizer is trained, and how it is built then; the defaults are those of `WordPieceTrainer` and BertWordPieceTokenizer. */
 export interface TrainTokenizerOptions extends Omit<TokenizerOptions, 'additionalSpecialTokens'> {

@@ -2,15 +2,7 @@
 
 import { defined } from '../../options.ts'
 import { type AddedToken, specialToken } from './added-tokens.ts'
-import type { SpecialTokens, TokenizerFolder } from './files.ts'
-
-export const DEFAULT_SPECIAL: SpecialTokens = {
-  unkToken: '[UNK]',
-  sepToken: '[SEP]',
-  padToken: '[PAD]',
-  clsToken: '[CLS]',
-  maskToken: '[MASK]',
-}
+import { DEFAULT_SPECIAL, type SpecialTokens, type TokenizerFolder } from './files.ts'
 
 /** The keys of Transformers' SPECIAL_TOKENS_ATTRIBUTES that come before BERT's five. */
 const BEFORE_FIVE: ReadonlySet<string> = new Set(['bos_token', 'eos_token'])
