@@ -143,7 +143,10 @@ export const addTextOptions = (command: Command, formats = FILE_FORMATS): Comman
       `${formats.join(', ')} (default: by the name of the file)`,
       oneOf('--file-format', formats),
     )
-    .option('--columns <names>', 'names of the columns, separated by commas; _ skips one')
+    .option(
+      '--columns <names>',
+      'names of the columns from the left, separated by commas; _ skips one, further ones on the right are ignored (where only some rows have them, end with ,_)',
+    )
     .option('--header', 'the first line is a header, whose names --columns replaces')
     .option('--no-header', 'the first line is data (with --columns)')
     .option('--text-column <name>', "column of the text (default: 'text')")

@@ -126,7 +126,9 @@ describe('csv', () => {
   })
 
   it('takes a quote within a cell as it is', async () => {
-    expect(await read('.csv', 'text,label\n5" disk,1\n "x",a""\r\nb"\n', { header: true, columns: ['text'] })).toEqual([
+    expect(
+      await read('.csv', 'text,label\n5" disk,1\n "x",a""\r\nb",2\n', { header: true, columns: ['text'] }),
+    ).toEqual([
       [2, { text: '5" disk' }],
       [3, { text: ' "x"' }],
       [4, { text: 'b"' }],
@@ -257,8 +259,26 @@ describe('columns', () => {
       [1, { label: 'b', text: 'd' }],
       [2, { label: '2', text: '4' }],
     ]
-    expect(await read('.tsv', 'a\tb\tc\td\n1\t2\t3\t4\t5\t6\n', { columns, header: false })).toEqual(expected)
-    expect(await read('.csv', 'a,b,c,d\n1,2,3,4,5\n', { columns, header: true })).toEqual(expected.slice(1))
+    expect(await read('.tsv', 'a\tb\tc\td\te\tf\n1\t2\t3\t4\t5\t6\n', { columns, header: false })).toEqual(expected)
+    expect(await read('.csv', 'a,b,c,d,e\n1,2,3,4,5,,\n', { columns, header: true })).toEqual(expected.slice(1))
+  })
+
+  it('belong to rows of as many cells as the first line has: a text with a separator in it would be cut', async () => {
+    const options = { columns: ['label', 'text'], header: false }
+    const message = /expected 2 columns, but found 3; is a separator within a cell\? \(.*--columns ends with ,_\)/
+    await refuses('.csv', '1,plain\n1,Hello there, dear world\n', 2, message, options)
+    await refuses('.tsv', '1\tplain\n1\tHello\tthere\n', 2, message, options)
+    await refuses('.csv', 'a,b\n1,Hello there, dear world\n', 2, message, { ...options, header: true })
+    await refuses('.csv', '1,Hello there, dear world\n1,plain\n', 2, /expected 3 columns, but found 2/, options)
+    // a last _ beyond the first line stands for what only some rows have
+    const some = { columns: ['label', 'text', '_'], header: false }
+    expect(await read('.tsv', '1\tplain\n0\tother\tlicence\turl\n', some)).toEqual([
+      [1, { label: '1', text: 'plain' }],
+      [2, { label: '0', text: 'other' }],
+    ])
+    // the header that R writes has no name for the numbers of the rows
+    const numbered = { columns: ['_', 'text', 'label'], header: true }
+    expect(await read('.csv', 'text,label\n1,plain,x\n', numbered)).toEqual([[2, { text: 'plain', label: 'x' }]])
   })
 
   it('must be clear', async () => {
@@ -272,7 +292,7 @@ describe('columns', () => {
     await fails({ header: false }, /needs the names of its columns \(--columns\)/)
     await fails({ columns: ['a', 'a'], header: false }, /"a" is named twice/)
     await fails({ columns: ['a', '_'], header: false, required: ['label', 'a'] }, /expected "label" among them/)
-    await refuses('.csv', 'a,b\n1\n', 2, /expected 3 columns, but found 1/, { columns: ['x', '_', '_'], header: true })
+    await refuses('.csv', 'a,b\n1\n', 2, /expected 3 columns, but found 1/, { columns: ['x', 'y', 'z'], header: true })
   })
 
   it('mean nothing to what has fields of its own, which may be read beside a table', async () => {
@@ -380,7 +400,7 @@ describe(`real data${needsReference}`, () => {
     expect((await read('sst2/dev_first436.tsv')).length).toBe(436)
     const mrpc = await read('mrpc/msr_paraphrase_train.txt', { format: 'tsv', required: ['Quality', '#2 String'] })
     expect([mrpc.length, mrpc.filter(({ fields }) => fields.Quality === '1').length]).toEqual([4076, 2753])
-    const columns = ['_', '_', '_', '_', 'label', 'text', 'text_pair']
+    const columns = ['_', '_', '_', '_', 'label', 'text', 'text_pair', '_']
     expect((await read('stsb/sts-train.csv', { format: 'tsv', columns, header: false })).length).toBe(5749)
     const emotions = { columns: ['text', 'label', '_'], header: false }
     expect((await read('goemotions/train.tsv.gz', emotions)).length).toBe(43_410)

@@ -2,7 +2,7 @@ import { DataError } from '../../errors.ts'
 import { quote } from '../../json.ts'
 import { isBesideWords, isConllu } from './conllu.ts'
 import { type LineBlock, lineBlocksOf } from './lines.ts'
-import { layoutOfColumns, type Row, SKIPPED } from './table.ts'
+import { checkColumns, type Row, SKIPPED } from './table.ts'
 
 // A file without blank lines would otherwise gather in memory.
 const MAX_TOKENS = 2 ** 20
@@ -75,7 +75,8 @@ class SentenceReader {
   constructor({ columns, required = [], tagged, universal = false }: ConllOptions, file: string | undefined) {
     this.#file = file
     this.#tagged = tagged
-    this.#names = columns && layoutOfColumns(columns, required).names
+    if (columns !== undefined) checkColumns(columns, required)
+    this.#names = columns
     this.#required = required
     // a first column that is the token is no id
     const mayHaveIds = columns !== undefined && !required.includes(columns[0])

@@ -13,7 +13,11 @@ export interface Row {
 
 /** Which columns a table has. Without either option the first line is a header. */
 export interface TableOptions {
-  /** Names from the left; `_` skips a column, further columns on the right are ignored. Needs `header`, except for .conll; a file whose fields have names has no need of them. */
+  /**
+   * Names from the left; `_` skips a column, further columns are ignored. Rows have as many cells as the first line; where only some have
+   * more, a last `_` says so, for which the first line has no cell. Needs `header`, except for .conll; a file whose fields have names has
+   * no need of them.
+   */
   columns?: readonly string[]
   /** false: the first line is a row already; true: it is a header, which `columns` replaces where given. */
   header?: boolean
@@ -35,12 +39,14 @@ const SEPARATORS = 'columns are separated by commas in csv and by tabs in tsv (-
 interface Layout {
   /** A name for each column; SKIPPED or a repeated unwanted name is not read. */
   names: readonly string[]
-  /** Whether cells on the right that have no name are a mistake. */
-  exact: boolean
+  /** How many cells a row has: as many as the first line, which may have more than there are names. */
+  width: number
+  /** Rows may have more cells than that, which are ignored. */
+  open: boolean
 }
 
-/** A layout that `columns` say, which have to have those of `required`. */
-export function layoutOfColumns(columns: readonly string[], required: readonly string[]): Layout {
+/** Throws ArgumentError for `columns` that do not have those of `required`, or have a name twice. */
+export function checkColumns(columns: readonly string[], required: readonly string[]): void {
   const named = columns.filter((name) => name !== SKIPPED)
   const repeated = named.find((name, i) => named.indexOf(name) !== i)
   if (repeated !== undefined) throw new ArgumentError(`columns: ${quote(repeated)} is named twice`)
@@ -48,7 +54,6 @@ export function layoutOfColumns(columns: readonly string[], required: readonly s
   if (missing.length > 0) {
     throw new ArgumentError(`columns: expected ${list(missing)} among them, but they are ${list(columns)}`)
   }
-  return { names: columns, exact: false }
 }
 
 const list = (names: readonly string[]): string =>
@@ -76,10 +81,10 @@ function layoutOfHeader({ cells, line }: TableRecord, required: readonly string[
   }
   const repeated = required.find((name) => cells.indexOf(name) !== cells.lastIndexOf(name))
   if (repeated !== undefined) throw new DataError(`the header has ${quote(repeated)} twice`, file, line)
-  return { names: cells, exact: true }
+  return { names: cells, width: cells.length, open: false }
 }
 
-/** Gives the cells of records their names. A row with too few cells is a DataError at its line, and one with too many by a header. */
+/** Gives the cells of records their names. A row with fewer cells than the first line, or with more that are not empty, is a DataError. */
 export async function* tableRows(
   blocks: AsyncIterable<Iterable<TableRecord>>,
   { columns, header, required = [], unquoted = false }: TableFormat,
@@ -93,23 +98,30 @@ export async function* tableRows(
   if (columns === undefined && header === false) {
     throw new ArgumentError('a file without a header line needs the names of its columns (--columns)')
   }
-  let layout = columns && layoutOfColumns(columns, required)
+  if (columns !== undefined) checkColumns(columns, required)
+  let layout: Layout | undefined
   let skip = header !== false
   const rowsOf = function* (records: Iterable<TableRecord>): Generator<Row> {
     for (const record of records) {
-      layout ??= layoutOfHeader(record, required, file)
+      layout ??= columns === undefined ? layoutOfHeader(record, required, file) : layoutOfColumns(columns, record)
       if (skip) skip = false
       else if (fits(record, layout)) yield nameCells(record, layout)
-      else throw misfit(record, layout, unquoted, file)
+      else throw misfit(record, layout, { columns, unquoted }, file)
     }
   }
   for await (const records of blocks) yield rowsOf(records)
 }
 
-function fits({ cells }: TableRecord, { names, exact }: Layout): boolean {
-  if (cells.length <= names.length) return cells.length === names.length
-  return !exact || cells.slice(names.length).every((cell) => cell === '')
+/** Some rows of STS-B have a licence on the right, and so do not have as many cells as others. */
+function layoutOfColumns(columns: readonly string[], { cells }: TableRecord): Layout {
+  const open = columns.length > cells.length && columns.at(-1) === SKIPPED
+  const names = open ? columns.slice(0, columns.findLastIndex((name) => name !== SKIPPED) + 1) : columns
+  // a header may lack a name for the numbers of the rows (R), so that names count too
+  return { names, width: Math.max(names.length, cells.length), open }
 }
+
+const fits = ({ cells }: TableRecord, { open, width }: Layout): boolean =>
+  cells.length >= width && (open || cells.slice(width).every((cell) => cell === ''))
 
 function nameCells({ cells, line }: TableRecord, { names }: Layout): Row {
   const fields: Record<string, JsonValue> = Object.create(null)
@@ -119,15 +131,17 @@ function nameCells({ cells, line }: TableRecord, { names }: Layout): Row {
 
 function misfit(
   { cells, line }: TableRecord,
-  { names }: Layout,
-  unquoted: boolean,
+  { width }: Layout,
+  { columns, unquoted }: TableFormat,
   file: string | undefined,
 ): DataError {
   const has = (character: string): boolean => cells.some((cell) => cell.includes(character))
   let hint = ''
   if (unquoted && has('"'))
     hint = '; cells of tsv are not quoted, a quote is a character like any other (csv has quotes)'
-  else if (cells.length > names.length) hint = '; is a separator within a cell?'
-  else if (has('\t')) hint = '; the cells hold tabs: is it TSV?'
-  return new DataError(`expected ${names.length} columns, but found ${cells.length}${hint}`, file, line)
+  else if (cells.length > width) {
+    hint = '; is a separator within a cell?'
+    if (columns !== undefined) hint += ' (where only some rows have further columns, --columns ends with ,_)'
+  } else if (has('\t')) hint = '; the cells hold tabs: is it TSV?'
+  return new DataError(`expected ${width} columns, but found ${cells.length}${hint}`, file, line)
 }
