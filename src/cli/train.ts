@@ -286,7 +286,7 @@ export async function train(options: TrainOptions, io: Io, blueprint?: () => Pro
 }
 
 const FILES =
-  'sequence-classification: .csv .tsv .jsonl (text, text_pair?, label); token-classification: .conll .jsonl (tokens, tags); ' +
+  'sequence-classification: .csv .tsv .jsonl (text, text_pair?, label); token-classification: .conll .conllu .jsonl (tokens, tags); ' +
   'question-answering: SQuAD .json, .jsonl; multiple-choice: .jsonl (context, question?, choices, label), .csv; language models and ' +
   'pretraining: .txt (a passage a line, a blank line between documents), .jsonl (text); each also .gz, .json and .parquet'
 

@@ -55,8 +55,8 @@ describe('conll', () => {
   })
 
   it('has comments at the start of sentences', async () => {
-    const rows = async (text: string, tagged = true) =>
-      (await read('.conll', text, { tagged })).map(([line, fields]) => [
+    const rows = async (text: string, tagged = true, columns?: string[]) =>
+      (await read('.conll', text, { tagged, columns })).map(([line, fields]) => [
         line,
         (Object(fields).tokens as string[]).join(' '),
       ])
@@ -65,8 +65,11 @@ describe('conll', () => {
       [2, 'the show'],
       [6, 'a'],
     ])
+    const ids = ['_', 'tokens', 'tags']
     // one of the block has as many words as there are columns
-    expect(await rows('# sent_id = 1\n# text = One two\n1\tOne\tO\t-\t-\n2\ttwo\tO\t-\t-\n')).toEqual([[3, '1 2']])
+    expect(await rows('# sent_id = 1\n# text = One two\n1\tOne\tO\t-\t-\n2\ttwo\tO\t-\t-\n', true, ids)).toEqual([
+      [3, 'One two'],
+    ])
     expect(await rows('#\thttp://x.org [2009]\n1\tAuf\tO\tO\n')).toEqual([[2, '1']])
     // a comment of as many words as there are columns, but without their tabs
     expect(await rows('# x\na\tO\n')).toEqual([[2, 'a']])
@@ -184,6 +187,29 @@ describe('conll', () => {
   })
 })
 
+describe('a first column that counts the words', () => {
+  const counting = ['#\thttp://de.wikipedia.org/wiki/X', '1\tBoris\tB-PER\tO', '2\tsagte\tO\tO', ''].join('\n')
+
+  it('is not taken for the token', async () => {
+    const message = /in every sentence it counts 1, 2, 3, \.\.\.; name the columns .*--columns _,tokens,tags, or/
+    await refuses('.conll', `${counting}\n`.repeat(3), 2, message)
+    await refuses('.conll', counting, 2, message)
+    await refuses('.conll', '1 New\n2 York\n', 1, /such as --columns _,tokens$/, { tagged: false })
+    const columns = ['_', 'tokens', 'tags']
+    expect(await read('.conll', counting, { columns })).toEqual([
+      [2, { tokens: ['Boris', 'sagte'], tags: ['B-PER', 'O'] }],
+    ])
+  })
+
+  it.each([
+    ['one sentence of several does not', `${counting}\n7\tTore\tO\tO\n8\t.\tO\tO\n`],
+    ['its sentences have a word each', '1 x O\n\n1 x O\n\n1 x O\n\n1 x O\n'],
+    ['nothing is between it and the tag', '1 O\n2 O\n3 O\n'],
+  ])('is one of tokens where %s', async (_, text) => {
+    expect((await read('.conll', text)).length).toBeGreaterThan(0)
+  })
+})
+
 describe('conllu', () => {
   const NAMES = ['id', 'form', 'lemma', 'upos', 'xpos', 'feats', 'head', 'deprel', 'deps', 'misc']
   const wordOf = (id: string, form: string, upos: string, xpos: string): string =>
@@ -211,6 +237,8 @@ describe('conllu', () => {
       [12, { tokens: tokens[1], tags: upos[1] }],
     ]
     expect(await read('.conllu', SENTENCES)).toEqual(expected)
+    // of another name the first line tells, before which comments have a blank
+    expect(await read('.conll', SENTENCES.replace('#text', '# text'))).toEqual(expected)
     expect(await read('.CONLLU.gz', gzipSync(SENTENCES))).toEqual(expected)
     expect(await read('.conllu', SENTENCES, { format: 'conll', tagged: false })).toEqual([
       [4, { tokens: tokens[0] }],

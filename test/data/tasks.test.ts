@@ -55,7 +55,7 @@ describe('token classification', () => {
       { tokens: ['a', 'b'], line: 1 },
     ])
     await refuses('.conll', 'a O\nb\n', 2, /expected a token and its tag/)
-    await refuses('.tsv', 'a\tO\n', undefined, /expected a \.conll, \.jsonl, \.json or \.parquet file/)
+    await refuses('.tsv', 'a\tO\n', undefined, /expected a \.conll, \.conllu, \.jsonl, \.json or \.parquet file/)
   })
 
   it('takes a column that is null for none', async () => {

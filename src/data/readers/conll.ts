@@ -1,6 +1,6 @@
 import { DataError } from '../../errors.ts'
 import { quote } from '../../json.ts'
-import { isBesideWords, isConllu } from './conllu.ts'
+import { conlluColumns, isBesideWords, isConllu, isSurelyConllu } from './conllu.ts'
 import { type LineBlock, lineBlocksOf } from './lines.ts'
 import { checkColumns, type Row, SKIPPED } from './table.ts'
 
@@ -23,7 +23,7 @@ export interface ConllOptions {
   columns?: readonly string[]
   /** Those of `columns` that have to be there, and of which no cell may be empty. */
   required?: readonly string[]
-  /** The file is CoNLL-U; with `columns` its first line tells too. */
+  /** The file is CoNLL-U, whose `columns` are given; its first line tells too. */
   universal?: boolean
 }
 
@@ -31,11 +31,11 @@ export interface ConllOptions {
  * CoNLL: a line for each token, and a blank line after each sentence. Columns are separated by tabs where the line has one, else by
  * spaces. A row is a sentence: with `columns` a list for each name; else the first column is the token and the last its tag, {tokens,
  * tags}, or {tokens} without `tagged`, when a line may have one column. A line with too few columns is a DataError; so is one with more
- * than the first line has, where the last is taken.
+ * than the first line has, where the last is taken, and a first column of numbers that count the words of each sentence.
  *
  * The borders of documents are skipped, and so are comments: the lines at the start of a sentence that begin with "# " (or "## "), where
  * one of them has other columns than the tokens have, or words beside its "#" before a tab. If all are as tokens are, they are tokens. Of
- * CoNLL-U all lines that begin with "#" are comments, and lines that are no words are skipped.
+ * CoNLL-U all lines that begin with "#" are comments, lines that are no words are skipped, and without `columns` its tags are UPOS.
  */
 export async function* conllRows(
   bytes: AsyncIterable<Uint8Array>,
@@ -45,7 +45,11 @@ export async function* conllRows(
   const reader = new SentenceReader(options, file)
   for await (const block of lineBlocksOf(bytes, file)) yield reader.rowsOf(block)
   yield reader.rest()
+  reader.end()
 }
+
+/** So many sentences whose first column counts 1, 2, 3, ... are no chance. */
+const COUNTED_SENTENCES = 3
 
 interface Line {
   text: string
@@ -57,8 +61,8 @@ class SentenceReader {
   readonly #file: string | undefined
   readonly #tagged: boolean
   /** Of each column, where they have names. */
-  readonly #names: readonly string[] | undefined
-  readonly #required: readonly string[]
+  #names: readonly string[] | undefined
+  #required: readonly string[]
   /** The lists of the sentence by their names, and how long they are. */
   #lists = new Map<string, string[]>()
   #length = 0
@@ -71,6 +75,8 @@ class SentenceReader {
   #widest: { count: number; line: number } | undefined
   /** Whether the file is CoNLL-U; undefined until its first line tells. */
   #universal: boolean | undefined
+  /** Sentences so far in all of which the first column counts the words; undefined where there is one in which it does not. */
+  #counted: { sentences: number; line: number } | undefined = { sentences: 0, line: 1 }
 
   constructor({ columns, required = [], tagged, universal = false }: ConllOptions, file: string | undefined) {
     this.#file = file
@@ -78,8 +84,8 @@ class SentenceReader {
     if (columns !== undefined) checkColumns(columns, required)
     this.#names = columns
     this.#required = required
-    // a first column that is the token is no id
-    const mayHaveIds = columns !== undefined && !required.includes(columns[0])
+    // a first column that is said to be the token is no id
+    const mayHaveIds = columns === undefined || !required.includes(columns[0])
     this.#universal = mayHaveIds && (universal || undefined)
   }
 
@@ -98,11 +104,17 @@ class SentenceReader {
     const [layout = this.#marked.length > 0 ? layoutOf(this.#marked[0].columns) : undefined, ...others] = this.#layouts
     this.#settle(others.length === 0 ? layout : undefined)
     if (this.#length === 0) return
+    if (this.#names === undefined) this.#checkCounting()
     const fields = Object.assign(Object.create(null), Object.fromEntries(this.#lists))
     const row: Row = { fields, line: this.#first }
     this.#lists = new Map()
     this.#length = 0
     yield row
+  }
+
+  /** To be called after the last sentence. */
+  end(): void {
+    if (this.#counted !== undefined && this.#counted.sentences > 0) throw this.#countingError(this.#counted.line)
   }
 
   #take(given: Line): void {
@@ -113,7 +125,11 @@ class SentenceReader {
     }
     const { cells, tabbed } = given.columns
     if (this.#marked.length > 0) this.#settle(layoutOf(given.columns))
-    this.#universal ??= tabbed && isConllu(cells)
+    this.#universal ??= tabbed && (this.#names === undefined ? isSurelyConllu(cells) : isConllu(cells))
+    if (this.#universal && this.#names === undefined) {
+      this.#required = this.#tagged ? ['tokens', 'tags'] : ['tokens']
+      this.#names = conlluColumns(this.#required)
+    }
     if (!this.#universal || !isBesideWords(cells[0])) this.#add(given)
   }
 
@@ -140,6 +156,28 @@ class SentenceReader {
       if (list === undefined) this.#lists.set(name, [cell])
       else list.push(cell)
     }
+  }
+
+  /** Of a sentence without names: throws where the first column of all so far is no token but counts them, as GermEval has it. */
+  #checkCounting(): void {
+    const counted = this.#counted
+    if (counted === undefined || this.#length < 2) return
+    const fewest = Math.min(...Array.from(this.#layouts, Math.abs))
+    const isCounted = this.#lists.get('tokens')?.every((token, index) => token === String(index + 1))
+    // without a column between them, numbers are tokens
+    if (!isCounted || fewest < (this.#tagged ? 3 : 2)) {
+      this.#counted = undefined
+      return
+    }
+    if (counted.sentences === 0) counted.line = this.#first
+    if (++counted.sentences === COUNTED_SENTENCES) throw this.#countingError(counted.line)
+  }
+
+  #countingError(line: number): DataError {
+    return this.#fault(
+      `expected the token in the first column, but in every sentence it counts 1, 2, 3, ...; name the columns from the left, such as --columns _,tokens${this.#tagged ? ',tags, or _,tokens,_,tags' : ''}`,
+      line,
+    )
   }
 
   #checkRoom(length: number, first: number | undefined, line: number): void {

@@ -56,10 +56,12 @@ const ALIASES: Readonly<Record<string, RowFormat>> = {
 // How long rows may follow each other before other work of the process has its turn.
 const SLICE_MILLISECONDS = 4
 
-const listed = (formats: readonly RowFormat[], dot: string): string => {
-  const names = formats.map((format) => `${dot}${format}`)
-  return names.length < 2 ? names.join() : `${names.slice(0, -1).join(', ')} or ${names[names.length - 1]}`
-}
+const either = (names: readonly string[]): string =>
+  names.length < 2 ? names.join() : `${names.slice(0, -1).join(', ')} or ${names[names.length - 1]}`
+
+/** The endings of files of these formats. */
+const endingsOf = (formats: readonly RowFormat[]): string[] =>
+  formats.flatMap((format) => (format === 'conll' ? ['.conll', `.${CONLLU}`] : [`.${format}`]))
 
 /** The format that the name of a file tells, .gz or not; an ending that is none as it is. */
 export function formatOfName(name: string): string {
@@ -73,7 +75,7 @@ function formatOf(name: string, formats: readonly RowFormat[]): RowFormat {
   if (format !== undefined) return format
   const extension = extensionOf(name)
   throw new DataError(
-    `expected a ${listed(formats, '.')} file (each also .gz), but the name ends in ${extension === '' ? 'no extension' : `.${extension}`}; say which format it has (--file-format)`,
+    `expected a ${either(endingsOf(formats))} file (each also .gz), but the name ends in ${extension === '' ? 'no extension' : `.${extension}`}; say which format it has (--file-format)`,
     name,
   )
 }
@@ -89,7 +91,7 @@ export async function* readRows(source: string | NamedBytes, options: ReadRowsOp
   if (typeof source === 'string') await refuseFolder(source)
   const format = options.format ?? formatOf(name, formats)
   if (!formats.includes(format)) {
-    throw new ArgumentError(`Expected the format of ${name} to be ${listed(formats, '')} but received ${format}`)
+    throw new ArgumentError(`Expected the format of ${name} to be ${either(formats)} but received ${format}`)
   }
   let empty = true
   let resumed = performance.now()

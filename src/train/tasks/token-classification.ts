@@ -38,7 +38,7 @@ export function tokenClassification(): Task<Sentence> {
   return {
     name: 'token-classification',
     model: BertForTokenClassification,
-    files: '.conll, .jsonl, .json or .parquet',
+    files: '.conll, .conllu, .jsonl, .json or .parquet',
     bestMetric: 'f1',
     // which is of spans
     bestMetricOf: ({ names }) => (haveSpans(names) ? 'f1' : 'accuracy'),
