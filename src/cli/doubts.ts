@@ -1,4 +1,6 @@
 // What may be a mistake though it can be done: what a warning says, or undefined where there is nothing to say.
+import { SEVERAL_LABELS } from '../data/classification.ts'
+import { beginsAsList } from '../data/literals.ts'
 import type { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
 import { quote } from '../json.ts'
 import type { BertConfig } from '../model/config.ts'
@@ -24,7 +26,9 @@ export function* dataDoubts(
   const { names = [] } = labels ?? {}
   if (labels?.problemType === 'regression') return
   if (task.name === 'sequence-classification' && labels?.problemType === 'single_label_classification') {
-    if (count > 20 && names.length > count / 2)
+    if (names.some(beginsAsList))
+      yield `${file}: labels such as ${quote(names.find(beginsAsList), 40)} begin like a list and are taken for one name each; ${SEVERAL_LABELS}`
+    else if (count > 20 && names.length > count / 2)
       yield `${file}: ${grouped(names.length)} different labels in ${grouped(count)} rows; is --label-column the right one?`
     else if (names.some((name) => /^-?\d*\.\d+$/.test(name)))
       yield `${file}: labels are numbers with decimals and taken for names; --problem-type regression takes them for numbers`

@@ -17,7 +17,7 @@ import {
   labelKey,
   sortLabels,
 } from './label-names.ts'
-import { parseLiteral } from './literals.ts'
+import { beginsAsList, parseLiteral } from './literals.ts'
 import { type NamedBytes, type ReadOptions, type Row, readRows } from './readers/rows.ts'
 
 export interface ClassificationExample {
@@ -92,6 +92,10 @@ function labelledBy(
   return { label: labelsInColumns(row, columns, file, fail, hint), columns }
 }
 
+/** What to do where each example has several labels, in a list. */
+export const SEVERAL_LABELS =
+  'several labels need --problem-type multi_label_classification (problemType, in a call of the library)'
+
 const partsOfLabel = (label: string | string[] | number | number[]): readonly (string | number)[] =>
   Array.isArray(label) ? label : [label]
 
@@ -105,6 +109,8 @@ function labelOf(
   const fail = failAt(file, row.line)
   switch (problemType ?? 'single_label_classification') {
     case 'single_label_classification':
+      if (Array.isArray(value) && !problemType)
+        throw fail(`expected ${quote(column)} to be a name or a number, but it is a list; ${SEVERAL_LABELS}`)
       return nameOf(value, quote(column), fail)
     case 'multi_label_classification':
       return namesOf(value, column, fail, onFault)
@@ -139,7 +145,7 @@ function namesOf(value: JsonValue, column: string, fail: Fail, onFault?: (what: 
       `expected ${quote(column)} to be the labels that apply, each once, but found columns of ${flags.join(' and ')}: ${quote(value)}; ${INSTEAD_OF_FLAGS}`,
     )
   // names in a list are what they are
-  if (typeof value !== 'string' || value.trimStart().startsWith('[')) return names
+  if (typeof value !== 'string' || beginsAsList(value)) return names
   if (names.some((name) => SPACED_FLAGS.test(name)))
     throw fail(
       `expected ${quote(column)} to be the labels that apply, with commas between them, but found columns of 0 and 1: ${quote(value)}; ${INSTEAD_OF_FLAGS}`,
@@ -209,10 +215,8 @@ function partsOf(value: JsonValue, fail: Fail): JsonValue[] {
   if (typeof value !== 'string') return Array.isArray(value) ? value : [value]
   const text = value.trim()
   if (text === '') return []
-  if (!text.startsWith('[')) return text.split(',')
-  const parsed = parseLiteral(text, (reason) =>
-    fail(`the label ${quote(text)} begins like a JSON array, but is ${reason}`),
-  )
+  if (!beginsAsList(text)) return text.split(',')
+  const parsed = parseLiteral(text, (reason) => fail(`the label ${quote(text)} begins like a list, but is ${reason}`))
   return Array.isArray(parsed) ? parsed : [parsed]
 }
 

@@ -25,6 +25,18 @@ function tokenAsJson(token: string): string {
 /** Characters of the longest text in which Python's notation is looked for: in a longer one the stack of a regular expression may end. */
 const LONGEST = 2 ** 22
 
+/** What numpy prints, where strings have been put in place of all words: ["" ""], [1 0], array([""], dtype=object). */
+const NUMPY = /""\s+""|[\d.]\s+[-\d.]|\barray\(/
+
+/** Why a text that is neither JSON nor Python's notation may be none. Data frames have arrays in place of lists, and csv has what they print. */
+const reasonFor = (text: string, reason: string): string =>
+  text.length <= LONGEST && NUMPY.test(text.replace(TOKEN, '""'))
+    ? "not valid JSON, but an array as numpy prints it; write it as a list with commas (.tolist(), before pandas' to_csv)"
+    : reason
+
 /** The value of a text in JSON or in Python's notation: `["joy", "love"]` or `['joy', 'love']`. `fail` makes the error. */
 export const parseLiteral = (text: string, fail: (reason: string) => Error): JsonValue =>
-  parseJson(text.length > LONGEST ? text : text.replace(TOKEN, tokenAsJson), fail)
+  parseJson(text.length > LONGEST ? text : text.replace(TOKEN, tokenAsJson), (reason) => fail(reasonFor(text, reason)))
+
+/** Whether a text begins as a list in JSON or in Python's notation, or as an array of numpy, which is none. */
+export const beginsAsList = (text: string): boolean => /^\s*(?:\[|array\()/.test(text)

@@ -36,6 +36,15 @@ describe('labels', () => {
     },
   )
 
+  test.each(["['a', 'b']", '["a"]', "array(['a'], dtype=object)", '[1 0 0]'])(
+    'that begin like a list, as %s, are taken for names',
+    (name) => {
+      const several =
+        /^data\.tsv: labels such as "\W*[a1].* begin like a list .*--problem-type multi_label_classification/
+      expect(doubtsOf([name, 'other'])).toEqual([expect.stringMatching(name.startsWith('array') ? /array\(/ : several)])
+    },
+  )
+
   test('in quotes', () => {
     expect(doubtsOf(['"neg"', '"pos"'])).toEqual([
       'data.tsv: the label "neg" has quotes, which mean nothing in TSV; write a CSV file, or TSV without quotes',

@@ -103,7 +103,13 @@ describe('readClassificationExamples', () => {
     )
     await refuses(read('.jsonl', '{"text":"a","text_pair":["b"],"label":1}'), 1, /"text_pair" to be a string.*a list/)
     await refuses(read('.csv', 'text,label\na,b\nc,\n'), 3, /"label" to be a name or a number, but it is empty/)
-    await refuses(read('.jsonl', '{"text":"a","label":[1,2]}'), 1, /a name or a number, but it is a list/)
+    await refuses(
+      read('.jsonl', '{"text":"a","label":[1,2]}'),
+      1,
+      /a name or a number, but it is a list; several labels need --problem-type multi_label_classification \(problemType/,
+    )
+    const one = { problemType: 'single_label_classification' } as const
+    await refuses(read('.jsonl', '{"text":"a","label":[1,2]}', one), 1, /a name or a number, but it is a list$/)
     await refuses(read('.jsonl', '{"text":"a","label":null}'), 1, /a name or a number, but it is null/)
     await refuses(read('.csv', 'text,label\n"a\n",b\nc\n'), 4, /expected 2 columns, but found 1/)
     const regression = { problemType: 'regression' as const }
@@ -112,7 +118,7 @@ describe('readClassificationExamples', () => {
     await refuses(read('.jsonl', '{"text":"a","label":true}', regression), 1, /to be a number, but it is true/)
     await refuses(read('.csv', 'text,label\na,1e999\n', regression), 2, /to be a number/)
     const multi = { problemType: 'multi_label_classification' as const }
-    await refuses(read('.csv', 'text,label\na,[1\n', multi), 2, /begins like a JSON array, but is not valid JSON/)
+    await refuses(read('.csv', 'text,label\na,[1\n', multi), 2, /begins like a list, but is not valid JSON/)
     await refuses(read('.csv', 'text,label\na,"1,,2"\n', multi), 2, /but it is empty/)
     await refuses(read('.jsonl', '{"text":"a","label":[{}]}', multi), 1, /a name or a number, but it is an object/)
     const large = /to be a number of at most 9007199254740991, .* it is about \S+; write it as a string/
@@ -234,7 +240,7 @@ describe('labels', () => {
   it('of several classes in lists as Python prints them', async () => {
     const text = `text,label\na,"['joy', 'it''s, so']"\nb,"[""it's, so""]"\nc,"[2, None]"\n`
     const multi = { problemType: 'multi_label_classification' as const }
-    await refuses(read('.csv', text, multi), 2, /begins like a JSON array, but is not valid JSON/)
+    await refuses(read('.csv', text, multi), 2, /begins like a list, but is not valid JSON/)
     const printed = await read('.csv', `text,label\na,"['joy', ""it's, so""]"\nb,['joy']\nc,[]\nd," [ 'x' ] "\n`, multi)
     expect(printed.examples.map(({ label }) => label)).toEqual([['joy', "it's, so"], ['joy'], [], ['x']])
     await refuses(read('.csv', 'text,label\na,"[2, None]"\n', multi), 2, /a name or a number, but it is null/)

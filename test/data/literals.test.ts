@@ -39,6 +39,22 @@ describe('parseLiteral', () => {
     expect(() => parse(text)).toThrow(/^not valid JSON/)
   })
 
+  test.each([
+    "['a' 'b']",
+    "['a'\n 'b' 'c']",
+    '[1 0 0]',
+    '[0.5 -1.]',
+    '[ True False]',
+    "array(['a', 'b'], dtype=object)",
+    "{'text': array(['x y'], dtype=object), 'answer_start': array([3])}",
+  ])('says of %s that numpy prints so', (text) => {
+    expect(() => parse(text)).toThrow(/^not valid JSON, but an array as numpy prints it; .*\.tolist\(\)/)
+  })
+
+  test.each(["['a', ' '", '[joy]', "['1 2']x"])('does not say so of %s', (text) => {
+    expect(() => parse(text)).toThrow(/^not valid JSON(?!, but)/)
+  })
+
   test('comes to an end with quotes that nothing closes', () => {
     const quotes = `[${"\\'".repeat(200_000)}`
     expect(() => parse(quotes)).toThrow(/^not valid JSON/)
