@@ -6,7 +6,7 @@ import { quote } from '../json.ts'
 import type { BertConfig } from '../model/config.ts'
 import { isGenerated } from '../model/labels.ts'
 import { haveSpans } from '../train/metrics/spans.ts'
-import type { TaskModel } from '../train/tasks/task.ts'
+import type { TaskModel, TaskRow } from '../train/tasks/task.ts'
 import type { TaskData } from '../train/tasks/task-data.ts'
 import { grouped } from './io.ts'
 import type { DataOptions } from './options.ts'
@@ -91,6 +91,71 @@ export function vocabularyDoubt(
 ): string | undefined {
   if (tokens <= vocabSize && vocabSize - tokens < ROUNDED) return undefined
   return `${name}: its tokenizer has ${tokens} tokens, but the vocab_size of its config is ${vocabSize}; do they belong together?`
+}
+
+/** How much is looked through for words that the vocabulary lacks: examples, and characters of a field and of all. It takes 20 ms. */
+export const UNKNOWN_ROWS = 300
+const FIELD_CHARACTERS = 200
+const ALL_CHARACTERS = 10_000
+/** The share of words that may be unknown: of languages, names and typing errors. */
+const UNKNOWN_SHARE = 0.1
+
+type UnknownTokenizer = Pick<
+  BertTokenizer,
+  'continuingSubwordPrefix' | 'convertTokensToIds' | 'doLowerCase' | 'encode' | 'stripAccents' | 'unkTokenId'
+>
+
+/** The words in the fields of a row, whatever the task calls them; labels are none. */
+function* textsIn(row: TaskRow): Generator<string> {
+  for (const [name, value] of Object.entries(row)) {
+    if (/^(?:id|label|columns|tags|file|answers)$/.test(name)) continue
+    for (const text of Array.isArray(value) ? value : [value])
+      if (typeof text === 'string') yield text.slice(0, FIELD_CHARACTERS)
+  }
+}
+
+/** Whether a word has a letter that is a token (those who learn vocabularies put all letters in), but another one without its accents. */
+function losesLetters(word: string, tokenizer: UnknownTokenizer): boolean {
+  const isOther = (letter: string): boolean => letter.normalize('NFD').replace(/\p{Mn}/gu, '') !== letter
+  const isToken = (letter: string): boolean =>
+    tokenizer
+      .convertTokensToIds([letter, tokenizer.continuingSubwordPrefix + letter])
+      .some((id) => id !== tokenizer.unkTokenId)
+  return Array.from(word).some((letter) => isOther(letter) && isToken(letter))
+}
+
+/** Whether a vocabulary lacks many words of the training data, `rows`; undefined where there is nothing to say. */
+export function unknownDoubt(
+  tokenizer: UnknownTokenizer,
+  rows: readonly TaskRow[],
+  name = 'the model',
+): string | undefined {
+  let [characters, examples, words] = [0, 0, 0]
+  const unknown: string[] = []
+  for (const row of rows) {
+    if (characters > ALL_CHARACTERS) break
+    examples++
+    for (const text of textsIn(row)) {
+      const settings = { addSpecialTokens: false, truncation: false, returnOffsets: true }
+      const { inputIds, offsets = [], wordIds } = tokenizer.encode(text, settings)
+      for (const [i, id] of inputIds.entries()) {
+        if (i === 0 || wordIds[i] !== wordIds[i - 1]) words++
+        if (id === tokenizer.unkTokenId) unknown.push(text.slice(...offsets[i]))
+      }
+      characters += text.length
+    }
+  }
+  if (unknown.length <= words * UNKNOWN_SHARE) return undefined
+  const stripped = tokenizer.stripAccents ? unknown.find((word) => losesLetters(word, tokenizer)) : undefined
+  const [cause, cure] = tokenizer.doLowerCase
+    ? ['lower-casing strips accents too', '"do_lower_case": false, or "strip_accents": false,']
+    : ['strip_accents is set', '"strip_accents": false']
+  const why =
+    stripped === undefined
+      ? ''
+      : `; ${cause}, by which Hangul and vowel signs of Indic scripts are lost: ${cure} in a tokenizer_config.json beside the vocabulary keeps them`
+  const share = Math.round((100 * unknown.length) / words)
+  return `${name}: ${share} % of the words in the first ${grouped(examples)} examples are not in its vocabulary and become [UNK], such as ${quote(stripped ?? unknown[0], 30)}${why}`
 }
 
 /** Of a vocabulary that is cased, more than this share of the tokens has upper case. */

@@ -1,8 +1,7 @@
 // From what a command line names to a model and its tokenizer.
-import { vocabularyTokens } from '../data/tokenizer/files.ts'
-import { BertTokenizer, type TokenizerOptions } from '../data/tokenizer/tokenizer.ts'
-import { ArgumentError, ConfigError, DataError, UsageError, WeightsError } from '../errors.ts'
-import { readBytes, readText } from '../formats/files.ts'
+import { BertTokenizer } from '../data/tokenizer/tokenizer.ts'
+import { ConfigError, UsageError, WeightsError } from '../errors.ts'
+import { readText } from '../formats/files.ts'
 import { resolveModelFolder } from '../formats/hub.ts'
 import { parseJson } from '../json.ts'
 import { BertConfig } from '../model/config.ts'
@@ -11,6 +10,7 @@ import { createTask, taskOfClass } from '../train/tasks/tasks.ts'
 import { hubOptions } from './hub.ts'
 import type { Io } from './io.ts'
 import { checkTaskOptions, type DataOptions, type ModelOptions } from './options.ts'
+import { readVocabulary } from './vocabulary.ts'
 
 /** Where a model to train comes from: a folder or Hub id, or a config and a vocabulary. */
 export interface ModelSource extends ModelOptions {
@@ -29,17 +29,6 @@ export function checkModelSource({ config, model, vocab }: ModelSource): void {
   const half = (config === undefined) !== (vocab === undefined)
   if (half || fromScratch === (model !== undefined)) {
     throw new UsageError('Expected --model, or --config and --vocab to train from scratch')
-  }
-}
-
-/** vocab.txt, or the folder of a tokenizer. */
-export async function readVocabulary(file: string, options: TokenizerOptions = {}): Promise<BertTokenizer> {
-  if (!/\.txt$/i.test(file)) return BertTokenizer.fromPretrained(file, options)
-  const tokens = vocabularyTokens(await readBytes(file), file)
-  try {
-    return BertTokenizer.fromVocab(tokens, options)
-  } catch (error) {
-    throw error instanceof ArgumentError ? new DataError(error.message, file, undefined, { cause: error }) : error
   }
 }
 

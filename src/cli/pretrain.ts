@@ -6,10 +6,11 @@ import { BertConfig } from '../model/config.ts'
 import { showLearning, textsOf, warn } from './data.ts'
 import { withFolder } from './folders.ts'
 import { grouped, type Io } from './io.ts'
-import { type Blueprint, maxLengthOf, readConfig, readVocabulary } from './models.ts'
+import { type Blueprint, maxLengthOf, readConfig } from './models.ts'
 import { flagError, integerOption, numberOption } from './options.ts'
 import { createProgress } from './progress.ts'
 import { addTrainOptions, type TrainOptions, train } from './train.ts'
+import { readVocabulary } from './vocabulary.ts'
 
 interface PretrainOptions extends Omit<TrainOptions, 'task'> {
   readonly vocabSize: number

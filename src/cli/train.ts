@@ -17,7 +17,7 @@ import type { TaskDataset } from '../train/trainer-options.ts'
 import { initializeUnigramBias } from '../train/unigram-bias.ts'
 import { initializeWordEmbeddings } from '../train/word-embeddings.ts'
 import { showing, warn, warnOfFaults } from './data.ts'
-import { casingDoubt, dataDoubts, headDoubt, vocabularyDoubt } from './doubts.ts'
+import { casingDoubt, dataDoubts, headDoubt, UNKNOWN_ROWS, unknownDoubt, vocabularyDoubt } from './doubts.ts'
 import { Interruption } from './interruption.ts'
 import { grouped, type Io, metricRows, writeJsonLine, writeTable } from './io.ts'
 import {
@@ -237,8 +237,10 @@ export async function train(options: TrainOptions, io: Io, blueprint?: () => Pro
     args.resumeFromCheckpoint ? undefined : headDoubt(model, labelOrder, data, options.model),
     vocabularyDoubt(tokenizer, model.config, source),
     casingDoubt(tokenizer, source),
+    // of a vocabulary that has just been learnt, pretrain says what it lacks
+    source && unknownDoubt(tokenizer, await data.firstRows(UNKNOWN_ROWS), source),
   ]
-  for (const doubt of doubts) if (doubt !== undefined) warn(doubt, json, io)
+  for (const doubt of doubts) if (doubt) warn(doubt, json, io)
   const maxLength = maxLengthOf(options, model.config, task)
   const encode = (each: TaskData): Promise<TaskDataset> => withFlagErrors(each.encode(tokenizer, { maxLength }))
   const trainDataset = await encode(data)
@@ -310,7 +312,10 @@ export function addTrainOptions(command: Command): void {
   command
     .option('--model <name>', 'model folder or Hub id to start from')
     .option('--config <file>', 'config.json of a new model (with --vocab)')
-    .option('--vocab <file>', 'vocab.txt, or tokenizer folder, of a new model (with --config)')
+    .option(
+      '--vocab <file>',
+      'vocab.txt (a tokenizer_config.json beside it is read too), or tokenizer folder, of a new model (with --config)',
+    )
     .requiredOption('--train-file <files...>', 'data to learn from')
     .option('--eval-file <file>', 'data to evaluate on')
     .requiredOption('--output-dir <folder>', 'for checkpoints and the trained model')

@@ -119,6 +119,11 @@ export class BertTokenizer implements SpecialTokens {
     return this.#spec.normalizer.doLowerCase
   }
 
+  /** Whether accents are taken from the letters, which is more than accents: also the vowel signs of Indic scripts. */
+  get stripAccents(): boolean {
+    return this.#spec.normalizer.stripAccents ?? this.doLowerCase
+  }
+
   /** What the later pieces of a word begin with in the vocabulary: '##'. */
   get continuingSubwordPrefix(): string {
     return this.#spec.continuingSubwordPrefix

@@ -113,6 +113,16 @@ export class TaskData {
     return (labels && task.bestMetricOf?.(labels)) ?? task.bestMetric
   }
 
+  /** @internal At most `count` rows, the first; read for it where they are not in memory. */
+  async firstRows(count: number): Promise<readonly TaskRow[]> {
+    if (this.rows !== undefined) return this.rows.slice(0, count)
+    const found: TaskRow[] = []
+    if (count > 0)
+      for await (const row of rowsOf(this.task, this.#sources, this.#settings, this.#settings.purpose ?? 'train'))
+        if (found.push(row) >= count) break
+    return found
+  }
+
   /**
    * Tokenises the data: what a Trainer takes as trainDataset or evalDataset, with the task's collator and metrics. Throws ArgumentError
    * for a `maxLength` that cannot be, DataError where the data has no example.
