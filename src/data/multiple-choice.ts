@@ -16,7 +16,7 @@ export interface ChoiceExample {
   line: number
 }
 
-export interface ChoiceOptions extends Omit<ReadOptions, 'required'> {
+export interface ChoiceOptions extends Omit<ReadOptions, 'required' | 'requiredOne'> {
   /** Of the context. Default: one of `CONTEXTS`, else the question alone. */
   textColumn?: string
   /** Of the question. Default: "question" or "sent2", where there is one that is not the context. */
@@ -55,7 +55,7 @@ export async function* choiceRows(
   const labelColumns = labelColumn === undefined ? LABELS : [labelColumn]
   const given = [textColumn, textPairColumn, labels === 'required' ? labelColumn : undefined]
   const required = given.filter((name) => name !== undefined)
-  for await (const read of readRows(source, { ...options, required })) {
+  for await (const read of readRows(source, { ...options, required, requiredOne: contexts })) {
     const row = withPlainQuestion(read)
     const fail = failAt(file, row.line)
     const context = columnOf(row, contexts)

@@ -52,6 +52,12 @@ describe('multiple choice', () => {
     ).toEqual([{ context: 'a', question: 'cause', choices: ['x', 'y'], label: 1, line: 1 }])
     // as the classes of its label are called
     expect(await read('.csv', 'premise,choice1,choice2,label\na,x,y,choice2\n')).toMatchObject([{ label: 1 }])
+    // a row where a header is expected, as CODAH has it
+    const rows = 'i\ta\tx\ty\t0\ni\tb\tx\ty\t1\n'
+    const header =
+      /expected a header line with "context" or "sent1" or .*, but found "i", "a", .*or name them all with --columns and --no-header if this line is a row/
+    await refuses('.tsv', rows, 1, header)
+    await refuses('.csv', rows, 1, /; columns are separated by commas in csv and by tabs in tsv/)
     await refuses('.csv', 'premise,choice1,choice2,label\na,x,y,choice3\n', 2, /"label" to be the number of a choice/)
     const many = Object.fromEntries(Array.from({ length: 12 }, (_, i) => [`ending${i}`, `${i}`]))
     expect(await read('.jsonl', jsonl({ sent1: 'a', sent2: null, ...many, ending12: null, label: 11 }))).toEqual([

@@ -23,6 +23,8 @@ export interface TableOptions {
   header?: boolean
   /** Columns that have to be there. */
   required?: readonly string[]
+  /** Columns of which a header has to have one; fields and `columns` are looked at where a row lacks one. */
+  requiredOne?: readonly string[]
 }
 
 /** What the format of a table says of it besides. */
@@ -66,11 +68,20 @@ const list = (names: readonly string[]): string =>
 export function missingColumns(names: readonly string[], required: readonly string[]): string | undefined {
   const missing = required.filter((name) => !names.includes(name))
   if (missing.length === 0) return undefined
-  return `${list(missing)}, but found ${list(names)}; say which columns to use (--text-column, --label-column, ...)`
+  return `${list(missing)}, ${foundInstead(names)}`
 }
 
-function layoutOfHeader({ cells, line }: TableRecord, required: readonly string[], file: string | undefined): Layout {
-  const missing = missingColumns(cells, required)
+const foundInstead = (names: readonly string[]): string =>
+  `but found ${list(names)}; say which columns to use (--text-column, --label-column, ...)`
+
+function layoutOfHeader(
+  { cells, line }: TableRecord,
+  { required = [], requiredOne = [] }: TableOptions,
+  file: string | undefined,
+): Layout {
+  const hasOne = requiredOne.length === 0 || requiredOne.some((name) => cells.includes(name))
+  const either = requiredOne.map((name) => quote(name)).join(' or ')
+  const missing = missingColumns(cells, required) ?? (hasOne ? undefined : `${either}, ${foundInstead(cells)}`)
   if (missing !== undefined) {
     const other = cells.length === 1 && /[;,\t]/.test(cells[0]) ? `; ${SEPARATORS}` : ''
     throw new DataError(
@@ -87,9 +98,10 @@ function layoutOfHeader({ cells, line }: TableRecord, required: readonly string[
 /** Gives the cells of records their names. A row with fewer cells than the first line, or with more that are not empty, is a DataError. */
 export async function* tableRows(
   blocks: AsyncIterable<Iterable<TableRecord>>,
-  { columns, header, required = [], unquoted = false }: TableFormat,
+  options: TableFormat,
   file?: string,
 ): AsyncGenerator<Iterable<Row>> {
+  const { columns, header, required = [], unquoted = false } = options
   if (columns !== undefined && header === undefined) {
     throw new ArgumentError(
       'columns needs header: false if the first line is a row (--no-header), or true if it is not',
@@ -103,7 +115,7 @@ export async function* tableRows(
   let skip = header !== false
   const rowsOf = function* (records: Iterable<TableRecord>): Generator<Row> {
     for (const record of records) {
-      layout ??= columns === undefined ? layoutOfHeader(record, required, file) : layoutOfColumns(columns, record)
+      layout ??= columns === undefined ? layoutOfHeader(record, options, file) : layoutOfColumns(columns, record)
       if (skip) skip = false
       else if (fits(record, layout)) yield nameCells(record, layout)
       else throw misfit(record, layout, { columns, unquoted }, file)
