@@ -92,7 +92,7 @@ async function* readInputs(task: Task, options: PredictOptions, io: Io): AsyncGe
   if (inputFormat(options) !== 'txt') return yield* groups(task.rows(source, readSettings(options), 'predict'), size)
   if (task.rowOf === undefined)
     throw new UsageError(
-      `Expected --input-file of ${task.files}, because ${task.name} needs more than a text, but received ${inputFile ?? 'lines of standard input (--file-format jsonl reads rows from there)'}`,
+      `Expected --input-file of ${task.files.replace(/^\.txt, /, '')}, because ${task.name} needs more than a text, but received ${inputFile ?? 'lines of standard input (--file-format jsonl reads rows from there)'}`,
     )
   const bytes = typeof source === 'string' ? openData(source) : source.bytes
   const read = textLayout === 'paragraphs' ? paragraphs : linesInBlocks

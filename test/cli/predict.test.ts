@@ -102,6 +102,15 @@ test('evaluate of a task whose examples need more tokens names the flag too', as
   expect(code).toBe(2)
 })
 
+test('lines of text are not pairs: the formats that are do not begin with .txt', async () => {
+  writeFileSync(at('lines.txt'), 'red car\n')
+  const { code, stderr } = await bertkit(['predict', '--model', at('nsp'), '--input-file', at('lines.txt')])
+  expect(stderr).toMatch(
+    /Expected --input-file of \.jsonl, .*, because next-sentence needs more than a text, but received/,
+  )
+  expect(code).toBe(2)
+})
+
 describe('causal language models', () => {
   const generated = async (text: string, ...flags: string[]) => {
     const { code, stderr, stdout } = await bertkit(['predict', '--model', at('writer'), ...flags], { stdin: text })
