@@ -8,6 +8,7 @@ import { type Command, Option } from 'commander'
 import { openBackend } from '../backend/open.ts'
 import { SCOPE } from '../backend/prebuilt.ts'
 import { AbortedError, BackendError } from '../errors.ts'
+import { addHelpParagraph } from './help.ts'
 import type { Io } from './io.ts'
 
 /** Where CMakeLists.txt and binding.gyp are: the package, or a checkout. */
@@ -113,15 +114,15 @@ async function buildNative(wanted: Tool | undefined, io: Io): Promise<void> {
 }
 
 export function addBuildNative(program: Command, io: Io): void {
-  program
+  const command = program
     .command('build-native')
     .description('build the native kernels on this machine, where no prebuilt ones fit')
     .addOption(
       new Option('--tool <name>', 'what builds them (default: the first of the two that is installed)').choices(TOOLS),
     )
-    .addHelpText(
-      'after',
-      `\nInstalls nothing by itself. What it takes: ${INSTALL}\ng++ or clang++, and ${NEEDS['cmake-js']}; with node-gyp ${NEEDS['node-gyp']}.`,
-    )
     .action(({ tool }: { tool?: Tool }) => buildNative(tool, io))
+  addHelpParagraph(
+    command,
+    `Installs nothing by itself. What it takes: ${INSTALL}\ng++ or clang++, and ${NEEDS['cmake-js']}; with node-gyp ${NEEDS['node-gyp']}.`,
+  )
 }

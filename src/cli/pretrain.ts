@@ -5,6 +5,7 @@ import { exists, joinPath } from '../formats/files.ts'
 import { BertConfig } from '../model/config.ts'
 import { showLearning, textsOf, warn } from './data.ts'
 import { withFolder } from './folders.ts'
+import { addHelpParagraph } from './help.ts'
 import { grouped, type Io } from './io.ts'
 import { type Blueprint, maxLengthOf, readConfig } from './models.ts'
 import { flagError, integerOption, numberOption } from './options.ts'
@@ -157,9 +158,9 @@ export function addPretrain(program: Command, io: Io): void {
     )
   dropout('--hidden-dropout-prob', 'its embeddings and layers')
   dropout('--attention-probs-dropout-prob', 'its attention')
-  command.addHelpText(
-    'after',
-    '\nThe text: .txt with a passage on each line and a blank line between documents, or paragraphs as books have them (--text-layout paragraphs); .jsonl, .json, .csv, .tsv or .parquet with a column text (--text-column); each also .gz.',
+  addHelpParagraph(
+    command,
+    'The text: .txt with a passage on each line and a blank line between documents, or paragraphs as books have them (--text-layout paragraphs); .jsonl, .json, .csv, .tsv or .parquet with a column text (--text-column); each also .gz.',
   )
   command.action((options: PretrainOptions) => {
     checkUse(command, options)

@@ -7,6 +7,7 @@ import { addEvaluate } from './evaluate.ts'
 import { addExport } from './export.ts'
 import { addFillMask } from './fill-mask.ts'
 import { addGenerate } from './generate.ts'
+import { HELP } from './help.ts'
 import { addInfo } from './info.ts'
 import { Interruption } from './interruption.ts'
 import type { Io } from './io.ts'
@@ -23,7 +24,7 @@ function createProgram(io: Io): Command {
     .description('Fine-tunes and runs BERT, natively.')
     .version(version())
     .exitOverride()
-    .configureHelp({ sortSubcommands: false })
+    .configureHelp(HELP)
     .configureOutput({
       writeOut: (text) => io.stdout.write(text),
       writeErr: (text) => io.stderr.write(text),

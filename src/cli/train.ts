@@ -18,6 +18,7 @@ import { initializeUnigramBias } from '../train/unigram-bias.ts'
 import { initializeWordEmbeddings } from '../train/word-embeddings.ts'
 import { showing, warn, warnOfFaults } from './data.ts'
 import { casingDoubt, dataDoubts, headDoubt, UNKNOWN_ROWS, unknownDoubt, vocabularyDoubt } from './doubts.ts'
+import { addHelpParagraph } from './help.ts'
 import { Interruption } from './interruption.ts'
 import { grouped, type Io, metricRows, writeJsonLine, writeTable } from './io.ts'
 import {
@@ -303,7 +304,7 @@ export function addTrain(program: Command, io: Io): void {
       'sequence-classification',
     )
   addTrainOptions(command)
-  command.addHelpText('after', `\nData files. ${FILES}.`)
+  addHelpParagraph(command, `Data files. ${FILES}.`)
   command.action((options: TrainOptions) => train(options, io))
 }
 
@@ -323,11 +324,11 @@ export function addTrainOptions(command: Command): void {
       '--streaming',
       'read the training data anew in each epoch instead of holding it (default: files over 32 MiB)',
     )
-  command.addHelpText(
-    'after',
-    '\nIt saves a checkpoint after each epoch; with --eval-file it evaluates then too, keeps the best and the newest checkpoint,' +
-      '\nand ends with the best weights. --save-steps or --eval-steps alone makes it do both after so many updates.' +
-      '\nCtrl-C saves a checkpoint; --resume-from-checkpoint continues exactly there.',
+  addHelpParagraph(
+    command,
+    'It saves a checkpoint after each epoch; with --eval-file it evaluates then too, keeps the best and the newest checkpoint, ' +
+      'and ends with the best weights. --save-steps or --eval-steps alone makes it do both after so many updates.\n' +
+      'Ctrl-C saves a checkpoint; --resume-from-checkpoint continues exactly there.',
   )
   addProblemType(addTaskOptions(addDataOptions(addRevision(command))))
   addTrainingOptions(addModelOptions(command, { trains: true }), OWN_DEFAULTS)

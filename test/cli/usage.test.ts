@@ -148,6 +148,24 @@ test('help and version exit with 0', async () => {
   expect(version.stdout).toMatch(/^\d+\.\d+\.\d+/)
 })
 
+test.each([
+  ['train'],
+  ['pretrain'],
+  ['evaluate'],
+  ['predict'],
+  ['tokenizer train'],
+  ['export'],
+  ['demo'],
+  ['build-native'],
+  [''],
+])('the help of bertkit %s fits into 80 columns, with descriptions below what is wide', async (command) => {
+  const { stdout } = await bertkit([...command.split(' ').filter(Boolean), '--help'])
+  expect(stdout.split('\n').filter((line) => line.length > 80)).toEqual([])
+  if (command !== 'train') return
+  expect(stdout).toMatch(/^ {2}--per-device-eval-batch-size <\w+>\n {6}\S.*$/m)
+  expect(stdout).toMatch(/\nData files\. sequence-classification: /)
+})
+
 test('predict neither shows nor takes what is for labels and for making examples; evaluate does', async () => {
   const flags = ['--label-column', '--mlm-probability', '--whole-word-mask', '--line-by-line', '--short-seq-prob']
   const { stdout } = await bertkit(['predict', '--help'])

@@ -117,7 +117,7 @@ test('the compiler accepts every program', async () => {
 /** Flags of a command, from its help. */
 function flagsOf(command: string): Set<string> {
   const help = execFileSync(process.execPath, [cli, ...command.split(' '), '--help'], { encoding: 'utf8' })
-  return new Set([...help.matchAll(/^ +(?:-\w, )?(--[\w-]+)/gm)].map(([, flag]) => flag))
+  return new Set([...help.matchAll(/^ {2}(?:-\w, )?(--[\w-]+)/gm)].map(([, flag]) => flag))
 }
 
 const named = (chosen: readonly Program[]) => chosen.map((each) => [each.name, each] as const)
