@@ -1,7 +1,7 @@
 import { open, realpath, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import type { Command } from 'commander'
-import { openData } from '../data/readers/bytes.ts'
+import { openData, STANDARD_INPUT } from '../data/readers/bytes.ts'
 import { blocksOf } from '../data/readers/lines.ts'
 import { formatOfName } from '../data/readers/rows.ts'
 import { textRows } from '../data/readers/text.ts'
@@ -68,8 +68,6 @@ async function* groups(rows: AsyncIterable<TaskRow>, size: number): AsyncGenerat
   if (group.length > 0) yield group
 }
 
-const STDIN = 'standard input'
-
 const inputFormat = ({ fileFormat, inputFile }: PredictOptions): string =>
   fileFormat ?? (inputFile === undefined ? 'txt' : formatOfName(inputFile))
 
@@ -79,7 +77,7 @@ function checkColumns(options: PredictOptions): void {
   const given = (['columns', 'textColumn', 'textPairColumn'] as const).find((name) => options[name] !== undefined)
   if (given === undefined) return
   throw new UsageError(
-    `Expected ${flagOf(given)} with a file of columns but ${options.inputFile ?? STDIN} is plain text`,
+    `Expected ${flagOf(given)} with a file of columns but ${options.inputFile ?? STANDARD_INPUT} is plain text`,
   )
 }
 
@@ -88,7 +86,7 @@ function checkColumns(options: PredictOptions): void {
  */
 async function* readInputs(task: Task, options: PredictOptions, io: Io): AsyncGenerator<TaskRow[]> {
   const { inputFile, perDeviceEvalBatchSize: size, textLayout } = options
-  const source = inputFile ?? { bytes: standardInput(io), name: STDIN }
+  const source = inputFile ?? { bytes: standardInput(io), name: STANDARD_INPUT }
   if (inputFormat(options) !== 'txt') return yield* groups(task.rows(source, readSettings(options), 'predict'), size)
   if (task.rowOf === undefined)
     throw new UsageError(
@@ -96,7 +94,7 @@ async function* readInputs(task: Task, options: PredictOptions, io: Io): AsyncGe
     )
   const bytes = typeof source === 'string' ? openData(source) : source.bytes
   const read = textLayout === 'paragraphs' ? paragraphs : linesInBlocks
-  yield* read(bytes, inputFile ?? STDIN, task.rowOf)
+  yield* read(bytes, inputFile ?? STANDARD_INPUT, task.rowOf)
 }
 
 /** A JSON line for every input, in their order; the lines of a batch together. */

@@ -1,3 +1,4 @@
+import { STANDARD_INPUT } from '../data/readers/bytes.ts'
 import { linesOf } from '../data/readers/lines.ts'
 import { abortable, type Io } from './io.ts'
 
@@ -16,5 +17,5 @@ export async function* standardInput({ signal, stderr, stdin }: Io): AsyncGenera
 /** The texts given, or lines of standard input as they come. */
 export async function* textsOf(given: readonly string[], io: Io): AsyncGenerator<string> {
   if (given.length > 0) yield* given
-  else yield* linesOf(standardInput(io), 'standard input')
+  else yield* linesOf(standardInput(io), STANDARD_INPUT)
 }

@@ -23,8 +23,11 @@ export interface QuestionExample {
 
 /** An answer that does not stand where the file says, or a question that cannot be told from another. */
 export interface QuestionFault {
-  /** 'moved': to the nearest place where the answer stands. 'missing': the context does not have it. 'repeated': the id of the question. */
-  kind: 'moved' | 'missing' | 'repeated'
+  /**
+   * 'moved': to the nearest place where the answer stands. 'unplaced': the file does not say where, so that the first place is taken.
+   * 'missing': the context does not have it. 'repeated': the id of the question.
+   */
+  kind: 'moved' | 'unplaced' | 'missing' | 'repeated'
   id: string
   line: number
 }
@@ -120,16 +123,28 @@ function* questionsOfParagraph(paragraph: JsonValue, line: number, file: string,
   const failIn = (place: string) => (reason: string) => new DataError(`${place}: ${reason}`, file, line)
   if (!isJsonObject(paragraph)) throw failIn(where)(`expected an object, but found ${kindOf(paragraph)}`)
   const { context, qas } = paragraph
+  checkFields(paragraph, ['context', 'qas'], failIn(where))
   if (typeof context !== 'string')
     throw failIn(where)(`expected "context" to be a string, but it is ${kindOf(context)}`)
   if (!Array.isArray(qas)) throw failIn(where)(`expected "qas" to be a list, but it is ${kindOf(qas)}`)
   for (const [index, each] of qas.entries()) {
     const fail = failIn(`${where}.qas[${index}]`)
     if (!isJsonObject(each)) throw fail(`expected an object, but found ${kindOf(each)}`)
+    checkFields(each, ['question'], fail)
     const { question, answers, is_impossible: impossible } = each
     if (typeof question !== 'string') throw fail(`expected "question" to be a string, but it is ${kindOf(question)}`)
     yield { id: idOf(each), question, context, answers, isImpossible: isTrue(impossible), fail }
   }
+}
+
+/** Throws where one of `names` is missing, with those that are there: of nested files none can be chosen. */
+function checkFields(object: Readonly<JsonObject>, names: readonly string[], fail: Fail): void {
+  const missing = names.find((name) => object[name] === undefined)
+  if (missing === undefined) return
+  const found = Object.keys(object).slice(0, 20)
+  throw fail(
+    `expected a field ${quote(missing)}, as SQuAD calls it, but found ${found.map((name) => quote(name)).join(', ') || 'none'}`,
+  )
 }
 
 /** KLUE-MRC calls it "guid". */
@@ -183,7 +198,7 @@ function placeAnswer(
   if (place >= 0 && context.startsWith(text, place)) return { text, answerStart: place }
   const before = place > 0 ? context.lastIndexOf(text, place) : -1
   const after = context.indexOf(text, Math.max(place, 0))
-  report(before < 0 && after < 0 ? 'missing' : 'moved')
+  report(before < 0 && after < 0 ? 'missing' : start < 0 ? 'unplaced' : 'moved')
   const isBefore = before >= 0 && (after < 0 || place - before <= after - place)
   return { text, answerStart: isBefore ? before : after }
 }

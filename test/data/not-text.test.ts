@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { describe, expect, it } from 'vitest'
-import type { RowFormat } from '../../src/data/readers/rows.ts'
-import { rowReader } from './reading.ts'
+import { type RowFormat, readRows } from '../../src/data/readers/rows.ts'
+import { listOf, piecesOf, rowReader } from './reading.ts'
 
 const TEXT_FORMATS = ['csv', 'tsv', 'jsonl', 'json', 'conll', 'txt'] as const satisfies RowFormat[]
 const { read, refuses } = rowReader(TEXT_FORMATS)
@@ -19,6 +19,9 @@ describe.each(TEXT_FORMATS)('a file that is read as %s', (format) => {
   it('but is an archive, a workbook or Parquet is called so', async () => {
     const cases = [
       [gzipSync('text,label\na,1\n'), /is a gzip archive, not text; unpack it first .* a name that ends in \.gz$/],
+      [Buffer.from('BZh91AY&SY\xec\x1a', 'latin1'), /is an archive \(\.bz2\), not text; unpack it first \(bunzip2\)$/],
+      [Buffer.from('\xfd7zXZ\0\0\x04', 'latin1'), /is an archive \(\.xz\), not text; unpack it first \(unxz\)$/],
+      [Buffer.from('\x28\xb5\x2f\xfd\x04', 'latin1'), /is an archive \(\.zst\), not text; unpack it first \(unzstd\)$/],
       [Buffer.from('PK\x03\x04\x14\0\x08\0', 'latin1'), /is a zip archive or a workbook \(\.xlsx\), not text; /],
       [parquet, /is Parquet, not text; read it as such \(--file-format parquet\)$/],
     ] as const
@@ -29,6 +32,30 @@ describe.each(TEXT_FORMATS)('a file that is read as %s', (format) => {
     const message = new RegExp(`looks like UTF-16 without a byte order mark, .* iconv -f UTF-16${order} -t UTF-8$`)
     await refuses('.csv', utf16('{"text":"a"}\r\nécole,1\n', order), 1, message, { format })
     await refuses('.csv', utf16('É,漢字\n', order), 1, message, { format })
+  })
+})
+
+describe('an archive', () => {
+  it('on standard input can be piped through what unpacks it', async () => {
+    const rows = (bytes: Uint8Array) =>
+      listOf(readRows({ bytes: piecesOf(bytes, 100), name: 'standard input' }, { format: 'jsonl' }))
+    await expect(rows(gzipSync('{"text":"a"}'))).rejects.toThrow(
+      'standard input:1: what comes is a gzip archive, not text; pipe it through gunzip (gunzip -c FILE | bertkit ...)',
+    )
+    await expect(rows(Buffer.from('\xfd7zXZ\0', 'latin1'))).rejects.toThrow(/pipe it through unxz/)
+  })
+
+  it.each([
+    ['bz2', 'bunzip2'],
+    ['xz', 'unxz'],
+    ['zst', 'unzstd'],
+  ])('called .%s is to be unpacked by %s, whatever its format', async (ending, program) => {
+    await refuses(
+      `.csv.${ending}`,
+      'a',
+      undefined,
+      new RegExp(`ends in \\.${ending}; unpack it first \\(${program}\\)`),
+    )
   })
 })
 
@@ -43,6 +70,7 @@ describe('text', () => {
   it('may begin as other files do', async () => {
     expect(await read('.csv', 'PAR1,PK\n1,2\n')).toEqual([[2, { PAR1: '1', PK: '2' }]])
     expect(await read('.csv', 'PAR1\n1\n')).toEqual([[2, { PAR1: '1' }]])
+    expect(await read('.csv', 'BZh9\n1\n')).toEqual([[2, { BZh9: '1' }]])
   })
 
   it('may have NUL characters', async () => {

@@ -151,13 +151,14 @@ describe('question answering', () => {
       expect(await starts('ab', 1, purpose)).toEqual([[[0]], ['moved a 1']])
       expect(await starts('ab', 4, purpose)).toEqual([[[6]], ['moved a 1']])
       expect(await starts('ab', 9, purpose)).toEqual([[[6]], ['moved a 1']])
-      expect(await starts('cd', -1, purpose)).toEqual([[[3]], ['moved a 1']])
+      expect(await starts('cd', -1, purpose)).toEqual([[[3]], ['unplaced a 1']])
       expect(await starts('cd', 99, purpose)).toEqual([[[9]], ['moved a 1']])
-      expect(await starts('cd', null, purpose)).toEqual([[[3]], ['moved a 1']])
-      expect(await starts('cd', undefined, purpose)).toEqual([[[3]], ['moved a 1']])
+      expect(await starts('cd', null, purpose)).toEqual([[[3]], ['unplaced a 1']])
+      expect(await starts('cd', undefined, purpose)).toEqual([[[3]], ['unplaced a 1']])
       expect(await starts('', -1, purpose)).toEqual([[[]], []])
     }
     expect(await starts('AB', 0, 'train')).toEqual([[], ['missing a 1']])
+    expect(await starts('AB', undefined, 'train')).toEqual([[], ['missing a 1']])
     expect(await starts('AB', 0, 'evaluate')).toEqual([[[-1]], ['missing a 1']])
     const both = squad({
       ...qa,
@@ -194,14 +195,33 @@ describe('question answering', () => {
     for (const id of ['12345678901234567890', '12345678901234567891'])
       await refuses('.jsonl', `{"id":${id},"question":"q","context":"c","answers":[]}`, 1, message)
     await refuses('.json', squad(qa), 1, /paragraphs\[0\]\.qas\[0\]: expected "answers" to be a list .* it is nothing/)
-    await refuses('.json', squad({ id: 'a', answers: [] }), 1, /qas\[0\]: expected "question" to be a string/)
+    await refuses(
+      '.json',
+      squad({ id: 'a', answers: [] }),
+      1,
+      /qas\[0\]: expected a field "question", as SQuAD calls it, but found "id", "answers"/,
+    )
     await refuses('.json', squad([]), 1, /qas\[0\]: expected an object, but found a list/)
-    await refuses('.json', '{"data":[{"paragraphs":[{"qas":[]}]}]}', 1, /paragraphs\[0\]: expected "context" to be a/)
+    await refuses(
+      '.json',
+      '{"data":[{"paragraphs":[{"qas":[]}]}]}',
+      1,
+      /paragraphs\[0\]: expected a field "context", .* but found "qas"/,
+    )
+    // CMRC 2018 as it is published
+    const cmrc = { context_id: '1', context_text: context, qas: [], title: 'x' }
+    await refuses(
+      '.json',
+      JSON.stringify([cmrc]),
+      1,
+      /"context", .* found "context_id", "context_text", "qas", "title"$/,
+    )
+    await refuses('.json', '{"data":[{"paragraphs":[{"context":1,"qas":[]}]}]}', 1, /"context" to be a string/)
     await refuses(
       '.json',
       '{"data":[{"paragraphs":[{"context":""}]}]}',
       1,
-      /paragraphs\[0\]: expected "qas" to be a list/,
+      /paragraphs\[0\]: expected a field "qas", .* but found "context"/,
     )
     await refuses('.jsonl', jsonl({ ...qa, context, answers: 'cat' }), 1, /expected "answers" to be a list .* a string/)
     await refuses('.jsonl', jsonl({ ...qa, context, answers: ['cat'] }), 1, /an answer to be an object .* a string/)

@@ -10,6 +10,9 @@ export const isGzipped = (file: string): boolean => file.toLowerCase().endsWith(
 export const extensionOf = (file: string): string =>
   /\.([^./\\]+)$/.exec(file.toLowerCase().replace(/\.gz$/, ''))?.[1] ?? ''
 
+/** What the bytes that a command reads from there are called. */
+export const STANDARD_INPUT = 'standard input'
+
 /** Bytes that are no file on disk, such as standard input; `name` stands for them in errors. */
 export interface NamedBytes {
   bytes: AsyncIterable<Uint8Array>

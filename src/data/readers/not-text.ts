@@ -1,5 +1,6 @@
 // Files that are no text of UTF-8, told by their first bytes, and what to do about them.
 import { DataError } from '../../errors.ts'
+import { STANDARD_INPUT } from './bytes.ts'
 
 const convert = (encoding: string): string => `convert it first, e.g. iconv -f ${encoding} -t UTF-8`
 
@@ -13,10 +14,32 @@ function orderWithoutMark(bytes: Uint8Array): 'LE' | 'BE' | undefined {
   return begins(bytes, 0, undefined, 0, undefined) ? 'BE' : undefined
 }
 
+/** Archives of one file that bertkit does not unpack: their first bytes, the ending of their names, and the program that unpacks them. */
+const ARCHIVES: readonly (readonly [bytes: readonly number[], ending: string, program: string])[] = [
+  [[0x42, 0x5a, 0x68], 'bz2', 'bunzip2'],
+  [[0xfd, 0x37, 0x7a, 0x58, 0x5a, 0], 'xz', 'unxz'],
+  [[0x28, 0xb5, 0x2f, 0xfd], 'zst', 'unzstd'],
+]
+/** After "BZh" and a digit; alone they may be the name of a column. */
+const BZIP2_BLOCK = [0x31, 0x41, 0x59, 0x26, 0x53, 0x59]
+
+/** What to do about a file whose name ends as those of archives do; undefined where it is none of those. */
+export function adviceOnEnding(ending: string): string | undefined {
+  const archive = ARCHIVES.find(([, each]) => each === ending)
+  if (archive !== undefined) return `unpack it first (${archive[2]}), or pack it as .gz`
+  return ending === 'zip' ? 'unpack it first, or pack it as .gz' : undefined
+}
+
+const unpacking = (program: string, isPiped: boolean): string =>
+  isPiped ? `pipe it through ${program} (${program} -c FILE | bertkit ...)` : `unpack it first (${program})`
+
 /** What a file is by its first bytes; undefined for text. */
-function kindOf(bytes: Uint8Array): string | undefined {
+function kindOf(bytes: Uint8Array, isPiped: boolean): string | undefined {
   if (begins(bytes, 0x1f, 0x8b))
-    return 'is a gzip archive, not text; unpack it first (gunzip), or give it a name that ends in .gz'
+    return `is a gzip archive, not text; ${unpacking('gunzip', isPiped)}${isPiped ? '' : ', or give it a name that ends in .gz'}`
+  const archive = ARCHIVES.find(([first]) => begins(bytes, ...first))
+  if (archive !== undefined && (archive[1] !== 'bz2' || begins(bytes.subarray(4), ...BZIP2_BLOCK)))
+    return `is an archive (.${archive[1]}), not text; ${unpacking(archive[2], isPiped)}`
   if (begins(bytes, 0x50, 0x4b, 0x03, 0x04))
     return 'is a zip archive or a workbook (.xlsx), not text; unpack it first, or save its sheet as .csv'
   // "PAR1" alone may be the name of a column; in Parquet a field of Thrift follows, an integer
@@ -29,8 +52,8 @@ function kindOf(bytes: Uint8Array): string | undefined {
 
 /** Throws a DataError for the first bytes of a file that is no text of UTF-8. */
 export function refuseNotText(bytes: Uint8Array, file: string | undefined): void {
-  const kind = kindOf(bytes)
-  if (kind !== undefined) throw new DataError(`the file ${kind}`, file, 1)
+  const kind = kindOf(bytes, file === STANDARD_INPUT)
+  if (kind !== undefined) throw new DataError(`${file === STANDARD_INPUT ? 'what comes' : 'the file'} ${kind}`, file, 1)
 }
 
 /** What to do about bytes that are not valid UTF-8. */

@@ -6,6 +6,7 @@ import { conlluColumns } from './conllu.ts'
 import { csvRecords } from './csv.ts'
 import { jsonRows } from './json.ts'
 import { jsonlRows } from './jsonl.ts'
+import { adviceOnEnding } from './not-text.ts'
 import { parquetRows } from './parquet.ts'
 import { tsvRecords } from './records.ts'
 import { type Row, type TableOptions, tableRows } from './table.ts'
@@ -74,8 +75,9 @@ function formatOf(name: string, formats: readonly RowFormat[]): RowFormat {
   const format = formats.find((each) => each === known)
   if (format !== undefined) return format
   const extension = extensionOf(name)
+  const advice = adviceOnEnding(extension) ?? 'say which format it has (--file-format)'
   throw new DataError(
-    `expected a ${either(endingsOf(formats))} file (each also .gz), but the name ends in ${extension === '' ? 'no extension' : `.${extension}`}; say which format it has (--file-format)`,
+    `expected a ${either(endingsOf(formats))} file (each also .gz), but the name ends in ${extension === '' ? 'no extension' : `.${extension}`}; ${advice}`,
     name,
   )
 }

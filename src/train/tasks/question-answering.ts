@@ -22,6 +22,8 @@ const isFeature = (example: Example): example is QuestionFeature => 'offsets' in
 
 const FAULTS: Readonly<Record<QuestionFault['kind'], string>> = {
   moved: 'answers stand elsewhere in their context than the file says, and were taken from there',
+  unplaced:
+    'answers have no answer_start in the file, and the first place in their context that reads as they do is taken',
   missing: 'answers do not stand in their context, and cannot be learnt',
   repeated: 'questions share an id with another',
 }
