@@ -31,7 +31,7 @@ const NUMPY = /""\s+""|[\d.]\s+[-\d.]|\barray\(/
 /** Why a text that is neither JSON nor Python's notation may be none. Data frames have arrays in place of lists, and csv has what they print. */
 const reasonFor = (text: string, reason: string): string =>
   text.length <= LONGEST && NUMPY.test(text.replace(TOKEN, '""'))
-    ? "not valid JSON, but an array as numpy prints it; write it as a list with commas (.tolist(), before pandas' to_csv)"
+    ? "not valid JSON: it is an array as numpy prints it; write it as a list with commas (.tolist(), before pandas' to_csv)"
     : reason
 
 /** The value of a text in JSON or in Python's notation: `["joy", "love"]` or `['joy', 'love']`. `fail` makes the error. */

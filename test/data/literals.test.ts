@@ -48,11 +48,11 @@ describe('parseLiteral', () => {
     "array(['a', 'b'], dtype=object)",
     "{'text': array(['x y'], dtype=object), 'answer_start': array([3])}",
   ])('says of %s that numpy prints so', (text) => {
-    expect(() => parse(text)).toThrow(/^not valid JSON, but an array as numpy prints it; .*\.tolist\(\)/)
+    expect(() => parse(text)).toThrow(/^not valid JSON: it is an array as numpy prints it; .*\.tolist\(\)/)
   })
 
   test.each(["['a', ' '", '[joy]', "['1 2']x"])('does not say so of %s', (text) => {
-    expect(() => parse(text)).toThrow(/^not valid JSON(?!, but)/)
+    expect(() => parse(text)).toThrow(/^not valid JSON(?!: it is)/)
   })
 
   test('comes to an end with quotes that nothing closes', () => {

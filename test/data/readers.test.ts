@@ -269,7 +269,13 @@ describe('columns', () => {
     await refuses('.csv', '1,plain\n1,Hello there, dear world\n', 2, message, options)
     await refuses('.tsv', '1\tplain\n1\tHello\tthere\n', 2, message, options)
     await refuses('.csv', 'a,b\n1,Hello there, dear world\n', 2, message, { ...options, header: true })
-    await refuses('.csv', '1,Hello there, dear world\n1,plain\n', 2, /expected 3 columns, but found 2/, options)
+    await refuses(
+      '.csv',
+      '1,Hello there, dear world\n1,plain\n',
+      2,
+      /expected 3 columns, but found 2; the first line has more: is/,
+      options,
+    )
     // a last _ beyond the first line stands for what only some rows have
     const some = { columns: ['label', 'text', '_'], header: false }
     expect(await read('.tsv', '1\tplain\n0\tother\tlicence\turl\n', some)).toEqual([

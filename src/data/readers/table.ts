@@ -154,6 +154,8 @@ function misfit(
   else if (cells.length > width) {
     hint = '; is a separator within a cell?'
     if (columns !== undefined) hint += ' (where only some rows have further columns, --columns ends with ,_)'
-  } else if (has('\t')) hint = '; the cells hold tabs: is it TSV?'
+  } else if (columns !== undefined && cells.length >= columns.length)
+    hint = '; the first line has more: is a separator within a cell there?'
+  else if (has('\t')) hint = '; the cells hold tabs: is it TSV?'
   return new DataError(`expected ${width} columns, but found ${cells.length}${hint}`, file, line)
 }
