@@ -145,7 +145,7 @@ export const addTextOptions = (command: Command, formats = FILE_FORMATS): Comman
     )
     .option(
       '--columns <names>',
-      'names of the columns from the left, separated by commas; _ skips one, further ones on the right are ignored (where only some rows have them, end with ,_)',
+      'names of the columns from the left, separated by commas; _ skips one, further ones on the right are ignored (where only some rows of a .csv have them, end with ,_)',
     )
     .option('--header', 'the first line is a header, whose names --columns replaces')
     .option('--no-header', 'the first line is data (with --columns)')

@@ -353,7 +353,7 @@ describe(`real data${needsReference}`, () => {
       labelColumn: 'Quality',
     })
     expect([mrpc.examples.length, mrpc.hasPairs, inferLabels(mrpc).names]).toEqual([1725, true, ['0', '1']])
-    const columns = ['_', '_', '_', '_', 'label', 'text', 'text_pair', '_']
+    const columns = ['_', '_', '_', '_', 'label', 'text', 'text_pair']
     const stsb = await read('stsb/sts-dev.csv', { format: 'tsv', columns, header: false, problemType: 'regression' })
     const scores = encodeLabels(stsb, inferLabels(stsb)).map(Number)
     expect([scores.length, Math.min(...scores), Math.max(...scores)]).toEqual([1500, 0, 5])

@@ -95,7 +95,7 @@ const TASKS = {
       'tsv',
       '--no-header',
       '--columns',
-      '_,_,_,_,label,text,text_pair,_',
+      '_,_,_,_,label,text,text_pair',
       '--problem-type',
       'regression',
     ],

@@ -14,9 +14,9 @@ export interface Row {
 /** Which columns a table has. Without either option the first line is a header. */
 export interface TableOptions {
   /**
-   * Names from the left; `_` skips a column, further columns are ignored. Rows have as many cells as the first line; where only some have
-   * more, a last `_` says so, for which the first line has no cell. Needs `header`, except for .conll; a file whose fields have names has
-   * no need of them.
+   * Names from the left; `_` skips a column, further columns are ignored. In CSV rows have as many cells as the first line, as a comma
+   * within a text would make one more; where only some have more, a last `_` says so, for which the first line has no cell. Needs
+   * `header`, except for .conll; a file whose fields have names has no need of them.
    */
   columns?: readonly string[]
   /** false: the first line is a row already; true: it is a header, which `columns` replaces where given. */
@@ -115,7 +115,8 @@ export async function* tableRows(
   let skip = header !== false
   const rowsOf = function* (records: Iterable<TableRecord>): Generator<Row> {
     for (const record of records) {
-      layout ??= columns === undefined ? layoutOfHeader(record, options, file) : layoutOfColumns(columns, record)
+      layout ??=
+        columns === undefined ? layoutOfHeader(record, options, file) : layoutOfColumns(columns, record, unquoted)
       if (skip) skip = false
       else if (fits(record, layout)) yield nameCells(record, layout)
       else throw misfit(record, layout, { columns, unquoted }, file)
@@ -124,12 +125,12 @@ export async function* tableRows(
   for await (const records of blocks) yield rowsOf(records)
 }
 
-/** Some rows of STS-B have a licence on the right, and so do not have as many cells as others. */
-function layoutOfColumns(columns: readonly string[], { cells }: TableRecord): Layout {
-  const open = columns.length > cells.length && columns.at(-1) === SKIPPED
+/** No text has a tab, and some rows of TSV have more cells than others: those of STS-B that have a licence on the right. */
+function layoutOfColumns(columns: readonly string[], { cells }: TableRecord, unquoted: boolean): Layout {
+  const open = unquoted || (columns.length > cells.length && columns.at(-1) === SKIPPED)
   const names = open ? columns.slice(0, columns.findLastIndex((name) => name !== SKIPPED) + 1) : columns
   // a header may lack a name for the numbers of the rows (R), so that names count too
-  return { names, width: Math.max(names.length, cells.length), open }
+  return { names, width: open ? names.length : Math.max(names.length, cells.length), open }
 }
 
 const fits = ({ cells }: TableRecord, { open, width }: Layout): boolean =>
