@@ -135,16 +135,23 @@ int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes, char* messag
     return BK_ARGUMENT;
   }
   if ((int64_t)bytes <= memory->bytes[arena]) return BK_OK;
-  if (is_transient(arena)) {  // freed first, so that old and new are never both in memory
-    bk_memory_release(memory, arena);
+  int64_t room = (int64_t)bytes;
+  char* larger = nullptr;
+  if (is_transient(arena)) {
+    bk_memory_release(memory, arena);  // first, so that old and new are never both in memory
+    room = pages_room(room);
+    larger = (char*)pages_allocate(room);
   }
-  char* larger = (char*)pages_grow(memory->base[arena], memory->bytes[arena], (int64_t)bytes, is_sparse(arena));
+  if (!larger) {
+    room = (int64_t)bytes;
+    larger = (char*)pages_grow(memory->base[arena], memory->bytes[arena], room, is_sparse(arena));
+  }
   if (!larger) {
     write_text(message, capacity, "No memory for an arena of %lld bytes", (long long)bytes);
     return BK_MEMORY;
   }
   memory->base[arena] = larger;
-  memory->bytes[arena] = (int64_t)bytes;
+  memory->bytes[arena] = room;
   return BK_OK;
 }
 

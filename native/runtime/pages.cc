@@ -76,6 +76,15 @@ void* pages_grow(void* pages, int64_t bytes, int64_t more, bool sparse) {
 }
 #endif
 
+int64_t pages_room(int64_t bytes) {
+#if defined(MADV_HUGEPAGE) && !defined(__SANITIZE_ADDRESS__)
+  constexpr int64_t kLarge = (int64_t)4 << 20;
+  return bytes < kLarge ? bytes : bytes + bytes / 2;
+#else
+  return bytes;
+#endif
+}
+
 void pages_write(void* to, const void* from, int64_t bytes) {
   constexpr int64_t kBlock = 4096;
   for (int64_t at = 0; at < bytes; at += kBlock) {

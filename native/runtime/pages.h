@@ -13,6 +13,11 @@ void* pages_allocate(int64_t bytes, bool sparse = false);
 void pages_free(void* pages, int64_t bytes);
 /** As large as `more`, with the contents of before; null when refused, and then nothing has changed. Where it can, it moves no byte. */
 void* pages_grow(void* pages, int64_t bytes, int64_t more, bool sparse = false);
+/**
+ * How much to ask for where `bytes` are wanted now and perhaps more later: half as much again where pages that nobody touches cost nothing,
+ * since memory that is had anew is faulted in anew, half a second for a gigabyte.
+ */
+int64_t pages_room(int64_t bytes);
 /** Copies into sparse pages: zeros over zeros are not written, so that they take no memory. */
 void pages_write(void* to, const void* from, int64_t bytes);
 
