@@ -135,24 +135,17 @@ int bk_memory_reserve(bk_memory* memory, int arena, uint64_t bytes, char* messag
     return BK_ARGUMENT;
   }
   if ((int64_t)bytes <= memory->bytes[arena]) return BK_OK;
-  int64_t room = (int64_t)bytes;
-  char* larger = nullptr;
+  char** base = &memory->base[arena];
+  int64_t* held = &memory->bytes[arena];
   if (is_transient(arena)) {
-    bk_memory_release(memory, arena);  // first, so that old and new are never both in memory
-    room = pages_room(room);
-    larger = (char*)pages_allocate(room);
+    if (pages_reserve(base, held, pages_room((int64_t)bytes)) || pages_reserve(base, held, (int64_t)bytes)) return BK_OK;
+  } else if (char* larger = (char*)pages_grow(*base, *held, (int64_t)bytes, is_sparse(arena))) {
+    *base = larger;
+    *held = (int64_t)bytes;
+    return BK_OK;
   }
-  if (!larger) {
-    room = (int64_t)bytes;
-    larger = (char*)pages_grow(memory->base[arena], memory->bytes[arena], room, is_sparse(arena));
-  }
-  if (!larger) {
-    write_text(message, capacity, "No memory for an arena of %lld bytes", (long long)bytes);
-    return BK_MEMORY;
-  }
-  memory->base[arena] = larger;
-  memory->bytes[arena] = room;
-  return BK_OK;
+  write_text(message, capacity, "No memory for an arena of %lld bytes", (long long)bytes);
+  return BK_MEMORY;
 }
 
 int bk_memory_write(bk_memory* memory, int arena, uint64_t offset, const void* source, uint64_t bytes, char* message, size_t capacity) {

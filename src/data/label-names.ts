@@ -39,8 +39,8 @@ export const areNames = (names: readonly string[]): boolean =>
   names.length > 0 && !names.some((name) => isNumeric(name) || /^LABEL_\d+$/.test(name))
 
 /**
- * The same labels in the order of `order`, where that has the same names: a head that is trained on has its rows in that order. Numbers
- * are the places of its names, where it has any. Else as they are.
+ * The same labels in the order of `order`, where that has the same names: a head that is trained on has its rows in that order. Labels
+ * that are numbers become the names at those places of `order`, if it has names of its own. Any others are returned unchanged.
  */
 export function inLabelOrder(labels: LabelSet, order: readonly string[]): LabelSet {
   const arePlaces = labels.names.every((name) => /^\d{1,9}$/.test(name) && Number(name) < order.length)

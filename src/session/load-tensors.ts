@@ -40,8 +40,9 @@ function strangersError(where: string, { tensors }: WeightsSource, layout: Layou
 }
 
 /**
- * Writes stored tensors to their places, and `tables` with other rows. A WeightsError, which `where` begins, for a shape that is not the model's, before anything is
- * written, where no tensor is the model's, and for two tables that differ and that the model has as one.
+ * Writes stored tensors to their places, and `tables`, which have other rows there (word-tables.ts). A WeightsError, which `where`
+ * begins, for a shape that is not the model's, before anything is written, where no tensor is the model's, and for two tables that
+ * differ and that the model has as one.
  */
 export async function loadTensors(
   runtime: ModelRuntime,
@@ -57,12 +58,12 @@ export async function loadTensors(
   await runtime.exclusive(async () => {
     const places = new Map<string, TensorPlace>()
     for (const [name, stored] of [...sources, ...tables]) places.set(stored, runtime.layout.tensors.get(name)!)
-    const others = new Set(tables.values())
+    const resizedNames = new Set(tables.values())
     // in the order of the files: a stream passes once
     for (const stored of source.tensors.keys()) {
       const place = places.get(stored)
       const pieces = tied.pieces(stored)
-      if (place) await runtime.writePieces(place, others.has(stored) ? resized(pieces, place) : pieces)
+      if (place) await runtime.writePieces(place, resizedNames.has(stored) ? resized(pieces, place) : pieces)
       else await tied.read(stored)
     }
     await runtime.settle()

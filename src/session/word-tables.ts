@@ -13,10 +13,8 @@ export function resizedTables(
   stored: BertConfig,
 ): ReadonlyMap<string, string> {
   if (vocabSize === undefined || vocabSize === stored.vocabSize) return new Map()
-  const names = mismatched
-    .filter(({ expected, found }) => expected[0] === vocabSize && found[0] === stored.vocabSize)
-    .map(({ name }) => name)
-  return new Map([...rowwise].filter(([name]) => names.includes(name)))
+  const ofWords = mismatched.filter(({ expected, found }) => expected[0] === vocabSize && found[0] === stored.vocabSize)
+  return new Map(ofWords.flatMap(({ name }) => (rowwise.has(name) ? [[name, rowwise.get(name)!]] : [])))
 }
 
 /**

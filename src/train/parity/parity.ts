@@ -1,5 +1,5 @@
 import { ArgumentError, DataError } from '../../errors.ts'
-import { IGNORE_INDEX } from '../../labels.ts'
+import { countLabelled } from '../../labels.ts'
 import { AdamW, type StepOptions } from '../../session/adamw.ts'
 import { BertLMHeadModel } from '../../session/lm-head-model.ts'
 import type { Reproduction } from '../../session/masks.ts'
@@ -24,7 +24,7 @@ const hasLabelsOfTokens = (model: PreTrainedModel): boolean =>
   model instanceof BertLMHeadModel
 
 const countLabels = (batches: readonly ModelBatch[]): number =>
-  batches.flatMap(({ labels }) => (labels ?? []).flat()).filter((label) => label !== IGNORE_INDEX).length
+  countLabelled(batches.flatMap(({ labels }) => (labels ?? []).flat()))
 
 /**
  * What Transformers 5.18 divides the loss of each micro-batch by (trainer.py, get_batch_samples and training_step). Most heads of BERT
